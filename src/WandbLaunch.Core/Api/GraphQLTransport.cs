@@ -1,0 +1,376 @@
+using System.Globalization;
+using System.Net;
+using System.Net.Http.Headers;
+using System.Net.Sockets;
+using System.Security.Authentication;
+using System.Text;
+using System.Text.Json;
+using Polly;
+using Polly.Retry;
+using WandbLaunch.Settings;
+
+namespace WandbLaunch.Api;
+
+/// <summary>
+/// GraphQL over HTTP with W&amp;B's headers, retry and rate-limit rules (reference A.1, A.4). The one seam to a GraphQL
+/// client: everything above calls <see cref="QueryAsync"/>.
+/// </summary>
+internal sealed class GraphQLTransport : IDisposable
+{
+    internal static readonly string UserAgent = $"WandbLaunch/{typeof(GraphQLTransport).Assembly.GetName().Version?.ToString(3)} (W&B Internal Client)";
+
+    // 400 … 501: final by reference A.4 (H); everything else of 4xx and 5xx is tried again.
+    private static readonly HashSet<int> FinalStatus = [400, 401, 403, 404, 409, 410, 413, 422, 501];
+
+    private static readonly HttpRequestOptionsKey<string> OperationKey = new("operation");
+
+    private readonly HttpClient _api;
+    private readonly HttpClient _files;
+    private readonly WandbSettings _settings;
+    private readonly ResiliencePipeline<HttpResponseMessage> _pipeline;
+    private long _notBefore;
+
+    internal GraphQLTransport(WandbSettings settings, int maxRetries = 20)
+    {
+        _settings = settings;
+        BaseUrl = settings.BaseUrl;
+        _api = NewClient(settings);
+        _files = NewClient(settings);
+        _files.Timeout = Timeout.InfiniteTimeSpan;
+        _api.Timeout = Timeout.InfiniteTimeSpan;
+        _pipeline = NewPipeline(settings.NoRetry ? 0 : maxRetries);
+    }
+
+    internal string BaseUrl { get; }
+
+    /// <summary>Told of every wait before another try: verbose lines.</summary>
+    internal Action<string>? OnRetry { get; set; }
+
+    internal long Requests;
+
+    public void Dispose()
+    {
+        _api.Dispose();
+        _files.Dispose();
+    }
+
+    /// <summary>Sends one operation and gives the <c>data</c> object.</summary>
+    /// <exception cref="LaunchException">The server refused, cannot be reached, or answered with GraphQL errors.</exception>
+    internal async Task<JsonElement> QueryAsync(string operationName, string query, object? variables, CancellationToken token)
+    {
+        var body = JsonSerializer.SerializeToUtf8Bytes(new { query, variables, operationName });
+        using var response = await SendAsync(
+            _api,
+            () =>
+            {
+                var request = new HttpRequestMessage(HttpMethod.Post, BaseUrl + "/graphql") { Content = new ByteArrayContent(body) };
+                request.Content.Headers.ContentType = new MediaTypeHeaderValue("application/json");
+                request.Headers.Authorization = ApiAuthorization();
+                request.Options.Set(OperationKey, operationName);
+                return request;
+            },
+            HttpCompletionOption.ResponseHeadersRead,
+            token).ConfigureAwait(false);
+        await EnsureSuccessAsync(response, operationName, token).ConfigureAwait(false);
+
+        JsonDocument document;
+        try
+        {
+            var stream = await response.Content.ReadAsStreamAsync(token).ConfigureAwait(false);
+            await using (stream.ConfigureAwait(false))
+            {
+                document = await JsonDocument.ParseAsync(stream, default, token).ConfigureAwait(false);
+            }
+        }
+        catch (JsonException e)
+        {
+            throw new LaunchException("ServerAnswerInvalid", LaunchErrorCategory.ProtocolError, $"{BaseUrl} answered {operationName} with something that is not JSON. Is this the address of a W&B API, and not of a web page or a proxy?", operationName, e);
+        }
+
+        var root = document.RootElement;
+        if (root.ValueKind == JsonValueKind.Object && root.TryGetProperty("errors", out var errors) && errors.ValueKind == JsonValueKind.Array && errors.GetArrayLength() > 0)
+        {
+            throw new LaunchException("GraphQLError", LaunchErrorCategory.InvalidOperation, $"The server refused {operationName}: {ErrorText(root)}", operationName);
+        }
+
+        return root.ValueKind == JsonValueKind.Object && root.TryGetProperty("data", out var data)
+            ? data
+            : throw new LaunchException("ServerAnswerInvalid", LaunchErrorCategory.ProtocolError, $"{BaseUrl} answered {operationName} without data. Is this the address of a W&B API?", operationName);
+    }
+
+    /// <summary>Opens a file for reading. The key goes only to the API's own host.</summary>
+    internal async Task<HttpResponseMessage> DownloadAsync(string url, CancellationToken token)
+    {
+        var target = FileUri(url);
+        var response = await SendAsync(
+            _files,
+            () =>
+            {
+                var request = new HttpRequestMessage(HttpMethod.Get, target);
+                request.Headers.Authorization = FileAuthorization(target);
+                return request;
+            },
+            HttpCompletionOption.ResponseHeadersRead,
+            token).ConfigureAwait(false);
+        await EnsureSuccessAsync(response, target.AbsolutePath, token).ConfigureAwait(false);
+        return response;
+    }
+
+    /// <summary>Sends a file by PUT; <paramref name="headers"/> are the server's <c>Name:value</c> lines.</summary>
+    internal async Task UploadAsync(string url, Func<Stream> open, IEnumerable<string> headers, CancellationToken token)
+    {
+        var target = FileUri(url);
+        var lines = headers.ToList();
+        using var response = await SendAsync(
+            _files,
+            () =>
+            {
+                var request = new HttpRequestMessage(HttpMethod.Put, target) { Content = new StreamContent(open()) };
+                request.Headers.Authorization = FileAuthorization(target);
+                foreach (var parts in lines.Select(l => l.Split(':', 2)).Where(p => p.Length == 2))
+                {
+                    if (!request.Headers.TryAddWithoutValidation(parts[0], parts[1]))
+                    {
+                        request.Content.Headers.TryAddWithoutValidation(parts[0], parts[1]);
+                    }
+                }
+
+                return request;
+            },
+            HttpCompletionOption.ResponseContentRead,
+            token).ConfigureAwait(false);
+        await EnsureSuccessAsync(response, target.AbsolutePath, token).ConfigureAwait(false);
+    }
+
+    /// <summary>Posts JSON to a path below the base URL (the file stream of reference B.6).</summary>
+    internal async Task PostAsync(string path, object body, CancellationToken token)
+    {
+        var bytes = JsonSerializer.SerializeToUtf8Bytes(body);
+        using var response = await SendAsync(
+            _api,
+            () =>
+            {
+                var request = new HttpRequestMessage(HttpMethod.Post, BaseUrl + path) { Content = new ByteArrayContent(bytes) };
+                request.Content.Headers.ContentType = new MediaTypeHeaderValue("application/json");
+                request.Headers.Authorization = ApiAuthorization();
+                return request;
+            },
+            HttpCompletionOption.ResponseContentRead,
+            token).ConfigureAwait(false);
+        await EnsureSuccessAsync(response, path, token).ConfigureAwait(false);
+    }
+
+    internal static string ErrorText(JsonElement root)
+    {
+        static string One(JsonElement e) => e.ValueKind switch
+        {
+            JsonValueKind.String => e.GetString()!,
+            JsonValueKind.Object when e.TryGetProperty("message", out var message) => message.ToString(),
+            _ => e.ToString(),
+        };
+
+        if (root.ValueKind == JsonValueKind.Object)
+        {
+            if (root.TryGetProperty("errors", out var errors) && errors.ValueKind == JsonValueKind.Array)
+            {
+                return string.Join("; ", errors.EnumerateArray().Select(One));
+            }
+
+            if (root.TryGetProperty("error", out var error) || root.TryGetProperty("message", out error))
+            {
+                return One(error);
+            }
+        }
+
+        return root.ToString();
+    }
+
+    private static HttpClient NewClient(WandbSettings settings)
+    {
+        var handler = new SocketsHttpHandler
+        {
+            AutomaticDecompression = DecompressionMethods.All,
+            PooledConnectionLifetime = TimeSpan.FromMinutes(5),
+            ConnectTimeout = TimeSpan.FromSeconds(10),
+            MaxAutomaticRedirections = 10,
+        };
+        var scheme = new Uri(settings.BaseUrl).Scheme;
+        if (settings.Proxies.TryGetValue(scheme, out var proxy) || settings.Proxies.TryGetValue("all", out proxy))
+        {
+            handler.Proxy = new WebProxy(proxy);
+        }
+
+        var client = new HttpClient(handler);
+        client.DefaultRequestHeaders.TryAddWithoutValidation("User-Agent", UserAgent);
+        client.DefaultRequestHeaders.TryAddWithoutValidation("X-WANDB-USERNAME", settings.Username);
+        client.DefaultRequestHeaders.TryAddWithoutValidation("X-WANDB-USER-EMAIL", settings.UserEmail);
+        foreach (var (name, value) in settings.ExtraHeaders)
+        {
+            client.DefaultRequestHeaders.TryAddWithoutValidation(name, value);
+        }
+
+        return client;
+    }
+
+    private ResiliencePipeline<HttpResponseMessage> NewPipeline(int retries)
+    {
+        var builder = new ResiliencePipelineBuilder<HttpResponseMessage>();
+        if (retries > 0)
+        {
+            builder.AddRetry(new RetryStrategyOptions<HttpResponseMessage>
+            {
+                MaxRetryAttempts = retries,
+                Delay = TimeSpan.FromSeconds(1),
+                BackoffType = DelayBackoffType.Exponential,
+                MaxDelay = TimeSpan.FromSeconds(60),
+                UseJitter = true,
+                ShouldHandle = static args => ValueTask.FromResult(args.Outcome switch
+                {
+                    { Exception: HttpRequestException e } => IsTransient(e),
+                    { Exception: TimeoutException } => true,
+                    { Result: { } response } => (int)response.StatusCode >= 400 && !FinalStatus.Contains((int)response.StatusCode),
+                    _ => false,
+                }),
+                DelayGenerator = static args => ValueTask.FromResult(
+                    args.Outcome.Result?.Headers.RetryAfter is { } after
+                        ? after.Delta ?? (after.Date is { } date ? date - DateTimeOffset.UtcNow : null)
+                        : null),
+                OnRetry = args =>
+                {
+                    var why = args.Outcome.Result is { } r ? $"HTTP {(int)r.StatusCode}" : args.Outcome.Exception?.Message;
+                    OnRetry?.Invoke(Secrets.Mask($"{BaseUrl}: {why}; trying again in {args.RetryDelay.TotalSeconds:0.#} s (try {args.AttemptNumber + 2})"));
+                    args.Outcome.Result?.Dispose();
+                    return ValueTask.CompletedTask;
+                },
+            });
+        }
+
+        return builder.Build();
+    }
+
+    // A host that does not resolve, refuses, or fails TLS will not heal within a prompt's patience; a cut connection may.
+    private static bool IsTransient(HttpRequestException e) => e.HttpRequestError is
+        HttpRequestError.ResponseEnded or HttpRequestError.InvalidResponse or HttpRequestError.HttpProtocolError or HttpRequestError.Unknown
+        || e.InnerException is IOException;
+
+    private async Task<HttpResponseMessage> SendAsync(HttpClient client, Func<HttpRequestMessage> create, HttpCompletionOption completion, CancellationToken token)
+    {
+        try
+        {
+            return await _pipeline.ExecuteAsync(
+                async cancel =>
+                {
+                    await WaitForRateLimitAsync(cancel).ConfigureAwait(false);
+                    Interlocked.Increment(ref Requests);
+                    using var request = create();
+                    using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancel);
+                    if (client == _api)
+                    {
+                        limit.CancelAfter(_settings.HttpTimeout);
+                    }
+
+                    HttpResponseMessage response;
+                    try
+                    {
+                        response = await client.SendAsync(request, completion, limit.Token).ConfigureAwait(false);
+                    }
+                    catch (OperationCanceledException) when (!cancel.IsCancellationRequested)
+                    {
+                        throw new TimeoutException($"no answer within {_settings.HttpTimeout.TotalSeconds:0.#} s");
+                    }
+
+                    NoteRateLimit(response);
+                    return response;
+                },
+                token).ConfigureAwait(false);
+        }
+        catch (HttpRequestException e)
+        {
+            throw Explain(e);
+        }
+        catch (TimeoutException e)
+        {
+            throw new LaunchException("ServerTimeout", LaunchErrorCategory.OperationTimeout, $"{BaseUrl} gave {e.Message}. Try again, or set WANDB_HTTP_TIMEOUT (seconds) higher.", BaseUrl, e);
+        }
+    }
+
+    private async ValueTask WaitForRateLimitAsync(CancellationToken token)
+    {
+        var wait = Interlocked.Read(ref _notBefore) - Environment.TickCount64;
+        if (wait > 0)
+        {
+            await Task.Delay(TimeSpan.FromMilliseconds(Math.Min(wait, 60_000)), token).ConfigureAwait(false);
+        }
+    }
+
+    // Both headers are needed (reference A.4); with nothing left, the next request waits for the reset.
+    private void NoteRateLimit(HttpResponseMessage response)
+    {
+        if (Header("RateLimit-Remaining") is { } remaining && Header("RateLimit-Reset") is { } reset && remaining < 1)
+        {
+            Interlocked.Exchange(ref _notBefore, Environment.TickCount64 + (long)(reset * 1000));
+        }
+
+        double? Header(string name) =>
+            response.Headers.TryGetValues(name, out var values) && double.TryParse(values.First(), NumberStyles.Float, CultureInfo.InvariantCulture, out var number) ? number : null;
+    }
+
+    private LaunchException Explain(HttpRequestException e)
+    {
+        var (id, advice) = e.HttpRequestError switch
+        {
+            HttpRequestError.NameResolutionError => ("HostNotFound", "The host name is not known. Check the address (-BaseUrl, WANDB_BASE_URL) and the network."),
+            HttpRequestError.SecureConnectionError => ("TlsFailed", "The certificate was not accepted. Add the server's certificate authority to the machine's trust store (on Linux SSL_CERT_FILE), or check the clock."),
+            HttpRequestError.ProxyTunnelError => ("ProxyFailed", "The proxy refused. Check HTTPS_PROXY, NO_PROXY and WANDB__PROXIES."),
+            _ when e.InnerException is AuthenticationException => ("TlsFailed", "The certificate was not accepted. Add the server's certificate authority to the machine's trust store (on Linux SSL_CERT_FILE), or check the clock."),
+            _ when e.InnerException is SocketException => ("HostUnreachable", "Nothing answers there. Is the server running, the port right, a firewall or proxy between?"),
+            _ => ("ConnectionFailed", "Try again; if it stays, check the network and the proxy settings."),
+        };
+        var detail = e.InnerException is AuthenticationException or SocketException ? e.InnerException.Message : e.Message;
+        return new LaunchException(id, LaunchErrorCategory.ConnectionError, $"Cannot reach {BaseUrl}: {detail}. {advice}", BaseUrl, e);
+    }
+
+    private static async Task EnsureSuccessAsync(HttpResponseMessage response, string what, CancellationToken token)
+    {
+        if (response.IsSuccessStatusCode)
+        {
+            return;
+        }
+
+        var status = (int)response.StatusCode;
+        var text = await response.Content.ReadAsStringAsync(token).ConfigureAwait(false);
+        response.Dispose();
+        var detail = "";
+        try
+        {
+            using var document = JsonDocument.Parse(text);
+            detail = ErrorText(document.RootElement);
+        }
+        catch (JsonException)
+        {
+            detail = text.Length > 200 ? text[..200] : text;
+        }
+
+        throw status switch
+        {
+            401 => new LaunchException("ApiKeyRejected", LaunchErrorCategory.AuthenticationError, "The server does not accept this API key. Give the right one with Connect-Wandb -ApiKey, or check WANDB_API_KEY and the netrc entry of this host.", what) { StatusCode = status },
+            403 or 404 => new LaunchException("AccessDenied", LaunchErrorCategory.PermissionDenied, $"The server denies access to {what} (HTTP {status}: {detail}). Check the entity and project names and that this key may see them.", what) { StatusCode = status },
+            429 => new LaunchException("RateLimited", LaunchErrorCategory.ResourceUnavailable, $"The server is still limiting the rate after all tries (HTTP 429: {detail}). Wait a few minutes.", what) { StatusCode = status },
+            _ => new LaunchException("ServerError", LaunchErrorCategory.ConnectionError, $"The server failed at {what} (HTTP {status}: {detail}).", what) { StatusCode = status },
+        };
+    }
+
+    private Uri FileUri(string url) => new(new Uri(BaseUrl + "/"), url);
+
+    private AuthenticationHeaderValue? ApiAuthorization() =>
+        _settings.AccessToken is { } bearer ? new AuthenticationHeaderValue("Bearer", bearer)
+        : _settings.ApiKey is { } key ? Basic("api", key)
+        : null;
+
+    // Reference A.1: file downloads use the literal user name "user". Signed URLs of a storage host must not see the key.
+    private AuthenticationHeaderValue? FileAuthorization(Uri target) =>
+        _settings.ApiKey is { } key && new Uri(BaseUrl) is var origin && target.Authority == origin.Authority && target.Scheme == origin.Scheme ? Basic("user", key) : null;
+
+    private static AuthenticationHeaderValue Basic(string user, string key) =>
+        new("Basic", Convert.ToBase64String(Encoding.UTF8.GetBytes(user + ":" + key)));
+}

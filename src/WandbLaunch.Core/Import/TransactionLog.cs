@@ -1,0 +1,247 @@
+using System.Buffers.Binary;
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using Google.Protobuf;
+
+namespace WandbLaunch.Import;
+
+/// <summary>What the SDK's transaction log tells about a run.</summary>
+internal sealed class LoggedRun
+{
+    internal string? Id;
+    internal string? Entity;
+    internal string? Project;
+    internal string? DisplayName;
+    internal string? Group;
+    internal string? JobType;
+    internal string? Notes;
+    internal string? Host;
+    internal string? Sweep;
+    internal string? Remote;
+    internal string? Commit;
+    internal DateTimeOffset? Started;
+    internal int? ExitCode;
+    internal List<string> Tags { get; } = [];
+    internal JsonObject Config { get; } = [];
+    internal JsonObject Summary { get; } = [];
+    internal List<string> Files { get; } = [];
+    internal List<string> Output { get; } = [];
+    internal bool Truncated;
+}
+
+/// <summary>
+/// Reads a <c>.wandb</c> file: 7 bytes of header, then a LevelDB log (32 KiB blocks) of protobuf <c>Record</c> messages
+/// (wandb_internal.proto of v0.12.21). History goes to the caller row by row, for it may be large.
+/// </summary>
+internal static class TransactionLog
+{
+    private const int Block = 32768;
+
+    internal static LoggedRun Read(string path, Action<string> history)
+    {
+        using var stream = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite, 1 << 16);
+        Span<byte> head = stackalloc byte[7];
+        if (stream.ReadAtLeast(head, 7, false) < 7 || !head.StartsWith(":W&B"u8))
+        {
+            throw new LaunchException("TransactionLogInvalid", LaunchErrorCategory.InvalidData, $"{path} is not a W&B transaction log: it does not begin with ':W&B'.", path);
+        }
+
+        var run = new LoggedRun();
+        try
+        {
+            foreach (var record in Records(stream))
+            {
+                Apply(run, record, history);
+            }
+        }
+        catch (Exception e) when (e is InvalidProtocolBufferException or EndOfStreamException)
+        {
+            // A run that was killed leaves a last record that is not whole; everything before it counts.
+            run.Truncated = true;
+        }
+
+        return run;
+    }
+
+    private static IEnumerable<byte[]> Records(FileStream stream)
+    {
+        var position = 7;
+        var parts = new MemoryStream();
+        var header = new byte[7];
+        while (true)
+        {
+            var left = Block - (position % Block);
+            if (left < 7)
+            {
+                stream.Seek(left, SeekOrigin.Current);
+                position += left;
+                continue;
+            }
+
+            var read = stream.ReadAtLeast(header, 7, false);
+            if (read == 0)
+            {
+                yield break;
+            }
+
+            var length = BinaryPrimitives.ReadUInt16LittleEndian(header.AsSpan(4));
+            var type = header[6];
+            if (read < 7 || type is < 1 or > 4 || length > left - 7)
+            {
+                throw new EndOfStreamException();
+            }
+
+            var data = new byte[length];
+            stream.ReadExactly(data);
+            position += 7 + length;
+            if (type is 1 or 2)
+            {
+                parts.SetLength(0);
+            }
+
+            parts.Write(data);
+            if (type is 1 or 4)
+            {
+                yield return parts.ToArray();
+            }
+        }
+    }
+
+    // Field numbers of message Record: run 17, history 2, summary 3, output 4, config 5, files 6, exit 18, output_raw 13.
+    private static void Apply(LoggedRun run, byte[] record, Action<string> history)
+    {
+        foreach (var (field, bytes, _) in Fields(record))
+        {
+            switch (field)
+            {
+                case 17: ApplyRun(run, bytes); break;
+                case 2: history(Items(bytes, 1, []).ToJsonString()); break;
+                case 3: Update(run.Summary, bytes, false); break;
+                case 5: Update(run.Config, bytes, true); break;
+                case 6:
+                    run.Files.AddRange(Fields(bytes).Where(f => f.Number == 1).Select(f => Text(f.Bytes, 1)).OfType<string>());
+                    break;
+                case 4 or 13:
+                    run.Output.AddRange(Fields(bytes).Where(f => f.Number == 3).Select(f => System.Text.Encoding.UTF8.GetString(f.Bytes)));
+                    break;
+                case 18: run.ExitCode = (int)Fields(bytes).Where(f => f.Number == 1).Select(f => f.Value).FirstOrDefault(); break;
+            }
+        }
+    }
+
+    private static void ApplyRun(LoggedRun run, byte[] bytes)
+    {
+        foreach (var (field, content, _) in Fields(bytes))
+        {
+            string Text() => System.Text.Encoding.UTF8.GetString(content);
+            switch (field)
+            {
+                case 1: run.Id = Text(); break;
+                case 2: run.Entity = Text(); break;
+                case 3: run.Project = Text(); break;
+                case 4: Update(run.Config, content, true); break;
+                case 5: Update(run.Summary, content, false); break;
+                case 6: run.Group = Text(); break;
+                case 7: run.JobType = Text(); break;
+                case 8: run.DisplayName = Text(); break;
+                case 9: run.Notes = Text(); break;
+                case 10: run.Tags.Add(Text()); break;
+                case 12: run.Sweep = Text(); break;
+                case 13: run.Host = Text(); break;
+                case 17:
+                    run.Started = DateTimeOffset.FromUnixTimeSeconds(Fields(content).Where(f => f.Number == 1).Select(f => f.Value).FirstOrDefault());
+                    break;
+                case 21:
+                    foreach (var (number, value, _) in Fields(content))
+                    {
+                        run.Remote = number == 1 ? System.Text.Encoding.UTF8.GetString(value) : run.Remote;
+                        run.Commit = number == 2 ? System.Text.Encoding.UTF8.GetString(value) : run.Commit;
+                    }
+
+                    break;
+            }
+        }
+    }
+
+    // update = 1 and remove = 2, each an item with key 1, nested_key 2, value_json 16.
+    private static void Update(JsonObject target, byte[] bytes, bool isConfig)
+    {
+        foreach (var (key, value) in Items(bytes, 1, []))
+        {
+            target[key] = isConfig ? new JsonObject { ["value"] = value?.DeepClone(), ["desc"] = null } : value?.DeepClone();
+        }
+
+        foreach (var (key, _) in Items(bytes, 2, []))
+        {
+            target.Remove(key);
+        }
+    }
+
+    private static JsonObject Items(byte[] bytes, int number, JsonObject into)
+    {
+        foreach (var (_, item, _) in Fields(bytes).Where(f => f.Number == number))
+        {
+            var path = new List<string>();
+            JsonNode? value = null;
+            foreach (var (field, content, _) in Fields(item))
+            {
+                switch (field)
+                {
+                    case 1: path.Insert(0, System.Text.Encoding.UTF8.GetString(content)); break;
+                    case 2: path.Add(System.Text.Encoding.UTF8.GetString(content)); break;
+                    case 16: value = Json(System.Text.Encoding.UTF8.GetString(content)); break;
+                }
+            }
+
+            if (path.Count == 0)
+            {
+                continue;
+            }
+
+            var target = into;
+            foreach (var name in path.SkipLast(1))
+            {
+                target = (JsonObject)(target[name] is JsonObject inner ? inner : target[name] = new JsonObject());
+            }
+
+            target[path[^1]] = value;
+        }
+
+        return into;
+    }
+
+    // The SDK writes NaN and Infinity, which JSON does not know; they are kept as their names.
+    private static JsonNode? Json(string text)
+    {
+        try
+        {
+            return JsonNode.Parse(text);
+        }
+        catch (JsonException)
+        {
+            return JsonValue.Create(text);
+        }
+    }
+
+    private static string? Text(byte[] message, int number) =>
+        Fields(message).Where(f => f.Number == number).Select(f => System.Text.Encoding.UTF8.GetString(f.Bytes)).FirstOrDefault();
+
+    private static List<(int Number, byte[] Bytes, long Value)> Fields(byte[] message)
+    {
+        var fields = new List<(int, byte[], long)>();
+        var input = new CodedInputStream(message);
+        uint tag;
+        while ((tag = input.ReadTag()) != 0)
+        {
+            var number = WireFormat.GetTagFieldNumber(tag);
+            switch (WireFormat.GetTagWireType(tag))
+            {
+                case WireFormat.WireType.LengthDelimited: fields.Add((number, input.ReadBytes().ToByteArray(), 0)); break;
+                case WireFormat.WireType.Varint: fields.Add((number, [], input.ReadInt64())); break;
+                default: input.SkipLastField(); break;
+            }
+        }
+
+        return fields;
+    }
+}

@@ -1,0 +1,412 @@
+using System.Collections;
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using YamlDotNet.Core;
+using YamlDotNet.RepresentationModel;
+
+namespace WandbLaunch.Launching;
+
+/// <summary>A launch config (reference C.1): what to run, where to, with which changes. Null leaves the default.</summary>
+internal sealed record LaunchConfig
+{
+    internal const string DefaultResource = "local-container";
+
+    private static readonly JsonDocumentOptions ReadOptions = new() { CommentHandling = JsonCommentHandling.Skip, AllowTrailingCommas = true };
+
+    internal string? Uri { get; init; }
+    internal string? Entity { get; init; }
+    internal string? Project { get; init; }
+    internal string? Name { get; init; }
+    internal string? Resource { get; init; }
+    internal JsonObject? ResourceArgs { get; init; }
+    internal string? DockerImage { get; init; }
+    internal int? UserId { get; init; }
+    internal JsonObject? DockerArgs { get; init; }
+    internal string? BaseImage { get; init; }
+    internal string? PythonVersion { get; init; }
+    internal string? CudaVersion { get; init; }
+    internal IReadOnlyList<string>? SystemPackages { get; init; }
+    internal string? GitVersion { get; init; }
+    internal string? GitRepo { get; init; }
+    internal ArgumentSet? Args { get; init; }
+    internal JsonObject? RunConfig { get; init; }
+    internal JsonObject? Artifacts { get; init; }
+    internal IReadOnlyList<string>? EntryPoint { get; init; }
+    internal bool? Cuda { get; init; }
+    internal string? RunId { get; init; }
+
+    /// <summary>Keys that this version does not read; they go through untouched.</summary>
+    internal JsonObject? Extra { get; init; }
+
+    /// <summary>Puts <paramref name="over"/> over this one: every value that it sets wins (reference C.2).</summary>
+    internal LaunchConfig Merge(LaunchConfig over) => new()
+    {
+        Uri = over.Uri ?? Uri,
+        Entity = over.Entity ?? Entity,
+        Project = over.Project ?? Project,
+        Name = over.Name ?? Name,
+        Resource = over.Resource ?? Resource,
+        ResourceArgs = over.ResourceArgs ?? ResourceArgs,
+        DockerImage = over.DockerImage ?? DockerImage,
+        UserId = over.UserId ?? UserId,
+        DockerArgs = Join(DockerArgs, over.DockerArgs),
+        BaseImage = over.BaseImage ?? BaseImage,
+        PythonVersion = over.PythonVersion ?? PythonVersion,
+        CudaVersion = over.CudaVersion ?? CudaVersion,
+        SystemPackages = over.SystemPackages ?? SystemPackages,
+        GitVersion = over.GitVersion ?? GitVersion,
+        GitRepo = over.GitRepo ?? GitRepo,
+        Args = ArgumentSet.Merge(Args, over.Args),
+        RunConfig = Join(RunConfig, over.RunConfig),
+        Artifacts = Join(Artifacts, over.Artifacts),
+        EntryPoint = over.EntryPoint ?? EntryPoint,
+        Cuda = over.Cuda ?? Cuda,
+        RunId = over.RunId ?? RunId,
+        Extra = Join(Extra, over.Extra),
+    };
+
+    /// <summary>Reads a path, or a JSON or YAML text (reference C.2, last row; .yml counts as YAML too here).</summary>
+    internal static LaunchConfig Read(string pathOrText, string workingFolder)
+    {
+        var text = pathOrText.Trim();
+        if (text.StartsWith('{'))
+        {
+            return FromText(text, "the JSON text");
+        }
+
+        var isPath = !text.Contains('\n', StringComparison.Ordinal) && text.Length < 4096 && !text.Contains(": ", StringComparison.Ordinal);
+        var path = isPath ? Path.GetFullPath(text, workingFolder) : null;
+        if (path is not null && File.Exists(path))
+        {
+            return FromText(File.ReadAllText(path), path);
+        }
+
+        return path is null
+            ? FromText(text, "the YAML text")
+            : throw new LaunchException("ConfigNotFound", LaunchErrorCategory.ObjectNotFound, $"There is no launch config file {path}, and '{Short(text)}' is neither JSON nor YAML of a launch config.", pathOrText);
+    }
+
+    internal static LaunchConfig FromText(string text, string where)
+    {
+        JsonNode? node;
+        try
+        {
+            node = text.TrimStart().StartsWith('{') ? JsonNode.Parse(text, null, ReadOptions) : FromYaml(text);
+        }
+        catch (Exception e) when (e is JsonException or YamlException)
+        {
+            throw new LaunchException("ConfigInvalid", LaunchErrorCategory.InvalidData, $"The launch config in {where} cannot be read: {e.Message}", where, e);
+        }
+
+        return node is JsonObject map
+            ? FromJson(map)
+            : throw new LaunchException("ConfigInvalid", LaunchErrorCategory.InvalidData, $"The launch config in {where} must be an object with keys such as uri, project and overrides.", where);
+    }
+
+    internal static LaunchConfig FromJson(JsonObject source)
+    {
+        var map = (JsonObject)source.DeepClone();
+        var docker = Section(map, "docker");
+        var git = Section(map, "git");
+        var overrides = Section(map, "overrides");
+        var config = new LaunchConfig
+        {
+            Uri = Take(map, "uri"),
+            Entity = Take(map, "entity"),
+            Project = Take(map, "project"),
+            Name = Take(map, "name"),
+            Resource = Take(map, "resource"),
+            ResourceArgs = TakeMap(map, "resource_args"),
+            DockerImage = Take(docker, "docker_image") ?? Take(map, "image_uri"),
+            UserId = TakeInt(docker, "user_id"),
+            DockerArgs = TakeMap(docker, "args"),
+            BaseImage = Take(docker, "base_image"),
+            PythonVersion = Take(docker, "python_version") ?? Take(map, "python_version"),
+            CudaVersion = Take(docker, "cuda_version"),
+            SystemPackages = TakeWords(docker, "system_packages"),
+            // The guide's table says git_version, its example and the protocol say version.
+            GitVersion = Take(git, "version") ?? Take(git, "git_version"),
+            GitRepo = Take(git, "repo"),
+            Args = ArgumentSet.FromJson(TakeNode(overrides, "args")),
+            RunConfig = TakeMap(overrides, "run_config"),
+            Artifacts = TakeMap(overrides, "artifacts"),
+            EntryPoint = TakeWords(overrides, "entry_point"),
+            Cuda = TakeFlag(map, "cuda"),
+            RunId = Take(map, "run_id"),
+        };
+        foreach (var (name, section) in new[] { ("docker", docker), ("git", git), ("overrides", overrides) })
+        {
+            if (section is { Count: > 0 })
+            {
+                map[name] = section.DeepClone();
+            }
+        }
+
+        return config with { Extra = map.Count > 0 ? map : null };
+    }
+
+    /// <summary>The config as W&amp;B's JSON; only what is set.</summary>
+    internal JsonObject ToJson()
+    {
+        var map = Extra is null ? [] : (JsonObject)Extra.DeepClone();
+        var ordered = new JsonObject();
+        Put(ordered, "uri", Uri);
+        Put(ordered, "entity", Entity);
+        Put(ordered, "project", Project);
+        Put(ordered, "name", Name);
+        Put(ordered, "resource", Resource);
+        Put(ordered, "resource_args", ResourceArgs?.DeepClone());
+        Put(ordered, "docker", Section(
+            ("docker_image", DockerImage), ("user_id", UserId), ("args", DockerArgs?.DeepClone()), ("base_image", BaseImage),
+            ("python_version", PythonVersion), ("cuda_version", CudaVersion), ("system_packages", Words(SystemPackages))));
+        Put(ordered, "git", Section(("version", GitVersion), ("repo", GitRepo)));
+        Put(ordered, "overrides", Section(
+            ("args", Args is { IsEmpty: false } ? Args.ToJson() : null), ("run_config", RunConfig?.DeepClone()), ("artifacts", Artifacts?.DeepClone()), ("entry_point", Words(EntryPoint))));
+        Put(ordered, "cuda", Cuda is { } cuda ? JsonValue.Create(cuda) : null);
+        Put(ordered, "run_id", RunId);
+        foreach (var (key, value) in map)
+        {
+            if (ordered[key] is JsonObject section && value is JsonObject rest)
+            {
+                foreach (var (inner, kept) in rest)
+                {
+                    section[inner] = kept?.DeepClone();
+                }
+            }
+            else
+            {
+                ordered[key] = value?.DeepClone();
+            }
+        }
+
+        return ordered;
+    }
+
+    internal static JsonNode? ToNode(object? value) => value switch
+    {
+        null => null,
+        JsonNode node => node.DeepClone(),
+        string text => JsonValue.Create(text),
+        bool flag => JsonValue.Create(flag),
+        int number => JsonValue.Create(number),
+        long number => JsonValue.Create(number),
+        double number => JsonValue.Create(number),
+        float number => JsonValue.Create(number),
+        decimal number => JsonValue.Create(number),
+        DateTime time => JsonValue.Create(time),
+        IDictionary map => new JsonObject(map.Keys.Cast<object>().Select(k => KeyValuePair.Create(k.ToString()!, ToNode(map[k])))),
+        IEnumerable<KeyValuePair<string, object?>> map => new JsonObject(map.Select(p => KeyValuePair.Create(p.Key, ToNode(p.Value)))),
+        IEnumerable list => new JsonArray([.. list.Cast<object?>().Select(ToNode)]),
+        IConvertible number when number.GetTypeCode() is >= TypeCode.SByte and <= TypeCode.UInt64 => JsonValue.Create(number.ToInt64(null)),
+        _ => JsonValue.Create(value.ToString()),
+    };
+
+    /// <summary>A YAML mapping as JSON.</summary>
+    internal static JsonObject YamlObject(string text, string where)
+    {
+        try
+        {
+            return FromYaml(text) as JsonObject ?? [];
+        }
+        catch (YamlException e)
+        {
+            throw new LaunchException("YamlInvalid", LaunchErrorCategory.InvalidData, $"{where} cannot be read: {e.Message}", where, e);
+        }
+    }
+
+    private static JsonNode? FromYaml(string text)
+    {
+        var stream = new YamlStream();
+        stream.Load(new StringReader(text));
+        return stream.Documents.Count == 0 ? null : Convert(stream.Documents[0].RootNode);
+
+        static JsonNode? Convert(YamlNode node) => node switch
+        {
+            YamlMappingNode map => new JsonObject(map.Children.Select(c => KeyValuePair.Create(((YamlScalarNode)c.Key).Value!, Convert(c.Value)))),
+            YamlSequenceNode list => new JsonArray([.. list.Children.Select(Convert)]),
+            YamlScalarNode { Style: ScalarStyle.Plain } scalar => Scalar(scalar.Value ?? ""),
+            YamlScalarNode scalar => JsonValue.Create(scalar.Value),
+            _ => null,
+        };
+
+        // YAML 1.2 core schema.
+        static JsonNode? Scalar(string text) => text switch
+        {
+            "" or "~" or "null" or "Null" or "NULL" => null,
+            "true" or "True" or "TRUE" => JsonValue.Create(true),
+            "false" or "False" or "FALSE" => JsonValue.Create(false),
+            _ when long.TryParse(text, System.Globalization.NumberStyles.AllowLeadingSign, System.Globalization.CultureInfo.InvariantCulture, out var whole) => JsonValue.Create(whole),
+            _ when double.TryParse(text, System.Globalization.NumberStyles.Float, System.Globalization.CultureInfo.InvariantCulture, out var real) && char.IsDigit(text[^1]) => JsonValue.Create(real),
+            _ => JsonValue.Create(text),
+        };
+    }
+
+    private static JsonObject? Section(JsonObject map, string name)
+    {
+        if (!map.TryGetPropertyValue(name, out var node) || node is null)
+        {
+            map.Remove(name);
+            return null;
+        }
+
+        map.Remove(name);
+        return node as JsonObject ?? throw WrongType(name, "an object", node);
+    }
+
+    private static JsonObject? Section(params (string Name, object? Value)[] entries)
+    {
+        var section = new JsonObject();
+        foreach (var (name, value) in entries)
+        {
+            if (value is not null)
+            {
+                section[name] = value as JsonNode ?? ToNode(value);
+            }
+        }
+
+        return section.Count > 0 ? section : null;
+    }
+
+    private static JsonArray? Words(IReadOnlyList<string>? words) => words is null ? null : new JsonArray([.. words.Select(w => (JsonNode?)JsonValue.Create(w))]);
+
+    private static void Put(JsonObject map, string name, JsonNode? value)
+    {
+        if (value is not null)
+        {
+            map[name] = value;
+        }
+    }
+
+    private static JsonNode? TakeNode(JsonObject? map, string name)
+    {
+        if (map is null || !map.TryGetPropertyValue(name, out var node))
+        {
+            return null;
+        }
+
+        map.Remove(name);
+        return node;
+    }
+
+    private static string? Take(JsonObject? map, string name) => TakeNode(map, name) switch
+    {
+        null => null,
+        JsonValue value => value.ToString() is { Length: > 0 } text ? text : null,
+        var other => throw WrongType(name, "a string", other),
+    };
+
+    private static JsonObject? TakeMap(JsonObject? map, string name) => TakeNode(map, name) switch
+    {
+        null => null,
+        JsonObject found => found.Count > 0 ? found : null,
+        var other => throw WrongType(name, "an object", other),
+    };
+
+    private static int? TakeInt(JsonObject? map, string name) => TakeNode(map, name) switch
+    {
+        null => null,
+        JsonValue value when int.TryParse(value.ToString(), out var number) && number >= 0 => number,
+        var other => throw WrongType(name, "a whole number of 0 or more", other),
+    };
+
+    private static bool? TakeFlag(JsonObject? map, string name) => TakeNode(map, name) switch
+    {
+        null => null,
+        JsonValue value when bool.TryParse(value.ToString(), out var flag) => flag,
+        var other => throw WrongType(name, "true or false", other),
+    };
+
+    private static string[]? TakeWords(JsonObject? map, string name) => TakeNode(map, name) switch
+    {
+        null => null,
+        JsonArray list => [.. list.Select(v => v?.ToString() ?? "")],
+        JsonValue value => CommandWords.Split(value.ToString()),
+        var other => throw WrongType(name, "a list of strings", other),
+    };
+
+    private static LaunchException WrongType(string name, string wanted, JsonNode? found) =>
+        new("ConfigInvalid", LaunchErrorCategory.InvalidData, $"The launch config key '{name}' must be {wanted}.", found?.ToJsonString());
+
+    private static JsonObject? Join(JsonObject? under, JsonObject? over)
+    {
+        if (under is null || over is null)
+        {
+            return over ?? under;
+        }
+
+        var joined = (JsonObject)under.DeepClone();
+        foreach (var (key, value) in over)
+        {
+            joined[key] = value?.DeepClone();
+        }
+
+        return joined;
+    }
+
+    private static string Short(string text) => text.Length > 60 ? text[..60] + "…" : text;
+}
+
+/// <summary>Splits a command text into words as a shell would, without running one.</summary>
+internal static class CommandWords
+{
+    internal static string[] Split(string text)
+    {
+        var words = new List<string>();
+        var word = new System.Text.StringBuilder();
+        var open = false;
+        char quote = '\0';
+        for (var i = 0; i < text.Length; i++)
+        {
+            var c = text[i];
+            if (quote != '\0')
+            {
+                if (c == quote)
+                {
+                    quote = '\0';
+                }
+                else if (c == '\\' && quote == '"' && i + 1 < text.Length && text[i + 1] is '"' or '\\')
+                {
+                    word.Append(text[++i]);
+                }
+                else
+                {
+                    word.Append(c);
+                }
+            }
+            else if (c is '"' or '\'')
+            {
+                quote = c;
+                open = true;
+            }
+            else if (char.IsWhiteSpace(c))
+            {
+                if (open || word.Length > 0)
+                {
+                    words.Add(word.ToString());
+                    word.Clear();
+                    open = false;
+                }
+            }
+            else
+            {
+                word.Append(c);
+            }
+        }
+
+        if (quote != '\0')
+        {
+            throw new LaunchException("EntryPointInvalid", LaunchErrorCategory.InvalidArgument, $"The entry point has an open quote: {text}", text);
+        }
+
+        if (open || word.Length > 0)
+        {
+            words.Add(word.ToString());
+        }
+
+        return [.. words];
+    }
+
+    /// <summary>One line for people to read; quoted where needed. Never run.</summary>
+    internal static string Show(IEnumerable<string> words) =>
+        string.Join(' ', words.Select(w => w.Length > 0 && !w.Any(c => char.IsWhiteSpace(c) || c is '"' or '\'' or '$' or '&' or ';' or '|' or '<' or '>' or '(' or ')' or '`') ? w : "'" + w.Replace("'", "''", StringComparison.Ordinal) + "'"));
+}

@@ -1,0 +1,439 @@
+using System.Security.Cryptography;
+using System.Text;
+using System.Text.Json.Nodes;
+using WandbLaunch.Api;
+using WandbLaunch.Images;
+using WandbLaunch.Runners;
+using WandbLaunch.Sources;
+
+namespace WandbLaunch.Launching;
+
+/// <summary>What the caller of a launch chose beside the launch config.</summary>
+internal sealed record LaunchOptions
+{
+    internal bool NoInstall { get; init; }
+    internal PipSettings Pip { get; init; } = new();
+    internal IReadOnlyDictionary<string, string> Environment { get; init; } = new Dictionary<string, string>();
+    internal IReadOnlyList<string> Volumes { get; init; } = [];
+    internal GitCredential? GitCredential { get; init; }
+    internal string? DockerHost { get; init; }
+    internal int StopGraceSeconds { get; init; } = 10;
+}
+
+/// <summary>A launch that is ready to start: everything is on disk, nothing runs yet.</summary>
+internal sealed record PreparedLaunch(string Folder, LaunchedRun Run, RunSpec Spec, IReadOnlyDictionary<string, string> Secrets, IReadOnlyList<string> Warnings);
+
+/// <summary>The one road from a launch config to a run.</summary>
+internal sealed class Launcher(LaunchCache cache, LaunchStore store, Func<CancellationToken, Task<WandbConnection?>> connection)
+{
+    // One Linux environment string holds 128 KiB; Windows 32,767 characters. The SDK's own limit is below both (reference E.4).
+    private const int VariableLimit = 32670;
+
+    internal static readonly string[] Resources = ["local-container", "local-process"];
+
+    /// <summary>Told what is being done, with a percentage where one is known.</summary>
+    internal Action<string, int?> Progress { get; init; } = (_, _) => { };
+
+    internal static string ResourceOf(LaunchConfig config) => (config.Resource ?? LaunchConfig.DefaultResource) switch
+    {
+        "local" or "local-container" => "local-container",
+        "bare" or "local-process" => "local-process",
+        "kubernetes" or "sagemaker" or "vertex" or "gcp-vertex" or "slurm" => throw new LaunchException("ResourceNotSupported", LaunchErrorCategory.NotImplemented, $"The resource '{config.Resource}' is not supported by this version. Use one of: {string.Join(", ", Resources)}.", config.Resource),
+        _ => throw new LaunchException("ResourceUnknown", LaunchErrorCategory.InvalidArgument, $"There is no resource '{config.Resource}'. Use one of: {string.Join(", ", Resources)}.", config.Resource),
+    };
+
+    /// <summary>Says what a launch would do. Reads and fetches, but starts, builds and installs nothing.</summary>
+    internal async Task<LaunchPlan> PlanAsync(LaunchConfig config, LaunchOptions options, string workingFolder, CancellationToken token)
+    {
+        var scratch = new List<string>();
+        try
+        {
+            var resource = ResourceOf(config);
+            Validate(config, options, resource);
+            var resolved = await ResolveAsync(config, options, workingFolder, () => Scratch(scratch), token).ConfigureAwait(false);
+            var environment = await EnvironmentAsync(config, options, resolved, "<new id>", token).ConfigureAwait(false);
+            string? image = null;
+            bool prepared;
+            IReadOnlyList<string> command;
+            if (resource == "local-process")
+            {
+                var (python, _) = VirtualEnvironment.FindPython(resolved.PythonVersion);
+                var venv = VirtualEnvironment.FolderFor(cache, python, resolved.Requirements);
+                prepared = options.NoInstall || File.Exists(Path.Combine(venv, "wandblaunch-ready"));
+                command = ProcessCommand(resolved, options.NoInstall ? python : VirtualEnvironment.PythonIn(venv));
+            }
+            else
+            {
+                var request = config.DockerImage is null ? ImageRequest(config, resolved, options) : null;
+                image = config.DockerImage ?? request!.Tag;
+                command = [.. resolved.EntryPoint, .. resolved.Arguments];
+                prepared = await IsImageThereAsync(image, options, token).ConfigureAwait(false);
+            }
+
+            return new LaunchPlan
+            {
+                Source = Secrets.Mask(config.Uri ?? config.DockerImage!),
+                Commit = resolved.Commit,
+                Patched = resolved.Patched,
+                Program = resolved.Program,
+                Arguments = resolved.Arguments,
+                Resource = resource,
+                Image = image,
+                Prepared = prepared,
+                PythonVersion = resolved.PythonVersion,
+                Requirements = resolved.Requirements.Lines,
+                Command = Secrets.Mask(CommandWords.Show(command)),
+                Environment = environment.Plain.Concat(environment.Secret.Select(s => KeyValuePair.Create(s.Key, Secrets.Masked))).OrderBy(e => e.Key, StringComparer.Ordinal).ToDictionary(e => e.Key, e => Secrets.Mask(e.Value)),
+                Entity = environment.Entity,
+                Project = resolved.Project,
+            };
+        }
+        finally
+        {
+            scratch.ForEach(LaunchCache.DeleteFolder);
+        }
+    }
+
+    /// <summary>Does everything up to the start: source, packages or image, folder of the run.</summary>
+    internal async Task<PreparedLaunch> PrepareAsync(LaunchConfig config, LaunchOptions options, string workingFolder, CancellationToken token)
+    {
+        var resource = ResourceOf(config);
+        Validate(config, options, resource);
+        var id = config.RunId ?? NewRunId();
+        var folder = store.Create(id);
+        try
+        {
+            var scratch = 0;
+            var resolved = await ResolveAsync(config, options, workingFolder, () => Directory.CreateDirectory(Path.Combine(folder, "src" + (scratch++ == 0 ? "" : "-" + scratch))).FullName, token).ConfigureAwait(false);
+            var warnings = resolved.Warnings.ToList();
+            var environment = await EnvironmentAsync(config, options, resolved, id, token).ConfigureAwait(false);
+            var launchConfig = new JsonObject { ["overrides"] = new JsonObject { ["run_config"] = resolved.RunConfig.DeepClone() } }.ToJsonString();
+            var spec = resource == "local-process"
+                ? await ProcessSpecAsync(id, folder, options, resolved, environment.Plain, launchConfig, warnings, token).ConfigureAwait(false)
+                : await ContainerSpecAsync(id, config, options, resolved, environment.Plain, launchConfig, warnings, token).ConfigureAwait(false);
+            LaunchStore.SaveSpec(folder, spec);
+            var logPath = Path.Combine(folder, "output.log");
+            FileModes.WritePrivate(logPath, "");
+            var run = new LaunchedRun
+            {
+                Id = id,
+                Name = config.Name,
+                Source = Secrets.Mask(config.Uri ?? config.DockerImage!),
+                Commit = resolved.Commit,
+                Patched = resolved.Patched,
+                Resource = resource,
+                Image = spec.Image,
+                Command = resource == "local-process" ? spec.Command : [.. spec.Command, .. spec.Arguments],
+                Arguments = resolved.Arguments,
+                Entity = environment.Entity,
+                Project = resolved.Project,
+                Uri = environment.AppUrl is { } app && environment.Entity is { } entity ? $"{app}/{entity}/{resolved.Project.ToLowerInvariant()}/runs/{id}" : null,
+                State = LaunchState.Starting,
+                LogPath = logPath,
+            };
+            LaunchStore.Save(folder, run);
+            return new PreparedLaunch(folder, run, spec, environment.Secret, warnings);
+        }
+        catch (Exception e)
+        {
+            LaunchCache.DeleteFolder(folder);
+            if (DiskFull.Explain(e, folder) is { } full)
+            {
+                throw full;
+            }
+
+            throw;
+        }
+    }
+
+    private static void Validate(LaunchConfig config, LaunchOptions options, string resource)
+    {
+        foreach (var name in options.Environment.Keys)
+        {
+            if (name.Length == 0 || name.Contains('=', StringComparison.Ordinal) || name.Contains('\0', StringComparison.Ordinal))
+            {
+                throw new LaunchException("EnvironmentNameInvalid", LaunchErrorCategory.InvalidArgument, $"'{name}' cannot be the name of an environment variable.", name);
+            }
+        }
+
+        if (resource == "local-process" && config.DockerImage is not null)
+        {
+            throw new LaunchException("ImageWithProcess", LaunchErrorCategory.InvalidArgument, "A docker image cannot run as a local process. Leave out -DockerImage, or use -Resource local-container.", config.DockerImage);
+        }
+
+        if (config.DockerImage is not null)
+        {
+            ImageBuilder.CheckImageName(config.DockerImage);
+        }
+
+        if (resource == "local-container")
+        {
+            DockerArguments.Check(AllDockerArguments(config));
+        }
+    }
+
+    // resource_args.local-container is today's place, docker.args that of 2022; the more specific wins.
+    private static JsonObject? AllDockerArguments(LaunchConfig config)
+    {
+        var all = config.DockerArgs is null ? [] : (JsonObject)config.DockerArgs.DeepClone();
+        foreach (var name in new[] { "local", "local-container" })
+        {
+            foreach (var (key, value) in config.ResourceArgs?[name] as JsonObject ?? [])
+            {
+                all[key] = value?.DeepClone();
+            }
+        }
+
+        return all.Count > 0 ? all : null;
+    }
+
+    private static string Scratch(List<string> made)
+    {
+        made.Add(Directory.CreateTempSubdirectory("wandblaunch-").FullName);
+        return made[^1];
+    }
+
+    private Task<ResolvedRun> ResolveAsync(LaunchConfig config, LaunchOptions options, string workingFolder, Func<string> scratch, CancellationToken token) =>
+        SourceResolver.ResolveAsync(
+            config,
+            new ResolveContext(workingFolder, cache, async t => await connection(t).ConfigureAwait(false)
+                ?? throw new LaunchException("NotConnected", LaunchErrorCategory.AuthenticationError, "A W&B run needs a server. Use Connect-Wandb first, or set WANDB_API_KEY.", config.Uri))
+            {
+                GitCredential = options.GitCredential,
+                NoInstall = options.NoInstall,
+                Progress = text => Progress(text, null),
+                ScratchFolder = scratch,
+            },
+            token);
+
+    private async Task<RunSpec> ProcessSpecAsync(
+        string id, string folder, LaunchOptions options, ResolvedRun resolved, Dictionary<string, string> environment, string launchConfig, List<string> warnings, CancellationToken token)
+    {
+        var code = Path.Combine(folder, "src");
+        if (resolved.Workspace is { } workspace && !SafePath.IsInside(folder, workspace))
+        {
+            Workspace.CopyPlain(workspace, code, token);
+        }
+        else
+        {
+            code = resolved.Workspace ?? Directory.CreateDirectory(code).FullName;
+        }
+
+        var (python, mismatch) = VirtualEnvironment.FindPython(resolved.PythonVersion);
+        if (mismatch is not null)
+        {
+            warnings.Add(mismatch);
+        }
+
+        if (!options.NoInstall)
+        {
+            (python, var failed) = await VirtualEnvironment.EnsureAsync(cache, python, resolved.Requirements, options.Pip, text => Progress(text, null), token).ConfigureAwait(false);
+            if (failed is not null)
+            {
+                warnings.Add(failed);
+            }
+
+            var scripts = Path.GetDirectoryName(python)!;
+            environment["VIRTUAL_ENV"] = Path.GetDirectoryName(scripts)!;
+            environment["PATH"] = scripts + Path.PathSeparator + Environment.GetEnvironmentVariable("PATH");
+        }
+
+        var configPath = Path.Combine(folder, "launch-config.json");
+        FileModes.WritePrivate(configPath, launchConfig);
+        environment["WANDB_LAUNCH_CONFIG_PATH"] = configPath;
+        environment["PYTHONUNBUFFERED"] = "1";
+        return new RunSpec
+        {
+            Id = id,
+            Resource = "local-process",
+            Command = ProcessCommand(resolved, python),
+            Arguments = resolved.Arguments,
+            WorkingFolder = code,
+            Environment = environment,
+            StopGraceSeconds = options.StopGraceSeconds,
+        };
+    }
+
+    // "python" is the environment's own; a shell is the user's (reference D.2, step 10).
+    private static IReadOnlyList<string> ProcessCommand(ResolvedRun resolved, string python)
+    {
+        var entry = resolved.EntryPoint.ToList();
+        if (entry.Count > 0 && entry[0] is "python" or "python3")
+        {
+            entry[0] = python;
+        }
+        else if (entry.Count > 0 && entry[0].EndsWith(".py", StringComparison.Ordinal))
+        {
+            entry.Insert(0, python);
+        }
+        else if (entry.Count > 0 && entry[0].EndsWith(".sh", StringComparison.Ordinal))
+        {
+            entry.Insert(0, "bash");
+        }
+
+        if (entry.Count > 0 && entry[0] == "bash")
+        {
+            entry[0] = Environment.GetEnvironmentVariable("SHELL") is { Length: > 0 } shell && File.Exists(shell) ? shell : "bash";
+        }
+
+        return [.. entry, .. resolved.Arguments];
+    }
+
+    private async Task<RunSpec> ContainerSpecAsync(
+        string id, LaunchConfig config, LaunchOptions options, ResolvedRun resolved, Dictionary<string, string> environment, string launchConfig, List<string> warnings, CancellationToken token)
+    {
+        var (client, endpoint) = await DockerEngine.ConnectAsync(options.DockerHost, token).ConfigureAwait(false);
+        using (client)
+        {
+            var builder = new ImageBuilder(client, Progress);
+            string image;
+            if (config.DockerImage is { } given)
+            {
+                await builder.EnsurePulledAsync(given, token).ConfigureAwait(false);
+                image = given;
+                environment["WANDB_DOCKER"] = given;
+
+                // Such a run gets an id of its own (reference E.4 and K 8).
+                environment.Remove("WANDB_RUN_ID");
+            }
+            else
+            {
+                (image, var failed) = await builder.EnsureAsync(ImageRequest(config, resolved, options), options.Pip, token).ConfigureAwait(false);
+                if (failed is not null)
+                {
+                    warnings.Add(failed);
+                }
+            }
+
+            environment["WANDB_LAUNCH_CONFIG_PATH"] = "/tmp/wandb-launch/launch-config.json";
+            var entry = resolved.EntryPoint.ToList();
+            if (entry.Count > 0 && config.DockerImage is null && entry[0].EndsWith(".py", StringComparison.Ordinal))
+            {
+                entry.Insert(0, "python");
+            }
+            else if (entry.Count > 0 && config.DockerImage is null && entry[0].EndsWith(".sh", StringComparison.Ordinal))
+            {
+                entry.Insert(0, "bash");
+            }
+
+            return new RunSpec
+            {
+                Id = id,
+                Resource = "local-container",
+                Command = entry,
+                Arguments = resolved.Arguments,
+                WorkingFolder = ImageBuilder.Home,
+                Environment = environment,
+                Image = image,
+                UserImage = config.DockerImage is not null,
+                Workspace = config.DockerImage is null ? resolved.Workspace : null,
+                DockerArgs = AllDockerArguments(config),
+                Volumes = options.Volumes,
+                Gpu = resolved.Gpu,
+                UserId = config.DockerImage is null ? config.UserId ?? 1000 : config.UserId,
+                DockerEndpoint = endpoint.Address,
+                BaseUrl = environment.GetValueOrDefault("WANDB_BASE_URL"),
+                LaunchConfigJson = launchConfig,
+                StopGraceSeconds = options.StopGraceSeconds,
+            };
+        }
+    }
+
+    private static ImageBuilder.Request ImageRequest(LaunchConfig config, ResolvedRun resolved, LaunchOptions options) => ImageBuilder.Plan(
+        config.BaseImage, resolved.PythonVersion, resolved.Gpu, resolved.CudaVersion, config.UserId ?? 1000, options.NoInstall ? RequirementSet.None : resolved.Requirements, config.SystemPackages ?? []);
+
+    private static async Task<bool> IsImageThereAsync(string image, LaunchOptions options, CancellationToken token)
+    {
+        try
+        {
+            var (client, _) = await DockerEngine.ConnectAsync(options.DockerHost, token).ConfigureAwait(false);
+            using (client)
+            {
+                return await new ImageBuilder(client, (_, _) => { }).ExistsAsync(image, token).ConfigureAwait(false);
+            }
+        }
+        catch (LaunchException e) when (e.ErrorId == "DockerUnavailable")
+        {
+            return false;
+        }
+    }
+
+    private sealed record RunEnvironment(Dictionary<string, string> Plain, Dictionary<string, string> Secret, string? Entity, string? AppUrl);
+
+    // Reference E.4.
+    private async Task<RunEnvironment> EnvironmentAsync(LaunchConfig config, LaunchOptions options, ResolvedRun resolved, string id, CancellationToken token)
+    {
+        var server = await connection(token).ConfigureAwait(false);
+        var entity = config.Entity ?? server?.Entity;
+        var plain = new Dictionary<string, string> { ["WANDB_LAUNCH"] = "True", ["WANDB_RUN_ID"] = id, ["WANDB_PROJECT"] = resolved.Project.ToLowerInvariant() };
+        var secret = new Dictionary<string, string>();
+        Set("WANDB_ENTITY", entity);
+        Set("WANDB_BASE_URL", server?.BaseUrl);
+        Set("WANDB_NAME", config.Name);
+        if (server?.ApiKey is { } key)
+        {
+            secret["WANDB_API_KEY"] = key;
+        }
+
+        Chunk("WANDB_CONFIG", resolved.RunConfig.ToJsonString());
+        Chunk("WANDB_ARTIFACTS", config.Artifacts?.ToJsonString() ?? "{}");
+        foreach (var (name, value) in options.Environment)
+        {
+            plain.Remove(name);
+            secret.Remove(name);
+            if (Secrets.IsSecretName(name))
+            {
+                secret[name] = Secrets.Register(value);
+            }
+            else
+            {
+                plain[name] = value;
+            }
+        }
+
+        return new RunEnvironment(plain, secret, entity, server?.AppUrl);
+
+        void Set(string name, string? value)
+        {
+            if (!string.IsNullOrEmpty(value))
+            {
+                plain[name] = value;
+            }
+        }
+
+        void Chunk(string name, string json)
+        {
+            if (json.Length <= VariableLimit)
+            {
+                plain[name] = json;
+                return;
+            }
+
+            for (var (at, part) = (0, 0); at < json.Length; at += VariableLimit, part++)
+            {
+                plain[$"{name}_{part}"] = json.Substring(at, Math.Min(VariableLimit, json.Length - at));
+            }
+        }
+    }
+
+    /// <summary>Eight random characters of a-z and 0-9 (reference C.1, run_id).</summary>
+    internal static string NewRunId() => RandomNumberGenerator.GetString("abcdefghijklmnopqrstuvwxyz0123456789", 8);
+
+    /// <summary>Starts a prepared launch and waits for its end.</summary>
+    internal static Task<LaunchedRun> RunAsync(PreparedLaunch launch, Action<ReadOnlyMemory<byte>>? output, Action<LaunchedRun>? changed, CancellationToken token) =>
+        Supervisor.RunAsync(launch.Folder, launch.Spec, launch.Secrets, output, changed, token);
+
+    /// <summary>The last lines of a log, masked.</summary>
+    internal static string LastLines(string path, int count)
+    {
+        if (!File.Exists(path))
+        {
+            return "";
+        }
+
+        using var stream = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete);
+        stream.Seek(Math.Max(0, stream.Length - 8192), SeekOrigin.Begin);
+        using var reader = new StreamReader(stream, Encoding.UTF8);
+        return Secrets.Mask(string.Join('\n', reader.ReadToEnd().Split('\n', StringSplitOptions.RemoveEmptyEntries).TakeLast(count)));
+    }
+}

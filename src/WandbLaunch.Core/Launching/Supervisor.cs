@@ -1,0 +1,110 @@
+using WandbLaunch.Runners;
+
+namespace WandbLaunch.Launching;
+
+/// <summary>Watches one run from start to end and writes down what happens. Runs in the shell, or in a host process of its own for -NoWait.</summary>
+internal sealed class Supervisor : IRunObserver, IDisposable
+{
+    private readonly string _folder;
+    private readonly FileStream _log;
+    private readonly Action<ReadOnlyMemory<byte>>? _output;
+    private readonly Action<LaunchedRun>? _changed;
+    private readonly object _lock = new();
+    private LaunchedRun _run;
+
+    private Supervisor(string folder, LaunchedRun run, Action<ReadOnlyMemory<byte>>? output, Action<LaunchedRun>? changed)
+    {
+        _folder = folder;
+        _run = run;
+        _output = output;
+        _changed = changed;
+        _log = new FileStream(run.LogPath!, FileMode.Append, FileAccess.Write, FileShare.ReadWrite | FileShare.Delete, 1);
+    }
+
+    internal static IRunner RunnerFor(string resource) => resource switch
+    {
+        "local-process" => new LocalProcessRunner(),
+        _ => new LocalContainerRunner(),
+    };
+
+    /// <summary>Runs to the end. Cancelling, or a stop asked for by any shell, ends the program first.</summary>
+    internal static async Task<LaunchedRun> RunAsync(
+        string folder, RunSpec spec, IReadOnlyDictionary<string, string> secrets, Action<ReadOnlyMemory<byte>>? output, Action<LaunchedRun>? changed, CancellationToken token)
+    {
+        using var gate = await FileGate.EnterAsync(LaunchStore.LockPath(folder), CancellationToken.None).ConfigureAwait(false);
+        using var supervisor = new Supervisor(folder, LaunchStore.Load(folder)!, output, changed);
+        using var stop = CancellationTokenSource.CreateLinkedTokenSource(token);
+        using var done = new CancellationTokenSource();
+        var watch = WatchForStopAsync(folder, supervisor, stop, done.Token);
+        RunOutcome outcome;
+        try
+        {
+            outcome = await RunnerFor(spec.Resource).RunAsync(spec, secrets, supervisor, stop.Token).ConfigureAwait(false);
+        }
+        catch (OperationCanceledException)
+        {
+            outcome = new RunOutcome(null);
+        }
+        catch (LaunchException e)
+        {
+            outcome = new RunOutcome(null, e.Message);
+        }
+
+        var stopped = stop.IsCancellationRequested;
+        await done.CancelAsync().ConfigureAwait(false);
+        await watch.ConfigureAwait(false);
+        supervisor.Change(r => r with
+        {
+            State = stopped ? LaunchState.Stopped : outcome is { ExitCode: 0 } ? LaunchState.Finished : LaunchState.Failed,
+            ExitCode = outcome.ExitCode,
+            Reason = outcome.Reason,
+            OutOfMemory = outcome.OutOfMemory,
+            Finished = DateTimeOffset.UtcNow,
+        });
+        return supervisor._run;
+    }
+
+    public void Dispose() => _log.Dispose();
+
+    public void Started(int? processId, string? containerId) =>
+        Change(r => r with { State = LaunchState.Running, Started = DateTimeOffset.UtcNow, ProcessId = processId, ContainerId = containerId });
+
+    public void Output(ReadOnlySpan<byte> bytes)
+    {
+        lock (_lock)
+        {
+            _log.Write(bytes);
+        }
+
+        _output?.Invoke(bytes.ToArray());
+    }
+
+    private void Change(Func<LaunchedRun, LaunchedRun> change)
+    {
+        lock (_lock)
+        {
+            _run = change(_run);
+            LaunchStore.Save(_folder, _run);
+        }
+
+        _changed?.Invoke(_run);
+    }
+
+    private static async Task WatchForStopAsync(string folder, Supervisor supervisor, CancellationTokenSource stop, CancellationToken done)
+    {
+        try
+        {
+            while (!LaunchStore.StopAsked(folder))
+            {
+                await Task.Delay(200, done).ConfigureAwait(false);
+            }
+
+            supervisor.Change(r => r with { State = LaunchState.Stopping });
+            await stop.CancelAsync().ConfigureAwait(false);
+        }
+        catch (OperationCanceledException)
+        {
+            // The run ended by itself.
+        }
+    }
+}

@@ -1,0 +1,182 @@
+using System.Diagnostics;
+using System.Net;
+using System.Net.Http.Headers;
+using System.Security.Cryptography;
+using System.Text;
+using System.Text.Json;
+using System.Text.Json.Serialization;
+using WandbLaunch.Launching;
+
+namespace WandbLaunch.LocalServer;
+
+/// <summary>The launch server of this user on this machine.</summary>
+public sealed record LaunchServerInfo
+{
+    /// <summary>Address for Connect-Wandb and WANDB_BASE_URL.</summary>
+    public required string Url { get; init; }
+
+    /// <summary>SQLite file with all its data.</summary>
+    public required string Path { get; init; }
+
+    /// <summary>File with the API key, readable for its owner only.</summary>
+    public required string KeyPath { get; init; }
+
+    /// <summary>Process id.</summary>
+    public int ProcessId { get; init; }
+
+    /// <summary>When it was started.</summary>
+    public DateTimeOffset Started { get; init; }
+
+    /// <summary>Address that it listens on.</summary>
+    public string ListenAddress { get; init; } = "127.0.0.1";
+
+    /// <summary>True when it answers.</summary>
+    [JsonIgnore]
+    public bool Running { get; init; }
+
+    /// <inheritdoc/>
+    public override string ToString() => Url;
+}
+
+/// <summary>Starts, finds and stops local servers. One for each database file.</summary>
+internal static class LocalServers
+{
+    internal static string DefaultPath => Path.Combine(LaunchEnvironment.Current.DataFolder, "server", "wandb.db");
+
+    private static string StatePath(string path) => path + ".server.json";
+
+    private static string KeyPath(string path) => path + ".key";
+
+    internal static string ReadKey(string path) => Secrets.Register(File.ReadAllText(KeyPath(path)).Trim());
+
+    internal static async Task<LaunchServerInfo?> FindAsync(string path, CancellationToken token)
+    {
+        var full = Path.GetFullPath(path);
+        if (!File.Exists(StatePath(full)))
+        {
+            return null;
+        }
+
+        LaunchServerInfo? state;
+        try
+        {
+            state = JsonSerializer.Deserialize<LaunchServerInfo>(await File.ReadAllTextAsync(StatePath(full), token).ConfigureAwait(false), LaunchStore.Json);
+        }
+        catch (JsonException)
+        {
+            return null;
+        }
+
+        return state is null ? null : state with { Running = await AnswersAsync(state, token).ConfigureAwait(false) };
+    }
+
+    internal static async Task<LaunchServerInfo> StartAsync(string path, int? port, string? listen, CancellationToken token)
+    {
+        var full = Path.GetFullPath(path);
+        FileModes.CreatePrivateFolder(Path.GetDirectoryName(full)!);
+        using var gate = await FileGate.EnterAsync(full + ".lock", token).ConfigureAwait(false);
+        var known = await FindAsync(full, token).ConfigureAwait(false);
+        if (known is { Running: true })
+        {
+            return port is not null && port != new Uri(known.Url).Port
+                ? throw new LaunchException("ServerRunning", LaunchErrorCategory.ResourceExists, $"The server of {full} runs already at {known.Url}. Stop it first to change its port.", known)
+                : known;
+        }
+
+        if (!File.Exists(KeyPath(full)))
+        {
+            FileModes.WritePrivate(KeyPath(full), "local-" + RandomNumberGenerator.GetString("abcdefghijklmnopqrstuvwxyz0123456789", 40));
+        }
+
+        // The same port again where it is free, so that run URLs stay true.
+        var wanted = port ?? (known is null ? 0 : new Uri(known.Url).Port);
+        var address = listen ?? known?.ListenAddress ?? "127.0.0.1";
+        var process = Launch(full, wanted, address, ReadKey(full));
+        try
+        {
+            var url = await WaitForUrlAsync(process, token).ConfigureAwait(false);
+            if (url is null && port is null && wanted != 0)
+            {
+                process.Dispose();
+                process = Launch(full, 0, address, ReadKey(full));
+                url = await WaitForUrlAsync(process, token).ConfigureAwait(false);
+            }
+
+            if (url is null)
+            {
+                var error = await process.StandardError.ReadToEndAsync(token).ConfigureAwait(false);
+                throw new LaunchException("ServerNotStarted", LaunchErrorCategory.ResourceUnavailable, $"The launch server did not start: {error.Trim()} Is the port taken? Choose one with -Port; it needs the ASP.NET Core runtime 8 or newer.", full);
+            }
+
+            var info = new LaunchServerInfo
+            {
+                Url = IPAddress.TryParse(address, out var ip) && !IPAddress.IsLoopback(ip) ? url.Replace("0.0.0.0", "127.0.0.1", StringComparison.Ordinal) : url,
+                Path = full,
+                KeyPath = KeyPath(full),
+                ProcessId = process.Id,
+                Started = DateTimeOffset.UtcNow,
+                ListenAddress = address,
+                Running = true,
+            };
+            FileModes.WritePrivate(StatePath(full), JsonSerializer.Serialize(info, LaunchStore.Json));
+            return info;
+        }
+        finally
+        {
+            process.Dispose();
+        }
+    }
+
+    internal static async Task StopAsync(LaunchServerInfo server, CancellationToken token)
+    {
+        using var client = Client(server);
+        using var response = await client.PostAsync(new Uri(server.Url + "/shutdown"), null, token).ConfigureAwait(false);
+        response.EnsureSuccessStatusCode();
+        for (var i = 0; i < 100 && await AnswersAsync(server, token).ConfigureAwait(false); i++)
+        {
+            await Task.Delay(50, token).ConfigureAwait(false);
+        }
+    }
+
+    private static Process Launch(string path, int port, string listen, string key)
+    {
+        var library = HostProcess.LibraryFolder;
+        var assembly = Path.Combine(Path.GetDirectoryName(library)!, "server", "WandbLaunch.Server.dll");
+        return HostProcess.Start(assembly, ["--path", path, "--port", port.ToString(System.Globalization.CultureInfo.InvariantCulture), "--listen", listen], new Dictionary<string, string> { ["WANDBLAUNCH_SERVER_KEY"] = key });
+    }
+
+    private static async Task<string?> WaitForUrlAsync(Process process, CancellationToken token)
+    {
+        process.StandardInput.Close();
+        var line = await process.StandardOutput.ReadLineAsync(token).ConfigureAwait(false);
+        return line is not null && line.StartsWith("listening ", StringComparison.Ordinal) ? line["listening ".Length..] : null;
+    }
+
+    private static async Task<bool> AnswersAsync(LaunchServerInfo server, CancellationToken token)
+    {
+        if (!File.Exists(server.KeyPath))
+        {
+            return false;
+        }
+
+        try
+        {
+            using var client = Client(server);
+            client.Timeout = TimeSpan.FromSeconds(5);
+            using var content = new StringContent("{\"query\":\"{ viewer { entity } }\"}", Encoding.UTF8, "application/json");
+            using var response = await client.PostAsync(new Uri(server.Url + "/graphql"), content, token).ConfigureAwait(false);
+            return response.IsSuccessStatusCode;
+        }
+        catch (Exception e) when (e is HttpRequestException || (e is OperationCanceledException && !token.IsCancellationRequested))
+        {
+            return false;
+        }
+    }
+
+    private static HttpClient Client(LaunchServerInfo server)
+    {
+        var client = new HttpClient();
+        client.DefaultRequestHeaders.Authorization = new AuthenticationHeaderValue("Basic", Convert.ToBase64String(Encoding.UTF8.GetBytes("api:" + ReadKey(server.Path))));
+        return client;
+    }
+}

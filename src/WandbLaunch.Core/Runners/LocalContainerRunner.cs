@@ -1,0 +1,298 @@
+using System.Formats.Tar;
+using System.Text;
+using Docker.DotNet;
+using Docker.DotNet.Models;
+using WandbLaunch.Images;
+
+namespace WandbLaunch.Runners;
+
+/// <summary>Runs a program in a container of this machine's Docker Engine, through its API: nothing is on a command line.</summary>
+internal sealed class LocalContainerRunner : IRunner
+{
+    internal const string RunLabel = "ai.wandb.launch.run";
+    private const string ConfigFolder = "tmp/wandb-launch";
+
+    internal static string NameFor(string id) => "wandb-launch-" + id;
+
+    public async Task<RunOutcome> RunAsync(RunSpec spec, IReadOnlyDictionary<string, string> secrets, IRunObserver observer, CancellationToken stop)
+    {
+        var (client, _) = await DockerEngine.ConnectAsync(spec.DockerEndpoint, stop).ConfigureAwait(false);
+        using (client)
+        {
+            string id;
+            try
+            {
+                id = (await client.Containers.CreateContainerAsync(Parameters(spec, secrets), stop).ConfigureAwait(false)).ID;
+            }
+            catch (DockerApiException e)
+            {
+                throw Explain(e, spec);
+            }
+
+            try
+            {
+                return await RunCreatedAsync(client, id, spec, observer, stop).ConfigureAwait(false);
+            }
+            finally
+            {
+                await RemoveAsync(client, id).ConfigureAwait(false);
+            }
+        }
+    }
+
+    private static async Task<RunOutcome> RunCreatedAsync(DockerClient client, string id, RunSpec spec, IRunObserver observer, CancellationToken stop)
+    {
+        try
+        {
+            await SendCodeAsync(client, id, spec, stop).ConfigureAwait(false);
+            await client.Containers.StartContainerAsync(id, new ContainerStartParameters(), stop).ConfigureAwait(false);
+        }
+        catch (DockerApiException e)
+        {
+            throw Explain(e, spec);
+        }
+
+        observer.Started(null, id);
+        var logs = CopyLogsAsync(client, id, observer);
+        using var registration = stop.Register(() => _ = StopAsync(client, id, spec.StopGraceSeconds));
+        var (code, outOfMemory, reason) = await WaitAsync(client, id).ConfigureAwait(false);
+        await Task.WhenAny(logs, Task.Delay(TimeSpan.FromSeconds(30), CancellationToken.None)).ConfigureAwait(false);
+        return new RunOutcome(code, reason ?? (outOfMemory ? "out of memory: the container reached its memory limit and was killed. Raise it with -DockerArgs @{memory='…'}" : null), outOfMemory);
+    }
+
+    /// <summary>Removes the container of a launch whose watcher is gone.</summary>
+    internal static async Task RemoveOrphanAsync(string? endpoint, string container, CancellationToken token)
+    {
+        var (client, _) = await DockerEngine.ConnectAsync(endpoint, token).ConfigureAwait(false);
+        using (client)
+        {
+            await StopAsync(client, container, 10).ConfigureAwait(false);
+            await RemoveAsync(client, container).ConfigureAwait(false);
+        }
+    }
+
+    private static CreateContainerParameters Parameters(RunSpec spec, IReadOnlyDictionary<string, string> secrets)
+    {
+        var container = new CreateContainerParameters
+        {
+            Image = spec.Image,
+            Name = NameFor(spec.Id),
+            Env = [],
+            Labels = new Dictionary<string, string> { [ImageBuilder.Label] = "run", [RunLabel] = spec.Id },
+            HostConfig = new HostConfig { Binds = [.. spec.Volumes], Init = true },
+        };
+        DockerArguments.Apply(container, spec.DockerArgs);
+        foreach (var (name, value) in spec.Environment.Concat(secrets))
+        {
+            container.Env.Add(name + "=" + value);
+        }
+
+        if (spec.UserImage)
+        {
+            // The image's own entry point takes the arguments, unless a command was given (reference E.5).
+            var words = spec.Command.Concat(spec.Arguments).ToList();
+            if (spec.Command.Count > 0)
+            {
+                container.Entrypoint = [spec.Command[0]];
+                words.RemoveAt(0);
+            }
+
+            if (words.Count > 0 || spec.Command.Count > 0)
+            {
+                container.Cmd = words;
+            }
+
+            container.User = spec.UserId?.ToString(System.Globalization.CultureInfo.InvariantCulture);
+        }
+        else
+        {
+            container.Entrypoint = [.. spec.Command];
+            container.Cmd = [.. spec.Arguments];
+            container.WorkingDir ??= spec.WorkingFolder;
+        }
+
+        if (spec.Gpu && container.HostConfig.DeviceRequests is null)
+        {
+            container.HostConfig.DeviceRequests = [DockerArguments.Gpus("all")];
+        }
+
+        // A server on this machine must be reachable from inside (reference E.5).
+        if (spec.BaseUrl is { } url && new Uri(url).IsLoopback)
+        {
+            container.HostConfig.NetworkMode = "host";
+            container.HostConfig.ExtraHosts = OperatingSystem.IsLinux() ? ["host.docker.internal:host-gateway"] : null;
+            if (OperatingSystem.IsMacOS() || OperatingSystem.IsWindows())
+            {
+                container.HostConfig.NetworkMode = null;
+                container.Env.Remove("WANDB_BASE_URL=" + url);
+                container.Env.Add($"WANDB_BASE_URL={new UriBuilder(url) { Host = "host.docker.internal" }.Uri.GetLeftPart(UriPartial.Authority)}");
+            }
+        }
+
+        return container;
+    }
+
+    // The code goes as an archive, so that it works with an engine on another machine too, and the host's folder stays clean.
+    private static async Task SendCodeAsync(DockerClient client, string id, RunSpec spec, CancellationToken token)
+    {
+        if (spec.Workspace is null && spec.LaunchConfigJson is null)
+        {
+            return;
+        }
+
+        var path = Path.GetTempFileName();
+        try
+        {
+            var archive = new FileStream(path, FileMode.Create, FileAccess.ReadWrite, FileShare.None, 1 << 16, FileOptions.DeleteOnClose | FileOptions.Asynchronous);
+            await using (archive.ConfigureAwait(false))
+            {
+                var writer = new TarWriter(archive, TarEntryFormat.Pax, true);
+                await using (writer.ConfigureAwait(false))
+                {
+                    if (spec.Workspace is not null)
+                    {
+                        await AddFolderAsync(writer, spec.Workspace, spec.WorkingFolder.Trim('/'), spec.UserId ?? 0, token).ConfigureAwait(false);
+                    }
+
+                    if (spec.LaunchConfigJson is not null)
+                    {
+                        using var content = new MemoryStream(Encoding.UTF8.GetBytes(spec.LaunchConfigJson));
+                        await writer.WriteEntryAsync(new PaxTarEntry(TarEntryType.RegularFile, ConfigFolder + "/launch-config.json") { DataStream = content, Mode = (UnixFileMode)0x1A4 }, token).ConfigureAwait(false);
+                    }
+                }
+
+                archive.Position = 0;
+                await client.Containers.ExtractArchiveToContainerAsync(id, new ContainerPathStatParameters { Path = "/", AllowOverwriteDirWithFile = false }, archive, token).ConfigureAwait(false);
+            }
+        }
+        finally
+        {
+            File.Delete(path);
+        }
+    }
+
+    private static async Task AddFolderAsync(TarWriter writer, string folder, string name, int owner, CancellationToken token)
+    {
+        foreach (var entry in new DirectoryInfo(folder).EnumerateFileSystemInfos().OrderBy(e => e.Name, StringComparer.Ordinal))
+        {
+            var path = name + "/" + entry.Name;
+            if (entry.LinkTarget is { } link)
+            {
+                await writer.WriteEntryAsync(Owned(new PaxTarEntry(TarEntryType.SymbolicLink, path) { LinkName = link.Replace('\\', '/') }), token).ConfigureAwait(false);
+            }
+            else if (entry is DirectoryInfo)
+            {
+                await writer.WriteEntryAsync(Owned(new PaxTarEntry(TarEntryType.Directory, path) { Mode = (UnixFileMode)0x1FD }), token).ConfigureAwait(false);
+                await AddFolderAsync(writer, entry.FullName, path, owner, token).ConfigureAwait(false);
+            }
+            else
+            {
+                var content = File.OpenRead(entry.FullName);
+                await using (content.ConfigureAwait(false))
+                {
+                    var executable = OperatingSystem.IsWindows() ? entry.Name.EndsWith(".sh", StringComparison.Ordinal) : (File.GetUnixFileMode(entry.FullName) & UnixFileMode.UserExecute) != 0;
+                    await writer.WriteEntryAsync(Owned(new PaxTarEntry(TarEntryType.RegularFile, path) { DataStream = content, Mode = (UnixFileMode)(executable ? 0x1FD : 0x1B4), ModificationTime = entry.LastWriteTimeUtc }), token).ConfigureAwait(false);
+                }
+            }
+        }
+
+        PaxTarEntry Owned(PaxTarEntry entry)
+        {
+            entry.Uid = owner;
+            return entry;
+        }
+    }
+
+    private static async Task CopyLogsAsync(DockerClient client, string id, IRunObserver observer)
+    {
+        long? since = null;
+        for (var attempt = 0; attempt < 30; attempt++)
+        {
+            try
+            {
+                using var stream = await client.Containers.GetContainerLogsAsync(
+                    id, false, new ContainerLogsParameters { ShowStdout = true, ShowStderr = true, Follow = true, Since = since?.ToString(System.Globalization.CultureInfo.InvariantCulture) }, CancellationToken.None).ConfigureAwait(false);
+                var buffer = new byte[131072];
+                while (true)
+                {
+                    var read = await stream.ReadOutputAsync(buffer, 0, buffer.Length, CancellationToken.None).ConfigureAwait(false);
+                    if (read.EOF)
+                    {
+                        return;
+                    }
+
+                    observer.Output(buffer.AsSpan(0, read.Count));
+                }
+            }
+            catch (Exception e) when (e is IOException or HttpRequestException or TimeoutException or System.Net.Sockets.SocketException)
+            {
+                // The engine went away; the container may live on, and its later lines are wanted.
+                since = DateTimeOffset.UtcNow.ToUnixTimeSeconds();
+                await Task.Delay(1000).ConfigureAwait(false);
+            }
+            catch (Exception e) when (e is DockerApiException or ObjectDisposedException)
+            {
+                return;
+            }
+        }
+    }
+
+    private static async Task<(int? Code, bool OutOfMemory, string? Reason)> WaitAsync(DockerClient client, string id)
+    {
+        string fault = "";
+        for (var attempt = 0; attempt < 30; attempt++)
+        {
+            try
+            {
+                var done = await client.Containers.WaitContainerAsync(id, CancellationToken.None).ConfigureAwait(false);
+                var state = (await client.Containers.InspectContainerAsync(id, CancellationToken.None).ConfigureAwait(false)).State;
+                return ((int)done.StatusCode, state.OOMKilled, string.IsNullOrEmpty(state.Error) ? null : state.Error);
+            }
+            catch (DockerContainerNotFoundException)
+            {
+                return (null, false, "the container was removed by someone else, so its exit code is not known");
+            }
+            catch (Exception e) when (e is IOException or HttpRequestException or TimeoutException or System.Net.Sockets.SocketException or DockerApiException)
+            {
+                fault = e.Message;
+                await Task.Delay(1000).ConfigureAwait(false);
+            }
+        }
+
+        return (null, false, $"the Docker Engine stopped answering while the run was under way ({fault}); the container is named in ContainerId");
+    }
+
+    private static async Task StopAsync(DockerClient client, string id, int grace)
+    {
+        try
+        {
+            await client.Containers.StopContainerAsync(id, new ContainerStopParameters { WaitBeforeKillSeconds = (uint)grace }, CancellationToken.None).ConfigureAwait(false);
+        }
+        catch (Exception e) when (e is DockerApiException or HttpRequestException or IOException or ObjectDisposedException)
+        {
+            // It ended by itself.
+        }
+    }
+
+    private static async Task RemoveAsync(DockerClient client, string id)
+    {
+        try
+        {
+            await client.Containers.RemoveContainerAsync(id, new ContainerRemoveParameters { Force = true, RemoveVolumes = true }, CancellationToken.None).ConfigureAwait(false);
+        }
+        catch (Exception e) when (e is DockerApiException or HttpRequestException or IOException)
+        {
+            // Gone already, or the engine is: nothing that can be done here.
+        }
+    }
+
+    private static LaunchException Explain(DockerApiException e, RunSpec spec)
+    {
+        var text = Secrets.Mask(e.ResponseBody ?? e.Message).Trim();
+        return text.Contains("is already in use", StringComparison.Ordinal) ? new LaunchException("RunExists", LaunchErrorCategory.ResourceExists, $"A container of the run {spec.Id} is there already. Choose another -RunId, or stop that one.", spec.Id, e)
+            : text.Contains("could not select device driver", StringComparison.Ordinal) ? new LaunchException("GpuUnavailable", LaunchErrorCategory.ResourceUnavailable, "The Docker Engine has no GPU support (nvidia-container-toolkit). Install it, or launch with -Cuda:$false.", spec.Id, e)
+            : text.Contains("executable file not found", StringComparison.Ordinal) || text.Contains("no such file or directory", StringComparison.Ordinal) ? new LaunchException("ProgramNotStarted", LaunchErrorCategory.ResourceUnavailable, $"The image {spec.Image} has no '{(spec.Command.Count > 0 ? spec.Command[0] : spec.Image)}': {text}", spec.Image, e)
+            : text.Contains("no space left", StringComparison.Ordinal) ? new LaunchException("DiskFull", LaunchErrorCategory.WriteError, "The disk of the Docker Engine is full. Free room with 'docker system prune'.", spec.Image, e)
+            : new LaunchException("ContainerFailed", LaunchErrorCategory.InvalidOperation, $"The container of {spec.Image} could not be started: {text}", spec.Image, e);
+    }
+}

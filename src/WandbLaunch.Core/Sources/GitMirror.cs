@@ -1,0 +1,217 @@
+using System.Diagnostics;
+using System.Text.RegularExpressions;
+using LibGit2Sharp;
+using LibGit2Sharp.Handlers;
+
+namespace WandbLaunch.Sources;
+
+/// <summary>Name and password or token for a git host.</summary>
+internal sealed record GitCredential(string User, string Password);
+
+/// <summary>A bare mirror for each remote, kept in the cache: a commit that is there needs no network.</summary>
+internal sealed partial class GitMirror
+{
+    private readonly string _folder;
+    private readonly string _remote;
+    private readonly GitCredential? _credential;
+    private readonly Action<string>? _progress;
+
+    internal GitMirror(LaunchCache cache, string remote, GitCredential? credential, Action<string>? progress)
+    {
+        _remote = remote;
+        _credential = credential;
+        _progress = progress;
+        _folder = cache.GitFolder(remote);
+    }
+
+    internal string Folder => _folder;
+
+    internal bool Fetched { get; private set; }
+
+    /// <summary>Finds a commit by hash, branch or tag; null is the remote's default branch. Fetches only when it must.</summary>
+    internal async Task<string> ResolveAsync(string? version, CancellationToken token)
+    {
+        using var gate = await FileGate.EnterAsync(_folder + ".lock", token).ConfigureAwait(false);
+        return await Task.Run(() => Resolve(version, token), token).ConfigureAwait(false);
+    }
+
+    private string Resolve(string? version, CancellationToken token)
+    {
+        if (!Repository.IsValid(_folder))
+        {
+            Directory.CreateDirectory(_folder);
+            Repository.Init(_folder, true);
+        }
+
+        using var repository = new Repository(_folder);
+        if (version is not null && FullHash().IsMatch(version) && repository.Lookup<Commit>(version) is { } known)
+        {
+            return known.Sha;
+        }
+
+        var head = Fetch(repository, token);
+        if (version is null)
+        {
+            // The remote's own HEAD; an old server that does not tell has main or master (reference D.3).
+            return (head is null ? null : repository.Lookup<Commit>(head))?.Sha
+                ?? Peel(repository, "refs/heads/main") ?? Peel(repository, "refs/heads/master")
+                ?? throw new LaunchException("GitRepositoryEmpty", LaunchErrorCategory.ObjectNotFound, $"{Secrets.Mask(_remote)} has no default branch. Name one with -GitVersion or URL@branch.", _remote);
+        }
+
+        return Peel(repository, "refs/heads/" + version) ?? Peel(repository, "refs/tags/" + version)
+            ?? (AnyHash().IsMatch(version) ? repository.Lookup<Commit>(version)?.Sha ?? FetchExactly(repository, version, token) : null)
+            ?? throw (AnyHash().IsMatch(version)
+                ? new LaunchException("CommitNotFound", LaunchErrorCategory.ObjectNotFound, $"The commit {version} is not (or no longer) reachable at {Secrets.Mask(_remote)}. It was perhaps never pushed, or lost in a force push. Push it, or choose another with -GitVersion.", version)
+                : new LaunchException("GitVersionNotFound", LaunchErrorCategory.ObjectNotFound, $"{Secrets.Mask(_remote)} has no branch, tag or commit '{version}'.", version));
+    }
+
+    private static string? Peel(Repository repository, string reference) =>
+        repository.Refs[reference]?.ResolveToDirectReference()?.Target?.Peel<Commit>()?.Sha;
+
+    private string? Fetch(Repository repository, CancellationToken token)
+    {
+        string? head = null;
+        Run(repository, ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"], () =>
+        {
+            var listed = Repository.ListRemoteReferences(_remote, Credentials());
+            head = listed.FirstOrDefault(r => r.CanonicalName == "HEAD")?.ResolveToDirectReference()?.TargetIdentifier;
+        }, token);
+        Fetched = true;
+        return head;
+    }
+
+    private string? FetchExactly(Repository repository, string hash, CancellationToken token)
+    {
+        if (!FullHash().IsMatch(hash))
+        {
+            return null;
+        }
+
+        try
+        {
+            // Hosts such as GitHub serve a commit that no branch holds any more, for a while.
+            Run(repository, [$"{hash}:refs/wandblaunch/{hash}"], null, token);
+            return repository.Lookup<Commit>(hash)?.Sha;
+        }
+        catch (LaunchException e) when (e.ErrorId == "GitFetchFailed")
+        {
+            return null;
+        }
+    }
+
+    private void Run(Repository repository, string[] refSpecs, Action? before, CancellationToken token)
+    {
+        var options = new FetchOptions
+        {
+            CredentialsProvider = Credentials(),
+            Prune = false,
+            TagFetchMode = TagFetchMode.None,
+            OnTransferProgress = p =>
+            {
+                _progress?.Invoke($"{p.ReceivedObjects}/{p.TotalObjects} objects");
+                return !token.IsCancellationRequested;
+            },
+        };
+        try
+        {
+            before?.Invoke();
+            Commands.Fetch(repository, _remote, refSpecs, options, null);
+        }
+        catch (UserCancelledException)
+        {
+            throw new OperationCanceledException(token);
+        }
+        catch (LibGit2SharpException e)
+        {
+            token.ThrowIfCancellationRequested();
+            throw Explain(e);
+        }
+    }
+
+    private LaunchException Explain(LibGit2SharpException e)
+    {
+        var remote = Secrets.Mask(_remote);
+        var text = e.Message;
+        return text.Contains("401", StringComparison.Ordinal) || text.Contains("403", StringComparison.Ordinal) || text.Contains("authentication", StringComparison.OrdinalIgnoreCase) || text.Contains("credentials", StringComparison.OrdinalIgnoreCase)
+            ? new LaunchException("GitAuthenticationFailed", LaunchErrorCategory.AuthenticationError, $"{remote} wants a login, and none fits. Give -GitCredential (user and token), store one in git's credential manager, or use ssh. ({text})", remote, e)
+            : text.Contains("404", StringComparison.Ordinal) || text.Contains("not found", StringComparison.OrdinalIgnoreCase) || text.Contains("does not exist", StringComparison.OrdinalIgnoreCase) || text.Contains("failed to resolve path", StringComparison.OrdinalIgnoreCase)
+            ? new LaunchException("GitRepositoryNotFound", LaunchErrorCategory.ObjectNotFound, $"There is no git repository at {remote}, or it is private and no login was given (-GitCredential). ({text})", remote, e)
+            : text.Contains("certificate", StringComparison.OrdinalIgnoreCase)
+            ? new LaunchException("TlsFailed", LaunchErrorCategory.ConnectionError, $"The certificate of {remote} was not accepted. ({text})", remote, e)
+            : text.Contains("No space left", StringComparison.OrdinalIgnoreCase)
+            ? new LaunchException("DiskFull", LaunchErrorCategory.WriteError, $"The disk is full while fetching {remote}. Free room, or empty the caches with Clear-WandbLaunchCache.", remote, e)
+            : new LaunchException("GitFetchFailed", LaunchErrorCategory.ConnectionError, $"Cannot fetch {remote}: {text}", remote, e);
+    }
+
+    // One answer of each kind: asked again with the same credential libgit2 would loop for ever.
+    private CredentialsHandler Credentials()
+    {
+        var step = 0;
+        return (url, userFromUrl, types) =>
+        {
+            while (true)
+            {
+                switch (step++)
+                {
+                    case 0 when UserInfo(url) is { } inUrl:
+                        return Basic(inUrl);
+                    case 1 when _credential is not null:
+                        return Basic(_credential);
+                    case 2 when AskHelper(url, userFromUrl) is { } stored:
+                        return Basic(stored);
+                    case > 2:
+                        throw new LibGit2SharpException("authentication failed: no (more) credentials for this host");
+                }
+            }
+        };
+
+        static UsernamePasswordCredentials Basic(GitCredential c) => new() { Username = c.User, Password = Secrets.Register(c.Password) };
+
+        static GitCredential? UserInfo(string url) =>
+            Uri.TryCreate(url, UriKind.Absolute, out var uri) && uri.UserInfo.Split(':', 2) is [var user, { Length: > 0 } password]
+                ? new GitCredential(Uri.UnescapeDataString(user), Uri.UnescapeDataString(password)) : null;
+    }
+
+    /// <summary>Asks git's own credential helpers, without a prompt. No git program: no answer.</summary>
+    private static GitCredential? AskHelper(string url, string? user)
+    {
+        if (!Uri.TryCreate(url, UriKind.Absolute, out var uri) || uri.Scheme is not ("http" or "https"))
+        {
+            return null;
+        }
+
+        var start = new ProcessStartInfo("git") { RedirectStandardInput = true, RedirectStandardOutput = true, RedirectStandardError = true, UseShellExecute = false, CreateNoWindow = true };
+        start.ArgumentList.Add("credential");
+        start.ArgumentList.Add("fill");
+        start.Environment["GIT_TERMINAL_PROMPT"] = "0";
+        start.Environment["GCM_INTERACTIVE"] = "never";
+        start.Environment.Remove("GIT_ASKPASS");
+        start.Environment.Remove("SSH_ASKPASS");
+        try
+        {
+            using var process = Process.Start(start)!;
+            process.StandardInput.Write($"protocol={uri.Scheme}\nhost={uri.Authority}\npath={uri.AbsolutePath.TrimStart('/')}\n{(string.IsNullOrEmpty(user) ? "" : $"username={user}\n")}\n");
+            process.StandardInput.Close();
+            var answer = process.StandardOutput.ReadToEndAsync();
+            _ = process.StandardError.ReadToEndAsync();
+            if (!process.WaitForExit(10_000))
+            {
+                process.Kill(true);
+                return null;
+            }
+
+            var values = answer.Result.Split('\n').Select(l => l.Split('=', 2)).Where(p => p.Length == 2).ToDictionary(p => p[0], p => p[1].TrimEnd('\r'));
+            return values.TryGetValue("password", out var password) ? new GitCredential(values.GetValueOrDefault("username", ""), password) : null;
+        }
+        catch (Exception e) when (e is System.ComponentModel.Win32Exception or IOException)
+        {
+            return null;
+        }
+    }
+
+    [GeneratedRegex("^[0-9a-f]{40}$")]
+    private static partial Regex FullHash();
+
+    [GeneratedRegex("^[0-9a-f]{7,40}$")]
+    private static partial Regex AnyHash();
+}

@@ -1,0 +1,67 @@
+using System.Text.Json;
+using WandbLaunch.Api;
+
+namespace WandbLaunch.Sources;
+
+/// <summary>A run as it was recorded: on a server, or in the folder that the SDK left.</summary>
+internal interface IRunRecord
+{
+    /// <summary>Name for messages.</summary>
+    string Describe { get; }
+
+    Task<RunInfo> InfoAsync(CancellationToken token);
+
+    Task<byte[]?> FileAsync(string name, long limit, CancellationToken token);
+}
+
+internal sealed class ServerRunRecord(WandbApi api, RunPath run) : IRunRecord
+{
+    public string Describe => $"run {run}";
+
+    public Task<RunInfo> InfoAsync(CancellationToken token) => api.RunInfoAsync(run, token);
+
+    public Task<byte[]?> FileAsync(string name, long limit, CancellationToken token) => api.ReadFileAsync(run, name, limit, token);
+}
+
+internal sealed class FolderRunRecord(string folder) : IRunRecord
+{
+    private readonly string _files = Directory.Exists(Path.Combine(folder, "files")) ? Path.Combine(folder, "files") : folder;
+
+    public string Describe => $"run folder {folder}";
+
+    public async Task<RunInfo> InfoAsync(CancellationToken token)
+    {
+        var bytes = await FileAsync("wandb-metadata.json", 16 << 20, token).ConfigureAwait(false)
+            ?? throw new LaunchException("RunInfoMissing", LaunchErrorCategory.InvalidData, $"{folder} has no files/wandb-metadata.json, so it does not say how the run was started.", folder);
+        return FromMetadata(bytes, folder);
+    }
+
+    public async Task<byte[]?> FileAsync(string name, long limit, CancellationToken token)
+    {
+        var path = SafePath.CombineExisting(_files, name, "run file");
+        if (!File.Exists(path))
+        {
+            return null;
+        }
+
+        return new FileInfo(path).Length > limit ? throw WandbApi.TooLarge(name, limit) : await File.ReadAllBytesAsync(path, token).ConfigureAwait(false);
+    }
+
+    /// <summary>Reads <c>wandb-metadata.json</c>, which the server makes runInfo of.</summary>
+    internal static RunInfo FromMetadata(byte[] bytes, string what)
+    {
+        try
+        {
+            using var document = JsonDocument.Parse(bytes);
+            var root = document.RootElement;
+            return new RunInfo(
+                root.Text("program"), root.Items("args").Select(a => a.ToString()).ToArray(), root.Text("python"), root.Text("executable"),
+                root.Text("codePath") is not null, root.At("gpu_count") is { ValueKind: JsonValueKind.Number } gpus ? gpus.GetInt32() : 0,
+                root.Text("git", "remote"), root.Text("git", "commit"));
+        }
+        catch (JsonException e)
+        {
+            throw new LaunchException("RunInfoMissing", LaunchErrorCategory.InvalidData, $"The wandb-metadata.json of {what} is broken: {e.Message}", what, e);
+        }
+    }
+}

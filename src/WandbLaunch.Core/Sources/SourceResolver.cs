@@ -1,0 +1,357 @@
+using System.Text;
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using WandbLaunch.Api;
+using WandbLaunch.Launching;
+
+namespace WandbLaunch.Sources;
+
+/// <summary>What a resolve may use, and whom it tells.</summary>
+internal sealed record ResolveContext(string WorkingFolder, LaunchCache Cache, Func<CancellationToken, Task<WandbConnection>> Connect)
+{
+    internal GitCredential? GitCredential { get; init; }
+    internal bool NoInstall { get; init; }
+    internal Action<string> Progress { get; init; } = _ => { };
+    internal Func<string> ScratchFolder { get; init; } = () => Directory.CreateTempSubdirectory("wandblaunch-").FullName;
+}
+
+/// <summary>From a launch config to what exactly runs, with its code on disk (reference D).</summary>
+internal static class SourceResolver
+{
+    private const long SmallFile = 16L << 20;
+
+    internal static async Task<ResolvedRun> ResolveAsync(LaunchConfig config, ResolveContext context, CancellationToken token)
+    {
+        var imageOnly = config.Uri is null
+            || (config.DockerImage is not null && LaunchUri.Parse(config.Uri, context.WorkingFolder).Kind is LaunchUriKind.Git or LaunchUriKind.LocalFolder);
+        if (imageOnly)
+        {
+            // A given image holds its own code (reference D.2, first row).
+            return config.DockerImage is null
+                ? throw new LaunchException("SourceMissing", LaunchErrorCategory.InvalidArgument, "There is nothing to launch: give a run URL, a git URL, a folder, or a docker image (-DockerImage).", config)
+                : new ResolvedRun
+                {
+                    Source = config.Uri is null ? null : LaunchUri.Parse(config.Uri, context.WorkingFolder),
+                    EntryPoint = config.EntryPoint ?? [],
+                    Arguments = ArgumentSet.Apply([], config.Args),
+                    RunConfig = Config(config),
+                    Project = config.Project ?? "uncategorized",
+                    Entity = config.Entity,
+                    Gpu = config.Cuda ?? false,
+                };
+        }
+
+        var uri = LaunchUri.Parse(config.Uri!, context.WorkingFolder);
+        context.Progress($"resolving {Secrets.Mask(config.Uri!)}");
+        var resolved = uri.Kind switch
+        {
+            LaunchUriKind.WandbRun => await FromServerAsync(uri, config, context, token).ConfigureAwait(false),
+            LaunchUriKind.OfflineRun => await FromRecordAsync(uri, new FolderRunRecord(uri.Location), config, context, token).ConfigureAwait(false),
+            LaunchUriKind.Git => await FromGitAsync(uri, config, context, token).ConfigureAwait(false),
+            _ => FromFolder(uri, config, context, token),
+        };
+        return resolved with
+        {
+            RunConfig = Config(config),
+            Project = config.Project ?? uri.Project,
+            Entity = config.Entity,
+            PythonVersion = config.PythonVersion ?? resolved.PythonVersion,
+            CudaVersion = config.CudaVersion ?? resolved.CudaVersion,
+            // Null follows the run, false forces the CPU (reference C.1, cuda).
+            Gpu = config.Cuda ?? resolved.Gpu,
+        };
+    }
+
+    private static async Task<ResolvedRun> FromServerAsync(LaunchUri uri, LaunchConfig config, ResolveContext context, CancellationToken token)
+    {
+        var connection = await context.Connect(token).ConfigureAwait(false);
+        if (uri.RunHost is { } host && !SameServer(host, connection))
+        {
+            throw new LaunchException(
+                "OtherServer", LaunchErrorCategory.InvalidOperation,
+                $"'{uri.Text}' is on another server than the connected {connection.BaseUrl}. Connect there first: Connect-Wandb -BaseUrl {ApiUrl(host)}", uri.Text);
+        }
+
+        return await FromRecordAsync(uri, new ServerRunRecord(connection.Api, uri.Run), config, context, token).ConfigureAwait(false);
+    }
+
+    private static bool SameServer(string host, WandbConnection connection) =>
+        Same(host, connection.BaseUrl) || Same(host, connection.AppUrl)
+        || (Uri.TryCreate(host, UriKind.Absolute, out var a) && Uri.TryCreate(connection.BaseUrl, UriKind.Absolute, out var b) && a.IsLoopback && b.IsLoopback && a.Port == b.Port);
+
+    private static bool Same(string a, string b) => string.Equals(a.TrimEnd('/'), b.TrimEnd('/'), StringComparison.OrdinalIgnoreCase);
+
+    private static string ApiUrl(string host) => host.Contains("://wandb.ai", StringComparison.OrdinalIgnoreCase) ? "https://api.wandb.ai" : host;
+
+    private static async Task<ResolvedRun> FromRecordAsync(LaunchUri uri, IRunRecord record, LaunchConfig config, ResolveContext context, CancellationToken token)
+    {
+        var info = await record.InfoAsync(token).ConfigureAwait(false);
+        var metadata = await record.FileAsync("wandb-metadata.json", SmallFile, token).ConfigureAwait(false);
+        var (codePath, cuda, root) = Metadata(metadata);
+        var program = config.EntryPoint is null ? ProgramPath(codePath ?? info.Program, root, record) : null;
+        var warnings = new List<string>();
+
+        string? workspace;
+        string? commit = null;
+        string? remote = null;
+        var patched = false;
+        var code = program is null ? null : await record.FileAsync("code/" + program, SmallFile, token).ConfigureAwait(false);
+        var chosenRemote = config.GitRepo ?? info.Remote;
+        if (config.DockerImage is not null)
+        {
+            workspace = null;
+        }
+        else if (chosenRemote is not null && (config.GitVersion ?? info.Commit) is { } version)
+        {
+            var git = GitUri(chosenRemote, record, context);
+            remote = git.Location;
+            var mirror = new GitMirror(context.Cache, remote, context.GitCredential, context.Progress);
+            commit = await mirror.ResolveAsync(LaunchUri.CheckRef(version), token).ConfigureAwait(false);
+
+            // With a git version of the user's own the patch of the run does not count (guide, "git.git_version").
+            var patch = config.GitVersion is null ? await record.FileAsync("diff.patch", GitPatch.MaxBytes, token).ConfigureAwait(false) : null;
+            var extra = new Dictionary<string, byte[]>();
+            if (program is not null && code is not null && !Workspace.Contains(mirror, commit, program))
+            {
+                extra[program] = code;
+                if (patch is not null && Encoding.UTF8.GetString(patch).Contains(" b/" + program, StringComparison.Ordinal))
+                {
+                    extra.Clear();
+                }
+            }
+
+            (workspace, patched) = await Workspace.FromGitAsync(context.Cache, mirror, remote, commit, patch, extra, context.GitCredential, token).ConfigureAwait(false);
+        }
+        else if (code is not null && program is not null)
+        {
+            warnings.Add($"The {record.Describe} has no git commit; only its saved program {program} is there.");
+            workspace = context.ScratchFolder();
+            var path = SafePath.Combine(workspace, program, "entry point");
+            Directory.CreateDirectory(Path.GetDirectoryName(path)!);
+            await File.WriteAllBytesAsync(path, code, token).ConfigureAwait(false);
+        }
+        else
+        {
+            throw new LaunchException(
+                "GitMissing", LaunchErrorCategory.ObjectNotFound,
+                $"The {record.Describe} was not made from a git repository, and its code was not saved, so it cannot be made again. Launch from a folder or git URL, or name the repository with -GitRepo and -GitVersion.", uri.Text);
+        }
+
+        var frozen = await record.FileAsync("requirements.txt", SmallFile, token).ConfigureAwait(false);
+        if (frozen is null && workspace is not null && !File.Exists(Path.Combine(workspace, "requirements.txt")) && !context.NoInstall)
+        {
+            throw RequirementsMissing(record.Describe, workspace);
+        }
+
+        var entry = config.EntryPoint ?? (workspace is null ? [] : EntryFor(program!, ref workspace, context));
+        if (workspace is not null)
+        {
+            CheckEntry(entry, workspace);
+        }
+
+        var requirements = RequirementSet.Create(frozen is null ? null : Encoding.UTF8.GetString(frozen), workspace);
+        return new ResolvedRun
+        {
+            Source = uri,
+            Remote = remote,
+            Commit = commit,
+            Patched = patched,
+            Workspace = workspace,
+            EntryPoint = entry,
+            Arguments = ArgumentSet.Apply(info.Args, config.Args),
+            PythonVersion = info.Python ?? "3",
+            CudaVersion = cuda,
+            Gpu = cuda is not null,
+            Requirements = requirements,
+            Warnings = [.. warnings, .. requirements.Warnings],
+        };
+    }
+
+    private static async Task<ResolvedRun> FromGitAsync(LaunchUri uri, LaunchConfig config, ResolveContext context, CancellationToken token)
+    {
+        var mirror = new GitMirror(context.Cache, uri.Location, context.GitCredential, context.Progress);
+        var version = config.GitVersion ?? uri.Ref;
+        var commit = await mirror.ResolveAsync(version is null ? null : LaunchUri.CheckRef(version), token).ConfigureAwait(false);
+        var (workspace, _) = await Workspace.FromGitAsync(context.Cache, mirror, uri.Location, commit, null, new Dictionary<string, byte[]>(), context.GitCredential, token).ConfigureAwait(false);
+        if (uri.Subfolder is not null)
+        {
+            workspace = SafePath.CombineExisting(workspace, uri.Subfolder, "subfolder");
+            if (!Directory.Exists(workspace))
+            {
+                throw new LaunchException("SubfolderNotFound", LaunchErrorCategory.ObjectNotFound, $"The commit {commit} of {Secrets.Mask(uri.Location)} has no folder '{uri.Subfolder}'.", uri.Subfolder);
+            }
+        }
+
+        return FromCode(uri, workspace, config, context) with { Remote = uri.Location, Commit = commit };
+    }
+
+    private static ResolvedRun FromFolder(LaunchUri uri, LaunchConfig config, ResolveContext context, CancellationToken token)
+    {
+        if (config.GitVersion is not null)
+        {
+            throw new LaunchException("GitVersionForFolder", LaunchErrorCategory.InvalidArgument, $"A folder is launched as it is now, so -GitVersion has no meaning for it. Launch file://{uri.Location} to take a commit of it.", config.GitVersion);
+        }
+
+        var warnings = new List<string>();
+        var copy = context.ScratchFolder();
+        Workspace.CopyFolder(uri.Location, copy, warnings, token);
+        string? commit = null;
+        if (LibGit2Sharp.Repository.Discover(uri.Location) is { } found)
+        {
+            using var repository = new LibGit2Sharp.Repository(found);
+            commit = repository.Head.Tip?.Sha;
+        }
+
+        var resolved = FromCode(uri, copy, config, context);
+        return resolved with { Commit = commit, Patched = true, Warnings = [.. warnings, .. resolved.Warnings] };
+    }
+
+    private static ResolvedRun FromCode(LaunchUri uri, string workspace, LaunchConfig config, ResolveContext context)
+    {
+        if (!context.NoInstall && config.DockerImage is null && !File.Exists(Path.Combine(workspace, "requirements.txt")))
+        {
+            throw RequirementsMissing(Secrets.Mask(uri.Text), workspace);
+        }
+
+        var folder = workspace;
+        var entry = config.EntryPoint ?? EntryFor("main.py", ref folder, context);
+        CheckEntry(entry, folder);
+        var requirements = RequirementSet.Create(null, folder);
+        return new ResolvedRun
+        {
+            Source = uri,
+            Workspace = folder,
+            EntryPoint = entry,
+            Arguments = ArgumentSet.Apply([], config.Args),
+            PythonVersion = ProjectPython(folder),
+            Requirements = requirements,
+            Warnings = requirements.Warnings,
+        };
+    }
+
+    // Reference D.3: runtime.txt, else the first line of .python-version.
+    private static string? ProjectPython(string folder)
+    {
+        foreach (var name in new[] { "runtime.txt", ".python-version" })
+        {
+            var path = Path.Combine(folder, name);
+            if (File.Exists(path) && File.ReadLines(path).FirstOrDefault() is { } line && line.Trim().Replace("python-", "", StringComparison.Ordinal) is { Length: > 0 } version && char.IsDigit(version[0]))
+            {
+                return version;
+            }
+        }
+
+        return null;
+    }
+
+    private static LaunchException RequirementsMissing(string what, string workspace) => new(
+        "RequirementsMissing", LaunchErrorCategory.ObjectNotFound,
+        $"{what} has no requirements.txt, so its packages are not known."
+        + (File.Exists(Path.Combine(workspace, "environment.yml")) ? " It has an environment.yml; export it with 'pip freeze'." : "")
+        + " Add one at the root (it may be empty), use -NoInstall to take the packages that are there, or give an image with -DockerImage.", what);
+
+    private static LaunchUri GitUri(string remote, IRunRecord record, ResolveContext context)
+    {
+        var uri = LaunchUri.Parse(remote, context.WorkingFolder);
+        return uri.Kind == LaunchUriKind.Git ? uri
+            : uri.Kind == LaunchUriKind.LocalFolder ? uri with { Kind = LaunchUriKind.Git, Location = new Uri(uri.Location).AbsoluteUri }
+            : throw new LaunchException("GitRemoteInvalid", LaunchErrorCategory.InvalidData, $"The {record.Describe} names the git remote '{Secrets.Mask(remote)}', which is not a git address. Give the right one with -GitRepo.", remote);
+    }
+
+    private static string ProgramPath(string? program, string? root, IRunRecord record)
+    {
+        if (program is null or "" or "<python with no main file>")
+        {
+            throw new LaunchException("EntryPointMissing", LaunchErrorCategory.ObjectNotFound, $"The {record.Describe} does not say which program it ran. Give it with -EntryPoint.", record.Describe);
+        }
+
+        var path = program.Replace('\\', '/');
+        var origin = root?.Replace('\\', '/').TrimEnd('/') + "/";
+        path = origin.Length > 1 && path.StartsWith(origin, StringComparison.Ordinal) ? path[origin.Length..] : path;
+        path = path.StartsWith("./", StringComparison.Ordinal) ? path[2..] : path;
+        if (SafePath.Fault(path) is { } fault)
+        {
+            throw new LaunchException("PathOutside", LaunchErrorCategory.SecurityError, $"The program '{program}' of the {record.Describe} is refused: {fault}. Give its path inside the repository with -EntryPoint.", program);
+        }
+
+        return path;
+    }
+
+    // Reference D.2, steps 7 and 10.
+    private static IReadOnlyList<string> EntryFor(string program, ref string workspace, ResolveContext context)
+    {
+        var extension = Path.GetExtension(program);
+        if (extension == ".ipynb")
+        {
+            var full = SafePath.CombineExisting(workspace, program, "entry point");
+            if (!File.Exists(full))
+            {
+                throw EntryMissing(program);
+            }
+
+            var copy = context.ScratchFolder();
+            Workspace.CopyPlain(workspace, copy, CancellationToken.None);
+            var script = Path.ChangeExtension(program, ".py");
+            File.WriteAllText(Path.Combine(copy, script), Notebook.ToScript(File.ReadAllBytes(full), program));
+            workspace = copy;
+            return ["python", script];
+        }
+
+        return extension switch
+        {
+            ".py" => ["python", program],
+            ".sh" => ["bash", program],
+            _ => throw new LaunchException("EntryPointUnsupported", LaunchErrorCategory.InvalidData, $"'{program}' is neither a .py, .sh nor .ipynb program. Say how to run it with -EntryPoint, such as -EntryPoint 'python {program}'.", program),
+        };
+    }
+
+    // The file of a command: the first word if it is a program file, else the second (reference D.3, last row).
+    private static void CheckEntry(IReadOnlyList<string> entry, string workspace)
+    {
+        if (entry.Count == 0)
+        {
+            throw new LaunchException("EntryPointMissing", LaunchErrorCategory.InvalidArgument, "The entry point is empty.", null);
+        }
+
+        var program = entry.Take(2).FirstOrDefault(w => w.EndsWith(".py", StringComparison.Ordinal) || w.EndsWith(".sh", StringComparison.Ordinal));
+        if (program is not null && !File.Exists(SafePath.CombineExisting(workspace, program, "entry point")))
+        {
+            throw EntryMissing(program);
+        }
+    }
+
+    private static LaunchException EntryMissing(string program) => new(
+        "EntryPointNotFound", LaunchErrorCategory.ObjectNotFound, $"There is no file '{program}' in the source. Name the program with -EntryPoint, relative to the root of the repository or folder.", program);
+
+    private static (string? CodePath, string? Cuda, string? Root) Metadata(byte[]? bytes)
+    {
+        if (bytes is null)
+        {
+            return default;
+        }
+
+        try
+        {
+            using var document = JsonDocument.Parse(bytes);
+            var root = document.RootElement;
+            var cuda = root.Text("cuda") is { Length: > 0 } version ? string.Join('.', version.Split('.').Take(2)) : null;
+            return (root.Text("codePath"), cuda, root.Text("root"));
+        }
+        catch (JsonException)
+        {
+            return default;
+        }
+    }
+
+    // A name that is given as an argument wins over the same name in run_config (reference C.2).
+    private static JsonObject Config(LaunchConfig config)
+    {
+        var map = config.RunConfig is null ? [] : (JsonObject)config.RunConfig.DeepClone();
+        foreach (var name in config.Args?.TruthyNames() ?? [])
+        {
+            map.Remove(name);
+        }
+
+        return map;
+    }
+}

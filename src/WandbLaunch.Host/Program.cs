@@ -1,0 +1,41 @@
+using System.Runtime.InteropServices;
+using System.Text.Json;
+using WandbLaunch.Launching;
+
+namespace WandbLaunch.Host;
+
+/// <summary>Watches one run after the shell that started it went on: <c>run FOLDER</c>, the secrets as one JSON line on standard input.</summary>
+internal static class Program
+{
+    private static async Task<int> Main(string[] args)
+    {
+        if (args is not ["run", var folder])
+        {
+            await Console.Error.WriteLineAsync("usage: WandbLaunch.Host run FOLDER");
+            return 2;
+        }
+
+        var secrets = JsonSerializer.Deserialize<Dictionary<string, string>>(await Console.In.ReadLineAsync() ?? "{}")!;
+        foreach (var secret in secrets.Values)
+        {
+            Secrets.Register(secret);
+        }
+
+        if (!OperatingSystem.IsWindows())
+        {
+            // A session of its own: the end of the terminal is not the end of the run.
+            _ = setsid();
+        }
+
+        using var ignore = PosixSignalRegistration.Create(PosixSignal.SIGHUP, c => c.Cancel = true);
+        var spec = LaunchStore.LoadSpec(folder);
+        var run = Supervisor.RunAsync(folder, spec, secrets, null, null, CancellationToken.None);
+        await Console.Out.WriteLineAsync("watching");
+        await Console.Out.FlushAsync();
+        var end = await run;
+        return end.State == LaunchState.Finished ? 0 : 1;
+    }
+
+    [DllImport("libc", SetLastError = true)]
+    private static extern int setsid();
+}

@@ -1,0 +1,279 @@
+using System.Collections.Concurrent;
+using System.Management.Automation;
+using System.Runtime.ExceptionServices;
+using WandbLaunch.Api;
+using WandbLaunch.Settings;
+
+namespace WandbLaunch.PowerShell;
+
+/// <summary>
+/// A cmdlet whose work is asynchronous. The work runs on the thread pool; objects, errors, progress and questions come
+/// back in order through a bounded queue, and are written on the pipeline's thread. Ctrl+C cancels <see cref="Token"/>.
+/// </summary>
+public abstract class AsyncPSCmdlet : PSCmdlet, IDisposable
+{
+    private const int QueueLength = 1000;
+
+    private readonly CancellationTokenSource _stop = new();
+    private BlockingCollection<Action>? _queue;
+    private int _pipelineThread;
+    private bool _disposed;
+
+    /// <summary>Cancelled when the pipeline stops.</summary>
+    protected CancellationToken Token => _stop.Token;
+
+    /// <summary>Before the first input. An error here ends the command.</summary>
+    protected virtual Task BeginAsync() => Task.CompletedTask;
+
+    /// <summary>For each input. An error here is this input's alone.</summary>
+    protected virtual Task ProcessAsync() => Task.CompletedTask;
+
+    /// <summary>After the last input.</summary>
+    protected virtual Task EndAsync() => Task.CompletedTask;
+
+    /// <inheritdoc/>
+    protected sealed override void BeginProcessing() => Pump(BeginAsync, true);
+
+    /// <inheritdoc/>
+    protected sealed override void ProcessRecord() => Pump(ProcessAsync, false);
+
+    /// <inheritdoc/>
+    protected sealed override void EndProcessing() => Pump(EndAsync, false);
+
+    /// <inheritdoc/>
+    protected sealed override void StopProcessing()
+    {
+        try
+        {
+            _stop.Cancel();
+        }
+        catch (ObjectDisposedException)
+        {
+            // Stopped just as it ended.
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        Dispose(true);
+        GC.SuppressFinalize(this);
+    }
+
+    /// <summary>Frees the cmdlet.</summary>
+    /// <param name="disposing">Always true.</param>
+    protected virtual void Dispose(bool disposing)
+    {
+        if (disposing && !_disposed)
+        {
+            _disposed = true;
+            _stop.Dispose();
+        }
+    }
+
+    /// <summary>Writes an object; waits only when the queue is full.</summary>
+    protected void Output(object? value) => Post(() => WriteObject(value));
+
+    /// <summary>Writes a verbose line.</summary>
+    protected void Verbose(string text) => Post(() => WriteVerbose(Secrets.Mask(text)));
+
+    /// <summary>Writes a warning.</summary>
+    protected void Warn(string text) => Post(() => WriteWarning(Secrets.Mask(text)));
+
+    /// <summary>Writes text for the host, as Write-Host does.</summary>
+    protected void Show(string text) => Post(() => WriteInformation(new HostInformationMessage { Message = text, NoNewLine = true }, ["PSHOST", "WandbLaunchLog"]));
+
+    /// <summary>Writes progress; a percentage of null is unknown, of 100 ends it.</summary>
+    protected void Progress(string activity, string status, int? percent, int id = 0) => Post(() => WriteProgress(new ProgressRecord(id, activity, status.Length == 0 ? " " : Secrets.Mask(status.Length > 200 ? status[..200] : status))
+    {
+        PercentComplete = percent is { } p ? Math.Clamp(p, 0, 100) : -1,
+        RecordType = percent >= 100 ? ProgressRecordType.Completed : ProgressRecordType.Processing,
+    }));
+
+    /// <summary>Writes an error that does not end the command.</summary>
+    protected void Error(Exception exception, object? target = null)
+    {
+        var record = ToRecord(exception, target);
+        Post(() => WriteError(record));
+    }
+
+    /// <summary>Asks ShouldProcess on the pipeline's thread.</summary>
+    protected Task<bool> ShouldProcessAsync(string target, string action) => Ask(() => ShouldProcess(Secrets.Mask(target), action));
+
+    /// <summary>The given connection, else the session's, else one from the settings.</summary>
+    internal async Task<WandbConnection> GetConnectionAsync(WandbConnection? given) =>
+        given ?? WandbSession.Current ?? await WandbSession.OpenAsync(() => ResolveSettings(), text => Verbose(text), Token).ConfigureAwait(false);
+
+    internal WandbSettings ResolveSettings(string? baseUrl = null, string? apiKey = null, string? entity = null, string? project = null) =>
+        WandbSettings.Resolve(LaunchEnvironment.Current, WorkingFolder, baseUrl, apiKey, entity, project);
+
+    /// <summary>The session's folder in the file system.</summary>
+    internal string WorkingFolder => SessionState.Path.CurrentFileSystemLocation.ProviderPath;
+
+    /// <summary>A path of the session as a full path of the file system.</summary>
+    internal string FullPath(string path) => SessionState.Path.GetUnresolvedProviderPathFromPSPath(path);
+
+    internal static ErrorRecord ToRecord(Exception exception, object? target)
+    {
+        if (exception is LaunchException launch)
+        {
+            return new ErrorRecord(launch, launch.ErrorId, Enum.TryParse<ErrorCategory>(launch.Category.ToString(), out var category) ? category : ErrorCategory.NotSpecified, launch.Target ?? target);
+        }
+
+        var (id, kind) = exception switch
+        {
+            UnauthorizedAccessException => ("AccessDenied", ErrorCategory.PermissionDenied),
+            IOException => ("FileFailed", ErrorCategory.WriteError),
+            HttpRequestException => ("ConnectionFailed", ErrorCategory.ConnectionError),
+            TimeoutException => ("Timeout", ErrorCategory.OperationTimeout),
+            _ => ("Unexpected", ErrorCategory.NotSpecified),
+        };
+        return new ErrorRecord(new LaunchException(id, LaunchErrorCategory.InvalidOperation, exception.Message, target, exception), id, kind, target);
+    }
+
+    /// <summary>Runs an action on the pipeline's thread, in order, without waiting for it.</summary>
+    private protected void Post(Action action)
+    {
+        if (Environment.CurrentManagedThreadId == _pipelineThread)
+        {
+            action();
+            return;
+        }
+
+        try
+        {
+            _queue?.Add(action, Token);
+        }
+        catch (Exception e) when (e is InvalidOperationException or OperationCanceledException or ObjectDisposedException)
+        {
+            // The pipeline is over: what comes late is dropped.
+        }
+    }
+
+    private Task<T> Ask<T>(Func<T> question)
+    {
+        var answer = new TaskCompletionSource<T>(TaskCreationOptions.RunContinuationsAsynchronously);
+        using var registration = Token.Register(() => answer.TrySetCanceled(Token));
+        Post(() =>
+        {
+            try
+            {
+                answer.TrySetResult(question());
+            }
+            catch (Exception e)
+            {
+                answer.TrySetException(e);
+                throw;
+            }
+        });
+        return answer.Task;
+    }
+
+    private void Pump(Func<Task> work, bool terminating)
+    {
+        _pipelineThread = Environment.CurrentManagedThreadId;
+        using var queue = new BlockingCollection<Action>(QueueLength);
+        _queue = queue;
+        var task = Task.Run(async () =>
+        {
+            try
+            {
+                await work().ConfigureAwait(false);
+            }
+            finally
+            {
+                queue.CompleteAdding();
+            }
+        });
+        ExceptionDispatchInfo? stopped = null;
+        foreach (var action in queue.GetConsumingEnumerable())
+        {
+            try
+            {
+                action();
+            }
+            catch (Exception e)
+            {
+                // The pipeline stopped (Ctrl+C, Select-Object -First): let the work clean up, then say so.
+                stopped = ExceptionDispatchInfo.Capture(e);
+                _stop.Cancel();
+                break;
+            }
+        }
+
+        if (stopped is not null)
+        {
+            // Whoever waits for room in the queue must be let go.
+            while (!task.IsCompleted)
+            {
+                queue.TryTake(out _, 10);
+            }
+        }
+
+        try
+        {
+            task.GetAwaiter().GetResult();
+        }
+        catch (OperationCanceledException) when (_stop.IsCancellationRequested)
+        {
+            stopped ??= ExceptionDispatchInfo.Capture(new PipelineStoppedException());
+        }
+        catch (PipelineStoppedException) when (stopped is not null)
+        {
+            // Said below.
+        }
+        catch (Exception e) when (e is not PipelineStoppedException && stopped is null)
+        {
+            _queue = null;
+            var record = ToRecord(e, null);
+            if (terminating)
+            {
+                ThrowTerminatingError(record);
+            }
+
+            WriteError(record);
+        }
+        finally
+        {
+            _queue = null;
+        }
+
+        stopped?.Throw();
+    }
+}
+
+/// <summary>The connection of this PowerShell process.</summary>
+internal static class WandbSession
+{
+    private static readonly SemaphoreSlim Opening = new(1, 1);
+
+    internal static WandbConnection? Current { get; private set; }
+
+    internal static void Set(WandbConnection? connection)
+    {
+        var old = Current;
+        Current = connection;
+        if (!ReferenceEquals(old, connection))
+        {
+            old?.Dispose();
+        }
+    }
+
+    internal static async Task<WandbConnection> OpenAsync(Func<WandbSettings> settings, Action<string>? verbose, CancellationToken token)
+    {
+        await Opening.WaitAsync(token).ConfigureAwait(false);
+        try
+        {
+            if (Current is null)
+            {
+                Current = await WandbConnection.OpenAsync(settings(), verbose, token).ConfigureAwait(false);
+            }
+
+            return Current;
+        }
+        finally
+        {
+            Opening.Release();
+        }
+    }
+}

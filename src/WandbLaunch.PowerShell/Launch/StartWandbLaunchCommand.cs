@@ -1,0 +1,277 @@
+using System.Collections;
+using System.Collections.Concurrent;
+using System.Management.Automation;
+using System.Net;
+using System.Text;
+using WandbLaunch.Api;
+using WandbLaunch.Images;
+using WandbLaunch.Launching;
+using WandbLaunch.Sources;
+
+namespace WandbLaunch.PowerShell;
+
+/// <summary>Runs a W&amp;B run again, or a git repository or folder for the first time.</summary>
+/// <remarks>A W&amp;B run becomes the same run again: the same commit, uncommitted changes (diff.patch), packages and arguments, or with those that you change. By default it runs in a container whose image is built once for each list of packages; with -Resource local-process as a process in a virtual environment of its own. The program's output is shown as it comes (-Quiet leaves that out), and kept in a log.
+///
+/// One LaunchedRun object is written for each run at its end, or at once with -NoWait, which leaves the run to a process of its own; Get-, Wait-, Stop-WandbLaunch and Receive-WandbLaunchLog work on it from any shell. A run that fails is an error with its last lines. Ctrl+C stops the run with everything that it started. -WhatIf shows what would run: commit, patch, program, arguments, image, command and environment, with secrets masked.
+///
+/// Whoever wrote the code that you launch runs it as you. A container keeps it from your files; a process does not.</remarks>
+/// <example><para>Run a folder's train.py as a process</para><code>Start-WandbLaunch ./train -EntryPoint 'python train.py' -Resource local-process -Quiet</code><para>Needs a requirements.txt in the folder; it may be empty.</para></example>
+/// <example><para>Reproduce a run with another learning rate</para><code>Connect-Wandb -Local; Get-WandbRun -Project demo | Start-WandbLaunch -GitRepo ./repo -Argument @{ lr = 0.5 } -Resource local-process -NoInstall -Quiet</code><para>The other arguments stay as they were.</para></example>
+/// <example><para>See what would happen</para><code>Start-WandbLaunch ./train -EntryPoint 'python train.py' -Resource local-process -WhatIf</code><para>Writes the plan and starts nothing.</para></example>
+/// <example><para>Several at a time</para><code>1..3 | ForEach-Object { New-WandbLaunchConfig ./train -EntryPoint 'python train.py' -Argument "epochs=$_" } | Start-WandbLaunch -Resource local-process -ThrottleLimit 2</code><para>Each is a run of its own.</para></example>
+/// <example><para>A run from wandb.ai in a container with a memory limit</para><code>Start-WandbLaunch https://wandb.ai/me/demo/runs/22stxuh9 -DockerArgs @{ memory = '4g'; cpus = 2 }</code><para>Needs a Docker Engine.</para></example>
+[Cmdlet(VerbsLifecycle.Start, "WandbLaunch", SupportsShouldProcess = true)]
+[OutputType("WandbLaunch.Launching.LaunchedRun", "WandbLaunch.Launching.LaunchPlan")]
+public sealed class StartWandbLaunchCommand : LaunchConfigCommand
+{
+    /// <summary>Do not wait for the end: the run goes on without this shell.</summary>
+    [Parameter]
+    public SwitchParameter NoWait { get; set; }
+
+    /// <summary>How many runs at a time. Default 1.</summary>
+    [Parameter]
+    [ValidateRange(1, 1000)]
+    public int ThrottleLimit { get; set; } = 1;
+
+    /// <summary>Install no packages: take what the machine or the base image has.</summary>
+    [Parameter]
+    public SwitchParameter NoInstall { get; set; }
+
+    /// <summary>Environment variables for the program. Values of names such as API_KEY or TOKEN are treated as secrets.</summary>
+    [Parameter]
+    public IDictionary? Environment { get; set; }
+
+    /// <summary>Folders of this machine for the container: host:container, or host:container:ro.</summary>
+    [Parameter]
+    public string[] Volume { get; set; } = [];
+
+    /// <summary>User and token or password for the git host.</summary>
+    [Parameter]
+    [Credential]
+    public PSCredential? GitCredential { get; set; }
+
+    /// <summary>Package index for pip. It reaches pip while it installs, and no image layer.</summary>
+    [Parameter]
+    public string? PipIndexUrl { get; set; }
+
+    /// <summary>Further package indexes for pip.</summary>
+    [Parameter]
+    public string[] PipExtraIndexUrl { get; set; } = [];
+
+    /// <summary>Hosts that pip trusts without TLS.</summary>
+    [Parameter]
+    public string[] PipTrustedHost { get; set; } = [];
+
+    /// <summary>Folders or pages with wheels for pip.</summary>
+    [Parameter]
+    [Alias("WheelFolder")]
+    public string[] PipFindLinks { get; set; } = [];
+
+    /// <summary>A pip.conf to use while packages are installed.</summary>
+    [Parameter]
+    public string? PipConfigFile { get; set; }
+
+    /// <summary>pip looks only into -PipFindLinks.</summary>
+    [Parameter]
+    public SwitchParameter PipNoIndex { get; set; }
+
+    /// <summary>Docker Engine to use. Default: DOCKER_HOST, the docker context, then the usual sockets.</summary>
+    [Parameter]
+    public string? DockerHost { get; set; }
+
+    /// <summary>Seconds that a run gets to end by itself when it is stopped. Default 10.</summary>
+    [Parameter]
+    [ValidateRange(0, 3600)]
+    public int StopGracePeriod { get; set; } = 10;
+
+    /// <summary>Do not show the program's output.</summary>
+    [Parameter]
+    public SwitchParameter Quiet { get; set; }
+
+    /// <summary>Connection to use. Default: the session's.</summary>
+    [Parameter]
+    public WandbConnection? Connection { get; set; }
+
+    private readonly ConcurrentDictionary<Task, byte> _running = new();
+    private SemaphoreSlim? _slots;
+    private LaunchOptions _options = new();
+    private int _launches;
+
+    /// <inheritdoc/>
+    protected override Task BeginAsync()
+    {
+        _slots = new SemaphoreSlim(ThrottleLimit);
+        LaunchCache.Default.Trim(MaxCacheBytes());
+        _options = new LaunchOptions
+        {
+            NoInstall = NoInstall,
+            Environment = Environment?.Keys.Cast<object>().ToDictionary(k => k.ToString()!, k => Environment[k]?.ToString() ?? "") ?? [],
+            Volumes = [.. Volume.Select(CheckVolume)],
+            GitCredential = GitCredential is null ? null : new GitCredential(GitCredential.UserName, Secrets.Register(new NetworkCredential("", GitCredential.Password).Password)),
+            DockerHost = DockerHost,
+            StopGraceSeconds = StopGracePeriod,
+            Pip = new PipSettings
+            {
+                IndexUrl = PipIndexUrl,
+                ExtraIndexUrls = PipExtraIndexUrl,
+                TrustedHosts = PipTrustedHost,
+                FindLinks = [.. PipFindLinks.Select(l => l.Contains("://", StringComparison.Ordinal) ? l : FullPath(l))],
+                ConfigFile = PipConfigFile is null ? null : FullPath(PipConfigFile),
+                NoIndex = PipNoIndex,
+            },
+        };
+        return Task.CompletedTask;
+    }
+
+    /// <inheritdoc/>
+    protected override async Task ProcessAsync()
+    {
+        if (InputObject is null && Uri is null && Config is null && DockerImage is null)
+        {
+            throw new LaunchException("SourceMissing", LaunchErrorCategory.InvalidArgument, "There is nothing to launch: give a run's address, a git URL, a folder, or a docker image (-DockerImage).", null);
+        }
+
+        var config = BuildConfig();
+        await _slots!.WaitAsync(Token).ConfigureAwait(false);
+        var task = LaunchAsync(config, Interlocked.Increment(ref _launches));
+        _running.TryAdd(task, 0);
+        _ = task.ContinueWith(t => _running.TryRemove(t, out _), CancellationToken.None, TaskContinuationOptions.ExecuteSynchronously, TaskScheduler.Default);
+        if (ThrottleLimit == 1)
+        {
+            await task.ConfigureAwait(false);
+        }
+    }
+
+    /// <inheritdoc/>
+    protected override async Task EndAsync()
+    {
+        await Task.WhenAll(_running.Keys).ConfigureAwait(false);
+        _slots?.Dispose();
+    }
+
+    /// <inheritdoc/>
+    protected override void Dispose(bool disposing)
+    {
+        if (disposing)
+        {
+            // A stopped pipeline does not reach EndAsync: its runs are ended before the command is.
+            Task.WhenAll(_running.Keys).ContinueWith(static _ => { }, TaskScheduler.Default).Wait(TimeSpan.FromSeconds(30));
+        }
+
+        base.Dispose(disposing);
+    }
+
+    private static long MaxCacheBytes() => long.TryParse(LaunchEnvironment.Current["WANDBLAUNCH_CACHE_MAX_MB"], out var megabytes) && megabytes > 0 ? megabytes << 20 : 20L << 30;
+
+    private async Task LaunchAsync(LaunchConfig config, int number)
+    {
+        var activity = number == 1 ? "Launching" : $"Launching {number}";
+        try
+        {
+            var launcher = new Launcher(LaunchCache.Default, LaunchStore.Default, ConnectAsync) { Progress = (text, percent) => Progress(activity, text, percent, number) };
+            if (IsWhatIf())
+            {
+                Output(await launcher.PlanAsync(config, _options, WorkingFolder, Token).ConfigureAwait(false));
+                return;
+            }
+
+            if (!await ShouldProcessAsync(config.Uri ?? config.DockerImage ?? "", $"Launch with {config.Resource ?? LaunchConfig.DefaultResource}").ConfigureAwait(false))
+            {
+                return;
+            }
+
+            var prepared = await launcher.PrepareAsync(config, _options, WorkingFolder, Token).ConfigureAwait(false);
+            prepared.Warnings.ToList().ForEach(Warn);
+            Progress(activity, "", 100, number);
+            if (NoWait)
+            {
+                await HostProcess.StartRunAsync(prepared.Folder, prepared.Secrets, Token).ConfigureAwait(false);
+                Output(await WaitUntilStartedAsync(prepared.Run.Id).ConfigureAwait(false));
+                return;
+            }
+
+            var decoder = Encoding.UTF8.GetDecoder();
+            Action<ReadOnlyMemory<byte>>? show = Quiet || ThrottleLimit > 1 ? null : bytes =>
+            {
+                string text;
+                lock (decoder)
+                {
+                    var characters = new char[Encoding.UTF8.GetMaxCharCount(bytes.Length)];
+                    text = new string(characters, 0, decoder.GetChars(bytes.Span, characters, false));
+                }
+
+                Show(text);
+            };
+            var run = await Launcher.RunAsync(prepared, show, null, Token).ConfigureAwait(false);
+            Output(run);
+            if (run.State == LaunchState.Failed)
+            {
+                Error(Failure(run), run);
+            }
+        }
+        catch (OperationCanceledException) when (Token.IsCancellationRequested)
+        {
+            // Ctrl+C; the run was stopped.
+        }
+        catch (Exception e) when (e is LaunchException or IOException or UnauthorizedAccessException or HttpRequestException)
+        {
+            Error(e, config.Uri);
+        }
+        finally
+        {
+            Progress(activity, "", 100, number);
+            _slots!.Release();
+        }
+    }
+
+    internal static LaunchException Failure(LaunchedRun run)
+    {
+        var tail = run.LogPath is null ? "" : Launcher.LastLines(run.LogPath, 10);
+        var why = run.Reason ?? $"it ended with exit code {run.ExitCode}";
+        return new LaunchException(
+            run.OutOfMemory ? "RunOutOfMemory" : run.ExitCode is null ? "RunNotStarted" : "RunFailed", LaunchErrorCategory.OperationStopped,
+            $"The run {run.Id} of {run.Source} failed: {why}.{(tail.Length > 0 ? $" Its last lines (all: Receive-WandbLaunchLog {run.Id}):\n{tail}" : "")}", run);
+    }
+
+    // A run's host writes the start down within moments; whoever gets the object can act on it then.
+    private async Task<LaunchedRun> WaitUntilStartedAsync(string id)
+    {
+        for (var i = 0; i < 100; i++)
+        {
+            var run = LaunchStore.Default.Get(id);
+            if (run.State != LaunchState.Starting)
+            {
+                return run;
+            }
+
+            await Task.Delay(50, Token).ConfigureAwait(false);
+        }
+
+        return LaunchStore.Default.Get(id);
+    }
+
+    // A folder needs no server; without a key it runs without one.
+    private async Task<WandbConnection?> ConnectAsync(CancellationToken token)
+    {
+        if (Connection is null && WandbSession.Current is null && ResolveSettings() is { ApiKey: null, AccessToken: null })
+        {
+            return null;
+        }
+
+        return await GetConnectionAsync(Connection).ConfigureAwait(false);
+    }
+
+    private bool IsWhatIf() =>
+        MyInvocation.BoundParameters.TryGetValue("WhatIf", out var given) ? ((SwitchParameter)given).IsPresent : LanguagePrimitives.IsTrue(SessionState.PSVariable.GetValue("WhatIfPreference"));
+
+    private string CheckVolume(string volume)
+    {
+        var parts = volume.Split(':');
+        var drive = OperatingSystem.IsWindows() && parts.Length > 1 && parts[0].Length == 1 ? 1 : 0;
+        var host = string.Join(':', parts.Take(1 + drive));
+        return parts.Length - drive is 2 or 3 && parts[1 + drive].StartsWith('/')
+            ? FullPath(host) + volume[host.Length..]
+            : throw new LaunchException("VolumeInvalid", LaunchErrorCategory.InvalidArgument, $"'{volume}' is not host:container or host:container:ro, with an absolute path in the container.", volume);
+    }
+}

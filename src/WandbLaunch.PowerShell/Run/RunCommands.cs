@@ -1,0 +1,315 @@
+using System.Globalization;
+using System.Management.Automation;
+using System.Text.Json.Nodes;
+using WandbLaunch.Api;
+using WandbLaunch.Import;
+using WandbLaunch.Sources;
+
+namespace WandbLaunch.PowerShell;
+
+/// <summary>Gets runs of a W&amp;B server.</summary>
+/// <remarks>By address, by id, or all of a project that match. State, tag, name and time are filtered by the server; pages of any number of runs flow into the pipeline as they arrive, newest first.</remarks>
+/// <example><para>All runs of a project</para><code>Connect-Wandb -Local; Get-WandbRun -Project demo</code><para>Streams them, newest first.</para></example>
+/// <example><para>The failed ones of the last day whose name begins with resnet</para><code>Get-WandbRun -Project demo -State failed, crashed -Name 'resnet*' -CreatedAfter ([DateTime]::Now.AddDays(-1))</code><para>The server does the filtering.</para></example>
+/// <example><para>Runs with a small learning rate</para><code>Get-WandbRun -Project demo | Where-Object { $_.Config['lr'] -lt 0.5 }</code><para>Config and Summary are dictionaries.</para></example>
+[Cmdlet(VerbsCommon.Get, "WandbRun", DefaultParameterSetName = "Project")]
+[OutputType("WandbLaunch.Api.WandbRun")]
+public sealed class GetWandbRunCommand : AsyncPSCmdlet
+{
+    /// <summary>Address of a run: https://wandb.ai/entity/project/runs/id, or entity/project/runs/id.</summary>
+    [Parameter(Mandatory = true, Position = 0, ParameterSetName = "Uri", ValueFromPipeline = true, ValueFromPipelineByPropertyName = true)]
+    [Alias("Url")]
+    public string[] Uri { get; set; } = [];
+
+    /// <summary>Id of a run (8 characters as a rule).</summary>
+    [Parameter(Mandatory = true, ParameterSetName = "Id", ValueFromPipelineByPropertyName = true)]
+    [ArgumentCompleter(typeof(RunIdCompleter))]
+    [Alias("RunId")]
+    public string[] Id { get; set; } = [];
+
+    /// <summary>Project. Default: the connection's.</summary>
+    [Parameter(Position = 0, ParameterSetName = "Project", ValueFromPipelineByPropertyName = true)]
+    [Parameter(ParameterSetName = "Id", ValueFromPipelineByPropertyName = true)]
+    [ArgumentCompleter(typeof(ProjectCompleter))]
+    public string? Project { get; set; }
+
+    /// <summary>Entity. Default: the connection's.</summary>
+    [Parameter(ParameterSetName = "Project", ValueFromPipelineByPropertyName = true)]
+    [Parameter(ParameterSetName = "Id", ValueFromPipelineByPropertyName = true)]
+    [ArgumentCompleter(typeof(EntityCompleter))]
+    public string? Entity { get; set; }
+
+    /// <summary>States that count: running, finished, failed, crashed, killed, preempting, preempted, pending.</summary>
+    [Parameter(ParameterSetName = "Project")]
+    [ArgumentCompleter(typeof(RunStateCompleter))]
+    public string[] State { get; set; } = [];
+
+    /// <summary>Tags; a run with any of them counts.</summary>
+    [Parameter(ParameterSetName = "Project")]
+    public string[] Tag { get; set; } = [];
+
+    /// <summary>Display names; wildcards are allowed.</summary>
+    [Parameter(ParameterSetName = "Project")]
+    [SupportsWildcards]
+    public string[] Name { get; set; } = [];
+
+    /// <summary>Only runs made at this time or later.</summary>
+    [Parameter(ParameterSetName = "Project")]
+    public DateTime? CreatedAfter { get; set; }
+
+    /// <summary>Only runs made before this time.</summary>
+    [Parameter(ParameterSetName = "Project")]
+    public DateTime? CreatedBefore { get; set; }
+
+    /// <summary>A W&amp;B filter of your own (MongoDB form, as JSON), such as {"config.lr.value": {"$lt": 0.1}}.</summary>
+    [Parameter(ParameterSetName = "Project")]
+    public string? Filter { get; set; }
+
+    /// <summary>Order: +created_at or -created_at (default), or what else the server knows.</summary>
+    [Parameter(ParameterSetName = "Project")]
+    public string? Order { get; set; }
+
+    /// <summary>Runs that are asked for at once.</summary>
+    [Parameter(ParameterSetName = "Project")]
+    [ValidateRange(1, 1000)]
+    public int PageSize { get; set; } = 200;
+
+    /// <summary>Connection to use. Default: the session's.</summary>
+    [Parameter]
+    public WandbConnection? Connection { get; set; }
+
+    /// <inheritdoc/>
+    protected override async Task ProcessAsync()
+    {
+        var connection = await GetConnectionAsync(Connection).ConfigureAwait(false);
+        foreach (var uri in Uri)
+        {
+            try
+            {
+                var parsed = LaunchUri.Parse(uri, WorkingFolder);
+                if (parsed.Kind != LaunchUriKind.WandbRun)
+                {
+                    throw new LaunchException("RunUriInvalid", LaunchErrorCategory.InvalidArgument, $"'{uri}' is not the address of a W&B run.", uri);
+                }
+
+                Output(await connection.Api.RunAsync(parsed.Run, connection.AppUrl, Token).ConfigureAwait(false));
+            }
+            catch (LaunchException e)
+            {
+                Error(e, uri);
+            }
+        }
+
+        foreach (var id in Id)
+        {
+            try
+            {
+                Output(await connection.Api.RunAsync(new RunPath(EntityOf(connection), ProjectOf(connection), id), connection.AppUrl, Token).ConfigureAwait(false));
+            }
+            catch (LaunchException e)
+            {
+                Error(e, id);
+            }
+        }
+
+        if (ParameterSetName == "Project")
+        {
+            var names = Name.Select(n => WildcardPattern.Get(n, WildcardOptions.IgnoreCase)).ToList();
+            await foreach (var run in connection.Api.RunsAsync(EntityOf(connection), ProjectOf(connection), Filters()?.ToJsonString(), Order, PageSize, connection.AppUrl, Token).ConfigureAwait(false))
+            {
+                if (names.Count == 0 || names.Exists(n => n.IsMatch(run.Name ?? run.Id)))
+                {
+                    Output(run);
+                }
+            }
+        }
+    }
+
+    private string EntityOf(WandbConnection connection) => Entity ?? connection.Entity
+        ?? throw new LaunchException("EntityMissing", LaunchErrorCategory.InvalidArgument, "Give -Entity, or set one with Connect-Wandb -Entity.", null);
+
+    private string ProjectOf(WandbConnection connection) => Project ?? connection.Project
+        ?? throw new LaunchException("ProjectMissing", LaunchErrorCategory.InvalidArgument, "Give -Project, or set one with Connect-Wandb -Project.", null);
+
+    private JsonObject? Filters()
+    {
+        var all = new JsonArray();
+        AddIn("state", State);
+        AddIn("tags", Tag);
+        if (Name.Length > 0)
+        {
+            all.Add(new JsonObject { ["$or"] = new JsonArray([.. Name.Select(n => (JsonNode)new JsonObject { ["display_name"] = new JsonObject { ["$regex"] = Regex(n) } })]) });
+        }
+
+        if (CreatedAfter is { } after)
+        {
+            all.Add(new JsonObject { ["created_at"] = new JsonObject { ["$gte"] = Time(after) } });
+        }
+
+        if (CreatedBefore is { } before)
+        {
+            all.Add(new JsonObject { ["created_at"] = new JsonObject { ["$lt"] = Time(before) } });
+        }
+
+        if (Filter is not null)
+        {
+            try
+            {
+                all.Add(JsonNode.Parse(Filter));
+            }
+            catch (System.Text.Json.JsonException e)
+            {
+                throw new LaunchException("FilterInvalid", LaunchErrorCategory.InvalidArgument, $"-Filter is not JSON: {e.Message}", Filter, e);
+            }
+        }
+
+        return all.Count == 0 ? null : new JsonObject { ["$and"] = all };
+
+        void AddIn(string field, string[] values)
+        {
+            if (values.Length > 0)
+            {
+                all.Add(new JsonObject { [field] = new JsonObject { ["$in"] = new JsonArray([.. values.Select(v => (JsonNode)JsonValue.Create(v))]) } });
+            }
+        }
+    }
+
+    private static string Time(DateTime time) => time.ToUniversalTime().ToString("yyyy-MM-dd'T'HH:mm:ss.fff", CultureInfo.InvariantCulture);
+
+    // The wildcard as the server's regular expression, a little wider where they differ; the exact test follows here.
+    private static string Regex(string wildcard)
+    {
+        var text = System.Text.RegularExpressions.Regex.Escape(wildcard).Replace("\\*", ".*", StringComparison.Ordinal).Replace("\\?", ".", StringComparison.Ordinal);
+        return wildcard.Contains('[', StringComparison.Ordinal) || wildcard.Contains('`', StringComparison.Ordinal) ? ".*" : "(?i)^" + text + "$";
+    }
+}
+
+/// <summary>Lists or saves the files of runs.</summary>
+/// <remarks>Lists the files that a run uploaded. With -Destination they are saved below a folder for each run; a file whose digest does not fit is an error, and names that would leave the folder are refused.</remarks>
+/// <example><para>List a run's files</para><code>Get-WandbRun -Project demo | Get-WandbRunFile</code><para>Name, size and time of each.</para></example>
+/// <example><para>Save the patches of all runs</para><code>Get-WandbRun -Project demo | Get-WandbRunFile -Name diff.patch -Destination ./patches</code><para>LocalPath names the saved file.</para></example>
+[Cmdlet(VerbsCommon.Get, "WandbRunFile", SupportsShouldProcess = true)]
+[OutputType("WandbLaunch.Api.WandbRunFile")]
+public sealed class GetWandbRunFileCommand : AsyncPSCmdlet
+{
+    /// <summary>Id of the run.</summary>
+    [Parameter(Mandatory = true, Position = 0, ValueFromPipelineByPropertyName = true)]
+    [ArgumentCompleter(typeof(RunIdCompleter))]
+    [Alias("RunId")]
+    public string Id { get; set; } = "";
+
+    /// <summary>Names of files inside the run; wildcards are allowed.</summary>
+    [Parameter(Position = 1)]
+    [SupportsWildcards]
+    public string[] Name { get; set; } = ["*"];
+
+    /// <summary>Project of the run. Default: the connection's.</summary>
+    [Parameter(ValueFromPipelineByPropertyName = true)]
+    [ArgumentCompleter(typeof(ProjectCompleter))]
+    public string? Project { get; set; }
+
+    /// <summary>Entity of the run. Default: the connection's.</summary>
+    [Parameter(ValueFromPipelineByPropertyName = true)]
+    [ArgumentCompleter(typeof(EntityCompleter))]
+    public string? Entity { get; set; }
+
+    /// <summary>Folder to save to; each run gets a folder of its own in it.</summary>
+    [Parameter]
+    public string? Destination { get; set; }
+
+    /// <summary>Connection to use. Default: the session's.</summary>
+    [Parameter]
+    public WandbConnection? Connection { get; set; }
+
+    /// <inheritdoc/>
+    protected override async Task ProcessAsync()
+    {
+        var connection = await GetConnectionAsync(Connection).ConfigureAwait(false);
+        var run = new RunPath(Entity ?? connection.Entity ?? "", Project ?? connection.Project ?? throw new LaunchException("ProjectMissing", LaunchErrorCategory.InvalidArgument, "Give -Project, or set one with Connect-Wandb -Project.", Id), Id);
+        var patterns = Name.Select(n => WildcardPattern.Get(n, WildcardOptions.IgnoreCase)).ToList();
+        foreach (var file in (await connection.Api.FilesAsync(run, null, Token).ConfigureAwait(false)).Where(f => patterns.Exists(p => p.IsMatch(f.Name))))
+        {
+            try
+            {
+                if (Destination is null)
+                {
+                    Output(file);
+                }
+                else if (await ShouldProcessAsync(System.IO.Path.Combine(FullPath(Destination), run.Id, file.Name), "Save file").ConfigureAwait(false))
+                {
+                    var folder = SafePath.Combine(FullPath(Destination), run.Id, "run id");
+                    Output(file with { LocalPath = await connection.Api.SaveFileAsync(file, folder, Token).ConfigureAwait(false) });
+                }
+            }
+            catch (Exception e) when (e is LaunchException or IOException or UnauthorizedAccessException)
+            {
+                Error(e, file);
+            }
+        }
+    }
+}
+
+/// <summary>Takes run folders that the W&amp;B SDK left on disk into the connected server.</summary>
+/// <remarks>Takes a folder such as wandb/offline-run-20261124_070622-22stxuh9, or a folder with several of them. Files, metadata, configuration, summary and history go along; for an offline run the last three are only in its .wandb file. A run that is there already is brought up to date. A run that was cut off is imported as crashed.</remarks>
+/// <example><para>Import one offline run</para><code>Connect-Wandb -Local; Import-WandbRun ./wandb/offline-run-20261124_070622-22stxuh9 -Entity local</code><para>Shows the imported run.</para></example>
+/// <example><para>See which runs a project's folder holds</para><code>Import-WandbRun . -WhatIf</code><para>Finds the runs in ./wandb.</para></example>
+[Cmdlet(VerbsData.Import, "WandbRun", SupportsShouldProcess = true)]
+[OutputType("WandbLaunch.Api.WandbRun")]
+public sealed class ImportWandbRunCommand : AsyncPSCmdlet
+{
+    /// <summary>Run folder, or a folder with run folders (or a wandb folder) in it.</summary>
+    [Parameter(Mandatory = true, Position = 0, ValueFromPipeline = true, ValueFromPipelineByPropertyName = true)]
+    [Alias("FullName", "PSPath")]
+    [SupportsWildcards]
+    public string[] Path { get; set; } = [];
+
+    /// <summary>Project to import into. Default: the run's own.</summary>
+    [Parameter]
+    [ArgumentCompleter(typeof(ProjectCompleter))]
+    public string? Project { get; set; }
+
+    /// <summary>Entity to import into. Default: the run's own, else the connection's.</summary>
+    [Parameter]
+    [ArgumentCompleter(typeof(EntityCompleter))]
+    public string? Entity { get; set; }
+
+    /// <summary>Connection to use. Default: the session's.</summary>
+    [Parameter]
+    public WandbConnection? Connection { get; set; }
+
+    /// <inheritdoc/>
+    protected override async Task ProcessAsync()
+    {
+        var connection = await GetConnectionAsync(Connection).ConfigureAwait(false);
+        foreach (var path in Path)
+        {
+            IReadOnlyList<string> folders = [];
+            try
+            {
+                folders = RunFolderImport.Find(FullPath(path));
+            }
+            catch (LaunchException e)
+            {
+                Error(e, path);
+            }
+
+            foreach (var folder in folders)
+            {
+                try
+                {
+                    if (await ShouldProcessAsync(folder, $"Import run into {connection.BaseUrl}").ConfigureAwait(false))
+                    {
+                        var run = await RunFolderImport.ImportAsync(connection.Api, folder, Entity, Project, connection.Entity ?? "local", (text, percent) => Progress("Importing runs", text, percent), Token).ConfigureAwait(false);
+                        Output(await connection.Api.RunAsync(run, connection.AppUrl, Token).ConfigureAwait(false));
+                    }
+                }
+                catch (Exception e) when (e is LaunchException or IOException or System.Text.Json.JsonException)
+                {
+                    Error(e, folder);
+                }
+            }
+        }
+
+        Progress("Importing runs", "", 100);
+    }
+}

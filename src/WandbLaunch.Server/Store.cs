@@ -1,0 +1,467 @@
+using System.Globalization;
+using System.Security.Cryptography;
+using System.Text;
+using System.Text.Json;
+using System.Text.RegularExpressions;
+using Microsoft.Data.Sqlite;
+
+namespace WandbLaunch.Server;
+
+/// <summary>A row as GraphQL sees it.</summary>
+internal sealed class Row : Dictionary<string, object?>
+{
+    internal Row()
+        : base(StringComparer.Ordinal)
+    {
+    }
+
+    internal long Key { get; init; }
+}
+
+/// <summary>Everything that the server knows, in one SQLite file in WAL mode.</summary>
+internal sealed partial class Store : IDisposable
+{
+    private readonly string _connectionString;
+    private readonly object _writing = new();
+    private readonly SqliteConnection _writer;
+
+    internal Store(string path)
+    {
+        Directory.CreateDirectory(Path.GetDirectoryName(Path.GetFullPath(path))!);
+        _connectionString = new SqliteConnectionStringBuilder { DataSource = path, Pooling = true, DefaultTimeout = 30 }.ToString();
+        _writer = Open();
+        Execute(_writer, """
+            PRAGMA journal_mode = WAL;
+            PRAGMA synchronous = NORMAL;
+            CREATE TABLE IF NOT EXISTS projects (id INTEGER PRIMARY KEY, entity TEXT NOT NULL, name TEXT NOT NULL, description TEXT, created_at TEXT NOT NULL, UNIQUE (entity, name));
+            CREATE TABLE IF NOT EXISTS runs (
+              id INTEGER PRIMARY KEY, project INTEGER NOT NULL REFERENCES projects, name TEXT NOT NULL, display_name TEXT, description TEXT, notes TEXT, tags TEXT NOT NULL DEFAULT '[]',
+              state TEXT NOT NULL, stopped INTEGER NOT NULL DEFAULT 0, config TEXT NOT NULL DEFAULT '{}', summary TEXT NOT NULL DEFAULT '{}', grp TEXT, job_type TEXT, sweep TEXT,
+              commit_hash TEXT, host TEXT, program TEXT, repo TEXT, user TEXT, exit_code INTEGER, created_at TEXT NOT NULL, heartbeat_at TEXT, updated_at TEXT, UNIQUE (project, name));
+            CREATE INDEX IF NOT EXISTS runs_by_created ON runs (project, created_at, id);
+            CREATE TABLE IF NOT EXISTS files (run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE, name TEXT NOT NULL, md5 TEXT, size INTEGER NOT NULL, updated_at TEXT NOT NULL, content BLOB NOT NULL, PRIMARY KEY (run, name));
+            CREATE TABLE IF NOT EXISTS history (run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE, line INTEGER NOT NULL, row TEXT NOT NULL, PRIMARY KEY (run, line)) WITHOUT ROWID;
+            CREATE TABLE IF NOT EXISTS console (run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE, line INTEGER NOT NULL, row TEXT NOT NULL, PRIMARY KEY (run, line)) WITHOUT ROWID;
+            """);
+    }
+
+    public void Dispose()
+    {
+        _writer.Dispose();
+        SqliteConnection.ClearAllPools();
+    }
+
+    internal static string Now => DateTime.UtcNow.ToString("yyyy-MM-dd'T'HH:mm:ss.fff", CultureInfo.InvariantCulture);
+
+    /// <summary>Lower case, runs of other characters as one dash, trimmed (reference B.6, UpsertModel).</summary>
+    internal static string ProjectName(string name) => NotWord().Replace(name.Trim().ToLowerInvariant(), "-").Trim('-', '_');
+
+    internal static string StorageId(string run, string project, string entity) =>
+        Convert.ToBase64String(Encoding.UTF8.GetBytes($"Run:v1:{run}:{project}:{entity}"));
+
+    internal Row? Project(string? entity, string? name)
+    {
+        using var connection = Open();
+        using var command = Command(connection, "SELECT id, entity, name, description, created_at FROM projects WHERE entity = $e AND name = $n", ("$e", entity ?? ""), ("$n", ProjectName(name ?? "")));
+        using var reader = command.ExecuteReader();
+        return reader.Read() ? ProjectRow(reader) : null;
+    }
+
+    internal List<Row> Projects(string? entity, long after, int first)
+    {
+        using var connection = Open();
+        using var command = Command(connection, "SELECT id, entity, name, description, created_at FROM projects WHERE ($e IS NULL OR entity = $e) AND id > $a ORDER BY id LIMIT $f", ("$e", entity), ("$a", after), ("$f", first));
+        using var reader = command.ExecuteReader();
+        var rows = new List<Row>();
+        while (reader.Read())
+        {
+            rows.Add(ProjectRow(reader));
+        }
+
+        return rows;
+    }
+
+    internal (Row Project, bool Inserted) UpsertProject(string entity, string name, string? description)
+    {
+        var clean = ProjectName(name);
+        if (clean.Length is 0 or > 128 || entity.Length is 0 or > 128)
+        {
+            throw new ServerFault($"\"{name}\" cannot be the name of a project of \"{entity}\".");
+        }
+
+        lock (_writing)
+        {
+            using var command = Command(_writer, "INSERT INTO projects (entity, name, description, created_at) VALUES ($e, $n, $d, $now) ON CONFLICT (entity, name) DO UPDATE SET description = COALESCE($d, description) WHERE $d IS NOT NULL", ("$e", entity), ("$n", clean), ("$d", description), ("$now", Now));
+            var existing = Project(entity, clean);
+            command.ExecuteNonQuery();
+            return (existing ?? Project(entity, clean)!, existing is null);
+        }
+    }
+
+    internal Row? Run(Row project, string name) => RunsWhere(project, "name = $name", c => c.Parameters.AddWithValue("$name", name), 1).FirstOrDefault();
+
+    internal Row? RunByStorageId(string id)
+    {
+        string text;
+        try
+        {
+            text = Encoding.UTF8.GetString(Convert.FromBase64String(id));
+        }
+        catch (FormatException)
+        {
+            return null;
+        }
+
+        return text.Split(':') is ["Run", "v1", var run, var project, var entity] && Project(entity, project) is { } found ? Run(found, run) : null;
+    }
+
+    /// <summary>A page of runs, newest first, or oldest first with the order "+created_at".</summary>
+    internal (List<Row> Rows, bool More) Runs(Row project, string? filters, string? after, int first, string? order)
+    {
+        var ascending = order is { Length: > 0 } && order[0] == '+';
+        var rows = RunsWhere(
+            project,
+            null,
+            command =>
+            {
+                var where = new StringBuilder("1");
+                if (filters is { Length: > 0 })
+                {
+                    using var document = JsonDocument.Parse(filters);
+                    where.Append(" AND (").Append(new RunFilters(command).Where(document.RootElement)).Append(')');
+                }
+
+                if (after is { Length: > 0 })
+                {
+                    var parts = Encoding.UTF8.GetString(Convert.FromBase64String(after)).Split('|');
+                    command.Parameters.AddWithValue("$created", parts[0]);
+                    command.Parameters.AddWithValue("$id", long.Parse(parts[1], CultureInfo.InvariantCulture));
+                    where.Append(ascending ? " AND (created_at, id) > ($created, $id)" : " AND (created_at, id) < ($created, $id)");
+                }
+
+                command.CommandText = command.CommandText.Replace("$WHERE", where.ToString(), StringComparison.Ordinal);
+            },
+            first + 1,
+            ascending).ToList();
+        var more = rows.Count > first;
+        if (more)
+        {
+            rows.RemoveAt(first);
+        }
+
+        return (rows, more);
+    }
+
+    internal long CountRuns(Row project, string? filters)
+    {
+        using var connection = Open();
+        using var command = Command(connection, "", ("$p", project.Key));
+        using var document = JsonDocument.Parse(filters is { Length: > 0 } ? filters : "{}");
+        command.CommandText = $"SELECT COUNT(*) FROM runs WHERE project = $p AND ({new RunFilters(command).Where(document.RootElement)})";
+        return (long)command.ExecuteScalar()!;
+    }
+
+    internal static string Cursor(Row run) => Convert.ToBase64String(Encoding.UTF8.GetBytes($"{run["createdAt"]}|{run.Key.ToString(CultureInfo.InvariantCulture)}"));
+
+    internal (Row Run, bool Inserted) UpsertRun(Row project, string name, IReadOnlyDictionary<string, object?> values, string user)
+    {
+        if (!RunName().IsMatch(name))
+        {
+            throw new ServerFault($"\"{name}\" cannot be the id of a run.");
+        }
+
+        lock (_writing)
+        {
+            var existing = Run(project, name);
+            if (existing is null)
+            {
+                using var insert = Command(
+                    _writer, "INSERT INTO runs (project, name, display_name, state, user, created_at, heartbeat_at, updated_at) VALUES ($p, $n, $n, 'running', $u, $c, $now, $now)",
+                    ("$p", project.Key), ("$n", name), ("$u", user), ("$c", values.GetValueOrDefault("createdAt") is { } created ? TimeText(created) : Now), ("$now", Now));
+                insert.ExecuteNonQuery();
+            }
+
+            var columns = new (string Column, string Field)[]
+            {
+                ("display_name", "displayName"), ("description", "description"), ("notes", "notes"), ("config", "config"), ("summary", "summaryMetrics"), ("grp", "groupName"), ("job_type", "jobType"),
+                ("sweep", "sweep"), ("commit_hash", "commit"), ("host", "host"), ("program", "jobProgram"), ("repo", "jobRepo"), ("state", "state"),
+            };
+            using var update = _writer.CreateCommand();
+            var set = new StringBuilder("updated_at = $now, heartbeat_at = $now");
+            update.Parameters.AddWithValue("$now", Now);
+            foreach (var (column, field) in columns)
+            {
+                if (values.GetValueOrDefault(field) is { } value)
+                {
+                    set.Append(CultureInfo.InvariantCulture, $", {column} = ${column}");
+                    update.Parameters.AddWithValue("$" + column, value.ToString());
+                }
+            }
+
+            if (values.GetValueOrDefault("tags") is IEnumerable<object?> tags)
+            {
+                set.Append(", tags = $tags");
+                update.Parameters.AddWithValue("$tags", JsonSerializer.Serialize(tags.Select(t => t?.ToString())));
+            }
+
+            update.CommandText = $"UPDATE runs SET {set} WHERE project = $p AND name = $n";
+            update.Parameters.AddWithValue("$p", project.Key);
+            update.Parameters.AddWithValue("$n", name);
+            update.ExecuteNonQuery();
+            return (Run(project, name)!, existing is null);
+        }
+    }
+
+    internal void SetRun(long run, string assignment, object? value)
+    {
+        lock (_writing)
+        {
+            using var command = Command(_writer, $"UPDATE runs SET {assignment} = $v, updated_at = $now WHERE id = $r", ("$v", value), ("$now", Now), ("$r", run));
+            command.ExecuteNonQuery();
+        }
+    }
+
+    internal void DeleteRun(long run)
+    {
+        lock (_writing)
+        {
+            using var command = Command(_writer, "DELETE FROM files WHERE run = $r; DELETE FROM history WHERE run = $r; DELETE FROM console WHERE run = $r; DELETE FROM runs WHERE id = $r", ("$r", run));
+            command.ExecuteNonQuery();
+        }
+    }
+
+    internal (List<Row> Files, bool More) Files(long run, IReadOnlyCollection<string>? names, string? pattern, string? after, int first)
+    {
+        using var connection = Open();
+        using var command = Command(connection, "SELECT name, md5, size, updated_at FROM files WHERE run = $r AND name > $a AND ($p IS NULL OR name GLOB $p) ORDER BY name", ("$r", run), ("$a", after ?? ""), ("$p", pattern));
+        using var reader = command.ExecuteReader();
+        var rows = new List<Row>();
+        while (reader.Read())
+        {
+            var name = reader.GetString(0);
+            if (names is null || names.Contains(name))
+            {
+                rows.Add(new Row { ["id"] = $"{run}/{name}", ["name"] = name, ["md5"] = reader.GetValue(1) as string, ["sizeBytes"] = reader.GetInt64(2), ["updatedAt"] = reader.GetString(3) });
+            }
+
+            if (rows.Count > first)
+            {
+                rows.RemoveAt(first);
+                return (rows, true);
+            }
+        }
+
+        return (rows, false);
+    }
+
+    /// <summary>Opens a file's content, or null. The stream holds its connection.</summary>
+    internal Stream? OpenFile(long run, string name)
+    {
+        var connection = Open();
+        using var command = Command(connection, "SELECT rowid FROM files WHERE run = $r AND name = $n", ("$r", run), ("$n", name));
+        if (command.ExecuteScalar() is not long row)
+        {
+            connection.Dispose();
+            return null;
+        }
+
+        return new BlobStream(connection, new SqliteBlob(connection, "files", "content", row, true));
+    }
+
+    internal byte[]? ReadFile(long run, string name)
+    {
+        using var stream = OpenFile(run, name);
+        if (stream is null)
+        {
+            return null;
+        }
+
+        using var copy = new MemoryStream();
+        stream.CopyTo(copy);
+        return copy.ToArray();
+    }
+
+    /// <summary>Takes a whole uploaded file from a temporary one.</summary>
+    // MD5 is W&B's checksum of a file, not a protection.
+#pragma warning disable CA5351
+    internal void SaveFile(long run, string name, FileStream content)
+    {
+        var md5 = Convert.ToBase64String(MD5.HashData(content));
+        content.Position = 0;
+        lock (_writing)
+        {
+            using var transaction = _writer.BeginTransaction();
+            using var command = Command(_writer, "INSERT INTO files (run, name, md5, size, updated_at, content) VALUES ($r, $n, $m, $s, $now, zeroblob($s)) ON CONFLICT (run, name) DO UPDATE SET md5 = $m, size = $s, updated_at = $now, content = zeroblob($s) RETURNING rowid", ("$r", run), ("$n", name), ("$m", md5), ("$s", content.Length), ("$now", Now));
+            command.Transaction = transaction;
+            var row = (long)command.ExecuteScalar()!;
+            using (var blob = new SqliteBlob(_writer, "files", "content", row))
+            {
+                content.CopyTo(blob);
+            }
+
+            transaction.Commit();
+        }
+    }
+
+    internal bool DeleteFile(long run, string name)
+    {
+        lock (_writing)
+        {
+            using var command = Command(_writer, "DELETE FROM files WHERE run = $r AND name = $n", ("$r", run), ("$n", name));
+            return command.ExecuteNonQuery() > 0;
+        }
+    }
+
+    /// <summary>Lines of a stream file; a line that is sent again takes the place of the old one.</summary>
+    internal void AppendLines(long run, string table, long offset, IEnumerable<string> lines)
+    {
+        lock (_writing)
+        {
+            using var transaction = _writer.BeginTransaction();
+            using var command = Command(_writer, $"INSERT OR REPLACE INTO {table} (run, line, row) VALUES ($r, $l, $t)", ("$r", run), ("$l", 0L), ("$t", ""));
+            command.Transaction = transaction;
+            foreach (var line in lines)
+            {
+                command.Parameters["$l"].Value = offset++;
+                command.Parameters["$t"].Value = line;
+                command.ExecuteNonQuery();
+            }
+
+            transaction.Commit();
+        }
+    }
+
+    internal List<string> Lines(long run, string table, long from, long to)
+    {
+        using var connection = Open();
+        using var command = Command(connection, $"SELECT row FROM {table} WHERE run = $r AND line >= $f AND line < $t ORDER BY line", ("$r", run), ("$f", from), ("$t", to));
+        using var reader = command.ExecuteReader();
+        var lines = new List<string>();
+        while (reader.Read())
+        {
+            lines.Add(reader.GetString(0));
+        }
+
+        return lines;
+    }
+
+    internal long CountLines(long run, string table)
+    {
+        using var connection = Open();
+        using var command = Command(connection, $"SELECT COUNT(*) FROM {table} WHERE run = $r", ("$r", run));
+        return (long)command.ExecuteScalar()!;
+    }
+
+    private IEnumerable<Row> RunsWhere(Row project, string? where, Action<SqliteCommand> bind, int limit, bool ascending = false)
+    {
+        using var connection = Open();
+        using var command = Command(
+            connection,
+            "SELECT id, name, display_name, description, notes, tags, state, stopped, config, summary, grp, job_type, sweep, commit_hash, host, repo, user, created_at, heartbeat_at, updated_at FROM runs "
+            + $"WHERE project = $p AND {where ?? "$WHERE"} ORDER BY created_at {(ascending ? "ASC, id ASC" : "DESC, id DESC")} LIMIT $limit",
+            ("$p", project.Key), ("$limit", limit));
+        bind(command);
+        using var reader = command.ExecuteReader();
+        while (reader.Read())
+        {
+            var name = reader.GetString(1);
+            var user = reader.GetValue(16) as string;
+            yield return new Row
+            {
+                Key = reader.GetInt64(0),
+                ["id"] = StorageId(name, (string)project["name"]!, (string)project["entityName"]!),
+                ["name"] = name,
+                ["displayName"] = reader.GetValue(2) as string,
+                ["description"] = reader.GetValue(3) as string,
+                ["notes"] = reader.GetValue(4) as string,
+                ["tags"] = JsonSerializer.Deserialize<string[]>(reader.GetString(5)),
+                ["state"] = reader.GetString(6),
+                ["stopped"] = reader.GetInt64(7) != 0,
+                ["config"] = reader.GetString(8),
+                ["summaryMetrics"] = reader.GetString(9),
+                ["systemMetrics"] = "{}",
+                ["group"] = reader.GetValue(10) as string,
+                ["jobType"] = reader.GetValue(11) as string,
+                ["sweepName"] = reader.GetValue(12) as string,
+                ["commit"] = reader.GetValue(13) as string,
+                ["host"] = reader.GetValue(14) as string,
+                ["repo"] = reader.GetValue(15) as string,
+                ["readOnly"] = false,
+                ["user"] = user is null ? null : new Row { ["id"] = "user:" + user, ["name"] = user, ["username"] = user, ["entity"] = user },
+                ["createdAt"] = reader.GetString(17),
+                ["heartbeatAt"] = reader.GetValue(18) as string,
+                ["updatedAt"] = reader.GetValue(19) as string,
+                ["project"] = project,
+            };
+        }
+    }
+
+    private static Row ProjectRow(SqliteDataReader reader) => new()
+    {
+        Key = reader.GetInt64(0),
+        ["id"] = "project:" + reader.GetInt64(0).ToString(CultureInfo.InvariantCulture),
+        ["entityName"] = reader.GetString(1),
+        ["entity"] = new Row { ["id"] = "entity:" + reader.GetString(1), ["name"] = reader.GetString(1), ["isTeam"] = false },
+        ["name"] = reader.GetString(2),
+        ["description"] = reader.GetValue(3) as string,
+        ["createdAt"] = reader.GetString(4),
+        ["readOnly"] = false,
+    };
+
+    private static string TimeText(object value) => value is DateTime time
+        ? time.ToUniversalTime().ToString("yyyy-MM-dd'T'HH:mm:ss.fff", CultureInfo.InvariantCulture)
+        : DateTime.Parse(value.ToString()!, CultureInfo.InvariantCulture, DateTimeStyles.AdjustToUniversal | DateTimeStyles.AssumeUniversal).ToString("yyyy-MM-dd'T'HH:mm:ss.fff", CultureInfo.InvariantCulture);
+
+    private SqliteConnection Open()
+    {
+        var connection = new SqliteConnection(_connectionString);
+        connection.Open();
+        connection.CreateFunction("regexp", (string pattern, string? text) => text is not null && Regex.IsMatch(text, pattern, RegexOptions.CultureInvariant, TimeSpan.FromMilliseconds(200)));
+        return connection;
+    }
+
+    private static SqliteCommand Command(SqliteConnection connection, string text, params (string Name, object? Value)[] parameters)
+    {
+        var command = connection.CreateCommand();
+        command.CommandText = text;
+        foreach (var (name, value) in parameters)
+        {
+            command.Parameters.AddWithValue(name, value ?? DBNull.Value);
+        }
+
+        return command;
+    }
+
+    private static void Execute(SqliteConnection connection, string text)
+    {
+        using var command = Command(connection, text);
+        command.ExecuteNonQuery();
+    }
+
+    [GeneratedRegex(@"[^a-z0-9_.]+")]
+    private static partial Regex NotWord();
+
+    [GeneratedRegex(@"^[A-Za-z0-9_.-]{1,128}$")]
+    private static partial Regex RunName();
+
+    private sealed class BlobStream(SqliteConnection connection, SqliteBlob blob) : Stream
+    {
+        public override bool CanRead => true;
+        public override bool CanSeek => true;
+        public override bool CanWrite => false;
+        public override long Length => blob.Length;
+        public override long Position { get => blob.Position; set => blob.Position = value; }
+        public override int Read(byte[] buffer, int offset, int count) => blob.Read(buffer, offset, count);
+        public override long Seek(long offset, SeekOrigin origin) => blob.Seek(offset, origin);
+        public override void Flush() { }
+        public override void SetLength(long value) => throw new NotSupportedException();
+        public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
+
+        protected override void Dispose(bool disposing)
+        {
+            blob.Dispose();
+            connection.Dispose();
+            base.Dispose(disposing);
+        }
+    }
+}
