@@ -22,7 +22,11 @@ internal static class Program
         }
 
         var state = InitialSessionState.CreateDefault2();
-        state.ExecutionPolicy = OperatingSystem.IsWindows() ? Microsoft.PowerShell.ExecutionPolicy.RemoteSigned : state.ExecutionPolicy;
+        if (OperatingSystem.IsWindows())
+        {
+            state.ExecutionPolicy = Microsoft.PowerShell.ExecutionPolicy.RemoteSigned;
+        }
+
         state.ImportPSModule([Path.Combine(module, "WandbLaunch.psd1")]);
         var host = new ShellHost();
         using var runspace = RunspaceFactory.CreateRunspace(host, state);
@@ -46,7 +50,22 @@ internal static class Program
 
         if (args is [var script, .. var arguments])
         {
-            return Run("param($Script, $Arguments) & $Script @Arguments", [Path.GetFullPath(script), arguments]);
+            // As pwsh -File does: words that begin with a dash name parameters.
+            var named = new System.Collections.Hashtable();
+            var rest = new List<string>();
+            for (var i = 0; i < arguments.Length; i++)
+            {
+                if (arguments[i] is ['-', .. { Length: > 0 } name] && char.IsLetter(name[0]))
+                {
+                    named[name] = i + 1 < arguments.Length && !arguments[i + 1].StartsWith('-') ? arguments[++i] : SwitchParameter.Present;
+                }
+                else
+                {
+                    rest.Add(arguments[i]);
+                }
+            }
+
+            return Run("param($Script, $Named, $Rest) & $Script @Named @Rest", [Path.GetFullPath(script), named, rest.ToArray()]);
         }
 
         while (host.ExitCode is null)

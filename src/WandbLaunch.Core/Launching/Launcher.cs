@@ -234,7 +234,11 @@ internal sealed class Launcher(LaunchCache cache, LaunchStore store, Func<Cancel
             }
 
             var scripts = Path.GetDirectoryName(python)!;
-            environment["VIRTUAL_ENV"] = Path.GetDirectoryName(scripts)!;
+            if (File.Exists(Path.Combine(scripts, "..", "pyvenv.cfg")))
+            {
+                environment["VIRTUAL_ENV"] = Path.GetDirectoryName(scripts)!;
+            }
+
             environment["PATH"] = scripts + Path.PathSeparator + Environment.GetEnvironmentVariable("PATH");
         }
 

@@ -80,6 +80,13 @@ internal static class VirtualEnvironment
             var uv = OnPath("uv");
             string[] make = uv is not null ? [uv, "venv", "--python", python, "--seed", folder] : [python, "-m", "venv", folder];
             var (code, text) = await RunAsync(make, [], null, token).ConfigureAwait(false);
+            if (code != 0 && requirements.IsEmpty)
+            {
+                // Nothing is to be installed, so the interpreter alone does.
+                LaunchCache.DeleteFolder(folder);
+                return (python, "this Python cannot make virtual environments (on Debian and Ubuntu: apt install python3-venv); it is used as it is");
+            }
+
             if (code != 0)
             {
                 throw new LaunchException("VenvFailed", LaunchErrorCategory.ResourceUnavailable, $"{python} cannot make a virtual environment: {Tail(text, 3)} On Debian and Ubuntu install python3-venv; or use -NoInstall.", python);

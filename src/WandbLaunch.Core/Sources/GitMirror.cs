@@ -18,10 +18,11 @@ internal sealed partial class GitMirror
 
     internal GitMirror(LaunchCache cache, string remote, GitCredential? credential, Action<string>? progress)
     {
-        _remote = remote;
-        _credential = credential;
+        // A password inside the address is used, and kept nowhere: not in the mirror's configuration, not in its name.
+        (_remote, var inside) = SplitCredential(remote);
+        _credential = inside ?? credential;
         _progress = progress;
-        _folder = cache.GitFolder(remote);
+        _folder = cache.GitFolder(_remote);
     }
 
     internal string Folder => _folder;
@@ -115,7 +116,12 @@ internal sealed partial class GitMirror
         try
         {
             before?.Invoke();
-            Commands.Fetch(repository, _remote, refSpecs, options, null);
+            if (repository.Network.Remotes["origin"] is null)
+            {
+                repository.Network.Remotes.Add("origin", _remote, "+refs/heads/*:refs/heads/*");
+            }
+
+            Commands.Fetch(repository, "origin", refSpecs, options, null);
         }
         catch (UserCancelledException)
         {
@@ -153,23 +159,31 @@ internal sealed partial class GitMirror
             {
                 switch (step++)
                 {
-                    case 0 when UserInfo(url) is { } inUrl:
-                        return Basic(inUrl);
-                    case 1 when _credential is not null:
+                    case 0 when _credential is not null:
                         return Basic(_credential);
-                    case 2 when AskHelper(url, userFromUrl) is { } stored:
+                    case 1 when AskHelper(url, userFromUrl) is { } stored:
                         return Basic(stored);
-                    case > 2:
+                    case > 1:
                         throw new LibGit2SharpException("authentication failed: no (more) credentials for this host");
                 }
             }
         };
 
         static UsernamePasswordCredentials Basic(GitCredential c) => new() { Username = c.User, Password = Secrets.Register(c.Password) };
+    }
 
-        static GitCredential? UserInfo(string url) =>
-            Uri.TryCreate(url, UriKind.Absolute, out var uri) && uri.UserInfo.Split(':', 2) is [var user, { Length: > 0 } password]
-                ? new GitCredential(Uri.UnescapeDataString(user), Uri.UnescapeDataString(password)) : null;
+    private static (string Remote, GitCredential? Credential) SplitCredential(string remote)
+    {
+        if (!Uri.TryCreate(remote, UriKind.Absolute, out var uri) || uri.Scheme is not ("http" or "https") || uri.UserInfo.Length == 0)
+        {
+            return (remote, null);
+        }
+
+        var parts = uri.UserInfo.Split(':', 2);
+        var plain = new UriBuilder(uri) { UserName = "", Password = "" }.Uri.AbsoluteUri;
+
+        // A lone user name is how tokens are often written.
+        return (plain, parts.Length == 2 ? new GitCredential(Uri.UnescapeDataString(parts[0]), Secrets.Register(Uri.UnescapeDataString(parts[1]))) : new GitCredential(Uri.UnescapeDataString(parts[0]), ""));
     }
 
     /// <summary>Asks git's own credential helpers, without a prompt. No git program: no answer.</summary>

@@ -101,7 +101,7 @@ internal static class SourceResolver
         {
             workspace = null;
         }
-        else if (chosenRemote is not null && (config.GitVersion ?? info.Commit) is { } version)
+        else if (chosenRemote is { Length: > 0 } && (config.GitVersion ?? info.Commit) is { } version)
         {
             var git = GitUri(chosenRemote, record, context);
             remote = git.Location;
