@@ -32,6 +32,11 @@ internal static class Program
         using var runspace = RunspaceFactory.CreateRunspace(host, state);
         runspace.Open();
         Runspace.DefaultRunspace = runspace;
+        if (Console.IsOutputRedirected)
+        {
+            PSStyle.Instance.OutputRendering = OutputRendering.PlainText;
+        }
+
         PowerShell? current = null;
         var interrupts = 0;
         Console.CancelKeyPress += (_, e) =>

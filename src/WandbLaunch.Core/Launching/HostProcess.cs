@@ -10,6 +10,13 @@ internal static class HostProcess
     /// <summary>Folder of the module's libraries: where this assembly is.</summary>
     internal static string LibraryFolder => Path.GetDirectoryName(typeof(HostProcess).Assembly.Location)!;
 
+    /// <summary>A program of the module: beside this assembly, or in the server's folder of the module.</summary>
+    internal static string FindProgram(string name)
+    {
+        var beside = Path.Combine(LibraryFolder, name + ".dll");
+        return File.Exists(beside) ? beside : Path.Combine(Path.GetDirectoryName(LibraryFolder)!, "server", name + ".dll");
+    }
+
     /// <summary>The dotnet program: of this process, of DOTNET_ROOT, of PATH, or where the installers put it.</summary>
     internal static string FindDotnet()
     {
@@ -66,7 +73,7 @@ internal static class HostProcess
     /// <summary>Hands a prepared run to a host. Secrets go through its standard input, not its command line or a file.</summary>
     internal static async Task StartRunAsync(string folder, IReadOnlyDictionary<string, string> secrets, CancellationToken token)
     {
-        using var process = Start(Path.Combine(LibraryFolder, "WandbLaunch.Host.dll"), ["run", folder]);
+        using var process = Start(FindProgram("WandbLaunch.Host"), ["run", folder]);
         await process.StandardInput.WriteLineAsync(JsonSerializer.Serialize(secrets).AsMemory(), token).ConfigureAwait(false);
         process.StandardInput.Close();
         var answer = await process.StandardOutput.ReadLineAsync(token).ConfigureAwait(false);

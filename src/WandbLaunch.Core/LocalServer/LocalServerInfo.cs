@@ -138,12 +138,8 @@ internal static class LocalServers
         }
     }
 
-    private static Process Launch(string path, int port, string listen, string key)
-    {
-        var library = HostProcess.LibraryFolder;
-        var assembly = Path.Combine(Path.GetDirectoryName(library)!, "server", "WandbLaunch.Server.dll");
-        return HostProcess.Start(assembly, ["--path", path, "--port", port.ToString(System.Globalization.CultureInfo.InvariantCulture), "--listen", listen], new Dictionary<string, string> { ["WANDBLAUNCH_SERVER_KEY"] = key });
-    }
+    private static Process Launch(string path, int port, string listen, string key) =>
+        HostProcess.Start(HostProcess.FindProgram("WandbLaunch.Server"), ["--path", path, "--port", port.ToString(System.Globalization.CultureInfo.InvariantCulture), "--listen", listen], new Dictionary<string, string> { ["WANDBLAUNCH_SERVER_KEY"] = key });
 
     private static async Task<string?> WaitForUrlAsync(Process process, CancellationToken token)
     {

@@ -42,7 +42,7 @@ internal sealed partial record LaunchUri(LaunchUriKind Kind, string Text)
             throw Invalid(text, "it is empty");
         }
 
-        if (uri[0] == '-')
+        if (uri[0] == '-' || uri.Contains("://-", StringComparison.Ordinal))
         {
             throw new LaunchException("UriRefused", LaunchErrorCategory.SecurityError, $"'{uri}' begins with a dash and could be taken for an option. Write a folder as ./{uri}.", uri);
         }

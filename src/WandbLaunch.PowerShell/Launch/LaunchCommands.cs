@@ -8,7 +8,7 @@ namespace WandbLaunch.PowerShell;
 /// <summary>Shows launches of this machine.</summary>
 /// <remarks>Shows what you launched from any shell, newest first: what ran, where it stands, its exit code, its log.</remarks>
 /// <example><para>What runs now?</para><code>Get-WandbLaunch -State Starting, Running</code><para>From any shell.</para></example>
-/// <example><para>The last failed one in full</para><code>Get-WandbLaunch -State Failed | Select-Object -First 1</code><para>Pipe it into Format-List for all properties.</para></example>
+/// <example><para>The last failed one in full</para><code>@(Get-WandbLaunch -State Failed)[0]</code><para>Pipe it into Format-List for all properties.</para></example>
 [Cmdlet(VerbsCommon.Get, "WandbLaunch")]
 [OutputType("WandbLaunch.Launching.LaunchedRun")]
 public sealed class GetWandbLaunchCommand : AsyncPSCmdlet
@@ -184,7 +184,7 @@ public sealed class StopWandbLaunchCommand : LaunchByIdCommand
 
 /// <summary>Reads the log of launches.</summary>
 /// <remarks>Writes what the program printed, a string for each line. -Follow goes on until the run is done. The log stays after the end.</remarks>
-/// <example><para>The last lines of the newest launch</para><code>Get-WandbLaunch | Select-Object -First 1 | Receive-WandbLaunchLog -Tail 5</code><para>Secrets that this session knows are masked.</para></example>
+/// <example><para>The last lines of the newest launch</para><code>@(Get-WandbLaunch)[0] | Receive-WandbLaunchLog -Tail 5</code><para>Secrets that this session knows are masked.</para></example>
 /// <example><para>Follow a run</para><code>Start-WandbLaunch ./train -EntryPoint 'python train.py' -Resource local-process -NoWait | Receive-WandbLaunchLog -Follow</code><para>Ends with the run. Ctrl+C ends only the reading.</para></example>
 [Cmdlet(VerbsCommunications.Receive, "WandbLaunchLog")]
 [OutputType(typeof(string))]

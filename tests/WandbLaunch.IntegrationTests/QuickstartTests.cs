@@ -1,0 +1,31 @@
+namespace WandbLaunch.IntegrationTests;
+
+public sealed class QuickstartTests
+{
+    [Fact]
+    public void The_readmes_main_job_reproduces_a_run_and_changes_it()
+    {
+        var (code, output, error) = Machine.Exec("dotnet", [Machine.ShellAssembly, Path.Combine(Machine.Sources, "docs", "examples", "quickstart.ps1")]);
+        Assert.True(code == 0, output + error);
+        Check(output);
+    }
+
+    [Fact]
+    public void The_same_in_containers_of_the_real_engine()
+    {
+        Machine.NeedDocker();
+        var (code, output, error) = Machine.Exec("dotnet", [Machine.ShellAssembly, Path.Combine(Machine.Sources, "docs", "examples", "quickstart.ps1"), "-Resource", "local-container", "-BaseImage", Machine.BaseImage]);
+        Assert.True(code == 0, output + error);
+        Check(output);
+        Assert.Equal("", Machine.Exec("docker", ["ps", "-aq", "--filter", "label=ai.wandb.launch"]).Output);
+    }
+
+    // What the SDK's own log of the run says: final loss 1.458, from the uncommitted 2.0.
+    private static void Check(string output)
+    {
+        Assert.Matches(@"\w{8}: final loss 1\.458\b", output);
+        Assert.Matches(@"\w{8}: final loss 0\.25\b", output);
+        Assert.Equal(2, output.Split('\n').Count(l => l.Contains("Finished", StringComparison.Ordinal)));
+        Assert.Contains("--lr 0.5 --epochs 3 --name two words", output, StringComparison.Ordinal);
+    }
+}

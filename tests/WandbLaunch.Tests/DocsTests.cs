@@ -1,0 +1,99 @@
+using System.Management.Automation;
+using WandbLaunch.Docs;
+
+namespace WandbLaunch.Tests;
+
+public sealed class DocsTests
+{
+    [Fact]
+    public void Docs_and_help_are_what_the_cmdlets_say()
+    {
+        foreach (var (path, content) in Generator.Generate())
+        {
+            var full = Path.Combine(Fixture.SourceRoot(), path);
+            Assert.True(File.Exists(full) && File.ReadAllText(full).ReplaceLineEndings("\n") == content, $"{path} is out of date: dotnet run --project tools/WandbLaunch.Docs");
+        }
+    }
+
+    [Fact]
+    public void Every_cmdlet_is_exported_described_and_has_two_examples()
+    {
+        using var shell = new Shell(false);
+        var exported = shell.Ok("(Get-Module WandbLaunch).ExportedCmdlets.Keys | ForEach-Object { $_ }").Select(o => o.ToString()).Order().ToArray();
+        Assert.Equal(Generator.CmdletTypes.Select(Generator.Name).Order(), exported);
+        foreach (var type in Generator.CmdletTypes)
+        {
+            Assert.True(Generator.Examples(type).Count() >= 2, Generator.Name(type));
+        }
+
+        Assert.DoesNotContain(Generator.Generate().Values, v => v.Contains("\n\n\n```yaml", StringComparison.Ordinal));
+    }
+
+    [Fact]
+    public void GetHelp_shows_the_help_of_the_built_module()
+    {
+        using var shell = new Shell(false);
+        foreach (var type in Generator.CmdletTypes)
+        {
+            var name = Generator.Name(type);
+            var help = Assert.Single(shell.Ok($"Get-Help {name} -Full"));
+            Assert.False(string.IsNullOrWhiteSpace(help.Properties["Synopsis"].Value.ToString()), name);
+            var example = shell.Ok($"@((Get-Help {name} -Full).examples.example)").First();
+            Assert.NotNull(example.Properties["code"]?.Value);
+        }
+    }
+
+    public static TheoryData<string, string> Examples()
+    {
+        var data = new TheoryData<string, string>();
+        foreach (var example in Generator.CmdletTypes.SelectMany(Generator.Examples))
+        {
+            // Those that name a host of the outside world, or ask at the console, cannot run here.
+            if (!example.Code.Contains("https://", StringComparison.Ordinal) && !example.Code.Contains("Read-Host", StringComparison.Ordinal))
+            {
+                data.Add(example.Cmdlet, example.Code);
+            }
+        }
+
+        return data;
+    }
+
+    [Theory]
+    [MemberData(nameof(Examples))]
+    public void Every_example_runs(string cmdlet, string code)
+    {
+        // What the examples take for granted: the local server with the demo run, the program's stand-in for the SDK, a launch that is done.
+        Environment.SetEnvironmentVariable("PYTHONPATH", Path.Combine(Fixture.Root, "stub"));
+        using var shell = new Shell(false);
+        try
+        {
+            shell.Ok("$null = Connect-Wandb -Local; $null = Import-WandbRun ./wandb/offline-run-20261124_070622-22stxuh9 -Entity local");
+            if (cmdlet.EndsWith("-WandbLaunch", StringComparison.Ordinal) || cmdlet.EndsWith("Log", StringComparison.Ordinal))
+            {
+                shell.Ok("$null = Start-WandbLaunch ./train -EntryPoint 'python train.py' -Resource local-process -Quiet");
+            }
+
+            shell.Run(code);
+            Assert.True(shell.Errors.Count == 0 || (cmdlet == "Stop-WandbLaunchServer" && shell.Errors.All(e => e.FullyQualifiedErrorId.StartsWith("ServerNotRunning", StringComparison.Ordinal))), string.Join("\n", shell.Errors));
+        }
+        finally
+        {
+            Environment.SetEnvironmentVariable("PYTHONPATH", null);
+            shell.Run("Get-WandbLaunch -State Running | Stop-WandbLaunch; Get-WandbLaunchServer | Where-Object Running | Stop-WandbLaunchServer");
+        }
+    }
+
+    [Fact]
+    public void Every_object_has_a_table_view_and_a_list_view()
+    {
+        using var shell = new Shell(false);
+        var format = System.Xml.Linq.XDocument.Load(Path.Combine(Fixture.Module, "WandbLaunch.format.ps1xml"));
+        var types = Generator.CmdletTypes.SelectMany(t => t.GetCustomAttributes(typeof(OutputTypeAttribute), false).Cast<OutputTypeAttribute>()).SelectMany(o => o.Type).Select(t => t.Name).Where(t => t.StartsWith("WandbLaunch", StringComparison.Ordinal)).Distinct();
+        foreach (var type in types)
+        {
+            var views = format.Descendants("View").Where(v => v.Descendants("TypeName").Any(n => n.Value == type)).ToList();
+            Assert.Contains(views, v => v.Element("TableControl") is not null);
+            Assert.True(type == "WandbLaunch.LaunchConfig" || views.Exists(v => v.Element("ListControl") is not null), type);
+        }
+    }
+}
