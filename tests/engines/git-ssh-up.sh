@@ -17,5 +17,5 @@ UsePAM no
 StrictModes no
 C
 /usr/sbin/sshd -f "$D/sshd_config" -E "$D/sshd.log"
-printf '#!/bin/sh\nexec ssh -i %s -o IdentitiesOnly=yes -o UserKnownHostsFile=%s -o StrictHostKeyChecking=no "$@"\n' "$D/id" "$D/known" > "$D/ssh"; chmod 755 "$D/ssh"
+printf '#!/bin/sh\nexec ssh -i %s -o LogLevel=ERROR -o IdentitiesOnly=yes -o UserKnownHostsFile=%s -o StrictHostKeyChecking=no "$@"\n' "$D/id" "$D/known" > "$D/ssh"; chmod 755 "$D/ssh"
 git init -q --bare "$D/private.git"; git -C "$D/private.git" symbolic-ref HEAD refs/heads/main

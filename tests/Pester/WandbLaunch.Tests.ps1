@@ -1,0 +1,56 @@
+BeforeAll {
+    $env:WANDBLAUNCH_HOME = Join-Path $TestDrive 'home'
+    Import-Module (Join-Path $PSScriptRoot '../../out/WandbLaunch/WandbLaunch.psd1') -Force
+    $folder = New-Item -ItemType Directory (Join-Path $TestDrive 'train')
+    Set-Content (Join-Path $folder 'requirements.txt') ''
+    Set-Content (Join-Path $folder 'main.py') 'import sys; print(sys.argv[1:])'
+    Set-Content (Join-Path $folder 'fail.py') 'raise SystemExit(3)'
+}
+
+AfterAll {
+    Get-WandbLaunchServer | Where-Object Running | Stop-WandbLaunchServer
+    Remove-Item Env:WANDBLAUNCH_HOME
+}
+
+Describe 'what a user types' {
+    It 'makes a config that ConvertTo-Json turns into a valid file' {
+        $path = Join-Path $TestDrive 'launch.json'
+        New-WandbLaunchConfig $folder -Argument @{ lr = 0.1 } -Resource local-process | ConvertTo-Json -Depth 9 | Set-Content $path
+        (Start-WandbLaunch -Config $path -Quiet | Receive-WandbLaunchLog) | Should -Be "['--lr', '0.1']"
+    }
+
+    It 'takes a csv of arguments' {
+        $csv = "lr,epochs`n0.1,1`n0.2,2" | ConvertFrom-Csv
+        $runs = $csv | ForEach-Object { New-WandbLaunchConfig $folder -Argument @{ lr = $_.lr; epochs = $_.epochs } } | Start-WandbLaunch -Resource local-process -Quiet
+        $runs.ExitCode | Should -Be 0, 0
+        ($runs | Receive-WandbLaunchLog) | Should -Be "['--epochs', '1', '--lr', '0.1']", "['--epochs', '2', '--lr', '0.2']"
+    }
+
+    It 'makes $? false when the run fails' {
+        $run = Start-WandbLaunch $folder -EntryPoint 'python fail.py' -Resource local-process -Quiet -ErrorAction SilentlyContinue -ErrorVariable problem
+        $? | Should -BeFalse
+        $run.ExitCode | Should -Be 3
+        $problem[0].FullyQualifiedErrorId | Should -BeLike 'RunFailed,*'
+    }
+
+    It 'completes resources, states and launch ids' {
+        (TabExpansion2 'Start-WandbLaunch x -Resource lo').CompletionMatches.CompletionText | Should -Be 'local-container', 'local-process'
+        (TabExpansion2 'Get-WandbRun -State fa').CompletionMatches.CompletionText | Should -Be 'failed'
+        $id = (Get-WandbLaunch)[0].Id
+        (TabExpansion2 "Stop-WandbLaunch $($id.Substring(0, 4))").CompletionMatches.CompletionText | Should -Contain $id
+    }
+
+    It 'stops early with Select-Object -First' {
+        (Get-WandbLaunch | Select-Object -First 1).Id | Should -Not -BeNullOrEmpty
+    }
+
+    It 'shows tables and lists' {
+        Get-WandbLaunch | Format-Table | Out-String | Should -Match 'Id\s+State\s+Exit'
+        Get-WandbLaunch | Format-List | Out-String | Should -Match 'LogPath\s+:'
+    }
+
+    It 'connects to the local server' {
+        (Connect-Wandb -Local).Entity | Should -Be 'local'
+        { Get-WandbRun -Project none -ErrorAction Stop } | Should -Throw '*no project*'
+    }
+}
