@@ -15,7 +15,8 @@ public abstract class AsyncPSCmdlet : PSCmdlet, IDisposable
     private const int QueueLength = 1000;
 
     private readonly CancellationTokenSource _stop = new();
-    private BlockingCollection<Action>? _queue;
+    // One queue for the cmdlet's life: what work in the background says between two inputs waits for the next.
+    private readonly BlockingCollection<Action?> _queue = new(QueueLength);
     private int _pipelineThread;
     private bool _disposed;
 
@@ -67,7 +68,10 @@ public abstract class AsyncPSCmdlet : PSCmdlet, IDisposable
         if (disposing && !_disposed)
         {
             _disposed = true;
+            _stop.Cancel();
+            _queue.CompleteAdding();
             _stop.Dispose();
+            _queue.Dispose();
         }
     }
 
@@ -142,7 +146,7 @@ public abstract class AsyncPSCmdlet : PSCmdlet, IDisposable
 
         try
         {
-            _queue?.Add(action, Token);
+            _queue.Add(action, Token);
         }
         catch (Exception e) when (e is InvalidOperationException or OperationCanceledException or ObjectDisposedException)
         {
@@ -172,8 +176,6 @@ public abstract class AsyncPSCmdlet : PSCmdlet, IDisposable
     private void Pump(Func<Task> work, bool terminating)
     {
         _pipelineThread = Environment.CurrentManagedThreadId;
-        using var queue = new BlockingCollection<Action>(QueueLength);
-        _queue = queue;
         var task = Task.Run(async () =>
         {
             try
@@ -182,32 +184,40 @@ public abstract class AsyncPSCmdlet : PSCmdlet, IDisposable
             }
             finally
             {
-                queue.CompleteAdding();
+                // Null ends this round, behind everything that the work has said.
+                while (!_queue.TryAdd(null, 10) && !_stop.IsCancellationRequested)
+                {
+                }
             }
         });
         ExceptionDispatchInfo? stopped = null;
-        foreach (var action in queue.GetConsumingEnumerable())
+        while (!_stop.IsCancellationRequested)
         {
             try
             {
+                if (_queue.Take(_stop.Token) is not { } action)
+                {
+                    break;
+                }
+
                 action();
+            }
+            catch (OperationCanceledException) when (_stop.IsCancellationRequested)
+            {
+                break;
             }
             catch (Exception e)
             {
                 // The pipeline stopped (Ctrl+C, Select-Object -First): let the work clean up, then say so.
                 stopped = ExceptionDispatchInfo.Capture(e);
                 _stop.Cancel();
-                break;
             }
         }
 
-        if (stopped is not null)
+        // Whoever waits for room in the queue must be let go.
+        while (_stop.IsCancellationRequested && !task.IsCompleted)
         {
-            // Whoever waits for room in the queue must be let go.
-            while (!task.IsCompleted)
-            {
-                queue.TryTake(out _, 10);
-            }
+            _queue.TryTake(out _, 10);
         }
 
         try
@@ -224,7 +234,6 @@ public abstract class AsyncPSCmdlet : PSCmdlet, IDisposable
         }
         catch (Exception e) when (e is not PipelineStoppedException && stopped is null)
         {
-            _queue = null;
             var record = ToRecord(e, null);
             if (terminating)
             {
@@ -232,10 +241,6 @@ public abstract class AsyncPSCmdlet : PSCmdlet, IDisposable
             }
 
             WriteError(record);
-        }
-        finally
-        {
-            _queue = null;
         }
 
         stopped?.Throw();

@@ -127,7 +127,7 @@ internal sealed class RunFilters(SqliteCommand command)
 
     private static object Value(JsonElement value) => value.ValueKind switch
     {
-        JsonValueKind.Number => value.TryGetInt64(out var whole) ? whole : value.GetDouble(),
+        JsonValueKind.Number => value.TryGetInt64(out var whole) ? (object)whole : value.GetDouble(),
         JsonValueKind.True => 1L,
         JsonValueKind.False => 0L,
         JsonValueKind.String => value.GetString()!,

@@ -150,7 +150,7 @@ internal sealed class ArgumentSet
         {
             System.Text.Json.JsonValueKind.True => true,
             System.Text.Json.JsonValueKind.False => false,
-            System.Text.Json.JsonValueKind.Number => long.TryParse(v.ToJsonString(), NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out var whole) ? whole : double.Parse(v.ToJsonString(), CultureInfo.InvariantCulture),
+            System.Text.Json.JsonValueKind.Number => long.TryParse(v.ToJsonString(), NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out var whole) ? (object)whole : double.Parse(v.ToJsonString(), CultureInfo.InvariantCulture),
             _ => v.ToString(),
         },
         _ => null,

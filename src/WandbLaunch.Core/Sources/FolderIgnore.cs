@@ -24,12 +24,16 @@ internal sealed class FolderIgnore : IDisposable
         }
         else
         {
-            // git reads .gitignore files for us in a folder that is no repository, too.
+            // git reads .gitignore files for us in a folder that is no repository, too: a repository elsewhere takes it as its work tree.
             _temporary = Directory.CreateTempSubdirectory("wandblaunch-").FullName;
-            Repository.Init(folder, _temporary);
+            Repository.Init(_temporary);
+            using (var configured = new Repository(_temporary))
+            {
+                configured.Config.Set("core.worktree", Path.GetFullPath(folder));
+            }
+
             _repository = new Repository(_temporary);
             _prefix = "";
-            File.Delete(Path.Combine(folder, ".git"));
         }
 
         var dockerIgnore = Path.Combine(folder, ".dockerignore");

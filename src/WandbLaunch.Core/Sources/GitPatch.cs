@@ -26,10 +26,7 @@ internal static partial class GitPatch
 
         var paths = Inspect(patch);
         var prefix = FindSubfolder(tree, paths);
-        if (prefix.Length > 0)
-        {
-            patch = Relocate(patch, prefix);
-        }
+        patch = Normalize(patch, prefix.Length > 0 ? prefix + "/" : "");
 
         try
         {
@@ -145,8 +142,9 @@ internal static partial class GitPatch
         }
     }
 
+    // Puts the folder before the names, and takes the tab away that git writes behind a name with blanks and libgit2 1.9 does not read.
     // Only header lines change; a hunk's lines are counted, so that content which looks like a header stays.
-    private static byte[] Relocate(byte[] patch, string prefix)
+    private static byte[] Normalize(byte[] patch, string prefix)
     {
         var output = new MemoryStream(patch.Length + 256);
         int oldLeft = 0, newLeft = 0;
@@ -174,12 +172,12 @@ internal static partial class GitPatch
             }
             else if (text.StartsWith("diff --git ", StringComparison.Ordinal) || text.StartsWith("--- ", StringComparison.Ordinal) || text.StartsWith("+++ ", StringComparison.Ordinal))
             {
-                output.Write(Encoding.UTF8.GetBytes(SidePath().Replace(text, m => m.Value + prefix + "/")));
+                output.Write(Encoding.UTF8.GetBytes(text.Contains('"', StringComparison.Ordinal) || !Blank().IsMatch(text) ? SidePath().Replace(TrailingTab().Replace(text, "$1"), m => m.Value + prefix) : Quoted(TrailingTab().Replace(text, "$1").TrimEnd('\r', '\n'), prefix)));
             }
             else if (MovePath().Match(text) is { Success: true } move)
             {
-                var at = move.Length + (text.Length > move.Length && text[move.Length] == '"' ? 1 : 0);
-                output.Write(Encoding.UTF8.GetBytes(text.Insert(at, prefix + "/")));
+                var name = text[move.Length..].TrimEnd('\r', '\n');
+                output.Write(Encoding.UTF8.GetBytes($"{move.Value}\"{prefix}{name.Trim('"')}\"\n"));
             }
             else
             {
@@ -188,6 +186,18 @@ internal static partial class GitPatch
         }
 
         return output.ToArray();
+    }
+
+    // libgit2 reads a name with blanks only in quotes.
+    private static string Quoted(string line, string prefix)
+    {
+        if (!line.StartsWith("diff", StringComparison.Ordinal))
+        {
+            return line.Length > 6 && line[4] is 'a' or 'b' && line[5] == '/' ? $"{line[..4]}\"{line[4..6]}{prefix}{line[6..]}\"\n" : line + "\n";
+        }
+
+        var names = DiffHeader(line).ToList();
+        return $"diff --git \"a/{prefix}{names[0]}\" \"b/{prefix}{names[^1]}\"\n";
     }
 
     private static IEnumerable<string> DiffHeader(string line)
@@ -260,6 +270,13 @@ internal static partial class GitPatch
 
     [GeneratedRegex(@"(?<=(?:^--- |^\+\+\+ |^diff --git | )""?)[ab]/")]
     private static partial Regex SidePath();
+
+    [GeneratedRegex(@"\t(\r?\n?)$")]
+    private static partial Regex TrailingTab();
+
+    // More blanks than the form itself has.
+    [GeneratedRegex(@"^(?:diff --git \S+ \S+\s*\S|(?:---|\+\+\+) \S+[ ]\S)")]
+    private static partial Regex Blank();
 
     [GeneratedRegex(@"^(rename|copy) (from|to) ")]
     private static partial Regex MovePath();

@@ -27,7 +27,7 @@ public sealed class GetWandbRunCommand : AsyncPSCmdlet
     [Alias("RunId")]
     public string[] Id { get; set; } = [];
 
-    /// <summary>Project. Default: the connection's.</summary>
+    /// <summary>Project, or the address of a run. Default: the connection's.</summary>
     [Parameter(Position = 0, ParameterSetName = "Project", ValueFromPipelineByPropertyName = true)]
     [Parameter(ParameterSetName = "Id", ValueFromPipelineByPropertyName = true)]
     [ArgumentCompleter(typeof(ProjectCompleter))]
@@ -82,7 +82,10 @@ public sealed class GetWandbRunCommand : AsyncPSCmdlet
     protected override async Task ProcessAsync()
     {
         var connection = await GetConnectionAsync(Connection).ConfigureAwait(false);
-        foreach (var uri in Uri)
+
+        // The first word may be an address as well: no project's name has a slash.
+        var isAddress = ParameterSetName == "Project" && Project?.Contains('/', StringComparison.Ordinal) == true;
+        foreach (var uri in isAddress ? [Project!] : Uri)
         {
             try
             {
@@ -112,7 +115,7 @@ public sealed class GetWandbRunCommand : AsyncPSCmdlet
             }
         }
 
-        if (ParameterSetName == "Project")
+        if (ParameterSetName == "Project" && !isAddress)
         {
             var names = Name.Select(n => WildcardPattern.Get(n, WildcardOptions.IgnoreCase)).ToList();
             await foreach (var run in connection.Api.RunsAsync(EntityOf(connection), ProjectOf(connection), Filters()?.ToJsonString(), Order, PageSize, connection.AppUrl, Token).ConfigureAwait(false))
