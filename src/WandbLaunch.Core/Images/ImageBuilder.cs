@@ -19,6 +19,9 @@ internal sealed partial class ImageBuilder(DockerClient client, Action<string, i
     internal const string Repository = "wandb-launch";
     internal const string Home = "/home/launch";
     internal const string Label = "ai.wandb.launch";
+
+    // Containers inherit the labels of their image, so theirs is another one.
+    internal const string ImageLabel = "ai.wandb.launch-image";
     private const string Staging = "/tmp/wandb-launch-install";
 
     internal sealed record Request(string BaseImage, int UserId, RequirementSet Requirements, IReadOnlyList<string> SystemPackages, string? PythonForCuda)
@@ -147,7 +150,7 @@ internal sealed partial class ImageBuilder(DockerClient client, Action<string, i
 
         // The name of this machine's user does not go into an image; the id is what counts (guide, docker.user_id).
         text.Append(CultureInfo.InvariantCulture, $"RUN useradd --create-home --home-dir {Home} --uid {request.UserId} --gid 0 --shell /bin/bash launch || true; mkdir -p {Home}/.cache && chown -R {request.UserId}:0 {Home}\n");
-        text.Append(CultureInfo.InvariantCulture, $"ENV HOME={Home} SHELL=/bin/bash PYTHONUNBUFFERED=1\nWORKDIR {Home}\nUSER {request.UserId}\nLABEL {Label}=image\n");
+        text.Append(CultureInfo.InvariantCulture, $"ENV HOME={Home} SHELL=/bin/bash PYTHONUNBUFFERED=1\nWORKDIR {Home}\nUSER {request.UserId}\nLABEL {ImageLabel}=base\n");
         return text.ToString();
     }
 
@@ -197,8 +200,7 @@ internal sealed partial class ImageBuilder(DockerClient client, Action<string, i
             new CreateContainerParameters
             {
                 Image = basis,
-                Entrypoint = ["python3", "-c", "import time; time.sleep(7200)"],
-                Cmd = [],
+                Cmd = ["python3", "-c", "import time; time.sleep(7200)"],
                 Labels = new Dictionary<string, string> { [Label] = "install" },
                 HostConfig = new HostConfig { NetworkMode = LocalhostIndex(pip) ? "host" : null },
             },
@@ -224,7 +226,7 @@ internal sealed partial class ImageBuilder(DockerClient client, Action<string, i
                     ContainerID = container.ID,
                     RepositoryName = repository,
                     Tag = tag,
-                    Changes = ["ENTRYPOINT []", "CMD [\"python\"]", $"LABEL {Label}=image"],
+                    Changes = ["CMD [\"python\"]", $"LABEL {ImageLabel}=packages"],
                     Comment = "packages of " + request.Requirements.Hash[..12],
                 },
                 token).ConfigureAwait(false);

@@ -57,7 +57,8 @@ internal sealed class LocalContainerRunner : IRunner
         using var registration = stop.Register(() => _ = StopAsync(client, id, spec.StopGraceSeconds));
         var (code, outOfMemory, reason) = await WaitAsync(client, id).ConfigureAwait(false);
         await Task.WhenAny(logs, Task.Delay(TimeSpan.FromSeconds(30), CancellationToken.None)).ConfigureAwait(false);
-        return new RunOutcome(code, reason ?? (outOfMemory ? "out of memory: the container reached its memory limit and was killed. Raise it with -DockerArgs @{memory='…'}" : null), outOfMemory);
+        return new RunOutcome(code, reason ?? (outOfMemory ? "out of memory: the container reached its memory limit and was killed. Raise it with -DockerArgs @{memory='…'}"
+            : code == 127 ? $"the image {spec.Image} has no program '{(spec.Command.Count > 0 ? spec.Command[0] : "")}', or the program ended with exit code 127" : null), outOfMemory);
     }
 
     /// <summary>Removes the container of a launch whose watcher is gone.</summary>
