@@ -57,7 +57,7 @@ internal static class Program
     {
         var empty = Path.Combine(Work, "Empty");
         Directory.CreateDirectory(empty);
-        File.Copy(Directory.EnumerateFiles(Path.Combine(Root, "tests", "WandbLaunch.Benchmarks", "Empty", "bin"), "WandbLaunch.Benchmarks.Empty.dll", SearchOption.AllDirectories).OrderByDescending(File.GetLastWriteTimeUtc).First(), Path.Combine(empty, "Empty.dll"));
+        File.Copy(Directory.EnumerateFiles(Path.Combine(Root, "tests", "WandbLaunch.Benchmarks.Empty", "bin"), "WandbLaunch.Benchmarks.Empty.dll", SearchOption.AllDirectories).OrderByDescending(File.GetLastWriteTimeUtc).First(), Path.Combine(empty, "Empty.dll"));
         File.WriteAllText(Path.Combine(empty, "Empty.psd1"), "@{ RootModule = 'Empty.dll'; ModuleVersion = '1.0'; CmdletsToExport = @('Get-Nothing'); FunctionsToExport = @(); AliasesToExport = @(); VariablesToExport = @() }");
         var (ours, bare) = (new List<double>(), new List<double>());
         for (var i = 0; i < Rounds; i++)
