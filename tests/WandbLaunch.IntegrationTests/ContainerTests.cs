@@ -145,6 +145,62 @@ public sealed class ContainerTests
         Assert.True(clock.Elapsed < TimeSpan.FromSeconds(20));
     }
 
+    [Fact]
+    public async Task An_engine_that_goes_away_and_comes_back_costs_no_line_and_no_exit_code()
+    {
+        Machine.NeedDocker();
+        using var relay = new SocketRelay(EngineSocket());
+        var repository = Machine.NewRepository("away", "import sys, time\nfor i in range(40):\n    print('out', i, flush=True); print('err', i, file=sys.stderr, flush=True); time.sleep(0.1)\nsys.exit(5)\n");
+        var script = $"$run = Start-WandbLaunch '{new Uri(repository).AbsoluteUri}' -BaseImage {Machine.BaseImage} -DockerHost '{relay.Address}' -Quiet -ErrorAction SilentlyContinue; \"exit $($run.ExitCode)\"; Receive-WandbLaunchLog $run.Id";
+        var shell = Task.Run(() => Machine.Shell(script));
+        WaitForContainer();
+        await Task.Delay(1000);
+        relay.Cut();
+        await Task.Delay(1500);
+        relay.Mend();
+        var lines = (await shell).Split('\n', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries);
+        Assert.Equal("exit 5", lines[0]);
+        Assert.Equal(Enumerable.Range(0, 40).Select(i => $"out {i}"), lines.Where(l => l.StartsWith("out", StringComparison.Ordinal)));
+        Assert.Equal(Enumerable.Range(0, 40).Select(i => $"err {i}"), lines.Where(l => l.StartsWith("err", StringComparison.Ordinal)));
+    }
+
+    [Fact]
+    public async Task An_engine_that_stays_away_is_said_so()
+    {
+        Machine.NeedDocker();
+        using var relay = new SocketRelay(EngineSocket());
+        var repository = Machine.NewRepository("gone", "import time\nprint('up', flush=True)\ntime.sleep(600)\n");
+        var script = $"$run = Start-WandbLaunch '{new Uri(repository).AbsoluteUri}' -BaseImage {Machine.BaseImage} -DockerHost '{relay.Address}' -Quiet -ErrorAction SilentlyContinue -ErrorVariable e; \"$($run.State) $($e[0].FullyQualifiedErrorId) $($e[0])\"";
+        var shell = Task.Run(() => Machine.Shell(script, ("WANDBLAUNCH_DOCKER_TIMEOUT", "2")));
+        try
+        {
+            WaitForContainer();
+            relay.Cut();
+            var output = await shell;
+            Assert.StartsWith("Failed RunLost,", output, StringComparison.Ordinal);
+            Assert.Contains("the Docker Engine stopped answering", output, StringComparison.Ordinal);
+        }
+        finally
+        {
+            Machine.Exec("docker", ["rm", "-f", Machine.Exec("docker", ["ps", "-aq", "--filter", "label=ai.wandb.launch"]).Output.Trim()]);
+        }
+    }
+
+    private static string EngineSocket()
+    {
+        var host = Environment.GetEnvironmentVariable("DOCKER_HOST") ?? "unix:///var/run/docker.sock";
+        Machine.Need(host.StartsWith("unix://", StringComparison.Ordinal), "an engine on a unix socket");
+        return host["unix://".Length..];
+    }
+
+    private static void WaitForContainer()
+    {
+        for (var i = 0; i < 300 && Machine.Exec("docker", ["ps", "-q", "--filter", "label=ai.wandb.launch.run"]).Output.Length == 0; i++)
+        {
+            Thread.Sleep(100);
+        }
+    }
+
     // A wheel is a zip with metadata; pip needs no index for it.
     private static void MakeWheel(string folder, string name, string version)
     {

@@ -146,4 +146,25 @@ public sealed class ServerTests
             shell.Ok($"Remove-Module WandbLaunch; Import-Module '{Fixture.Module}/WandbLaunch.psd1'; Import-Module '{Fixture.Module}/WandbLaunch.psd1' -Force; $null = New-WandbLaunchConfig x");
         }
     }
+
+    [Fact]
+    public async Task A_file_that_was_deleted_after_it_was_listed_is_said_so()
+    {
+        using var connection = await Fixture.ConnectAsync();
+        var folder = Fixture.NewFolder("deleted");
+        Fixture.CopyFolder(Fixture.OfflineRun, folder);
+        await WandbLaunch.Import.RunFolderImport.ImportAsync(connection.Api, folder, "local", "deleted", "local", (_, _) => { }, default);
+        var run = new RunPath("local", "deleted", "22stxuh9");
+        var file = Assert.Single(await connection.Api.FilesAsync(run, ["requirements.txt"], default));
+        await using (var database = new Microsoft.Data.Sqlite.SqliteConnection("Data Source=" + Path.Combine(Fixture.Root, "server", "wandb.db")))
+        {
+            await database.OpenAsync();
+            await using var command = database.CreateCommand();
+            command.CommandText = "DELETE FROM files WHERE name = 'requirements.txt' AND run IN (SELECT r.id FROM runs r JOIN projects p ON p.id = r.project WHERE p.name = 'deleted')";
+            Assert.Equal(1, await command.ExecuteNonQueryAsync());
+        }
+
+        var error = await Assert.ThrowsAsync<LaunchException>(() => connection.Api.SaveFileAsync(file, folder, default));
+        Assert.Equal("RunFileDeleted", error.ErrorId);
+    }
 }

@@ -260,6 +260,20 @@ public sealed class SourceTests
     }
 
     [Fact]
+    public void A_folder_that_holds_the_data_folder_is_copied_without_it()
+    {
+        var target = Path.Combine(Fixture.Root, "home", "runs", "own-copy", "src");
+        var inside = Path.Combine(Fixture.Root, "home", "runs", "own-copy", "src-inside");
+        Workspace.CopyFolder(Fixture.Root, target, [], default);
+        Assert.True(File.Exists(Path.Combine(target, "train", "train.py")));
+        Assert.False(Directory.Exists(Path.Combine(target, "home")));
+
+        Workspace.CopyFolder(Path.Combine(Fixture.Root, "home", "runs", "own-copy"), inside, [], default);
+        Assert.True(File.Exists(Path.Combine(inside, "src", "train", "train.py")));
+        Assert.False(Directory.Exists(Path.Combine(inside, "src-inside")));
+    }
+
+    [Fact]
     public async Task What_is_missing_is_said()
     {
         var folder = Fixture.NewFolder("empty");

@@ -31,13 +31,13 @@ public sealed record LaunchedRun
     /// <summary>Display name of the run, if one was given.</summary>
     public string? Name { get; init; }
 
-    /// <summary>What was launched: a run URL, git URL, folder, or image. Credentials are masked.</summary>
+    /// <summary>What was launched: a run URL, git URL, the full path of a folder, or an image. Credentials are masked.</summary>
     public required string Source { get; init; }
 
     /// <summary>Git commit of the code.</summary>
     public string? Commit { get; init; }
 
-    /// <summary>True when uncommitted changes were applied on top of the commit.</summary>
+    /// <summary>True when uncommitted changes come on top of the commit.</summary>
     public bool Patched { get; init; }
 
     /// <summary>local-container or local-process.</summary>

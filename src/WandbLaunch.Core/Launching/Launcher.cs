@@ -72,7 +72,7 @@ internal sealed class Launcher(LaunchCache cache, LaunchStore store, Func<Cancel
 
             return new LaunchPlan
             {
-                Source = Secrets.Mask(config.Uri ?? config.DockerImage!),
+                Source = SourceOf(config, workingFolder),
                 Commit = resolved.Commit,
                 Patched = resolved.Patched,
                 Program = resolved.Program,
@@ -118,7 +118,7 @@ internal sealed class Launcher(LaunchCache cache, LaunchStore store, Func<Cancel
             {
                 Id = id,
                 Name = config.Name,
-                Source = Secrets.Mask(config.Uri ?? config.DockerImage!),
+                Source = SourceOf(config, workingFolder),
                 Commit = resolved.Commit,
                 Patched = resolved.Patched,
                 Resource = resource,
@@ -145,6 +145,10 @@ internal sealed class Launcher(LaunchCache cache, LaunchStore store, Func<Cancel
             throw;
         }
     }
+
+    // A folder by its full path: who reads it later is somewhere else.
+    private static string SourceOf(LaunchConfig config, string workingFolder) =>
+        Secrets.Mask(config.Uri is null ? config.DockerImage! : LaunchUri.Parse(config.Uri, workingFolder) is { Kind: LaunchUriKind.LocalFolder or LaunchUriKind.OfflineRun } folder ? folder.Location : config.Uri);
 
     private static void Validate(LaunchConfig config, LaunchOptions options, string resource)
     {

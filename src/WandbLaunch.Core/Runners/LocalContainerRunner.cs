@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Formats.Tar;
 using System.Text;
 using Docker.DotNet;
@@ -11,6 +12,9 @@ internal sealed class LocalContainerRunner : IRunner
 {
     internal const string RunLabel = "ai.wandb.launch.run";
     private const string ConfigFolder = "tmp/wandb-launch";
+
+    /// <summary>How long an engine that went away in the middle of a run is waited for: <c>WANDBLAUNCH_DOCKER_TIMEOUT</c> seconds, 120 by default.</summary>
+    private static TimeSpan EnginePatience => TimeSpan.FromSeconds(int.TryParse(LaunchEnvironment.Current["WANDBLAUNCH_DOCKER_TIMEOUT"], out var seconds) && seconds > 0 ? seconds : 120);
 
     internal static string NameFor(string id) => "wandb-launch-" + id;
 
@@ -55,7 +59,7 @@ internal sealed class LocalContainerRunner : IRunner
         observer.Started(null, id);
         var logs = CopyLogsAsync(client, id, observer);
         using var registration = stop.Register(() => _ = StopAsync(client, id, spec.StopGraceSeconds));
-        var (code, outOfMemory, reason) = await WaitAsync(client, id).ConfigureAwait(false);
+        var (code, outOfMemory, reason) = await WaitAsync(client, id, spec, stop).ConfigureAwait(false);
         await Task.WhenAny(logs, Task.Delay(TimeSpan.FromSeconds(30), CancellationToken.None)).ConfigureAwait(false);
         return new RunOutcome(code, reason ?? (outOfMemory ? "out of memory: the container reached its memory limit and was killed. Raise it with -DockerArgs @{memory='…'}"
             : code == 127 ? $"the image {spec.Image} has no program '{(spec.Command.Count > 0 ? spec.Command[0] : "")}', or the program ended with exit code 127" : null), outOfMemory);
@@ -206,14 +210,16 @@ internal sealed class LocalContainerRunner : IRunner
 
     private static async Task CopyLogsAsync(DockerClient client, string id, IRunObserver observer)
     {
-        long? since = null;
-        for (var attempt = 0; attempt < 30; attempt++)
+        // What has been written of each stream: after the engine was away the log is read from its start and that much left out, so that no byte is lost or said twice.
+        var written = new Dictionary<MultiplexedStream.TargetStream, long>();
+        for (var away = Stopwatch.StartNew(); away.Elapsed < EnginePatience;)
         {
             try
             {
                 using var stream = await client.Containers.GetContainerLogsAsync(
-                    id, false, new ContainerLogsParameters { ShowStdout = true, ShowStderr = true, Follow = true, Since = since?.ToString(System.Globalization.CultureInfo.InvariantCulture) }, CancellationToken.None).ConfigureAwait(false);
+                    id, false, new ContainerLogsParameters { ShowStdout = true, ShowStderr = true, Follow = true }, CancellationToken.None).ConfigureAwait(false);
                 var buffer = new byte[131072];
+                var seen = new Dictionary<MultiplexedStream.TargetStream, long>();
                 while (true)
                 {
                     var read = await stream.ReadOutputAsync(buffer, 0, buffer.Length, CancellationToken.None).ConfigureAwait(false);
@@ -222,13 +228,19 @@ internal sealed class LocalContainerRunner : IRunner
                         return;
                     }
 
-                    observer.Output(buffer.AsSpan(0, read.Count));
+                    away.Restart();
+                    var at = seen.GetValueOrDefault(read.Target);
+                    var skip = (int)Math.Clamp(written.GetValueOrDefault(read.Target) - at, 0, read.Count);
+                    seen[read.Target] = at + read.Count;
+                    if (skip < read.Count)
+                    {
+                        observer.Output(buffer.AsSpan(skip, read.Count - skip));
+                        written[read.Target] = at + read.Count;
+                    }
                 }
             }
             catch (Exception e) when (e is IOException or HttpRequestException or TimeoutException or System.Net.Sockets.SocketException)
             {
-                // The engine went away; the container may live on, and its later lines are wanted.
-                since = DateTimeOffset.UtcNow.ToUnixTimeSeconds();
                 await Task.Delay(1000).ConfigureAwait(false);
             }
             catch (Exception e) when (e is DockerApiException or ObjectDisposedException)
@@ -238,10 +250,10 @@ internal sealed class LocalContainerRunner : IRunner
         }
     }
 
-    private static async Task<(int? Code, bool OutOfMemory, string? Reason)> WaitAsync(DockerClient client, string id)
+    private static async Task<(int? Code, bool OutOfMemory, string? Reason)> WaitAsync(DockerClient client, string id, RunSpec spec, CancellationToken stop)
     {
-        string fault = "";
-        for (var attempt = 0; attempt < 30; attempt++)
+        Stopwatch? away = null;
+        while (true)
         {
             try
             {
@@ -255,12 +267,37 @@ internal sealed class LocalContainerRunner : IRunner
             }
             catch (Exception e) when (e is IOException or HttpRequestException or TimeoutException or System.Net.Sockets.SocketException or DockerApiException)
             {
-                fault = e.Message;
-                await Task.Delay(1000).ConfigureAwait(false);
+                if (await AnswersAsync(client).ConfigureAwait(false))
+                {
+                    away = null;
+                    if (stop.IsCancellationRequested)
+                    {
+                        // The first request to stop may have gone to an engine that was away.
+                        await StopAsync(client, id, spec.StopGraceSeconds).ConfigureAwait(false);
+                    }
+                }
+                else if ((away ??= Stopwatch.StartNew()).Elapsed > EnginePatience || stop.IsCancellationRequested)
+                {
+                    return (null, false, $"the Docker Engine stopped answering while the run was under way ({e.Message}), so how it ended is not known; its container {NameFor(spec.Id)} may still run");
+                }
+
+                await Task.Delay(1000, CancellationToken.None).ConfigureAwait(false);
             }
         }
+    }
 
-        return (null, false, $"the Docker Engine stopped answering while the run was under way ({fault}); the container is named in ContainerId");
+    private static async Task<bool> AnswersAsync(DockerClient client)
+    {
+        try
+        {
+            using var limit = new CancellationTokenSource(TimeSpan.FromSeconds(5));
+            await client.System.PingAsync(limit.Token).ConfigureAwait(false);
+            return true;
+        }
+        catch (Exception e) when (e is IOException or HttpRequestException or TimeoutException or System.Net.Sockets.SocketException or DockerApiException or OperationCanceledException)
+        {
+            return false;
+        }
     }
 
     private static async Task StopAsync(DockerClient client, string id, int grace)

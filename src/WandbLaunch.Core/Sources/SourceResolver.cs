@@ -196,14 +196,16 @@ internal static class SourceResolver
         var copy = context.ScratchFolder();
         Workspace.CopyFolder(uri.Location, copy, warnings, token);
         string? commit = null;
+        var changed = false;
         if (LibGit2Sharp.Repository.Discover(uri.Location) is { } found)
         {
             using var repository = new LibGit2Sharp.Repository(found);
             commit = repository.Head.Tip?.Sha;
+            changed = commit is not null && repository.RetrieveStatus(new LibGit2Sharp.StatusOptions { IncludeIgnored = false }).IsDirty;
         }
 
         var resolved = FromCode(uri, copy, config, context);
-        return resolved with { Commit = commit, Patched = true, Warnings = [.. warnings, .. resolved.Warnings] };
+        return resolved with { Commit = commit, Patched = changed, Warnings = [.. warnings, .. resolved.Warnings] };
     }
 
     private static ResolvedRun FromCode(LaunchUri uri, string workspace, LaunchConfig config, ResolveContext context)

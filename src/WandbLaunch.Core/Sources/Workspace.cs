@@ -60,9 +60,11 @@ internal static class Workspace
         return repository.Lookup<Commit>(commit)?.Tree[path] is not null;
     }
 
-    /// <summary>Copies a folder with its uncommitted state, without what .gitignore and .dockerignore leave out.</summary>
+    /// <summary>Copies a folder with its uncommitted state, without what .gitignore and .dockerignore leave out, and without this module's own data folder.</summary>
     internal static void CopyFolder(string source, string target, List<string> warnings, CancellationToken token)
     {
+        // Whoever launches a folder that holds the data folder must not copy the copy.
+        string[] own = [Path.GetFullPath(LaunchEnvironment.Current.DataFolder), Path.GetFullPath(target)];
         using var ignore = new FolderIgnore(source);
         try
         {
@@ -81,7 +83,7 @@ internal static class Workspace
             {
                 var relative = at.Length == 0 ? entry.Name : at + "/" + entry.Name;
                 var isFolder = entry is DirectoryInfo;
-                if (ignore.Leaves(relative, isFolder && entry.LinkTarget is null))
+                if (ignore.Leaves(relative, isFolder && entry.LinkTarget is null) || (isFolder && own.Contains(Path.GetFullPath(entry.FullName))))
                 {
                     continue;
                 }

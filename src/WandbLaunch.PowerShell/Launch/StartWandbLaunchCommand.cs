@@ -230,7 +230,7 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
         var tail = run.LogPath is null ? "" : Launcher.LastLines(run.LogPath, 10);
         var why = run.Reason ?? $"it ended with exit code {run.ExitCode}";
         return new LaunchException(
-            run.OutOfMemory ? "RunOutOfMemory" : run.ExitCode is null ? "RunNotStarted" : "RunFailed", LaunchErrorCategory.OperationStopped,
+            run.OutOfMemory ? "RunOutOfMemory" : run.ExitCode is not null ? "RunFailed" : run.Started is null ? "RunNotStarted" : "RunLost", LaunchErrorCategory.OperationStopped,
             $"The run {run.Id} of {run.Source} failed: {why}.{(tail.Length > 0 ? $" Its last lines (all: Receive-WandbLaunchLog {run.Id}):\n{tail}" : "")}", run);
     }
 
