@@ -100,6 +100,7 @@ internal sealed class LaunchServer : IAsyncDisposable
         builder.Services.AddRoutingCore();
         var app = builder.Build();
         var expected = Encoding.UTF8.GetBytes(key);
+        var signer = new UrlSigner(expected);
         app.Use(async (context, next) =>
         {
             // A page of another site must not reach this server through a name that points here.
@@ -109,7 +110,7 @@ internal sealed class LaunchServer : IAsyncDisposable
                 context.Response.StatusCode = 403;
                 await context.Response.WriteAsJsonAsync(new { error = "unknown host name" });
             }
-            else if (!IsAllowed(context.Request.Headers.Authorization.ToString(), expected))
+            else if (!IsAllowed(context.Request.Headers.Authorization.ToString(), expected) && !signer.Verify(context.Request))
             {
                 context.Response.StatusCode = 401;
                 context.Response.Headers.WWWAuthenticate = "Basic realm=\"user api, password: the API key\"";
@@ -121,7 +122,7 @@ internal sealed class LaunchServer : IAsyncDisposable
             }
         });
         app.UseRouting();
-        Map(app, store, schema);
+        Map(app, store, schema, signer);
         await app.StartAsync();
         return new LaunchServer(app, store);
     }
@@ -134,7 +135,7 @@ internal sealed class LaunchServer : IAsyncDisposable
         _store.Dispose();
     }
 
-    private static void Map(WebApplication app, Store store, ISchema schema)
+    private static void Map(WebApplication app, Store store, ISchema schema, UrlSigner signer)
     {
         var executer = new DocumentExecuter();
         var serializer = new GraphQLSerializer();
@@ -159,7 +160,7 @@ internal sealed class LaunchServer : IAsyncDisposable
                 o.Query = body.TryGetProperty("query", out var query) ? query.GetString() : null;
                 o.OperationName = null;
                 o.Variables = body.TryGetProperty("variables", out var variables) && variables.ValueKind == JsonValueKind.Object ? serializer.ReadNode<Inputs>(variables) : Inputs.Empty;
-                o.UserContext = new Dictionary<string, object?> { ["base"] = $"{context.Request.Scheme}://{context.Request.Host}" };
+                o.UserContext = new Dictionary<string, object?> { ["base"] = $"{context.Request.Scheme}://{context.Request.Host}", ["signer"] = signer };
                 o.CancellationToken = context.RequestAborted;
                 o.UnhandledExceptionDelegate = e =>
                 {

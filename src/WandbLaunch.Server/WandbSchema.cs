@@ -96,13 +96,19 @@ internal static class WandbSchema
             var listed = names is null ? rows : names.Select(n => there.GetValueOrDefault(n) ?? new Row { ["name"] = n }).ToList();
             foreach (var row in listed)
             {
-                row["url"] = row["directUrl"] = FileUrl(c, run, (string)row["name"]!);
+                row["run"] = run;
+                row["directUrl"] = FileUrl(c, run, (string)row["name"]!, "GET");
             }
 
             var connection = Connection(listed, r => (string)r["name"]!, more);
             connection["uploadHeaders"] = Array.Empty<string>();
             return connection;
         });
+
+        // Asked for an upload, the address is signed for one.
+        Set("File", "url", c => ((Row)c.Source!).GetValueOrDefault("directUrl") is string && c.GetArgument("upload", false)
+            ? FileUrl(c, (Row)((Row)c.Source!)["run"]!, (string)((Row)c.Source!)["name"]!, "PUT")
+            : ((Row)c.Source!).GetValueOrDefault("directUrl"));
 
         Set("Mutation", "upsertModel", c =>
         {
@@ -130,7 +136,7 @@ internal static class WandbSchema
                 {
                     ["runID"] = run["id"],
                     ["uploadHeaders"] = Array.Empty<string>(),
-                    ["files"] = ((IEnumerable<object?>)input["files"]!).Select(f => new Row { ["name"] = f!.ToString(), ["uploadUrl"] = FileUrl(c, run, f.ToString()!) }).ToArray(),
+                    ["files"] = ((IEnumerable<object?>)input["files"]!).Select(f => new Row { ["name"] = f!.ToString(), ["uploadUrl"] = FileUrl(c, run, f.ToString()!, "PUT") }).ToArray(),
                 };
         });
         Set("Mutation", "stopRun", c => WithRun(c, run => store.SetRun(run.Key, "stopped", 1L)));
@@ -193,11 +199,12 @@ internal static class WandbSchema
         return new Row { ["edges"] = edges, ["pageInfo"] = new Row { ["hasNextPage"] = more, ["endCursor"] = edges.Length > 0 ? edges[^1]["cursor"] : null } };
     }
 
-    private static string FileUrl(IResolveFieldContext c, Row run, string name)
+    // The SDK sends no key to the addresses that it is given for files: they carry a signature of their own (as W&B's do), for one method, path and day.
+    private static string FileUrl(IResolveFieldContext c, Row run, string name, string method)
     {
         var project = (Row)run["project"]!;
-        return string.Join('/', new[] { (string)c.UserContext["base"]! + "/files", (string)project["entityName"]!, (string)project["name"]!, (string)run["name"]! }.Select((p, i) => i == 0 ? p : Uri.EscapeDataString(p)))
-            + "/" + string.Join('/', name.Split('/').Select(Uri.EscapeDataString));
+        var path = "/files/" + string.Join('/', new[] { (string)project["entityName"]!, (string)project["name"]!, (string)run["name"]! }.Concat(name.Split('/')).Select(Uri.EscapeDataString));
+        return (string)c.UserContext["base"]! + path + "?" + ((UrlSigner)c.UserContext["signer"]!).Sign(method, path, DateTimeOffset.UtcNow.AddDays(1));
     }
 
     private static string WandbConfig(Row run)

@@ -167,4 +167,19 @@ public sealed class ServerTests
         var error = await Assert.ThrowsAsync<LaunchException>(() => connection.Api.SaveFileAsync(file, folder, default));
         Assert.Equal("RunFileDeleted", error.ErrorId);
     }
+
+    [Fact]
+    public async Task The_address_of_a_file_needs_no_key_and_serves_one_file_one_method_and_one_day()
+    {
+        using var connection = await Fixture.ConnectAsync();
+        var file = Assert.Single(await connection.Api.FilesAsync(new RunPath("local", "demo", "22stxuh9"), ["diff.patch"], default));
+        using var client = new HttpClient();
+        async Task<int> Code(string url, HttpMethod method) => (int)(await client.SendAsync(new HttpRequestMessage(method, new Uri(url)))).StatusCode;
+        Assert.Equal(200, await Code(file.Url, HttpMethod.Get));
+        Assert.Equal(401, await Code(file.Url, HttpMethod.Put));
+        Assert.Equal(401, await Code(file.Url.Replace("diff.patch", "config.yaml", StringComparison.Ordinal), HttpMethod.Get));
+        Assert.Equal(401, await Code(file.Url[..^2] + (file.Url.EndsWith("00", StringComparison.Ordinal) ? "11" : "00"), HttpMethod.Get));
+        Assert.Equal(401, await Code(file.Url.Replace("expires=", "expires=9", StringComparison.Ordinal), HttpMethod.Get));
+        Assert.Equal(401, await Code(Fixture.Server.Url + "/files/local/demo/22stxuh9/diff.patch?" + new WandbLaunch.Server.UrlSigner(Encoding.UTF8.GetBytes(Fixture.Key)).Sign("GET", "/files/local/demo/22stxuh9/diff.patch", DateTimeOffset.UtcNow.AddSeconds(-5)), HttpMethod.Get));
+    }
 }
