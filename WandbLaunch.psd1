@@ -5,29 +5,37 @@
     Author               = 'WandbLaunch contributors'
     CompanyName          = 'WandbLaunch'
     Copyright            = '(c) WandbLaunch contributors. MIT licence.'
-    Description          = 'W&B Launch for PowerShell: reproduce runs on your own machines, as a process or in a container.'
+    Description          = 'W&B Launch for PowerShell: reproduce runs on your own machines, queue them, and run agents that take them.'
     PowerShellVersion    = '7.4'
     CompatiblePSEditions = @('Core')
     FormatsToProcess     = @('WandbLaunch.format.ps1xml')
     CmdletsToExport      = @(
+        'Add-WandbLaunchQueueItem'
         'Clear-WandbLaunchCache'
         'Connect-Wandb'
         'Disconnect-Wandb'
         'Get-WandbConnection'
         'Get-WandbLaunch'
         'Get-WandbLaunchCache'
+        'Get-WandbLaunchQueueItem'
         'Get-WandbLaunchServer'
         'Get-WandbRun'
         'Get-WandbRunFile'
+        'Get-WandbRunQueue'
         'Import-WandbRun'
         'New-WandbLaunchConfig'
+        'New-WandbRunQueue'
         'Receive-WandbLaunchLog'
         'Remove-WandbLaunch'
+        'Remove-WandbLaunchQueueItem'
+        'Remove-WandbRunQueue'
+        'Set-WandbRunQueue'
         'Start-WandbLaunch'
         'Start-WandbLaunchServer'
         'Stop-WandbLaunch'
         'Stop-WandbLaunchServer'
         'Wait-WandbLaunch'
+        'Wait-WandbLaunchQueueItem'
     )
     FunctionsToExport    = @()
     AliasesToExport      = @()

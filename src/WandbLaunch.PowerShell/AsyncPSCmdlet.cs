@@ -29,6 +29,9 @@ public abstract class AsyncPSCmdlet : PSCmdlet, IDisposable
     /// <summary>For each input. An error here is this input's alone.</summary>
     protected virtual Task ProcessAsync() => Task.CompletedTask;
 
+    /// <summary>For each input, on the pipeline's thread: true when it needed nothing that takes time, so that <see cref="ProcessAsync"/> is left out. An error here is this input's alone.</summary>
+    protected virtual bool ProcessNow() => false;
+
     /// <summary>After the last input.</summary>
     protected virtual Task EndAsync() => Task.CompletedTask;
 
@@ -36,7 +39,24 @@ public abstract class AsyncPSCmdlet : PSCmdlet, IDisposable
     protected sealed override void BeginProcessing() => Pump(BeginAsync, true);
 
     /// <inheritdoc/>
-    protected sealed override void ProcessRecord() => Pump(ProcessAsync, false);
+    protected sealed override void ProcessRecord()
+    {
+        _pipelineThread = Environment.CurrentManagedThreadId;
+        try
+        {
+            if (ProcessNow())
+            {
+                return;
+            }
+        }
+        catch (LaunchException e)
+        {
+            WriteError(ToRecord(e, null));
+            return;
+        }
+
+        Pump(ProcessAsync, false);
+    }
 
     /// <inheritdoc/>
     protected sealed override void EndProcessing() => Pump(EndAsync, false);

@@ -86,10 +86,11 @@ internal sealed class LaunchServer : IAsyncDisposable
 
     internal string Url => _app.Urls.First();
 
-    internal static async Task<LaunchServer> StartAsync(string path, string listen, int port, string key)
+    /// <summary>Starts a server. Tests ask for one that speaks only what servers of 2022 did, or whose leases are short.</summary>
+    internal static async Task<LaunchServer> StartAsync(string path, string listen, int port, string key, bool generation2022 = false, TimeSpan? lease = null)
     {
-        var store = new Store(path);
-        var schema = WandbSchema.Create(store);
+        var store = new Store(path) { Lease = lease ?? TimeSpan.FromSeconds(60) };
+        var schema = WandbSchema.Create(store, generation2022);
         var builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions { ApplicationName = "WandbLaunch.Server" });
         builder.WebHost.UseKestrelCore().ConfigureKestrel(o =>
         {
@@ -139,6 +140,9 @@ internal sealed class LaunchServer : IAsyncDisposable
     {
         var executer = new DocumentExecuter();
         var serializer = new GraphQLSerializer();
+
+        // Clients send the same few texts again and again: parsed and validated once.
+        var documents = new System.Collections.Concurrent.ConcurrentDictionary<string, GraphQLParser.AST.GraphQLDocument>(StringComparer.Ordinal);
         app.MapPost("/graphql", async context =>
         {
             JsonElement body;
@@ -154,10 +158,13 @@ internal sealed class LaunchServer : IAsyncDisposable
                 return;
             }
 
+            var text = body.TryGetProperty("query", out var query) ? query.GetString() ?? "" : "";
+            var known = documents.GetValueOrDefault(text);
             var result = await executer.ExecuteAsync(o =>
             {
                 o.Schema = schema;
-                o.Query = body.TryGetProperty("query", out var query) ? query.GetString() : null;
+                o.Query = text;
+                o.Document = known;
                 o.OperationName = null;
                 o.Variables = body.TryGetProperty("variables", out var variables) && variables.ValueKind == JsonValueKind.Object ? serializer.ReadNode<Inputs>(variables) : Inputs.Empty;
                 o.UserContext = new Dictionary<string, object?> { ["base"] = $"{context.Request.Scheme}://{context.Request.Host}", ["signer"] = signer };
@@ -168,6 +175,11 @@ internal sealed class LaunchServer : IAsyncDisposable
                     return Task.CompletedTask;
                 };
             });
+            if (known is null && result is { Executed: true, Document: { } parsed } && text.Length < 20_000 && documents.Count < 1000)
+            {
+                documents[text] = parsed;
+            }
+
             if (result.Errors is { } faults)
             {
                 // W&B's clients look for this text with double quotes (reference B.1, B.3).
@@ -209,6 +221,7 @@ internal sealed class LaunchServer : IAsyncDisposable
             temporary.Position = 0;
             store.SaveFile(found.Key, name, temporary);
         });
+        app.MapGet("/queues/wait", (HttpContext context) => WaitAsync(app, store, context));
         app.MapPost("/shutdown", (IHostApplicationLifetime life) => life.StopApplication());
         app.MapGet("/{**any}", async context =>
         {
@@ -217,6 +230,32 @@ internal sealed class LaunchServer : IAsyncDisposable
             await using var page = typeof(LaunchServer).Assembly.GetManifestResourceStream("page.html")!;
             await page.CopyToAsync(context.Response.Body, context.RequestAborted);
         });
+    }
+
+    /// <summary>Answers when one of the queues has an item, or the time is over: an agent that waits here starts a run the moment that it comes.</summary>
+    private static async Task WaitAsync(WebApplication app, Store store, HttpContext context)
+    {
+        var queues = context.Request.Query["queue"].Select(Store.Id).Where(q => q >= 0).Distinct().ToArray();
+        var seconds = Math.Clamp(double.TryParse(context.Request.Query["timeout"], System.Globalization.CultureInfo.InvariantCulture, out var wanted) ? wanted : 25, 0, 60);
+        var waiter = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        using var registration = store.Signals.Register(queues, waiter);
+        var there = store.AnyWaiting(queues);
+        if (!there)
+        {
+            using var end = CancellationTokenSource.CreateLinkedTokenSource(context.RequestAborted, app.Lifetime.ApplicationStopping);
+            end.CancelAfter(TimeSpan.FromSeconds(seconds));
+            try
+            {
+                await waiter.Task.WaitAsync(end.Token);
+                there = true;
+            }
+            catch (OperationCanceledException)
+            {
+                // Nothing came.
+            }
+        }
+
+        await context.Response.WriteAsJsonAsync(new { ready = there });
     }
 
     private static async Task StreamAsync(Store store, string entity, string project, string run, HttpContext context)

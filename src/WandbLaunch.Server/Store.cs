@@ -43,6 +43,7 @@ internal sealed partial class Store : IDisposable
             CREATE TABLE IF NOT EXISTS history (run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE, line INTEGER NOT NULL, row TEXT NOT NULL, PRIMARY KEY (run, line)) WITHOUT ROWID;
             CREATE TABLE IF NOT EXISTS console (run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE, line INTEGER NOT NULL, row TEXT NOT NULL, PRIMARY KEY (run, line)) WITHOUT ROWID;
             """);
+        Execute(_writer, QueueTables);
     }
 
     public void Dispose()

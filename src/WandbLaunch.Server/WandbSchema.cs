@@ -11,10 +11,20 @@ internal static class WandbSchema
 {
     internal const string Username = "local";
 
-    internal static ISchema Create(Store store)
+    private const string QueueProject = "model-registry";
+
+    /// <summary>Makes the schema; of the 2022 generation it lacks what came later, so that clients are tried against both.</summary>
+    internal static ISchema Create(Store store, bool generation2022 = false)
     {
         using var reader = new StreamReader(typeof(WandbSchema).Assembly.GetManifestResourceStream("schema.graphql")!);
-        var schema = Schema.For(reader.ReadToEnd());
+        var text = reader.ReadToEnd();
+        if (generation2022)
+        {
+            text = string.Join('\n', text.Split('\n').Where(l => !l.EndsWith("# today", StringComparison.Ordinal) && !l.EndsWith("# own", StringComparison.Ordinal)));
+        }
+
+        var schema = Schema.For(text);
+        schema.RegisterType(new JsonScalar());
         schema.RegisterType(new TextScalar("JSONString"));
         schema.RegisterType(new TextScalar("DateTime"));
         schema.RegisterType(new LongScalar());
@@ -29,8 +39,13 @@ internal static class WandbSchema
             }
         }
 
-        void Set(string type, string field, Func<IResolveFieldContext, object?> resolve) =>
-            ((IObjectGraphType)schema.AllTypes[type]!).Fields.Find(field)!.Resolver = new FuncFieldResolver<object?>(resolve);
+        void Set(string type, string field, Func<IResolveFieldContext, object?> resolve)
+        {
+            if (((IObjectGraphType)schema.AllTypes[type]!).Fields.Find(field) is { } found)
+            {
+                found.Resolver = new FuncFieldResolver<object?>(resolve);
+            }
+        }
 
         Set("Query", "viewer", _ => new Row
         {
@@ -41,12 +56,15 @@ internal static class WandbSchema
         {
             ["cliVersionInfo"] = "{\"max_cli_version\": \"99.0.0\"}",
             ["latestLocalVersionInfo"] = new Row { ["outOfDate"] = false, ["latestVersionString"] = "0.0.0", ["versionOnThisInstanceString"] = "0.0.0" },
-            ["features"] = Array.Empty<Row>(),
+            ["features"] = new[] { Feature("wandblaunch_queue_wait") },
         });
         Set("Query", "entity", c => c.GetArgument<string?>("name") is { } name ? new Row { ["id"] = "entity:" + name, ["name"] = name, ["isTeam"] = false } : null);
         foreach (var name in new[] { "project", "model" })
         {
-            Set("Query", name, c => store.Project(c.GetArgument<string?>("entityName") ?? Username, c.GetArgument<string?>("name")));
+            // The home of queues is always there (reference B.2).
+            Set("Query", name, c => (c.GetArgument<string?>("entityName") ?? Username, c.GetArgument<string?>("name")) is var (entity, project) && project == QueueProject
+                ? store.UpsertProject(entity, QueueProject, null).Project
+                : store.Project(entity, project));
         }
 
         foreach (var name in new[] { "projects", "models" })
@@ -160,13 +178,12 @@ internal static class WandbSchema
 
             return new Row { ["success"] = true };
         });
+        QueueSchema.Add(store, Set);
         return schema;
 
+        static Row Feature(string name) => new() { ["name"] = name, ["isEnabled"] = true };
+
         static long Key(IResolveFieldContext c) => ((Row)c.Source!).Key;
-
-        static string? Text(IDictionary<string, object?> input, string name) => input.TryGetValue(name, out var value) ? value?.ToString() : null;
-
-        static Dictionary<string, object?> Input(IResolveFieldContext c) => new(c.GetArgument<IDictionary<string, object?>>("input"));
 
         object WithRun(IResolveFieldContext c, Action<Row> act)
         {
@@ -175,6 +192,10 @@ internal static class WandbSchema
             return new Row { ["success"] = true, ["clientMutationId"] = Text(input, "clientMutationId") };
         }
     }
+
+    internal static string? Text(IDictionary<string, object?> input, string name) => input.TryGetValue(name, out var value) ? value?.ToString() : null;
+
+    internal static Dictionary<string, object?> Input(IResolveFieldContext c) => new(c.GetArgument<IDictionary<string, object?>>("input"));
 
     internal static string NewRunId() => System.Security.Cryptography.RandomNumberGenerator.GetString("abcdefghijklmnopqrstuvwxyz0123456789", 8);
 
@@ -193,7 +214,7 @@ internal static class WandbSchema
         }
     }
 
-    private static Row Connection(IEnumerable<Row> rows, Func<Row, string> cursor, bool more)
+    internal static Row Connection(IEnumerable<Row> rows, Func<Row, string> cursor, bool more)
     {
         var edges = rows.Select(r => new Row { ["node"] = r, ["cursor"] = cursor(r) }).ToArray();
         return new Row { ["edges"] = edges, ["pageInfo"] = new Row { ["hasNextPage"] = more, ["endCursor"] = edges.Length > 0 ? edges[^1]["cursor"] : null } };
@@ -261,6 +282,18 @@ internal static class WandbSchema
         public override object? ParseValue(object? value) => value?.ToString();
 
         public override object? Serialize(object? value) => value?.ToString();
+    }
+
+    /// <summary>A JSON value as it is.</summary>
+    private sealed class JsonScalar : ScalarGraphType
+    {
+        internal JsonScalar() => Name = "JSON";
+
+        public override object? ParseLiteral(GraphQLValue value) => ThrowLiteralConversionError(value);
+
+        public override object? ParseValue(object? value) => value;
+
+        public override object? Serialize(object? value) => value;
     }
 
     private sealed class LongScalar : ScalarGraphType

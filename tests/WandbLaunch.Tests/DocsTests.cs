@@ -73,6 +73,12 @@ public sealed class DocsTests
                 shell.Ok("$null = Start-WandbLaunch ./train -EntryPoint 'python train.py' -Resource local-process -Quiet");
             }
 
+            if (cmdlet.Contains("Queue", StringComparison.Ordinal))
+            {
+                shell.Run("'gpu', 'small', 'old' | Remove-WandbRunQueue -Confirm:$false -ErrorAction SilentlyContinue");
+                shell.Ok(cmdlet == "New-WandbRunQueue" ? "" : "$null = 'gpu', 'old' | New-WandbRunQueue");
+            }
+
             shell.Run(code);
             Assert.True(shell.Errors.Count == 0 || (cmdlet == "Stop-WandbLaunchServer" && shell.Errors.All(e => e.FullyQualifiedErrorId.StartsWith("ServerNotRunning", StringComparison.Ordinal))), string.Join("\n", shell.Errors));
         }

@@ -58,6 +58,54 @@ internal sealed class GraphQLTransport : IDisposable
     /// <exception cref="LaunchException">The server refused, cannot be reached, or answered with GraphQL errors.</exception>
     internal async Task<JsonElement> QueryAsync(string operationName, string query, object? variables, CancellationToken token)
     {
+        var root = await AnswerAsync(operationName, query, variables, token).ConfigureAwait(false);
+        if (root.Items("errors").Any())
+        {
+            throw new LaunchException("GraphQLError", LaunchErrorCategory.InvalidOperation, $"The server refused {operationName}: {ErrorText(root)}", operationName);
+        }
+
+        return root.TryGetProperty("data", out var data)
+            ? data
+            : throw new LaunchException("ServerAnswerInvalid", LaunchErrorCategory.ProtocolError, $"{BaseUrl} answered {operationName} without data. Is this the address of a W&B API?", operationName);
+    }
+
+    /// <summary>Sends one operation of several fields: gives the <c>data</c> that came, and the error text of each field that failed alone.</summary>
+    internal async Task<(JsonElement Data, IReadOnlyDictionary<string, string> Faults)> QueryPartsAsync(string operationName, string query, object? variables, CancellationToken token)
+    {
+        var root = await AnswerAsync(operationName, query, variables, token).ConfigureAwait(false);
+        var faults = new Dictionary<string, string>(StringComparer.Ordinal);
+        foreach (var error in root.Items("errors"))
+        {
+            var field = error.Items("path").FirstOrDefault() is { ValueKind: JsonValueKind.String } name ? name.GetString()! : null;
+            if (field is null || root.At("data") is null)
+            {
+                throw new LaunchException("GraphQLError", LaunchErrorCategory.InvalidOperation, $"The server refused {operationName}: {ErrorText(root)}", operationName);
+            }
+
+            faults[field] = error.Text("message") ?? error.ToString();
+        }
+
+        return (root.At("data") ?? throw new LaunchException("ServerAnswerInvalid", LaunchErrorCategory.ProtocolError, $"{BaseUrl} answered {operationName} without data. Is this the address of a W&B API?", operationName), faults);
+    }
+
+    /// <summary>Gets JSON from a path below the base URL.</summary>
+    internal async Task<JsonElement> GetAsync(string path, CancellationToken token)
+    {
+        using var response = await SendAsync(
+            _files,
+            () =>
+            {
+                var request = new HttpRequestMessage(HttpMethod.Get, BaseUrl + path);
+                request.Headers.Authorization = ApiAuthorization();
+                return request;
+            },
+            HttpCompletionOption.ResponseContentRead,
+            token).ConfigureAwait(false);
+        return await ReadAsync(response, path, token).ConfigureAwait(false);
+    }
+
+    private async Task<JsonElement> AnswerAsync(string operationName, string query, object? variables, CancellationToken token)
+    {
         var body = JsonSerializer.SerializeToUtf8Bytes(new { query, variables, operationName });
         using var response = await SendAsync(
             _api,
@@ -71,31 +119,30 @@ internal sealed class GraphQLTransport : IDisposable
             },
             HttpCompletionOption.ResponseHeadersRead,
             token).ConfigureAwait(false);
-        await EnsureSuccessAsync(response, operationName, token).ConfigureAwait(false);
+        return await ReadAsync(response, operationName, token).ConfigureAwait(false);
+    }
 
-        JsonDocument document;
+    private async Task<JsonElement> ReadAsync(HttpResponseMessage response, string what, CancellationToken token)
+    {
+        await EnsureSuccessAsync(response, what, token).ConfigureAwait(false);
         try
         {
             var stream = await response.Content.ReadAsStreamAsync(token).ConfigureAwait(false);
             await using (stream.ConfigureAwait(false))
             {
-                document = await JsonDocument.ParseAsync(stream, default, token).ConfigureAwait(false);
+                var document = await JsonDocument.ParseAsync(stream, default, token).ConfigureAwait(false);
+                if (document.RootElement.ValueKind == JsonValueKind.Object)
+                {
+                    return document.RootElement;
+                }
             }
+
+            throw new JsonException("not an object");
         }
         catch (JsonException e)
         {
-            throw new LaunchException("ServerAnswerInvalid", LaunchErrorCategory.ProtocolError, $"{BaseUrl} answered {operationName} with something that is not JSON. Is this the address of a W&B API, and not of a web page or a proxy?", operationName, e);
+            throw new LaunchException("ServerAnswerInvalid", LaunchErrorCategory.ProtocolError, $"{BaseUrl} answered {what} with something that is not JSON. Is this the address of a W&B API, and not of a web page or a proxy?", what, e);
         }
-
-        var root = document.RootElement;
-        if (root.ValueKind == JsonValueKind.Object && root.TryGetProperty("errors", out var errors) && errors.ValueKind == JsonValueKind.Array && errors.GetArrayLength() > 0)
-        {
-            throw new LaunchException("GraphQLError", LaunchErrorCategory.InvalidOperation, $"The server refused {operationName}: {ErrorText(root)}", operationName);
-        }
-
-        return root.ValueKind == JsonValueKind.Object && root.TryGetProperty("data", out var data)
-            ? data
-            : throw new LaunchException("ServerAnswerInvalid", LaunchErrorCategory.ProtocolError, $"{BaseUrl} answered {operationName} without data. Is this the address of a W&B API?", operationName);
     }
 
     /// <summary>Opens a file for reading. The key goes only to the API's own host.</summary>

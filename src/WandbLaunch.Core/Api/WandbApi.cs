@@ -12,7 +12,7 @@ internal sealed class WandbApi(GraphQLTransport transport)
         description notes systemMetrics summaryMetrics historyLineCount user { name username } historyKeys
         """;
 
-    private HashSet<string>? _mutations;
+    private ServerDialect? _dialect;
 
     internal async Task<Viewer?> ViewerAsync(CancellationToken token)
     {
@@ -280,7 +280,7 @@ internal sealed class WandbApi(GraphQLTransport transport)
         var names = byName.Keys.ToArray();
         List<string> headers;
         List<(string Name, string Url)> targets;
-        if ((await MutationsAsync(token).ConfigureAwait(false)).Contains("createRunFiles"))
+        if ((await DialectAsync(token).ConfigureAwait(false)).Mutations.Contains("createRunFiles"))
         {
             var data = await transport.QueryAsync(
                 "CreateRunFiles",
@@ -324,22 +324,24 @@ internal sealed class WandbApi(GraphQLTransport transport)
         return data.Text("project", "run", "state");
     }
 
-    // One question at the first need tells which generation this server is of (reference, first table).
-    private async Task<HashSet<string>> MutationsAsync(CancellationToken token)
-    {
-        if (_mutations is null)
-        {
-            var data = await transport.QueryAsync("ProbeServerCapabilities", "query ProbeServerCapabilities { MutationType: __type(name: \"Mutation\") { fields { name } } }", null, token).ConfigureAwait(false);
-            _mutations = data.Items("MutationType", "fields").Select(f => f.Text("name")).OfType<string>().ToHashSet(StringComparer.Ordinal);
-        }
+    /// <summary>What this server offers, asked once.</summary>
+    internal async Task<ServerDialect> DialectAsync(CancellationToken token) => _dialect ??= await ServerDialect.ProbeAsync(transport, token).ConfigureAwait(false);
 
-        return _mutations;
+    /// <summary>True when a stop of the run was asked for in W&amp;B (reference B.5).</summary>
+    internal async Task<bool> RunStoppedAsync(RunPath run, CancellationToken token)
+    {
+        var data = await transport.QueryAsync(
+            "RunStoppedStatus",
+            "query RunStoppedStatus($projectName: String, $entityName: String, $runId: String!) { project(name: $projectName, entityName: $entityName) { run(name: $runId) { stopped } } }",
+            new { projectName = run.Project, entityName = run.Entity, runId = run.Id },
+            token).ConfigureAwait(false);
+        return data.Flag("project", "run", "stopped") ?? false;
     }
 
     private static string StreamPath(RunPath run) =>
         $"/files/{Uri.EscapeDataString(run.Entity)}/{Uri.EscapeDataString(run.Project)}/{Uri.EscapeDataString(run.Id)}/file_stream";
 
-    private static LaunchException ProjectMissing(string entity, string project) => new(
+    internal static LaunchException ProjectMissing(string entity, string project) => new(
         "ProjectNotFound", LaunchErrorCategory.ObjectNotFound, $"There is no project {entity}/{project}, or this key may not see it. Check both names, and who is logged in with Get-WandbConnection.", $"{entity}/{project}");
 
     private static LaunchException RunMissing(RunPath run) => new(

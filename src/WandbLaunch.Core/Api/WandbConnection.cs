@@ -1,3 +1,4 @@
+using WandbLaunch.Queues;
 using WandbLaunch.Settings;
 
 namespace WandbLaunch.Api;
@@ -15,6 +16,7 @@ public sealed class WandbConnection : IDisposable
         Teams = viewer?.Teams ?? [];
         Entity = settings.Entity ?? viewer?.Entity;
         Api = new WandbApi(transport);
+        Queues = new QueueApi(transport, Api, AppUrl);
     }
 
     /// <summary>Address of the API, without a trailing slash.</summary>
@@ -44,6 +46,8 @@ public sealed class WandbConnection : IDisposable
     internal GraphQLTransport Transport { get; }
 
     internal WandbApi Api { get; }
+
+    internal QueueApi Queues { get; }
 
     internal string? ApiKey => _settings.ApiKey;
 

@@ -10,6 +10,9 @@ public abstract class LaunchConfigCommand : AsyncPSCmdlet
 {
     internal const string ConfigType = "WandbLaunch.LaunchConfig";
 
+    // What a launch config has and a table of arguments has not.
+    private static readonly string[] ConfigKeys = ["uri", "overrides", "docker", "git", "resource_args", "job"];
+
     /// <summary>What to launch: the address of a W&amp;B run, a git URL (with @branch, @tag or @commit, and #folder), or a folder.</summary>
     [Parameter(Position = 0)]
     [Alias("Url")]
@@ -167,6 +170,9 @@ public abstract class LaunchConfigCommand : AsyncPSCmdlet
                 return file is FileInfo && (file.Extension is ".json" or ".yaml" or ".yml") ? LaunchConfig.Read(file.FullName, WorkingFolder) : new LaunchConfig { Uri = file.FullName };
             case IDictionary map:
                 return LaunchConfig.FromJson(Map(map)!);
+            case WandbLaunch.Queues.WandbLaunchQueueItem { Spec: { } spec }:
+                // The same again, as a run of its own.
+                return LaunchConfig.FromJson(spec) with { RunId = null };
             case WandbLaunch.Api.WandbRun run:
                 // Only the address: the new run goes to the run's project, the user's entity, under a name of its own.
                 return new LaunchConfig { Uri = run.Uri };
@@ -174,7 +180,11 @@ public abstract class LaunchConfigCommand : AsyncPSCmdlet
 
         if (shell.BaseObject is PSCustomObject)
         {
-            return LaunchConfig.FromJson(Map(shell));
+            // A row of a table beside an address: its columns are arguments.
+            var map = Map(shell);
+            return (Uri is not null || Config is not null) && !shell.TypeNames.Contains(ConfigType) && !ConfigKeys.Any(map.ContainsKey)
+                ? new LaunchConfig { Args = ArgumentSet.FromPairs(map.Select(p => new KeyValuePair<string, object?>(p.Key, ArgumentSet.Plain(p.Value)))) }
+                : LaunchConfig.FromJson(map);
         }
 
         return shell.Properties["Uri"]?.Value?.ToString() is { Length: > 0 } address

@@ -29,6 +29,12 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
     [Parameter]
     public SwitchParameter NoWait { get; set; }
 
+    /// <summary>Put the run into this queue instead of running it here; an agent runs it (Start-WandbLaunchAgent). Add-WandbLaunchQueueItem can do more.</summary>
+    [Parameter]
+    [Alias("q")]
+    [ArgumentCompleter(typeof(QueueCompleter))]
+    public string? Queue { get; set; }
+
     /// <summary>How many runs at a time. Default 1.</summary>
     [Parameter]
     [ValidateRange(1, 1000)]
@@ -96,11 +102,19 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
     private readonly ConcurrentDictionary<Task, byte> _running = new();
     private SemaphoreSlim? _slots;
     private LaunchOptions _options = new();
+    private QueuePusher? _pusher;
     private int _launches;
 
     /// <inheritdoc/>
-    protected override Task BeginAsync()
+    protected override async Task BeginAsync()
     {
+        if (Queue is not null)
+        {
+            _pusher = NoWait
+                ? throw new LaunchException("NoWaitWithQueue", LaunchErrorCategory.InvalidArgument, "-NoWait has no meaning with -Queue: queueing never waits.", Queue)
+                : new QueuePusher(await GetConnectionAsync(Connection).ConfigureAwait(false), Queue, null, null, null, null, WorkingFolder);
+        }
+
         _slots = new SemaphoreSlim(ThrottleLimit);
         LaunchCache.Default.Trim(MaxCacheBytes());
         _options = new LaunchOptions
@@ -121,7 +135,6 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
                 NoIndex = PipNoIndex,
             },
         };
-        return Task.CompletedTask;
     }
 
     /// <inheritdoc/>
@@ -133,6 +146,17 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
         }
 
         var config = BuildConfig();
+        if (_pusher is not null)
+        {
+            var spec = _pusher.Spec(config);
+            if (await ShouldProcessAsync(config.Uri ?? config.DockerImage ?? "", $"Add to queue {Queue}").ConfigureAwait(false))
+            {
+                _pusher.Add(spec);
+            }
+
+            return;
+        }
+
         await _slots!.WaitAsync(Token).ConfigureAwait(false);
         var task = LaunchAsync(config, Interlocked.Increment(ref _launches));
         _running.TryAdd(task, 0);
@@ -146,6 +170,11 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
     /// <inheritdoc/>
     protected override async Task EndAsync()
     {
+        if (_pusher is not null)
+        {
+            await _pusher.FlushAsync(Output, Error, Token).ConfigureAwait(false);
+        }
+
         await Task.WhenAll(_running.Keys).ConfigureAwait(false);
         _slots?.Dispose();
     }

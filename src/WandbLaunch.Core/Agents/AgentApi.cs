@@ -1,0 +1,152 @@
+using System.Globalization;
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using WandbLaunch.Api;
+using WandbLaunch.Queues;
+
+namespace WandbLaunch.Agents;
+
+/// <summary>An item that was popped: leased until it is acknowledged.</summary>
+internal sealed record PoppedItem(string Id, JsonObject Spec);
+
+/// <summary>What the server says of an agent.</summary>
+internal sealed record AgentState(string? Name, bool StopPolling);
+
+/// <summary>The operations of agents (reference B.3, B.4), in the protocol that the server speaks.</summary>
+internal sealed class AgentApi(GraphQLTransport transport, WandbApi api)
+{
+    /// <summary>Takes the next item of a queue, or null when it is empty. Another agent gets it unless it is acknowledged in time.</summary>
+    internal async Task<PoppedItem?> PopAsync(string entity, string project, string queue, string? agent, CancellationToken token)
+    {
+        var data = await transport.QueryAsync(
+            "popFromRunQueue",
+            "mutation popFromRunQueue($entity: String!, $project: String!, $queueName: String!, $launchAgentId: ID) { popFromRunQueue(input: {entityName: $entity, projectName: $project, queueName: $queueName, launchAgentId: $launchAgentId}) { runQueueItemId runSpec } }",
+            new { entity, project, queueName = queue, launchAgentId = agent },
+            token).ConfigureAwait(false);
+        if (data.At("popFromRunQueue") is not { } item)
+        {
+            return null;
+        }
+
+        return item.Text("runQueueItemId") is { Length: > 0 } id && item.Document("runSpec") is { ValueKind: JsonValueKind.Object } spec
+            ? new PoppedItem(id, JsonObject.Create(spec.Clone())!)
+            : throw new LaunchException("ServerAnswerInvalid", LaunchErrorCategory.ProtocolError, $"The server gave an item of the queue {queue} without an id or a spec.", queue);
+    }
+
+    /// <summary>Makes a popped item this agent's own; false when its lease was over and somebody else has it.</summary>
+    internal async Task<bool> AckAsync(string item, string run, CancellationToken token)
+    {
+        var data = await transport.QueryAsync(
+            "ackRunQueueItem",
+            "mutation ackRunQueueItem($itemId: ID!, $runId: String!) { ackRunQueueItem(input: {runQueueItemId: $itemId, runName: $runId}) { success } }",
+            new { itemId = item, runId = run },
+            token).ConfigureAwait(false);
+        return data.Flag("ackRunQueueItem", "success") ?? false;
+    }
+
+    /// <summary>As <see cref="AckAsync"/>, and can be asked again after an answer that was lost: an item that carries this run already is this agent's. The run's id must be nobody else's.</summary>
+    internal async Task<bool> ClaimAsync(QueueApi queues, WandbRunQueue queue, string item, string run, CancellationToken token) =>
+        await AckAsync(item, run, token).ConfigureAwait(false) || (await queues.ItemAsync(queue, item, token).ConfigureAwait(false))?.RunId == run;
+
+    /// <summary>Reports an item that could not be run. Servers of 2022 know only an ack with the run "None" (reference B.3).</summary>
+    internal async Task FailAsync(string item, string message, string stage, IReadOnlyList<string> files, bool acknowledged, CancellationToken token)
+    {
+        var dialect = await api.DialectAsync(token).ConfigureAwait(false);
+        if (dialect.Mutations.Contains("failRunQueueItem"))
+        {
+            await ReportAsync("failRunQueueItem", item, message, stage, files, token).ConfigureAwait(false);
+        }
+        else if (!acknowledged)
+        {
+            await AckAsync(item, "None", token).ConfigureAwait(false);
+        }
+    }
+
+    internal async Task WarnAsync(string item, string message, string stage, IReadOnlyList<string> files, CancellationToken token)
+    {
+        if ((await api.DialectAsync(token).ConfigureAwait(false)).Mutations.Contains("updateRunQueueItemWarning"))
+        {
+            await ReportAsync("updateRunQueueItemWarning", item, message, stage, files, token).ConfigureAwait(false);
+        }
+    }
+
+    /// <summary>Reports the end of an item's run; only this project's own server knows it.</summary>
+    internal Task FinishAsync(string item, string state, int? exitCode, string? message, string? stage, IReadOnlyList<string> files, CancellationToken token) => transport.QueryAsync(
+        "finishRunQueueItem",
+        "mutation finishRunQueueItem($input: FinishRunQueueItemInput!) { finishRunQueueItem(input: $input) { success } }",
+        new { input = new { runQueueItemId = item, state, exitCode, message, stage, filePaths = files } },
+        token);
+
+    /// <summary>Registers an agent; null on servers that know no agents (reference B.1).</summary>
+    internal async Task<string?> CreateAsync(string entity, string project, IReadOnlyList<string> queueIds, string hostname, string config, CancellationToken token)
+    {
+        var dialect = await api.DialectAsync(token).ConfigureAwait(false);
+        if (!dialect.Agents)
+        {
+            return null;
+        }
+
+        var today = dialect.AgentInput.Contains("agentConfig");
+        var version = typeof(AgentApi).Assembly.GetName().Version?.ToString(3);
+        var data = today
+            ? await transport.QueryAsync(
+                "createLaunchAgent",
+                "mutation createLaunchAgent($entity: String!, $project: String!, $queues: [ID!]!, $hostname: String!, $agentConfig: JSONString, $version: String) { createLaunchAgent(input: {entityName: $entity, projectName: $project, runQueues: $queues, hostname: $hostname, agentConfig: $agentConfig, version: $version}) { launchAgentId } }",
+                new { entity, project, queues = queueIds, hostname, agentConfig = config, version },
+                token).ConfigureAwait(false)
+            : await transport.QueryAsync(
+                "createLaunchAgent",
+                "mutation createLaunchAgent($entity: String!, $project: String!, $queues: [ID!]!, $hostname: String!) { createLaunchAgent(input: {entityName: $entity, projectName: $project, runQueues: $queues, hostname: $hostname}) { launchAgentId } }",
+                new { entity, project, queues = queueIds, hostname },
+                token).ConfigureAwait(false);
+        return data.Text("createLaunchAgent", "launchAgentId");
+    }
+
+    /// <summary>POLLING, RUNNING or KILLED; also the agent's sign of life.</summary>
+    internal async Task UpdateAsync(string? agent, string status, CancellationToken token)
+    {
+        if (agent is not null)
+        {
+            await transport.QueryAsync(
+                "updateLaunchAgent",
+                "mutation updateLaunchAgent($agentId: ID!, $agentStatus: String) { updateLaunchAgent(input: {launchAgentId: $agentId, agentStatus: $agentStatus}) { success } }",
+                new { agentId = agent, agentStatus = status },
+                token).ConfigureAwait(false);
+        }
+    }
+
+    internal async Task<AgentState> GetAsync(string? agent, CancellationToken token)
+    {
+        if (agent is null)
+        {
+            return new AgentState(null, false);
+        }
+
+        var data = await transport.QueryAsync("LaunchAgent", "query LaunchAgent($agentId: ID!) { launchAgent(id: $agentId) { id name runQueues hostname agentStatus stopPolling heartbeatAt } }", new { agentId = agent }, token).ConfigureAwait(false);
+        return new AgentState(data.Text("launchAgent", "name"), data.Flag("launchAgent", "stopPolling") ?? false);
+    }
+
+    /// <summary>Waits until one of the queues has an item; only this project's own server tells. False when the time is over.</summary>
+    internal async Task<bool> WaitAsync(IReadOnlyList<string> queueIds, TimeSpan limit, CancellationToken token)
+    {
+        var path = $"/queues/wait?timeout={limit.TotalSeconds.ToString(CultureInfo.InvariantCulture)}{string.Concat(queueIds.Select(q => "&queue=" + Uri.EscapeDataString(q)))}";
+        return (await transport.GetAsync(path, token).ConfigureAwait(false)).Flag("ready") ?? false;
+    }
+
+    private async Task ReportAsync(string operation, string item, string message, string stage, IReadOnlyList<string> files, CancellationToken token)
+    {
+        // filePaths is left out when there are none (reference B.3).
+        var (declared, given) = files.Count > 0 ? (", $filePaths: [String!]", ", filePaths: $filePaths") : ("", "");
+        var variables = new Dictionary<string, object?> { ["runQueueItemId"] = item, ["message"] = Secrets.Mask(message), ["stage"] = stage };
+        if (files.Count > 0)
+        {
+            variables["filePaths"] = files;
+        }
+
+        await transport.QueryAsync(
+            operation,
+            $"mutation {operation}($runQueueItemId: ID!, $message: String!, $stage: String!{declared}) {{ {operation}(input: {{runQueueItemId: $runQueueItemId, message: $message, stage: $stage{given}}}) {{ success }} }}",
+            variables,
+            token).ConfigureAwait(false);
+    }
+}

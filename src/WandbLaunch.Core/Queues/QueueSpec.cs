@@ -1,0 +1,52 @@
+using System.Text.Json.Nodes;
+using WandbLaunch.Api;
+using WandbLaunch.Launching;
+using WandbLaunch.Sources;
+
+namespace WandbLaunch.Queues;
+
+/// <summary>Makes what a queue stores of a launch config: an agent on any machine must be able to run it.</summary>
+internal static class QueueSpec
+{
+    internal static JsonObject From(LaunchConfig config, string entity, string? author, string appUrl, string workingFolder)
+    {
+        var project = config.Project;
+        if (config.Uri is { } text)
+        {
+            var uri = LaunchUri.Parse(text, workingFolder);
+            if (uri.Kind is LaunchUriKind.LocalFolder or LaunchUriKind.OfflineRun)
+            {
+                throw new LaunchException(
+                    "FolderCannotBeQueued", LaunchErrorCategory.InvalidArgument,
+                    uri.Kind == LaunchUriKind.LocalFolder
+                        ? $"The folder {uri.Location} is only on this machine, and the agent may run on another, so it cannot be queued. Push it to git and queue the git URL, or run it here with Start-WandbLaunch."
+                        : $"The run folder {uri.Location} is only on this machine, and the agent may run on another, so it cannot be queued. Import it first: Import-WandbRun '{uri.Location}' | Add-WandbLaunchQueueItem.",
+                    text);
+            }
+
+            project ??= uri.Project;
+            if (uri is { Kind: LaunchUriKind.WandbRun, RunHost: null })
+            {
+                // A bare path means this server; an agent elsewhere, or of another kind, is told so.
+                config = config with { Uri = $"{appUrl}/{uri.Run.Entity}/{uri.Run.Project}/runs/{uri.Run.Id}" };
+            }
+        }
+        else if (config.DockerImage is null && config.Extra?["job"] is null)
+        {
+            throw new LaunchException("SourceMissing", LaunchErrorCategory.InvalidArgument, "There is nothing to queue: give a run's address, a git URL, a job, or a docker image (-DockerImage).", null);
+        }
+
+        if (config.Resource is not null)
+        {
+            _ = Launcher.ResourceOf(config);
+        }
+
+        var spec = (config with { Entity = config.Entity ?? entity, Project = project ?? "uncategorized" }).ToJson();
+        if (author is not null && spec["author"] is null)
+        {
+            spec["author"] = author;
+        }
+
+        return spec;
+    }
+}

@@ -1,0 +1,483 @@
+using System.Globalization;
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using Microsoft.Data.Sqlite;
+
+namespace WandbLaunch.Server;
+
+/// <summary>Queues, their items and the agents. An item is leased by a pop, and taken by the first ack that comes (reference J).</summary>
+internal sealed partial class Store
+{
+    /// <summary>How long a popped item waits for its ack before others get it (about a minute, reference B.3).</summary>
+    internal TimeSpan Lease { get; init; } = TimeSpan.FromSeconds(60);
+
+    internal QueueSignals Signals { get; } = new();
+
+    internal const int DefaultPriority = 2;
+
+    private const string QueueColumns = "id, entity, project, name, created_by, access, created_at, mode, resource, resource_config, template_variables, external_links";
+
+    private const string ItemColumns = "i.id, i.queue, i.state, i.run_name, i.spec, i.created_at, i.priority, i.agent, (SELECT name FROM agents a WHERE a.id = i.agent), i.exit_code, i.claimed_at, i.finished_at, i.error, i.warnings";
+
+    private const string QueueTables = """
+        CREATE TABLE IF NOT EXISTS queues (
+          id INTEGER PRIMARY KEY AUTOINCREMENT, entity TEXT NOT NULL, project TEXT NOT NULL, name TEXT NOT NULL, created_by TEXT NOT NULL, access TEXT NOT NULL, created_at TEXT NOT NULL,
+          mode TEXT NOT NULL DEFAULT 'DISABLED', resource TEXT, resource_config TEXT, template_variables TEXT, external_links TEXT, deleted INTEGER NOT NULL DEFAULT 0);
+        CREATE UNIQUE INDEX IF NOT EXISTS queues_by_name ON queues (entity, project, name) WHERE deleted = 0;
+        CREATE TABLE IF NOT EXISTS items (
+          id INTEGER PRIMARY KEY AUTOINCREMENT, queue INTEGER NOT NULL REFERENCES queues, spec TEXT NOT NULL, priority INTEGER NOT NULL, state TEXT NOT NULL DEFAULT 'PENDING', created_at TEXT NOT NULL,
+          lease_until INTEGER, agent INTEGER, run_name TEXT, claimed_at TEXT, finished_at TEXT, exit_code INTEGER, error TEXT, warnings TEXT);
+        CREATE INDEX IF NOT EXISTS items_waiting ON items (queue, priority, id) WHERE state = 'PENDING';
+        CREATE INDEX IF NOT EXISTS items_leased ON items (lease_until) WHERE state = 'LEASED';
+        CREATE INDEX IF NOT EXISTS items_by_queue ON items (queue, id);
+        CREATE TABLE IF NOT EXISTS agents (
+          id INTEGER PRIMARY KEY AUTOINCREMENT, entity TEXT NOT NULL, project TEXT NOT NULL, queues TEXT NOT NULL, hostname TEXT NOT NULL, name TEXT NOT NULL, status TEXT NOT NULL, stop_polling INTEGER NOT NULL DEFAULT 0,
+          heartbeat_at TEXT NOT NULL, created_at TEXT NOT NULL, config TEXT, version TEXT);
+        CREATE TABLE IF NOT EXISTS resource_configs (id INTEGER PRIMARY KEY AUTOINCREMENT, entity TEXT NOT NULL, resource TEXT NOT NULL, config TEXT NOT NULL, template_variables TEXT NOT NULL DEFAULT '{}');
+        """;
+
+    internal List<Row> Queues(Row project) => ReadQueues("entity = $e AND project = $p ORDER BY id", ("$e", project["entityName"]), ("$p", project["name"]));
+
+    internal Row? Queue(string entity, string project, string name) => ReadQueues("entity = $e AND project = $p AND name = $n", ("$e", entity), ("$p", ProjectName(project)), ("$n", name)).FirstOrDefault();
+
+    internal Row? Queue(long id) => ReadQueues("id = $i", ("$i", id)).FirstOrDefault();
+
+    internal Row CreateQueue(string entity, string project, string name, string access, string? mode, long? config, string user)
+    {
+        if (name.Length is 0 or > 64)
+        {
+            throw new ServerFault("The name of a queue has 1 to 64 characters.");
+        }
+
+        lock (_writing)
+        {
+            var (made, _) = UpsertProject(entity, project, null);
+            if (Queue(entity, project, name) is not null)
+            {
+                throw new ServerFault($"There is a queue \"{name}\" in {entity}/{made["name"]} already.");
+            }
+
+            using var command = Command(
+                _writer,
+                "INSERT INTO queues (entity, project, name, created_by, access, created_at, mode, resource, resource_config, template_variables) SELECT $e, $p, $n, $u, $a, $now, $m, (SELECT resource FROM resource_configs WHERE id = $c), (SELECT config FROM resource_configs WHERE id = $c), (SELECT template_variables FROM resource_configs WHERE id = $c)",
+                ("$e", entity), ("$p", made["name"]), ("$n", name), ("$u", user), ("$a", access), ("$now", Now), ("$m", mode ?? "DISABLED"), ("$c", config));
+            command.ExecuteNonQuery();
+            return Queue(entity, project, name)!;
+        }
+    }
+
+    internal long CreateResourceConfig(string entity, string resource, string config, string? variables)
+    {
+        CheckObject(config, "config");
+        CheckObject(variables ?? "{}", "templateVariables");
+        lock (_writing)
+        {
+            using var command = Command(_writer, "INSERT INTO resource_configs (entity, resource, config, template_variables) VALUES ($e, $r, $c, $t) RETURNING id", ("$e", entity), ("$r", resource), ("$c", config), ("$t", variables ?? "{}"));
+            return (long)command.ExecuteScalar()!;
+        }
+    }
+
+    internal void ConfigureQueue(long queue, string resource, string config, string? variables, string? mode, string? links)
+    {
+        CheckObject(config, "resourceConfig");
+        CheckObject(variables ?? "{}", "templateVariables");
+        CheckObject(links ?? "{}", "externalLinks");
+        lock (_writing)
+        {
+            using var command = Command(
+                _writer, "UPDATE queues SET resource = $r, resource_config = $c, template_variables = COALESCE($t, template_variables), mode = COALESCE($m, mode), external_links = COALESCE($l, external_links) WHERE id = $q",
+                ("$q", queue), ("$r", resource), ("$c", config), ("$t", variables), ("$m", mode), ("$l", links));
+            command.ExecuteNonQuery();
+        }
+    }
+
+    /// <summary>Deletes a queue with the items that wait in it; those that were started stay (guide).</summary>
+    internal void DeleteQueue(long id)
+    {
+        lock (_writing)
+        {
+            var queue = Queue(id) ?? throw new ServerFault("There is no such queue.");
+            if ((string)queue["name"]! == "default")
+            {
+                throw new ServerFault("The default queue cannot be deleted.");
+            }
+
+            using var command = Command(_writer, "DELETE FROM items WHERE queue = $q AND state IN ('PENDING', 'LEASED'); UPDATE queues SET deleted = 1 WHERE id = $q", ("$q", id));
+            command.ExecuteNonQuery();
+        }
+    }
+
+    /// <summary>Puts items into a queue, all in one transaction; one that is refused has its reason in the place of its id.</summary>
+    internal List<(long Id, string Spec, string? Fault)> Push(Row queue, IEnumerable<(string Spec, int? Priority, string? Variables)> items)
+    {
+        var results = new List<(long, string, string?)>();
+        var pushed = 0;
+        lock (_writing)
+        {
+            using var transaction = _writer.BeginTransaction();
+            using var command = Command(_writer, "INSERT INTO items (queue, spec, priority, created_at) VALUES ($q, $s, $p, $now) RETURNING id", ("$q", queue.Key), ("$s", ""), ("$p", 0), ("$now", Now));
+            command.Transaction = transaction;
+            foreach (var (spec, priority, variables) in items)
+            {
+                try
+                {
+                    if (priority is not null && (string)queue["prioritizationMode"]! == "DISABLED")
+                    {
+                        throw new ServerFault($"The queue \"{queue["name"]}\" has no priorities (its prioritizationMode is DISABLED).");
+                    }
+
+                    if (priority is < 0 or > 3)
+                    {
+                        throw new ServerFault("A priority is 0 (critical), 1 (high), 2 (medium) or 3 (low).");
+                    }
+
+                    var full = QueueTemplates.Fill(queue, spec, variables);
+                    command.Parameters["$s"].Value = full;
+                    command.Parameters["$p"].Value = priority ?? DefaultPriority;
+                    results.Add(((long)command.ExecuteScalar()!, full, null));
+                    pushed++;
+                }
+                catch (ServerFault e)
+                {
+                    results.Add((0, spec, e.Message));
+                }
+            }
+
+            transaction.Commit();
+        }
+
+        Signals.Wake(queue.Key, pushed);
+        return results;
+    }
+
+    internal (long Id, string Spec)? Pop(Row queue, long? agent)
+    {
+        lock (_writing)
+        {
+            var now = DateTimeOffset.UtcNow.ToUnixTimeMilliseconds();
+            using (var expired = Command(_writer, "UPDATE items SET state = 'PENDING' WHERE state = 'LEASED' AND lease_until < $now", ("$now", now)))
+            {
+                expired.ExecuteNonQuery();
+            }
+
+            using var command = Command(
+                _writer,
+                "UPDATE items SET state = 'LEASED', lease_until = $until, agent = $a WHERE id = (SELECT id FROM items WHERE queue = $q AND state = 'PENDING' ORDER BY priority, id LIMIT 1) RETURNING id, spec",
+                ("$q", queue.Key), ("$until", now + (long)Lease.TotalMilliseconds), ("$a", agent));
+            using var reader = command.ExecuteReader();
+            return reader.Read() ? (reader.GetInt64(0), reader.GetString(1)) : null;
+        }
+    }
+
+    /// <summary>The first ack takes an item that was popped; whoever comes later is told no. An agent of 2022 says the run "None" when the item failed before its start (reference B.3).</summary>
+    internal bool Ack(long item, string run)
+    {
+        lock (_writing)
+        {
+            using var command = Command(
+                _writer, "UPDATE items SET state = $s, run_name = $r, claimed_at = $now, finished_at = CASE WHEN $s = 'FAILED' THEN $now END WHERE id = $i AND (state = 'LEASED' OR (state = 'PENDING' AND lease_until IS NOT NULL))",
+                ("$i", item), ("$s", run == "None" ? "FAILED" : "CLAIMED"), ("$r", run == "None" ? null : run), ("$now", Now));
+            return command.ExecuteNonQuery() == 1;
+        }
+    }
+
+    internal bool Finish(long item, string state, int? exitCode, string? report)
+    {
+        lock (_writing)
+        {
+            using var command = Command(_writer, "UPDATE items SET state = $s, exit_code = COALESCE($c, exit_code), error = COALESCE($e, error), finished_at = $now WHERE id = $i AND (state IN ('LEASED', 'CLAIMED') OR (state = 'PENDING' AND lease_until IS NOT NULL))", ("$i", item), ("$s", state), ("$c", exitCode), ("$e", report), ("$now", Now));
+            return command.ExecuteNonQuery() == 1;
+        }
+    }
+
+    internal bool AddWarning(long item, JsonNode report)
+    {
+        lock (_writing)
+        {
+            using var read = Command(_writer, "SELECT COALESCE(warnings, '[]') FROM items WHERE id = $i", ("$i", item));
+            if (read.ExecuteScalar() is not string text)
+            {
+                return false;
+            }
+
+            var list = (JsonArray)JsonNode.Parse(text)!;
+            list.Add(report);
+            using var command = Command(_writer, "UPDATE items SET warnings = $w WHERE id = $i", ("$i", item), ("$w", list.ToJsonString()));
+            return command.ExecuteNonQuery() == 1;
+        }
+    }
+
+    /// <summary>Removes an item that waits; one that was started stays.</summary>
+    internal bool DeleteItem(long queue, long item)
+    {
+        lock (_writing)
+        {
+            using var command = Command(_writer, "DELETE FROM items WHERE id = $i AND queue = $q AND state IN ('PENDING', 'LEASED')", ("$i", item), ("$q", queue));
+            return command.ExecuteNonQuery() == 1;
+        }
+    }
+
+    internal Row? Item(long queue, long item) => ReadItems("i.queue = $q AND i.id = $i", 1, ("$q", queue), ("$i", item)).FirstOrDefault();
+
+    internal (List<Row> Rows, bool More) Items(long queue, long after, int first, string[]? states)
+    {
+        var wanted = states is { Length: > 0 } ? $" AND i.state IN ({string.Join(", ", states.Select((_, n) => "$s" + n))})" : "";
+        var rows = ReadItems("i.queue = $q AND i.id > $a" + wanted, first + 1, [("$q", queue), ("$a", after), .. (states ?? []).Select((s, n) => ("$s" + n, (object?)s))]).ToList();
+        var more = rows.Count > first;
+        if (more)
+        {
+            rows.RemoveAt(first);
+        }
+
+        return (rows, more);
+    }
+
+    internal long CountItems(long queue, bool pending) => Count($"SELECT COUNT(*) FROM items WHERE queue = $q{(pending ? " AND state = 'PENDING'" : "")}", ("$q", queue));
+
+    /// <summary>True when an item can be popped from one of the queues.</summary>
+    internal bool AnyWaiting(IEnumerable<long> queues)
+    {
+        using var connection = Open();
+        foreach (var queue in queues)
+        {
+            using var command = Command(connection, "SELECT EXISTS (SELECT 1 FROM items WHERE queue = $q AND state = 'PENDING')", ("$q", queue));
+            if ((long)command.ExecuteScalar()! != 0)
+            {
+                return true;
+            }
+        }
+
+        return false;
+    }
+
+    /// <summary>How many are before it, from 1 on; null for one that does not wait.</summary>
+    internal int? Position(Row item) => (string)item["state"]! != "PENDING" ? null
+        : 1 + (int)Count("SELECT COUNT(*) FROM items WHERE queue = $q AND state = 'PENDING' AND (priority, id) < ($p, $i)", ("$q", item["queue"]), ("$p", item["priority"]), ("$i", item.Key));
+
+    internal long CreateAgent(string entity, string project, string queues, string hostname, string? config, string? version)
+    {
+        lock (_writing)
+        {
+            using var command = Command(
+                _writer, "INSERT INTO agents (entity, project, queues, hostname, name, status, heartbeat_at, created_at, config, version) VALUES ($e, $p, $q, $h, $n, 'POLLING', $now, $now, $c, $v) RETURNING id",
+                ("$e", entity), ("$p", ProjectName(project)), ("$q", queues), ("$h", hostname), ("$n", "agent-" + WandbSchema.NewRunId()), ("$now", Now), ("$c", config), ("$v", version));
+            return (long)command.ExecuteScalar()!;
+        }
+    }
+
+    internal bool UpdateAgent(long agent, string? status)
+    {
+        lock (_writing)
+        {
+            using var command = Command(_writer, "UPDATE agents SET status = COALESCE($s, status), heartbeat_at = $now WHERE id = $i", ("$i", agent), ("$s", status), ("$now", Now));
+            return command.ExecuteNonQuery() == 1;
+        }
+    }
+
+    internal bool StopAgent(long agent)
+    {
+        lock (_writing)
+        {
+            using var command = Command(_writer, "UPDATE agents SET stop_polling = 1 WHERE id = $i", ("$i", agent));
+            var done = command.ExecuteNonQuery() == 1;
+            Signals.WakeAll();
+            return done;
+        }
+    }
+
+    internal Row? Agent(long id) => ReadAgents("id = $i", ("$i", id)).FirstOrDefault();
+
+    internal List<Row> Agents(Row project) => ReadAgents("entity = $e AND project = $p ORDER BY id", ("$e", project["entityName"]), ("$p", project["name"]));
+
+    internal (string Resource, string Config, string Variables)? ResourceConfig(string entity, string id)
+    {
+        using var connection = Open();
+
+        // A queue of its own is its config's id too: "queue:7".
+        var ofQueue = id.StartsWith("queue:", StringComparison.Ordinal);
+        using var command = ofQueue
+            ? Command(connection, "SELECT resource, resource_config, COALESCE(template_variables, '{}') FROM queues WHERE entity = $e AND id = $i AND resource IS NOT NULL", ("$e", entity), ("$i", Id(id[6..])))
+            : Command(connection, "SELECT resource, config, template_variables FROM resource_configs WHERE entity = $e AND id = $i", ("$e", entity), ("$i", Id(id)));
+        using var reader = command.ExecuteReader();
+        return reader.Read() ? (reader.GetString(0), reader.GetString(1), reader.GetString(2)) : null;
+    }
+
+    internal static long Id(string? text) => long.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out var id) ? id : -1;
+
+    private long Count(string text, params (string Name, object? Value)[] parameters)
+    {
+        using var connection = Open();
+        using var command = Command(connection, text, parameters);
+        return (long)command.ExecuteScalar()!;
+    }
+
+    private List<Row> ReadQueues(string where, params (string Name, object? Value)[] parameters)
+    {
+        using var connection = Open();
+        using var command = Command(connection, $"SELECT {QueueColumns} FROM queues WHERE deleted = 0 AND {where}", parameters);
+        using var reader = command.ExecuteReader();
+        var rows = new List<Row>();
+        while (reader.Read())
+        {
+            rows.Add(new Row
+            {
+                Key = reader.GetInt64(0),
+                ["id"] = reader.GetInt64(0).ToString(CultureInfo.InvariantCulture),
+                ["entityName"] = reader.GetString(1),
+                ["projectName"] = reader.GetString(2),
+                ["name"] = reader.GetString(3),
+                ["createdBy"] = reader.GetString(4),
+                ["access"] = reader.GetString(5),
+                ["createdAt"] = reader.GetString(6),
+                ["prioritizationMode"] = reader.GetString(7),
+                ["resource"] = reader.GetValue(8) as string,
+                ["resourceConfig"] = reader.GetValue(9) as string,
+                ["templateVariables"] = reader.GetValue(10) as string,
+                ["externalLinks"] = reader.GetValue(11) as string,
+                ["defaultResourceConfigID"] = reader.IsDBNull(8) ? null : "queue:" + reader.GetInt64(0).ToString(CultureInfo.InvariantCulture),
+            });
+        }
+
+        return rows;
+    }
+
+    private IEnumerable<Row> ReadItems(string where, int limit, params (string Name, object? Value)[] parameters)
+    {
+        using var connection = Open();
+        using var command = Command(connection, $"SELECT {ItemColumns} FROM items i WHERE {where} ORDER BY i.id LIMIT $limit", [.. parameters, ("$limit", limit)]);
+        using var reader = command.ExecuteReader();
+        while (reader.Read())
+        {
+            var state = reader.GetString(2);
+            yield return new Row
+            {
+                Key = reader.GetInt64(0),
+                ["id"] = reader.GetInt64(0).ToString(CultureInfo.InvariantCulture),
+                ["queue"] = reader.GetInt64(1),
+                ["state"] = state,
+                ["associatedRunId"] = reader.GetValue(3) as string,
+                ["runSpec"] = JsonSerializer.Deserialize<JsonElement>(reader.GetString(4)),
+                ["createdAt"] = reader.GetString(5),
+                ["priority"] = reader.GetInt32(6),
+                ["launchAgentId"] = state == "PENDING" || reader.IsDBNull(7) ? null : reader.GetInt64(7).ToString(CultureInfo.InvariantCulture),
+                ["launchAgentName"] = state == "PENDING" ? null : reader.GetValue(8) as string,
+                ["exitCode"] = reader.IsDBNull(9) ? null : reader.GetInt32(9),
+                ["claimedAt"] = reader.GetValue(10) as string,
+                ["finishedAt"] = reader.GetValue(11) as string,
+                ["error"] = reader.GetValue(12) is string error ? Report(JsonNode.Parse(error)!) : null,
+                ["warnings"] = reader.GetValue(13) is string warnings ? ((JsonArray)JsonNode.Parse(warnings)!).Select(w => Report(w!)).ToArray() : [],
+            };
+        }
+    }
+
+    private static Row Report(JsonNode report) => new()
+    {
+        ["message"] = report["message"]?.ToString(),
+        ["stage"] = report["stage"]?.ToString(),
+        ["filePaths"] = (report["filePaths"] as JsonArray)?.Select(p => p!.ToString()).ToArray() ?? [],
+    };
+
+    private List<Row> ReadAgents(string where, params (string Name, object? Value)[] parameters)
+    {
+        using var connection = Open();
+        using var command = Command(connection, $"SELECT id, name, queues, hostname, status, stop_polling, heartbeat_at, created_at, version FROM agents WHERE {where}", parameters);
+        using var reader = command.ExecuteReader();
+        var rows = new List<Row>();
+        while (reader.Read())
+        {
+            rows.Add(new Row
+            {
+                Key = reader.GetInt64(0),
+                ["id"] = reader.GetInt64(0).ToString(CultureInfo.InvariantCulture),
+                ["name"] = reader.GetString(1),
+                ["runQueues"] = JsonSerializer.Deserialize<string[]>(reader.GetString(2)),
+                ["hostname"] = reader.GetString(3),
+                ["agentStatus"] = reader.GetString(4),
+                ["stopPolling"] = reader.GetInt64(5) != 0,
+                ["heartbeatAt"] = reader.GetString(6),
+                ["createdAt"] = reader.GetString(7),
+                ["version"] = reader.GetValue(8) as string,
+            });
+        }
+
+        return rows;
+    }
+
+    private static void CheckObject(string text, string name)
+    {
+        try
+        {
+            if (JsonNode.Parse(text) is not JsonObject)
+            {
+                throw new ServerFault($"{name} must be a JSON object.");
+            }
+        }
+        catch (JsonException e)
+        {
+            throw new ServerFault($"{name} is not JSON: {e.Message}");
+        }
+    }
+}
+
+/// <summary>Wakes agents that wait for work: one waiter for each item that comes.</summary>
+internal sealed class QueueSignals
+{
+    private readonly Dictionary<long, LinkedList<TaskCompletionSource>> _waiting = [];
+
+    internal IDisposable Register(IReadOnlyCollection<long> queues, TaskCompletionSource waiter)
+    {
+        lock (_waiting)
+        {
+            var nodes = queues.Select(q =>
+            {
+                var list = _waiting.TryGetValue(q, out var there) ? there : _waiting[q] = new LinkedList<TaskCompletionSource>();
+                return (q, list.AddLast(waiter));
+            }).ToList();
+            return new Registration(this, nodes);
+        }
+    }
+
+    internal void Wake(long queue, int count)
+    {
+        lock (_waiting)
+        {
+            if (_waiting.TryGetValue(queue, out var list))
+            {
+                for (var node = list.First; node is not null && count > 0; node = node.Next)
+                {
+                    count -= node.Value.TrySetResult() ? 1 : 0;
+                }
+            }
+        }
+    }
+
+    internal void WakeAll()
+    {
+        lock (_waiting)
+        {
+            foreach (var waiter in _waiting.Values.SelectMany(l => l))
+            {
+                waiter.TrySetResult();
+            }
+        }
+    }
+
+    private sealed class Registration(QueueSignals signals, List<(long Queue, LinkedListNode<TaskCompletionSource> Node)> nodes) : IDisposable
+    {
+        public void Dispose()
+        {
+            lock (signals._waiting)
+            {
+                foreach (var (queue, node) in nodes)
+                {
+                    var list = signals._waiting[queue];
+                    list.Remove(node);
+                    if (list.Count == 0)
+                    {
+                        signals._waiting.Remove(queue);
+                    }
+                }
+            }
+        }
+    }
+}
