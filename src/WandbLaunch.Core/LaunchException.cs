@@ -64,4 +64,7 @@ public sealed class LaunchException : Exception
     public object? Target { get; }
 
     internal int? StatusCode { get; init; }
+
+    /// <summary>How long the server asks to be left alone.</summary>
+    internal TimeSpan? RetryAfter { get; init; }
 }

@@ -4,14 +4,19 @@ using WandbLaunch.Launching;
 
 namespace WandbLaunch.Host;
 
-/// <summary>Watches one run after the shell that started it went on: <c>run FOLDER</c>, the secrets as one JSON line on standard input.</summary>
+/// <summary>Watches one run after the shell that started it went on: <c>run FOLDER</c>, the secrets as one JSON line on standard input. Or is an agent without a shell: <c>agent CONFIG</c>.</summary>
 internal static class Program
 {
     private static async Task<int> Main(string[] args)
     {
+        if (args is ["agent", var config])
+        {
+            return await AgentService.RunAsync(config);
+        }
+
         if (args is not ["run", var folder])
         {
-            await Console.Error.WriteLineAsync("usage: WandbLaunch.Host run FOLDER");
+            await Console.Error.WriteLineAsync("usage: WandbLaunch.Host run FOLDER | agent CONFIG");
             return 2;
         }
 

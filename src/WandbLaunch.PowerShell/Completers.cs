@@ -82,6 +82,13 @@ public sealed class LaunchIdCompleter : LaunchCompleter
         Task.FromResult<IReadOnlyList<(string, string)>>([.. LaunchStore.Default.All().Take(200).Select(r => (r.Id, $"{r.State} {r.Source}"))]);
 }
 
+/// <summary>Completes names of agents of this machine.</summary>
+public sealed class AgentCompleter : LaunchCompleter
+{
+    private protected override Task<IReadOnlyList<(string Value, string Tip)>> ValuesAsync(IDictionary bound, CancellationToken token) =>
+        Task.FromResult<IReadOnlyList<(string, string)>>([.. WandbLaunch.Agents.AgentStore.Default.All().Select(a => (a.Name, $"{a.State} {string.Join(", ", a.Queues)}"))]);
+}
+
 /// <summary>Completes run ids of the given project, newest first.</summary>
 public sealed class RunIdCompleter : LaunchCompleter
 {

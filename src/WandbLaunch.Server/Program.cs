@@ -283,11 +283,17 @@ internal sealed class LaunchServer : IAsyncDisposable
             }
         }
 
+        if (root.TryGetProperty("preempting", out var preempting) && preempting.ValueKind == JsonValueKind.True)
+        {
+            store.SetRun(found.Key, "state", "preempting");
+        }
+
         if (root.TryGetProperty("complete", out var complete) && complete.ValueKind == JsonValueKind.True)
         {
             var code = root.TryGetProperty("exitcode", out var exit) && exit.TryGetInt32(out var number) ? number : 0;
             store.SetRun(found.Key, "exit_code", code);
-            store.SetRun(found.Key, "state", code == 0 ? "finished" : "failed");
+            // A run that said it would be preempted and then failed was preempted (the SDK's mark_preempting).
+            store.SetRun(found.Key, "state", code == 0 ? "finished" : (string)found["state"]! == "preempting" ? "preempted" : "failed");
             var console = store.Lines(found.Key, "console", 0, long.MaxValue);
             if (console.Count > 0)
             {

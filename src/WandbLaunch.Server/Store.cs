@@ -44,7 +44,14 @@ internal sealed partial class Store : IDisposable
             CREATE TABLE IF NOT EXISTS console (run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE, line INTEGER NOT NULL, row TEXT NOT NULL, PRIMARY KEY (run, line)) WITHOUT ROWID;
             """);
         Execute(_writer, QueueTables);
+        Execute(_writer, "CREATE TABLE IF NOT EXISTS identity (name TEXT NOT NULL)");
+        Execute(_writer, $"INSERT INTO identity SELECT '{Guid.NewGuid():n}' WHERE NOT EXISTS (SELECT 1 FROM identity)");
+        using var command = Command(_writer, "SELECT name FROM identity");
+        Identity = (string)command.ExecuteScalar()!;
     }
+
+    /// <summary>Name of this database, for clients that remember its small item ids.</summary>
+    internal string Identity { get; }
 
     public void Dispose()
     {

@@ -126,6 +126,73 @@ internal sealed class AgentApi(GraphQLTransport transport, WandbApi api)
         return new AgentState(data.Text("launchAgent", "name"), data.Flag("launchAgent", "stopPolling") ?? false);
     }
 
+    /// <summary>The agents of a project; only this project's own server lists them.</summary>
+    internal async Task<IReadOnlyList<WandbLaunchAgent>> ListAsync(string entity, string project, QueueApi queues, CancellationToken token)
+    {
+        var dialect = await api.DialectAsync(token).ConfigureAwait(false);
+        if (!dialect.ProjectFields.Contains("launchAgents"))
+        {
+            return [];
+        }
+
+        var data = await transport.QueryAsync(
+            "LaunchAgents",
+            "query LaunchAgents($entity: String!, $project: String!) { project(name: $project, entityName: $entity) { launchAgents { id name runQueues hostname agentStatus stopPolling heartbeatAt createdAt } } }",
+            new { entity, project },
+            token).ConfigureAwait(false);
+        if (data.At("project") is null)
+        {
+            return [];
+        }
+
+        var names = (await queues.QueuesAsync(entity, project, token).ConfigureAwait(false)).ToDictionary(q => q.Id, q => q.Name);
+        return [.. data.Items("project", "launchAgents").Select(a => new WandbLaunchAgent
+        {
+            Name = a.Text("name") ?? a.Text("id") ?? "",
+            State = StateOf(a),
+            AgentId = a.Text("id"),
+            ServerName = a.Text("name"),
+            Entity = entity,
+            QueueProject = project,
+            Hostname = a.Text("hostname"),
+            Queues = [.. a.Items("runQueues").Select(q => names.GetValueOrDefault(q.ToString(), q.ToString()))],
+            Heartbeat = a.Time("heartbeatAt"),
+            Started = a.Time("createdAt"),
+        })];
+
+        static string StateOf(JsonElement agent) => agent.Text("agentStatus") switch
+        {
+            "KILLED" => "stopped",
+            _ when agent.Time("heartbeatAt") is { } last && DateTimeOffset.UtcNow - last > TimeSpan.FromMinutes(2) => "lost",
+            _ when agent.Flag("stopPolling") == true => "draining",
+            "RUNNING" => "running",
+            _ => "polling",
+        };
+    }
+
+    /// <summary>Asks an agent to end by way of the server; false when the server has no such thing.</summary>
+    internal async Task<bool> StopAsync(string agent, CancellationToken token)
+    {
+        if (!(await api.DialectAsync(token).ConfigureAwait(false)).Mutations.Contains("stopLaunchAgent"))
+        {
+            return false;
+        }
+
+        var data = await transport.QueryAsync("stopLaunchAgent", "mutation stopLaunchAgent($agentId: ID!) { stopLaunchAgent(input: {launchAgentId: $agentId}) { success } }", new { agentId = agent }, token).ConfigureAwait(false);
+        return data.Flag("stopLaunchAgent", "success") ?? false;
+    }
+
+    /// <summary>State of a sweep, or null when there is none (reference B.7).</summary>
+    internal async Task<string?> SweepStateAsync(string entity, string project, string sweep, CancellationToken token)
+    {
+        var data = await transport.QueryAsync(
+            "GetSweepState",
+            "query GetSweepState($entity: String, $project: String, $sweep: String!) { project(name: $project, entityName: $entity) { sweep(sweepName: $sweep) { state } } }",
+            new { entity, project, sweep },
+            token).ConfigureAwait(false);
+        return data.Text("project", "sweep", "state");
+    }
+
     /// <summary>Waits until one of the queues has an item; only this project's own server tells. False when the time is over.</summary>
     internal async Task<bool> WaitAsync(IReadOnlyList<string> queueIds, TimeSpan limit, CancellationToken token)
     {

@@ -385,6 +385,7 @@ internal sealed class GraphQLTransport : IDisposable
         }
 
         var status = (int)response.StatusCode;
+        var after = response.Headers.RetryAfter?.Delta;
         var text = await response.Content.ReadAsStringAsync(token).ConfigureAwait(false);
         response.Dispose();
         var detail = "";
@@ -402,8 +403,8 @@ internal sealed class GraphQLTransport : IDisposable
         {
             401 => new LaunchException("ApiKeyRejected", LaunchErrorCategory.AuthenticationError, "The server does not accept this API key. Give the right one with Connect-Wandb -ApiKey, or check WANDB_API_KEY and the netrc entry of this host.", what) { StatusCode = status },
             403 or 404 => new LaunchException("AccessDenied", LaunchErrorCategory.PermissionDenied, $"The server denies access to {what} (HTTP {status}: {detail}). Check the entity and project names and that this key may see them.", what) { StatusCode = status },
-            429 => new LaunchException("RateLimited", LaunchErrorCategory.ResourceUnavailable, $"The server is still limiting the rate after all tries (HTTP 429: {detail}). Wait a few minutes.", what) { StatusCode = status },
-            _ => new LaunchException("ServerError", LaunchErrorCategory.ConnectionError, $"The server failed at {what} (HTTP {status}: {detail}).", what) { StatusCode = status },
+            429 => new LaunchException("RateLimited", LaunchErrorCategory.ResourceUnavailable, $"The server is still limiting the rate after all tries (HTTP 429: {detail}). Wait a few minutes.", what) { StatusCode = status, RetryAfter = after },
+            _ => new LaunchException("ServerError", LaunchErrorCategory.ConnectionError, $"The server failed at {what} (HTTP {status}: {detail}).", what) { StatusCode = status, RetryAfter = after },
         };
     }
 

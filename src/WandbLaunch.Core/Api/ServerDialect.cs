@@ -6,6 +6,8 @@ namespace WandbLaunch.Api;
 /// </summary>
 internal sealed record ServerDialect
 {
+    private const string StorePrefix = "wandblaunch_store_";
+
     internal required IReadOnlySet<string> Mutations { get; init; }
     internal IReadOnlySet<string> QueueFields { get; init; } = new HashSet<string>();
     internal IReadOnlySet<string> ItemFields { get; init; } = new HashSet<string>();
@@ -25,6 +27,9 @@ internal sealed record ServerDialect
 
     /// <summary>The server tells waiting agents of work.</summary>
     internal bool Wait => Features.Contains("wandblaunch_queue_wait");
+
+    /// <summary>Names the database of this project's own server: its item ids are small numbers, and another database counts anew.</summary>
+    internal string Store => Features.FirstOrDefault(f => f.StartsWith(StorePrefix, StringComparison.Ordinal)) ?? "";
 
     /// <summary>The end of an item can be reported with its exit code.</summary>
     internal bool Finish => Mutations.Contains("finishRunQueueItem");

@@ -52,7 +52,8 @@ internal sealed class ArgumentSet
             return own;
         }
 
-        var pairs = over.Pairs ?? Named(over.Words!);
+        // Without words of the run's own there is nothing to take the place of: "--lr=0.1" stays one word.
+        var pairs = over.Pairs ?? (own.Count > 0 || HasBarePair(over.Words!) ? Named(over.Words!) : null);
         if (pairs is null)
         {
             return over.Words!;
@@ -127,6 +128,25 @@ internal sealed class ArgumentSet
         }
 
         return pairs;
+    }
+
+    // name=value where an option could stand: W&B's own form of an argument, which becomes --name value.
+    private static bool HasBarePair(IReadOnlyList<string> words)
+    {
+        for (var i = 0; i < words.Count; i++)
+        {
+            var equals = words[i].IndexOf('=', StringComparison.Ordinal);
+            if (LooksLikeOption(words[i]))
+            {
+                i += equals < 0 && i + 1 < words.Count && !LooksLikeOption(words[i + 1]) ? 1 : 0;
+            }
+            else if (equals > 0 && IsName(words[i].AsSpan(0, equals)))
+            {
+                return true;
+            }
+        }
+
+        return false;
     }
 
     internal static string Word(object? value) => value switch

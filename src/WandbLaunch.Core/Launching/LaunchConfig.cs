@@ -38,6 +38,9 @@ internal sealed record LaunchConfig
     /// <summary>Keys that this version does not read; they go through untouched.</summary>
     internal JsonObject? Extra { get; init; }
 
+    /// <summary>The scheduler of a sweep (reference F.7).</summary>
+    internal bool IsScheduler => Uri?.StartsWith("placeholder", StringComparison.Ordinal) ?? false;
+
     /// <summary>Puts <paramref name="over"/> over this one: every value that it sets wins (reference C.2).</summary>
     internal LaunchConfig Merge(LaunchConfig over) => new()
     {

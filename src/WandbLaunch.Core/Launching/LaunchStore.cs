@@ -49,6 +49,9 @@ internal sealed partial class LaunchStore(string root)
 
     internal static bool StopAsked(string folder) => File.Exists(Path.Combine(folder, "stop"));
 
+    /// <summary>There from just before a process is started: with it, a second start is refused.</summary>
+    internal static string StartedPath(string folder) => Path.Combine(folder, "started");
+
     internal static string LockPath(string folder) => Path.Combine(folder, "run.lock");
 
     internal LaunchedRun Get(string id)
@@ -80,6 +83,12 @@ internal sealed partial class LaunchStore(string root)
             // Nobody watches it. Read again under the lock, for it may have ended in between.
             run = Load(folder);
             if (run is null || run.IsDone)
+            {
+                return run;
+            }
+
+            // What an agent launched is the agent's to start, or to look after again.
+            if (run.Agent is not null && (run.State == LaunchState.Starting || run.Resource == "local-container"))
             {
                 return run;
             }

@@ -28,6 +28,9 @@ public sealed record LaunchedRun
     /// <summary>Id of the launch; also the id of the new W&amp;B run.</summary>
     public required string Id { get; init; }
 
+    /// <summary>Id of the W&amp;B run, where it is not the launch's own: a run that goes on after it was preempted.</summary>
+    public string? RunId { get; init; }
+
     /// <summary>Display name of the run, if one was given.</summary>
     public string? Name { get; init; }
 
@@ -69,6 +72,12 @@ public sealed record LaunchedRun
 
     /// <summary>Why it failed, where the exit code alone does not tell (out of memory, could not start).</summary>
     public string? Reason { get; init; }
+
+    /// <summary>Id of the fault, when the program could not be started.</summary>
+    public string? ErrorId { get; init; }
+
+    /// <summary>Name of the agent that launched it from a queue.</summary>
+    public string? Agent { get; init; }
 
     /// <summary>True when the container was killed because its memory limit was reached.</summary>
     public bool OutOfMemory { get; init; }

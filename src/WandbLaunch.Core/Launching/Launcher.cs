@@ -18,6 +18,26 @@ internal sealed record LaunchOptions
     internal GitCredential? GitCredential { get; init; }
     internal string? DockerHost { get; init; }
     internal int StopGraceSeconds { get; init; } = 10;
+
+    /// <summary>Id of the launch on this machine, where it is not the run's: an agent's launches are named by their item.</summary>
+    internal string? LaunchId { get; init; }
+
+    /// <summary>Name of the agent that launches.</summary>
+    internal string? Agent { get; init; }
+
+    /// <summary>Throws for a git address that may not be used.</summary>
+    internal Action<string>? CheckRemote { get; init; }
+
+    /// <summary>Key of the run, where it is not the connection's.</summary>
+    internal string? ApiKey { get; init; }
+
+    /// <summary>Today's servers know a run of a given image by the id that was acknowledged; those of 2022 let it choose one (reference E.4).</summary>
+    internal bool KeepRunId { get; init; }
+
+    internal IReadOnlyList<string> ExtraDockerArguments { get; init; } = [];
+
+    /// <summary>The GPUs that are this run's own; null: no choice.</summary>
+    internal IReadOnlyList<string>? Gpus { get; init; }
 }
 
 /// <summary>A launch that is ready to start: everything is on disk, nothing runs yet.</summary>
@@ -99,14 +119,15 @@ internal sealed class Launcher(LaunchCache cache, LaunchStore store, Func<Cancel
     {
         var resource = ResourceOf(config);
         Validate(config, options, resource);
-        var id = config.RunId ?? NewRunId();
+        var runId = config.RunId ?? options.LaunchId ?? NewRunId();
+        var id = options.LaunchId ?? runId;
         var folder = store.Create(id);
         try
         {
             var scratch = 0;
             var resolved = await ResolveAsync(config, options, workingFolder, () => Directory.CreateDirectory(Path.Combine(folder, "src" + (scratch++ == 0 ? "" : "-" + scratch))).FullName, token).ConfigureAwait(false);
             var warnings = resolved.Warnings.ToList();
-            var environment = await EnvironmentAsync(config, options, resolved, id, token).ConfigureAwait(false);
+            var environment = await EnvironmentAsync(config, options, resolved, runId, token).ConfigureAwait(false);
             var launchConfig = new JsonObject { ["overrides"] = new JsonObject { ["run_config"] = resolved.RunConfig.DeepClone() } }.ToJsonString();
             var spec = resource == "local-process"
                 ? await ProcessSpecAsync(id, folder, options, resolved, environment.Plain, launchConfig, warnings, token).ConfigureAwait(false)
@@ -117,6 +138,8 @@ internal sealed class Launcher(LaunchCache cache, LaunchStore store, Func<Cancel
             var run = new LaunchedRun
             {
                 Id = id,
+                Agent = options.Agent,
+                RunId = runId == id ? null : runId,
                 Name = config.Name,
                 Source = SourceOf(config, workingFolder),
                 Commit = resolved.Commit,
@@ -127,7 +150,7 @@ internal sealed class Launcher(LaunchCache cache, LaunchStore store, Func<Cancel
                 Arguments = resolved.Arguments,
                 Entity = environment.Entity,
                 Project = resolved.Project,
-                Uri = environment.AppUrl is { } app && environment.Entity is { } entity ? $"{app}/{entity}/{resolved.Project.ToLowerInvariant()}/runs/{id}" : null,
+                Uri = environment.AppUrl is { } app && environment.Entity is { } entity ? $"{app}/{entity}/{resolved.Project.ToLowerInvariant()}/runs/{runId}" : null,
                 State = LaunchState.Starting,
                 LogPath = logPath,
             };
@@ -148,7 +171,10 @@ internal sealed class Launcher(LaunchCache cache, LaunchStore store, Func<Cancel
 
     // A folder by its full path: who reads it later is somewhere else.
     private static string SourceOf(LaunchConfig config, string workingFolder) =>
-        Secrets.Mask(config.Uri is null ? config.DockerImage! : LaunchUri.Parse(config.Uri, workingFolder) is { Kind: LaunchUriKind.LocalFolder or LaunchUriKind.OfflineRun } folder ? folder.Location : config.Uri);
+        Secrets.Mask(config.Uri is null ? config.DockerImage! : config.IsScheduler ? config.Uri : LaunchUri.Parse(config.Uri, workingFolder) is { Kind: LaunchUriKind.LocalFolder or LaunchUriKind.OfflineRun } folder ? folder.Location : config.Uri);
+
+    /// <summary>Says what is wrong with a config before anything is fetched.</summary>
+    internal static void Check(LaunchConfig config, LaunchOptions options) => Validate(config, options, ResourceOf(config));
 
     private static void Validate(LaunchConfig config, LaunchOptions options, string resource)
     {
@@ -172,7 +198,7 @@ internal sealed class Launcher(LaunchCache cache, LaunchStore store, Func<Cancel
 
         if (resource == "local-container")
         {
-            DockerArguments.Check(AllDockerArguments(config));
+            DockerArguments.Check(AllDockerArguments(config), options.ExtraDockerArguments);
         }
     }
 
@@ -204,6 +230,7 @@ internal sealed class Launcher(LaunchCache cache, LaunchStore store, Func<Cancel
                 ?? throw new LaunchException("NotConnected", LaunchErrorCategory.AuthenticationError, "A W&B run needs a server. Use Connect-Wandb first, or set WANDB_API_KEY.", config.Uri))
             {
                 GitCredential = options.GitCredential,
+                CheckRemote = options.CheckRemote,
                 NoInstall = options.NoInstall,
                 Progress = text => Progress(text, null),
                 ScratchFolder = scratch,
@@ -250,6 +277,11 @@ internal sealed class Launcher(LaunchCache cache, LaunchStore store, Func<Cancel
         FileModes.WritePrivate(configPath, launchConfig);
         environment["WANDB_LAUNCH_CONFIG_PATH"] = configPath;
         environment["PYTHONUNBUFFERED"] = "1";
+        if (options.Gpus is { } own)
+        {
+            environment["CUDA_VISIBLE_DEVICES"] = string.Join(',', own);
+        }
+
         return new RunSpec
         {
             Id = id,
@@ -300,9 +332,11 @@ internal sealed class Launcher(LaunchCache cache, LaunchStore store, Func<Cancel
                 await builder.EnsurePulledAsync(given, token).ConfigureAwait(false);
                 image = given;
                 environment["WANDB_DOCKER"] = given;
-
-                // Such a run gets an id of its own (reference E.4 and K 8).
-                environment.Remove("WANDB_RUN_ID");
+                if (!options.KeepRunId)
+                {
+                    // Such a run gets an id of its own (reference E.4 and K 8).
+                    environment.Remove("WANDB_RUN_ID");
+                }
             }
             else
             {
@@ -336,8 +370,10 @@ internal sealed class Launcher(LaunchCache cache, LaunchStore store, Func<Cancel
                 UserImage = config.DockerImage is not null,
                 Workspace = config.DockerImage is null ? resolved.Workspace : null,
                 DockerArgs = AllDockerArguments(config),
+                ExtraDockerArguments = options.ExtraDockerArguments,
                 Volumes = options.Volumes,
                 Gpu = resolved.Gpu,
+                Gpus = options.Gpus,
                 UserId = config.DockerImage is null ? config.UserId ?? 1000 : config.UserId,
                 DockerEndpoint = endpoint.Address,
                 BaseUrl = environment.GetValueOrDefault("WANDB_BASE_URL"),
@@ -378,7 +414,7 @@ internal sealed class Launcher(LaunchCache cache, LaunchStore store, Func<Cancel
         Set("WANDB_ENTITY", entity);
         Set("WANDB_BASE_URL", server?.BaseUrl);
         Set("WANDB_NAME", config.Name);
-        if (server?.ApiKey is { } key)
+        if ((options.ApiKey ?? server?.ApiKey) is { } key)
         {
             secret["WANDB_API_KEY"] = key;
         }

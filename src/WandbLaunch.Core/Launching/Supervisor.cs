@@ -12,13 +12,13 @@ internal sealed class Supervisor : IRunObserver, IDisposable
     private readonly object _lock = new();
     private LaunchedRun _run;
 
-    private Supervisor(string folder, LaunchedRun run, Action<ReadOnlyMemory<byte>>? output, Action<LaunchedRun>? changed)
+    private Supervisor(string folder, LaunchedRun run, bool again, Action<ReadOnlyMemory<byte>>? output, Action<LaunchedRun>? changed)
     {
         _folder = folder;
         _run = run;
         _output = output;
         _changed = changed;
-        _log = new FileStream(run.LogPath!, FileMode.Append, FileAccess.Write, FileShare.ReadWrite | FileShare.Delete, 1);
+        _log = new FileStream(run.LogPath!, again ? FileMode.Create : FileMode.Append, FileAccess.Write, FileShare.ReadWrite | FileShare.Delete, 1);
     }
 
     internal static IRunner RunnerFor(string resource) => resource switch
@@ -32,11 +32,26 @@ internal sealed class Supervisor : IRunObserver, IDisposable
         string folder, RunSpec spec, IReadOnlyDictionary<string, string> secrets, Action<ReadOnlyMemory<byte>>? output, Action<LaunchedRun>? changed, CancellationToken token)
     {
         using var gate = await FileGate.EnterAsync(LaunchStore.LockPath(folder), CancellationToken.None).ConfigureAwait(false);
-        using var supervisor = new Supervisor(folder, LaunchStore.Load(folder)!, output, changed);
+        var known = LaunchStore.Load(folder)!;
+        if (known.IsDone)
+        {
+            return known;
+        }
+
+        // Started before, by a watcher that is gone: a container is watched again, and its log read again from its start. A process is never started twice.
+        var again = known.State != LaunchState.Starting;
+        using var supervisor = new Supervisor(folder, known, again, output, changed);
+        if (spec.Resource == "local-process" && (again || !TryMarkStarted(folder)))
+        {
+            supervisor.Change(r => r with { State = LaunchState.Unknown, Finished = DateTimeOffset.UtcNow, Reason = "the process that watched this run was ended, so its exit code is not known" });
+            return supervisor._run;
+        }
+
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(token);
         using var done = new CancellationTokenSource();
         var watch = WatchForStopAsync(folder, supervisor, stop, done.Token);
         RunOutcome outcome;
+        string? fault = null;
         try
         {
             outcome = await RunnerFor(spec.Resource).RunAsync(spec, secrets, supervisor, stop.Token).ConfigureAwait(false);
@@ -48,6 +63,7 @@ internal sealed class Supervisor : IRunObserver, IDisposable
         catch (LaunchException e)
         {
             outcome = new RunOutcome(null, e.Message);
+            fault = e.ErrorId;
         }
 
         var stopped = stop.IsCancellationRequested;
@@ -58,6 +74,7 @@ internal sealed class Supervisor : IRunObserver, IDisposable
             State = stopped ? LaunchState.Stopped : outcome is { ExitCode: 0 } ? LaunchState.Finished : LaunchState.Failed,
             ExitCode = outcome.ExitCode,
             Reason = outcome.Reason,
+            ErrorId = fault,
             OutOfMemory = outcome.OutOfMemory,
             Finished = DateTimeOffset.UtcNow,
         });
@@ -67,7 +84,7 @@ internal sealed class Supervisor : IRunObserver, IDisposable
     public void Dispose() => _log.Dispose();
 
     public void Started(int? processId, string? containerId) =>
-        Change(r => r with { State = LaunchState.Running, Started = DateTimeOffset.UtcNow, ProcessId = processId, ContainerId = containerId });
+        Change(r => r with { State = LaunchState.Running, Started = r.Started ?? DateTimeOffset.UtcNow, ProcessId = processId, ContainerId = containerId });
 
     public void Output(ReadOnlySpan<byte> bytes)
     {
@@ -77,6 +94,19 @@ internal sealed class Supervisor : IRunObserver, IDisposable
         }
 
         _output?.Invoke(bytes.ToArray());
+    }
+
+    private static bool TryMarkStarted(string folder)
+    {
+        try
+        {
+            using var marker = new FileStream(LaunchStore.StartedPath(folder), FileMode.CreateNew);
+            return true;
+        }
+        catch (IOException) when (File.Exists(LaunchStore.StartedPath(folder)))
+        {
+            return false;
+        }
     }
 
     private void Change(Func<LaunchedRun, LaunchedRun> change)

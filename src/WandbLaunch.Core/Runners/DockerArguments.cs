@@ -28,6 +28,18 @@ internal static partial class DockerArguments
         ["workdir"] = (c, v) => c.WorkingDir = v.StartsWith('/') ? v : throw new FormatException("must be an absolute path in the container"),
     };
 
+    // Each takes a wall of the container down: only where an agent's admin, or whoever launches by hand, names it.
+    private static readonly Dictionary<string, Action<CreateContainerParameters, JsonNode?>> Extra = new(StringComparer.Ordinal)
+    {
+        ["network"] = (c, v) => c.HostConfig.NetworkMode = NetworkName().IsMatch(Text(v)) ? Text(v) : throw new FormatException("is not the name of a network"),
+        ["ipc"] = (c, v) => c.HostConfig.IpcMode = Text(v) is "host" or "private" or "shareable" or "none" ? Text(v) : throw new FormatException("must be host, private, shareable or none"),
+        ["privileged"] = (c, v) => c.HostConfig.Privileged = bool.TryParse(v?.ToString(), out var flag) ? flag : throw new FormatException("must be true or false"),
+        ["device"] = (c, v) => c.HostConfig.Devices = [.. Many(v).Select(Device)],
+        ["cap-add"] = (c, v) => c.HostConfig.CapAdd = [.. Many(v).Select(n => Capability().IsMatch(n) ? n : throw new FormatException("is not the name of a capability"))],
+        ["add-host"] = (c, v) => c.HostConfig.ExtraHosts = [.. (c.HostConfig.ExtraHosts ?? []), .. Many(v).Select(h => h.IndexOf(':', StringComparison.Ordinal) > 0 ? h : throw new FormatException("must be name:address"))],
+        ["hostname"] = (c, v) => c.Hostname = ContainerName().IsMatch(Text(v)) ? Text(v) : throw new FormatException("is not a host name"),
+    };
+
     private static readonly Dictionary<string, string> Short = new(StringComparer.Ordinal) { ["e"] = "env", ["m"] = "memory", ["w"] = "workdir" };
 
     /// <summary>Names that are taken, for completion and messages.</summary>
@@ -35,25 +47,28 @@ internal static partial class DockerArguments
 
     /// <summary>Puts the flags into the request, or refuses one by name.</summary>
     /// <exception cref="LaunchException"><c>DockerArgumentRefused</c> or <c>DockerArgumentInvalid</c>.</exception>
-    internal static void Apply(CreateContainerParameters container, JsonObject? arguments)
+    internal static void Apply(CreateContainerParameters container, JsonObject? arguments, IReadOnlyList<string>? extra = null)
     {
         foreach (var (given, value) in arguments ?? [])
         {
-            var name = given.TrimStart('-').Replace('_', '-').ToLowerInvariant();
-            name = Short.GetValueOrDefault(name, name);
+            var name = NameOf(given);
             var list = name is "env" or "ulimit";
-            if (!list && !Single.ContainsKey(name))
+            if (!list && !Single.ContainsKey(name) && extra?.Contains(name) != true)
             {
                 throw new LaunchException(
                     "DockerArgumentRefused", LaunchErrorCategory.PermissionDenied,
-                    $"The docker argument '{given}' is not allowed. Allowed are: {string.Join(", ", Names)}. For a mount of your own use the parameter -Volume.", given);
+                    $"The docker argument '{given}' is not allowed. Allowed are: {string.Join(", ", Names.Concat(extra ?? []))}. For a mount of your own use the parameter -Volume{(Extra.ContainsKey(name) ? "; an agent's admin can allow this argument with -AllowDockerArgument" : "")}.", given);
             }
 
             try
             {
-                if (list)
+                if (Extra.TryGetValue(name, out var apply))
                 {
-                    foreach (var item in value is JsonArray many ? many.Select(Text).ToArray() : [Text(value)])
+                    apply(container, value);
+                }
+                else if (list)
+                {
+                    foreach (var item in Many(value))
                     {
                         if (name == "env")
                         {
@@ -78,7 +93,15 @@ internal static partial class DockerArguments
     }
 
     /// <summary>Checks without an engine, before anything is built.</summary>
-    internal static void Check(JsonObject? arguments) => Apply(new CreateContainerParameters { HostConfig = new HostConfig(), Env = [] }, arguments);
+    internal static void Check(JsonObject? arguments, IReadOnlyList<string>? extra = null) => Apply(new CreateContainerParameters { HostConfig = new HostConfig(), Env = [] }, arguments, extra);
+
+    /// <summary>The name as docker has it in its long form, whatever way it was written.</summary>
+    internal static string NameOf(string given) => given.TrimStart('-').Replace('_', '-').ToLowerInvariant() is var name ? Short.GetValueOrDefault(name, name) : "";
+
+    /// <summary>Checks the name of an argument that an agent's admin allows beyond the fixed list.</summary>
+    internal static string CheckExtra(string given) => NameOf(given) is var name && (Extra.ContainsKey(name) || Names.Contains(name))
+        ? name
+        : throw new LaunchException("DockerArgumentUnknown", LaunchErrorCategory.InvalidArgument, $"'{given}' cannot be allowed. Beyond the fixed list there are: {string.Join(", ", Extra.Keys.Order(StringComparer.Ordinal))}. Mounts are allowed with -AllowMount.", given);
 
     internal static DeviceRequest Gpus(string value)
     {
@@ -119,6 +142,12 @@ internal static partial class DockerArguments
         ? node.ToString() is { Length: > 0 } text && !text.Contains('\0', StringComparison.Ordinal) ? text : throw new FormatException("is empty")
         : throw new FormatException("must be a string or a number");
 
+    private static string[] Many(JsonNode? value) => value is JsonArray many ? [.. many.Select(Text)] : [Text(value)];
+
+    private static DeviceMapping Device(string text) => text.Split(':') is var parts && parts.Length is >= 1 and <= 3 && parts[0].StartsWith('/') && !parts[0].Contains("..", StringComparison.Ordinal)
+        ? new DeviceMapping { PathOnHost = parts[0], PathInContainer = parts.Length > 1 ? parts[1] : parts[0], CgroupPermissions = parts.Length > 2 ? parts[2] : "rwm" }
+        : throw new FormatException("must be /dev/name or /dev/name:/dev/inside");
+
     private static double Number(string text) => double.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out var number) && number > 0 ? number : throw new FormatException("must be a number above 0");
 
     private static long Whole(string text) => long.TryParse(text, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out var number) ? number : throw new FormatException("must be a whole number");
@@ -143,6 +172,12 @@ internal static partial class DockerArguments
 
     [GeneratedRegex(@"^[a-zA-Z0-9][a-zA-Z0-9_.-]+$")]
     private static partial Regex ContainerName();
+
+    [GeneratedRegex(@"^[a-zA-Z0-9][a-zA-Z0-9_.-]*$")]
+    private static partial Regex NetworkName();
+
+    [GeneratedRegex("^[A-Za-z_]+$")]
+    private static partial Regex Capability();
 
     [GeneratedRegex(@"^[a-z0-9]+(/[a-z0-9_]+){0,2}$")]
     private static partial Regex Platform();

@@ -23,37 +23,66 @@ internal sealed class LocalContainerRunner : IRunner
         var (client, _) = await DockerEngine.ConnectAsync(spec.DockerEndpoint, stop).ConfigureAwait(false);
         using (client)
         {
-            string id;
+            var parameters = Parameters(spec, secrets);
+
+            // A container of this very launch that has run is watched, not run again: its name is the launch's id. One that was only made is made anew.
+            var (id, started) = await FindAsync(client, spec, stop).ConfigureAwait(false);
+            if (id is { } made && !started)
+            {
+                await RemoveAsync(client, made).ConfigureAwait(false);
+            }
+
+            if (!started)
+            {
+                try
+                {
+                    id = (await client.Containers.CreateContainerAsync(parameters, stop).ConfigureAwait(false)).ID;
+                }
+                catch (DockerApiException e)
+                {
+                    throw Explain(e, spec);
+                }
+            }
+
             try
             {
-                id = (await client.Containers.CreateContainerAsync(Parameters(spec, secrets), stop).ConfigureAwait(false)).ID;
+                return await RunCreatedAsync(client, id!, started, spec, observer, stop).ConfigureAwait(false);
+            }
+            finally
+            {
+                await RemoveAsync(client, id!).ConfigureAwait(false);
+            }
+        }
+    }
+
+    private static async Task<(string? Id, bool Started)> FindAsync(DockerClient client, RunSpec spec, CancellationToken token)
+    {
+        try
+        {
+            var found = await client.Containers.InspectContainerAsync(NameFor(spec.Id), token).ConfigureAwait(false);
+            return found.Config.Labels is { } labels && labels.TryGetValue(RunLabel, out var run) && run == spec.Id
+                ? (found.ID, found.State.Status != "created")
+                : (null, false);
+        }
+        catch (DockerContainerNotFoundException)
+        {
+            return (null, false);
+        }
+    }
+
+    private static async Task<RunOutcome> RunCreatedAsync(DockerClient client, string id, bool started, RunSpec spec, IRunObserver observer, CancellationToken stop)
+    {
+        if (!started)
+        {
+            try
+            {
+                await SendCodeAsync(client, id, spec, stop).ConfigureAwait(false);
+                await client.Containers.StartContainerAsync(id, new ContainerStartParameters(), stop).ConfigureAwait(false);
             }
             catch (DockerApiException e)
             {
                 throw Explain(e, spec);
             }
-
-            try
-            {
-                return await RunCreatedAsync(client, id, spec, observer, stop).ConfigureAwait(false);
-            }
-            finally
-            {
-                await RemoveAsync(client, id).ConfigureAwait(false);
-            }
-        }
-    }
-
-    private static async Task<RunOutcome> RunCreatedAsync(DockerClient client, string id, RunSpec spec, IRunObserver observer, CancellationToken stop)
-    {
-        try
-        {
-            await SendCodeAsync(client, id, spec, stop).ConfigureAwait(false);
-            await client.Containers.StartContainerAsync(id, new ContainerStartParameters(), stop).ConfigureAwait(false);
-        }
-        catch (DockerApiException e)
-        {
-            throw Explain(e, spec);
         }
 
         observer.Started(null, id);
@@ -86,7 +115,7 @@ internal sealed class LocalContainerRunner : IRunner
             Labels = new Dictionary<string, string> { [ImageBuilder.Label] = "run", [RunLabel] = spec.Id },
             HostConfig = new HostConfig { Binds = [.. spec.Volumes], Init = true },
         };
-        DockerArguments.Apply(container, spec.DockerArgs);
+        DockerArguments.Apply(container, spec.DockerArgs, spec.ExtraDockerArguments);
         foreach (var (name, value) in spec.Environment.Concat(secrets))
         {
             container.Env.Add(name + "=" + value);
@@ -116,7 +145,11 @@ internal sealed class LocalContainerRunner : IRunner
             container.WorkingDir ??= spec.WorkingFolder;
         }
 
-        if (spec.Gpu && container.HostConfig.DeviceRequests is null)
+        if (spec.Gpus is { Count: > 0 } own && (spec.Gpu || container.HostConfig.DeviceRequests is not null))
+        {
+            container.HostConfig.DeviceRequests = [DockerArguments.Gpus("device=" + string.Join(',', own))];
+        }
+        else if (spec.Gpu && container.HostConfig.DeviceRequests is null)
         {
             container.HostConfig.DeviceRequests = [DockerArguments.Gpus("all")];
         }

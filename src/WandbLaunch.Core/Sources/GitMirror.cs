@@ -15,17 +15,31 @@ internal sealed partial class GitMirror
     private readonly string _remote;
     private readonly GitCredential? _credential;
     private readonly Action<string>? _progress;
+    private readonly Action<string>? _check;
+    private readonly LaunchCache _cache;
 
-    internal GitMirror(LaunchCache cache, string remote, GitCredential? credential, Action<string>? progress)
+    /// <param name="cache">Where the mirror is kept.</param>
+    /// <param name="remote">Address of the repository.</param>
+    /// <param name="credential">For this host only.</param>
+    /// <param name="progress">Told what is being fetched.</param>
+    /// <param name="check">Throws for a remote that may not be used: an agent's policy.</param>
+    internal GitMirror(LaunchCache cache, string remote, GitCredential? credential, Action<string>? progress, Action<string>? check = null)
     {
+        check?.Invoke(remote);
+
         // A password inside the address is used, and kept nowhere: not in the mirror's configuration, not in its name.
         (_remote, var inside) = SplitCredential(remote);
         _credential = inside ?? credential;
         _progress = progress;
+        _check = check;
+        _cache = cache;
         _folder = cache.GitFolder(_remote);
     }
 
     internal string Folder => _folder;
+
+    /// <summary>The mirror of a submodule: the same rules, and this remote's credential only where the host is the same.</summary>
+    internal GitMirror ForSubmodule(string remote) => new(_cache, remote, LaunchUri.GitHost(remote) == LaunchUri.GitHost(_remote) ? _credential : null, null, _check);
 
     internal bool Fetched { get; private set; }
 

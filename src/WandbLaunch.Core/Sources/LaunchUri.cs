@@ -110,6 +110,11 @@ internal sealed partial record LaunchUri(LaunchUriKind Kind, string Text)
         return Path.GetFileNameWithoutExtension(last) is { Length: > 0 } name ? name : "uncategorized";
     }
 
+    /// <summary>Host of a git address in lower case; "file" for a folder of this machine.</summary>
+    internal static string GitHost(string location) => location.StartsWith("file:", StringComparison.OrdinalIgnoreCase) ? "file"
+        : Scp().Match(location) is { Success: true } scp ? scp.Groups[1].Value.Split('@')[^1].ToLowerInvariant()
+        : Uri.TryCreate(location, UriKind.Absolute, out var uri) ? uri.Host.ToLowerInvariant() : "";
+
     /// <summary>Checks a branch, tag or commit as git's own ref rules do, and no leading dash.</summary>
     internal static string CheckRef(string reference)
     {

@@ -10,6 +10,10 @@ namespace WandbLaunch.Sources;
 internal sealed record ResolveContext(string WorkingFolder, LaunchCache Cache, Func<CancellationToken, Task<WandbConnection>> Connect)
 {
     internal GitCredential? GitCredential { get; init; }
+
+    /// <summary>Throws for a git address that may not be used.</summary>
+    internal Action<string>? CheckRemote { get; init; }
+
     internal bool NoInstall { get; init; }
     internal Action<string> Progress { get; init; } = _ => { };
     internal Func<string> ScratchFolder { get; init; } = () => Directory.CreateTempSubdirectory("wandblaunch-").FullName;
@@ -22,6 +26,21 @@ internal static class SourceResolver
 
     internal static async Task<ResolvedRun> ResolveAsync(LaunchConfig config, ResolveContext context, CancellationToken token)
     {
+        if (config.IsScheduler)
+        {
+            // A sweep's scheduler brings a command and no code (reference D.3, last row).
+            return new ResolvedRun
+            {
+                Source = null,
+                Workspace = context.ScratchFolder(),
+                EntryPoint = config.EntryPoint ?? throw new LaunchException("EntryPointMissing", LaunchErrorCategory.InvalidData, "The scheduler of a sweep has no entry point.", config.Uri),
+                Arguments = ArgumentSet.Apply([], config.Args),
+                RunConfig = Config(config),
+                Project = config.Project ?? "uncategorized",
+                Entity = config.Entity,
+            };
+        }
+
         var imageOnly = config.Uri is null
             || (config.DockerImage is not null && LaunchUri.Parse(config.Uri, context.WorkingFolder).Kind is LaunchUriKind.Git or LaunchUriKind.LocalFolder);
         if (imageOnly)
@@ -105,7 +124,7 @@ internal static class SourceResolver
         {
             var git = GitUri(chosenRemote, record, context);
             remote = git.Location;
-            var mirror = new GitMirror(context.Cache, remote, context.GitCredential, context.Progress);
+            var mirror = new GitMirror(context.Cache, remote, context.GitCredential, context.Progress, context.CheckRemote);
             commit = await mirror.ResolveAsync(LaunchUri.CheckRef(version), token).ConfigureAwait(false);
 
             // With a git version of the user's own the patch of the run does not count (guide, "git.git_version").
@@ -120,7 +139,7 @@ internal static class SourceResolver
                 }
             }
 
-            (workspace, patched) = await Workspace.FromGitAsync(context.Cache, mirror, remote, commit, patch, extra, context.GitCredential, token).ConfigureAwait(false);
+            (workspace, patched) = await Workspace.FromGitAsync(context.Cache, mirror, remote, commit, patch, extra, token).ConfigureAwait(false);
         }
         else if (code is not null && program is not null)
         {
@@ -169,10 +188,10 @@ internal static class SourceResolver
 
     private static async Task<ResolvedRun> FromGitAsync(LaunchUri uri, LaunchConfig config, ResolveContext context, CancellationToken token)
     {
-        var mirror = new GitMirror(context.Cache, uri.Location, context.GitCredential, context.Progress);
+        var mirror = new GitMirror(context.Cache, uri.Location, context.GitCredential, context.Progress, context.CheckRemote);
         var version = config.GitVersion ?? uri.Ref;
         var commit = await mirror.ResolveAsync(version is null ? null : LaunchUri.CheckRef(version), token).ConfigureAwait(false);
-        var (workspace, _) = await Workspace.FromGitAsync(context.Cache, mirror, uri.Location, commit, null, new Dictionary<string, byte[]>(), context.GitCredential, token).ConfigureAwait(false);
+        var (workspace, _) = await Workspace.FromGitAsync(context.Cache, mirror, uri.Location, commit, null, new Dictionary<string, byte[]>(), token).ConfigureAwait(false);
         if (uri.Subfolder is not null)
         {
             workspace = SafePath.CombineExisting(workspace, uri.Subfolder, "subfolder");

@@ -7,7 +7,7 @@ internal static class Workspace
 {
     /// <summary>The cached folder of a commit with its patch; made once, by a rename, so that half of one never counts.</summary>
     internal static async Task<(string Folder, bool Patched)> FromGitAsync(
-        LaunchCache cache, GitMirror mirror, string remote, string commit, byte[]? patch, IReadOnlyDictionary<string, byte[]> extra, GitCredential? credential, CancellationToken token)
+        LaunchCache cache, GitMirror mirror, string remote, string commit, byte[]? patch, IReadOnlyDictionary<string, byte[]> extra, CancellationToken token)
     {
         using var repository = new Repository(mirror.Folder);
         var tree = (repository.Lookup<Commit>(commit) ?? throw new LaunchException("CommitNotFound", LaunchErrorCategory.ObjectNotFound, $"The commit {commit} is not in the mirror of {Secrets.Mask(remote)}.", commit)).Tree;
@@ -27,7 +27,7 @@ internal static class Workspace
             Directory.CreateDirectory(temporary);
             try
             {
-                await WriteTreeAsync(cache, repository, tree, temporary, remote, credential, token).ConfigureAwait(false);
+                await WriteTreeAsync(mirror, repository, tree, temporary, remote, token).ConfigureAwait(false);
                 foreach (var (name, content) in extra)
                 {
                     var path = SafePath.Combine(temporary, name, "run file");
@@ -151,7 +151,7 @@ internal static class Workspace
     }
 
     // The tree is written by hand: no hooks, no filters, no attributes, no links out; the same bytes on every platform.
-    private static async Task WriteTreeAsync(LaunchCache cache, Repository repository, Tree tree, string folder, string remote, GitCredential? credential, CancellationToken token)
+    private static async Task WriteTreeAsync(GitMirror mirror, Repository repository, Tree tree, string folder, string remote, CancellationToken token)
     {
         var links = new List<(string Path, string Target)>();
         var modules = new List<(string Path, string Commit)>();
@@ -238,10 +238,10 @@ internal static class Workspace
                 throw new LaunchException("SubmoduleInvalid", LaunchErrorCategory.SecurityError, $"The submodule '{path}' of a remote repository points to a folder of this machine ({url}). It is refused.", path);
             }
 
-            var mirror = new GitMirror(cache, source.Location, credential, null);
-            await mirror.ResolveAsync(commit, token).ConfigureAwait(false);
-            using var inner = new Repository(mirror.Folder);
-            await WriteTreeAsync(cache, inner, inner.Lookup<Commit>(commit).Tree, Path.Combine(folder, path), source.Location, credential, token).ConfigureAwait(false);
+            var module = mirror.ForSubmodule(source.Location);
+            await module.ResolveAsync(commit, token).ConfigureAwait(false);
+            using var inner = new Repository(module.Folder);
+            await WriteTreeAsync(module, inner, inner.Lookup<Commit>(commit).Tree, Path.Combine(folder, path), source.Location, token).ConfigureAwait(false);
         }
     }
 

@@ -121,7 +121,7 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
         {
             NoInstall = NoInstall,
             Environment = Environment?.Keys.Cast<object>().ToDictionary(k => k.ToString()!, k => Environment[k]?.ToString() ?? "") ?? [],
-            Volumes = [.. Volume.Select(CheckVolume)],
+            Volumes = [.. Volume.Select(v => CheckVolume(v, FullPath))],
             GitCredential = GitCredential is null ? null : new GitCredential(GitCredential.UserName, Secrets.Register(new NetworkCredential("", GitCredential.Password).Password)),
             DockerHost = DockerHost,
             StopGraceSeconds = StopGracePeriod,
@@ -294,13 +294,13 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
     private bool IsWhatIf() =>
         MyInvocation.BoundParameters.TryGetValue("WhatIf", out var given) ? ((SwitchParameter)given).IsPresent : LanguagePrimitives.IsTrue(SessionState.PSVariable.GetValue("WhatIfPreference"));
 
-    private string CheckVolume(string volume)
+    internal static string CheckVolume(string volume, Func<string, string> fullPath)
     {
         var parts = volume.Split(':');
         var drive = OperatingSystem.IsWindows() && parts.Length > 1 && parts[0].Length == 1 ? 1 : 0;
         var host = string.Join(':', parts.Take(1 + drive));
         return parts.Length - drive is 2 or 3 && parts[1 + drive].StartsWith('/')
-            ? FullPath(host) + volume[host.Length..]
+            ? fullPath(host) + volume[host.Length..]
             : throw new LaunchException("VolumeInvalid", LaunchErrorCategory.InvalidArgument, $"'{volume}' is not host:container or host:container:ro, with an absolute path in the container.", volume);
     }
 }

@@ -1,0 +1,255 @@
+using System.Globalization;
+using System.Text.Json.Nodes;
+using WandbLaunch.Images;
+using WandbLaunch.Launching;
+
+namespace WandbLaunch.Agents;
+
+/// <summary>How an agent chooses among its queues.</summary>
+public enum QueueOrder
+{
+    /// <summary>In turn: a queue that gave an item goes to the end.</summary>
+    Fair,
+
+    /// <summary>The first queue that has an item, in the order given.</summary>
+    Strict,
+}
+
+/// <summary>
+/// What an agent does: parameters over environment over launch-config.yaml over defaults (reference F.1). W&amp;B's keys are
+/// taken with their meaning; the others are this project's own.
+/// </summary>
+internal sealed record AgentConfig
+{
+    internal const int Unlimited = -1;
+
+    private static readonly string[] Known =
+    [
+        "entity", "project", "queues", "queue", "max_jobs", "max_schedulers", "api_key", "base_url", "secure_mode", "verbosity", "stopped_run_timeout", "environment", "registry", "build", "builder",
+        "name", "queue_project", "queue_order", "gpus_per_job", "max_retry", "stop_when_empty", "max_runs", "until", "webhook", "keep_log_days", "policy",
+        "no_install", "volumes", "docker_host", "base_image", "stop_grace_period", "environment_variables", "pip",
+    ];
+
+    private static readonly string[] KnownPolicy = ["entities", "git_hosts", "images", "resources", "mounts", "docker_args"];
+
+    // Of W&B's own agent; this one builds images its own way and needs none of them.
+    private static readonly string[] Unused = ["environment", "registry", "build", "builder"];
+
+    internal string? Name { get; init; }
+    internal string? BaseUrl { get; init; }
+    internal string? ApiKey { get; init; }
+    internal string? Entity { get; init; }
+    internal string? Project { get; init; }
+    internal string? QueueProject { get; init; }
+    internal IReadOnlyList<string> Queues { get; init; } = [];
+    internal QueueOrder QueueOrder { get; init; }
+
+    /// <summary>Runs at a time; <see cref="Unlimited"/> for no limit.</summary>
+    internal int MaxJobs { get; init; } = 1;
+    internal int MaxSchedulers { get; init; } = 1;
+    internal int? GpusPerJob { get; init; }
+
+    /// <summary>Tries after the first one, for failures of the machine.</summary>
+    internal int MaxRetry { get; init; } = 3;
+    internal bool StopWhenEmpty { get; init; }
+    internal int? MaxRuns { get; init; }
+    internal DateTimeOffset? Until { get; init; }
+    internal TimeSpan StoppedRunTimeout { get; init; } = TimeSpan.FromSeconds(60);
+
+    /// <summary>How long a run may take to its start; null for no limit.</summary>
+    internal TimeSpan? StartTimeout { get; init; } = TimeSpan.FromSeconds(1800);
+    internal string? Webhook { get; init; }
+    internal int KeepLogDays { get; init; } = 30;
+    internal string? BaseImage { get; init; }
+    internal AgentPolicy Policy { get; init; } = new();
+    internal LaunchOptions Launch { get; init; } = new();
+    internal IReadOnlyList<string> Warnings { get; init; } = [];
+
+    /// <summary>What was set, as it would stand in a file; without keys.</summary>
+    internal JsonObject Source { get; init; } = [];
+
+    /// <summary>W&amp;B's place for it, which WANDB_CONFIG_DIR does not move (reference K 23).</summary>
+    internal static string DefaultPath(LaunchEnvironment environment) => Path.Combine(environment.Home, ".config", "wandb", "launch-config.yaml");
+
+    /// <summary>Reads file and environment, and puts the parameters over them.</summary>
+    /// <exception cref="LaunchException"><c>AgentConfigNotFound</c>, <c>AgentConfigInvalid</c>.</exception>
+    internal static AgentConfig Resolve(LaunchEnvironment environment, string? path, JsonObject parameters)
+    {
+        var file = path ?? DefaultPath(environment);
+        JsonObject map = [];
+        if (File.Exists(file))
+        {
+            map = LaunchConfig.YamlObject(File.ReadAllText(file), file);
+        }
+        else if (path is not null)
+        {
+            throw new LaunchException("AgentConfigNotFound", LaunchErrorCategory.ObjectNotFound, $"There is no agent config {path}.", path);
+        }
+
+        if (map.FirstOrDefault(k => !Known.Contains(k.Key)) is { Key: { } unknown })
+        {
+            // Fatal in W&B's agent too (reference K 24): a key with a slip of the pen must not be a setting that silently does not hold.
+            throw Invalid(unknown, $"is not a setting of an agent. Known are: {string.Join(", ", Known)}.", file);
+        }
+
+        if (Text(map, "queue") is { } one)
+        {
+            map["queues"] = new JsonArray([.. Words(map, "queues").Append(one).Distinct().Select(q => (JsonNode?)JsonValue.Create(q))]);
+            map.Remove("queue");
+        }
+
+        foreach (var (variable, key) in new[] { ("WANDB_ENTITY", "entity"), ("WANDB_PROJECT", "project"), ("WANDB_LAUNCH_MAX_JOBS", "max_jobs"), ("WANDB_BASE_URL", "base_url") })
+        {
+            if (environment[variable] is { } value)
+            {
+                map[key] = value;
+            }
+        }
+
+        foreach (var (key, value) in parameters)
+        {
+            if (key == "policy" && map["policy"] is JsonObject under && value is JsonObject over)
+            {
+                foreach (var (rule, list) in over)
+                {
+                    under[rule] = list?.DeepClone();
+                }
+            }
+            else
+            {
+                map[key] = value?.DeepClone();
+            }
+        }
+
+        return FromMap(map, environment, file);
+    }
+
+    private static AgentConfig FromMap(JsonObject map, LaunchEnvironment environment, string file)
+    {
+        var policy = Section(map, "policy", file);
+        if (policy.FirstOrDefault(k => !KnownPolicy.Contains(k.Key)) is { Key: { } unknown })
+        {
+            throw Invalid("policy." + unknown, $"is not a rule. Known are: {string.Join(", ", KnownPolicy)}.", file);
+        }
+
+        var pip = Section(map, "pip", file);
+        var apiKey = Text(map, "api_key");
+        if (apiKey is not null)
+        {
+            Secrets.Register(apiKey);
+            map.Remove("api_key");
+        }
+
+        var webhook = Text(map, "webhook");
+        if (webhook is not null && (!Uri.TryCreate(webhook, UriKind.Absolute, out var hook) || !(hook.Scheme == "https" || (hook.Scheme == "http" && hook.IsLoopback))))
+        {
+            throw Invalid("webhook", "must be an https URL, or http on this machine.", file);
+        }
+
+        var volumes = Words(map, "volumes");
+        var startTimeout = environment["WANDB_LAUNCH_START_TIMEOUT"] is { } text
+            ? double.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out var seconds) ? seconds : throw Invalid("WANDB_LAUNCH_START_TIMEOUT", "must be a number of seconds.", text)
+            : 1800;
+        var defaults = new AgentPolicy();
+        return new AgentConfig
+        {
+            Name = Text(map, "name"),
+            BaseUrl = Text(map, "base_url"),
+            ApiKey = apiKey,
+            Entity = Text(map, "entity"),
+            Project = Text(map, "project"),
+            QueueProject = Text(map, "queue_project"),
+            Queues = [.. Words(map, "queues").SelectMany(q => q.Split(',', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries)).Distinct() is var queues && queues.Any() ? queues : ["default"]],
+            QueueOrder = Text(map, "queue_order") is { } order
+                ? Enum.TryParse<QueueOrder>(order, true, out var known) && Enum.IsDefined(known) ? known : throw Invalid("queue_order", "must be fair or strict.", file) : QueueOrder.Fair,
+            // 0 was read as 1 by W&B's agent of 2022, and made today's never take anything.
+            MaxJobs = Whole(map, "max_jobs", Unlimited, file) is { } jobs ? jobs == 0 ? 1 : jobs : 1,
+            MaxSchedulers = Whole(map, "max_schedulers", Unlimited, file) ?? 1,
+            GpusPerJob = Whole(map, "gpus_per_job", 0, file),
+            MaxRetry = Whole(map, "max_retry", 0, file) ?? 3,
+            StopWhenEmpty = Flag(map, "stop_when_empty", file),
+            MaxRuns = Whole(map, "max_runs", 1, file),
+            Until = Text(map, "until") is { } until ? DateTimeOffset.TryParse(until, CultureInfo.InvariantCulture, DateTimeStyles.AssumeLocal, out var time) ? time : throw Invalid("until", "must be a date and time.", file) : null,
+            StoppedRunTimeout = TimeSpan.FromSeconds(Whole(map, "stopped_run_timeout", 0, file) ?? 60),
+            StartTimeout = startTimeout > 0 ? TimeSpan.FromSeconds(startTimeout) : null,
+            Webhook = webhook is null ? null : Secrets.Register(webhook),
+            KeepLogDays = Whole(map, "keep_log_days", 0, file) ?? 30,
+            BaseImage = Text(map, "base_image"),
+            Policy = new AgentPolicy
+            {
+                Entities = policy.ContainsKey("entities") ? Words(policy, "entities") : null,
+                GitHosts = policy.ContainsKey("git_hosts") ? Words(policy, "git_hosts") : defaults.GitHosts,
+                Images = policy.ContainsKey("images") ? Words(policy, "images") : defaults.Images,
+                Resources = policy.ContainsKey("resources") ? [.. Words(policy, "resources").Select(r => Launcher.ResourceOf(new LaunchConfig { Resource = r }))] : defaults.Resources,
+                Mounts = Words(policy, "mounts"),
+                DockerArguments = [.. Words(policy, "docker_args").Select(Runners.DockerArguments.CheckExtra)],
+                SecureMode = Flag(map, "secure_mode", file),
+            },
+            Launch = new LaunchOptions
+            {
+                NoInstall = Flag(map, "no_install", file),
+                Volumes = volumes,
+                DockerHost = Text(map, "docker_host"),
+                StopGraceSeconds = Whole(map, "stop_grace_period", 0, file) ?? 10,
+                Environment = Section(map, "environment_variables", file).ToDictionary(p => p.Key, p => p.Value?.ToString() ?? ""),
+                Pip = new PipSettings
+                {
+                    IndexUrl = Text(pip, "index_url"),
+                    ExtraIndexUrls = Words(pip, "extra_index_urls"),
+                    TrustedHosts = Words(pip, "trusted_hosts"),
+                    FindLinks = Words(pip, "find_links"),
+                    ConfigFile = Text(pip, "config_file"),
+                    NoIndex = Flag(pip, "no_index", file),
+                },
+            },
+            Warnings = [.. Unused.Where(u => map[u] is JsonObject { Count: > 0 }).Select(u => $"The setting '{u}' of {file} belongs to W&B's own agent and is not used: this one builds images on its Docker Engine.")],
+            Source = map,
+        };
+    }
+
+    /// <summary>What the server is told, without the project (reference B.4), and without addresses that hold secrets.</summary>
+    internal JsonObject ForServer()
+    {
+        var map = (JsonObject)Source.DeepClone();
+        foreach (var key in new[] { "project", "webhook", "environment_variables", "pip" })
+        {
+            map.Remove(key);
+        }
+
+        map["queues"] = new JsonArray([.. Queues.Select(q => (JsonNode?)JsonValue.Create(q))]);
+        map["max_jobs"] = MaxJobs;
+        return map;
+    }
+
+    private static string? Text(JsonObject map, string key) => map[key] is JsonValue value && value.ToString() is { Length: > 0 } text ? text : null;
+
+    private static string[] Words(JsonObject map, string key) => map[key] switch
+    {
+        JsonArray list => [.. list.Select(v => v?.ToString() ?? "").Where(v => v.Length > 0)],
+        JsonValue one when one.ToString() is { Length: > 0 } text => [text],
+        _ => [],
+    };
+
+    private static JsonObject Section(JsonObject map, string key, string file) => map[key] switch
+    {
+        null => [],
+        JsonObject section => section,
+        _ => throw Invalid(key, "must be a mapping.", file),
+    };
+
+    private static int? Whole(JsonObject map, string key, int least, string file) => map[key] switch
+    {
+        null => null,
+        JsonValue value when int.TryParse(value.ToString(), NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out var number) && number >= least => number,
+        _ => throw Invalid(key, $"must be a whole number of {least} or more.", file),
+    };
+
+    private static bool Flag(JsonObject map, string key, string file) => map[key] switch
+    {
+        null => false,
+        JsonValue value when bool.TryParse(value.ToString(), out var flag) => flag,
+        _ => throw Invalid(key, "must be true or false.", file),
+    };
+
+    private static LaunchException Invalid(string key, string what, string file) => new("AgentConfigInvalid", LaunchErrorCategory.InvalidData, $"'{key}' in {file} {what}", key);
+}

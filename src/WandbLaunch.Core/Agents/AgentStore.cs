@@ -1,0 +1,153 @@
+using System.Text.Json;
+using System.Text.Json.Serialization;
+using WandbLaunch.Launching;
+
+namespace WandbLaunch.Agents;
+
+/// <summary>An agent: one of this machine, or one that the server knows.</summary>
+public sealed record WandbLaunchAgent
+{
+    /// <summary>Name: for -Name of the other agent commands.</summary>
+    public required string Name { get; init; }
+
+    /// <summary>starting, polling, running, draining or stopped; lost for one that was killed or has not been heard of for two minutes.</summary>
+    public required string State { get; init; }
+
+    /// <summary>Names of its queues, in its order.</summary>
+    public IReadOnlyList<string> Queues { get; init; } = [];
+
+    /// <summary>Owner of the queues.</summary>
+    public string? Entity { get; init; }
+
+    /// <summary>Project of the queues.</summary>
+    public string? QueueProject { get; init; }
+
+    /// <summary>Machine that it runs on.</summary>
+    public string? Hostname { get; init; }
+
+    /// <summary>Process id, for an agent of this machine.</summary>
+    public int? ProcessId { get; init; }
+
+    /// <summary>Runs at a time; -1 for no limit.</summary>
+    public int? MaxJobs { get; init; }
+
+    /// <summary>Items that run now, or are being prepared.</summary>
+    public int? Running { get; init; }
+
+    /// <summary>Items taken since its start.</summary>
+    public int? Taken { get; init; }
+
+    /// <summary>Runs of them that ended with exit code 0.</summary>
+    public int? Succeeded { get; init; }
+
+    /// <summary>Items of them that failed, were refused or stopped.</summary>
+    public int? Failed { get; init; }
+
+    /// <summary>When it started.</summary>
+    public DateTimeOffset? Started { get; init; }
+
+    /// <summary>Last sign of life.</summary>
+    public DateTimeOffset? Heartbeat { get; init; }
+
+    /// <summary>Id on the server.</summary>
+    public string? AgentId { get; init; }
+
+    /// <summary>Name on the server: also the id of the run that holds its failure logs.</summary>
+    public string? ServerName { get; init; }
+
+    /// <summary>Address of the server's API.</summary>
+    public string? Server { get; init; }
+
+    /// <summary>Its log: JSON lines, for an agent of this machine.</summary>
+    public string? LogPath { get; init; }
+
+    /// <summary>How its last life ended: 0 all well, 1 it could not work, 2 runs failed, 3 it was stopped, 4 it was stopped with its runs.</summary>
+    public int? ExitCode { get; init; }
+
+    /// <summary>True for an agent of this user on this machine.</summary>
+    [JsonIgnore]
+    public bool Local => ProcessId is not null;
+
+    /// <inheritdoc/>
+    public override string ToString() => Name;
+}
+
+/// <summary>The agents of this user on this machine, a folder each.</summary>
+internal sealed class AgentStore(string root)
+{
+    internal static AgentStore Default => new(Path.Combine(LaunchEnvironment.Current.DataFolder, "agents"));
+
+    internal string FolderOf(string name) => Path.Combine(root, name);
+
+    internal static string StatePath(string folder) => Path.Combine(folder, "agent.json");
+
+    internal static string LockPath(string folder) => Path.Combine(folder, "agent.lock");
+
+    internal static string StopPath(string folder) => Path.Combine(folder, "stop");
+
+    /// <summary>Takes the folder of a name; without one, of the first name made of the machine's that is free.</summary>
+    /// <exception cref="LaunchException"><c>AgentRunning</c>, <c>AgentNameInvalid</c>.</exception>
+    internal (string Name, string Folder, FileGate Gate) Enter(string? name)
+    {
+        if (name is not null && (name.Length is 0 or > 64 || name.Any(c => !(char.IsAsciiLetterOrDigit(c) || c is '-' or '_' or '.')) || name[0] is '.' or '-'))
+        {
+            throw new LaunchException("AgentNameInvalid", LaunchErrorCategory.InvalidArgument, $"'{name}' cannot be the name of an agent: letters, digits, - _ . only, 64 at most.", name);
+        }
+
+        for (var number = 1; ; number++)
+        {
+            var machine = new string([.. Environment.MachineName.ToLowerInvariant().Where(c => char.IsAsciiLetterOrDigit(c) || c is '-')]).Trim('-');
+            var wanted = name ?? (machine.Length == 0 ? "agent" : machine) + (number == 1 ? "" : $"-{number}");
+            var folder = FileModes.CreatePrivateFolder(FolderOf(wanted));
+
+            // Twice: another agent may just be looking whether this one is gone.
+            if ((FileGate.TryEnter(LockPath(folder)) ?? TryAgain(LockPath(folder))) is { } gate)
+            {
+                File.Delete(StopPath(folder));
+                return (wanted, folder, gate);
+            }
+
+            if (name is not null)
+            {
+                throw new LaunchException("AgentRunning", LaunchErrorCategory.ResourceExists, $"An agent named {name} runs on this machine already. See Get-WandbLaunchAgent {name}; stop it with Stop-WandbLaunchAgent, or choose another -Name.", name);
+            }
+        }
+    }
+
+    private static FileGate? TryAgain(string path)
+    {
+        Thread.Sleep(100);
+        return FileGate.TryEnter(path);
+    }
+
+    internal IEnumerable<string> Folders() => Directory.Exists(root) ? Directory.EnumerateDirectories(root).Order(StringComparer.OrdinalIgnoreCase) : [];
+
+    internal IEnumerable<WandbLaunchAgent> All() => Folders().Select(Load).OfType<WandbLaunchAgent>();
+
+    internal static void Save(string folder, WandbLaunchAgent agent) => FileModes.WritePrivate(StatePath(folder), JsonSerializer.Serialize(agent, LaunchStore.Json));
+
+    /// <summary>Reads an agent; one whose lock is free without having said goodbye is lost.</summary>
+    internal static WandbLaunchAgent? Load(string folder)
+    {
+        WandbLaunchAgent? agent;
+        try
+        {
+            agent = JsonSerializer.Deserialize<WandbLaunchAgent>(File.ReadAllText(StatePath(folder)), LaunchStore.Json);
+        }
+        catch (Exception e) when (e is IOException or JsonException or UnauthorizedAccessException)
+        {
+            return null;
+        }
+
+        if (agent is null or { State: "stopped" })
+        {
+            return agent;
+        }
+
+        using var gate = FileGate.TryEnter(LockPath(folder));
+        return gate is null ? agent : agent with { State = "lost" };
+    }
+
+    /// <summary>Asks an agent to end: after its runs, or with them.</summary>
+    internal static void AskStop(string folder, bool drain) => FileModes.WritePrivate(StopPath(folder), drain ? "drain" : "stop");
+}

@@ -1,0 +1,78 @@
+using System.Net.Http.Headers;
+using System.Text.Json;
+using System.Text.Json.Serialization;
+using System.Threading.Channels;
+
+namespace WandbLaunch.Agents;
+
+/// <summary>Posts an agent's events as JSON to an address. A hook that is slow, full or gone holds nothing up.</summary>
+internal sealed class AgentWebhook : IAsyncDisposable
+{
+    private static readonly JsonSerializerOptions Json = new() { DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull, PropertyNamingPolicy = JsonNamingPolicy.CamelCase };
+
+    private readonly HttpClient _client = new() { Timeout = TimeSpan.FromSeconds(10) };
+    private readonly Channel<AgentEvent> _events = Channel.CreateBounded<AgentEvent>(new BoundedChannelOptions(1000) { FullMode = BoundedChannelFullMode.DropOldest });
+    private readonly Uri _address;
+    private readonly Action<string> _failed;
+    private readonly Task _sending;
+    private bool _wellBefore = true;
+
+    internal AgentWebhook(string address, Action<string> failed)
+    {
+        _address = new Uri(address);
+        _failed = failed;
+        _sending = Task.Run(SendAllAsync);
+    }
+
+    internal void Post(AgentEvent happened) => _events.Writer.TryWrite(happened);
+
+    /// <summary>Sends what is left, for ten seconds at most.</summary>
+    public async ValueTask DisposeAsync()
+    {
+        _events.Writer.TryComplete();
+        await Task.WhenAny(_sending, Task.Delay(TimeSpan.FromSeconds(10))).ConfigureAwait(false);
+        _client.Dispose();
+    }
+
+    private async Task SendAllAsync()
+    {
+        await foreach (var happened in _events.Reader.ReadAllAsync().ConfigureAwait(false))
+        {
+            var body = JsonSerializer.SerializeToUtf8Bytes(happened, Json);
+            string? fault = null;
+            for (var attempt = 0; attempt < 3; attempt++)
+            {
+                fault = await SendAsync(body).ConfigureAwait(false);
+                if (fault is null)
+                {
+                    break;
+                }
+
+                await Task.Delay(TimeSpan.FromSeconds(1 << attempt)).ConfigureAwait(false);
+            }
+
+            if (fault is not null && _wellBefore)
+            {
+                // Its host only: the rest of such an address is a secret as a rule. Said once until it works again.
+                _failed($"The webhook at {_address.Host} does not take events: {fault}");
+            }
+
+            _wellBefore = fault is null;
+        }
+    }
+
+    private async Task<string?> SendAsync(byte[] body)
+    {
+        try
+        {
+            using var content = new ByteArrayContent(body);
+            content.Headers.ContentType = new MediaTypeHeaderValue("application/json");
+            using var response = await _client.PostAsync(_address, content).ConfigureAwait(false);
+            return response.IsSuccessStatusCode ? null : $"HTTP {(int)response.StatusCode}";
+        }
+        catch (Exception e) when (e is HttpRequestException or OperationCanceledException or ObjectDisposedException)
+        {
+            return e is HttpRequestException failed ? failed.HttpRequestError.ToString() : "no answer in time";
+        }
+    }
+}

@@ -1,0 +1,135 @@
+using System.ComponentModel;
+using System.Diagnostics;
+using System.Text.Json;
+using WandbLaunch.Launching;
+
+namespace WandbLaunch.Agents;
+
+/// <summary>
+/// Hands this machine's GPUs to runs, so that no two that run at the same time share one: also not those of two agents.
+/// A claim is a file that names the launch; it is void once that launch is done.
+/// </summary>
+internal sealed class GpuPool
+{
+    private readonly string _folder;
+    private readonly object _lock = new();
+
+    internal GpuPool(string folder, IReadOnlyList<string> devices)
+    {
+        _folder = folder;
+        Devices = devices;
+    }
+
+    internal static string DefaultFolder => Path.Combine(LaunchEnvironment.Current.DataFolder, "gpus");
+
+    internal IReadOnlyList<string> Devices { get; }
+
+    /// <summary>The machine's devices: of <c>WANDBLAUNCH_GPUS</c> (names with commas between), else of CUDA_VISIBLE_DEVICES, else what nvidia-smi lists.</summary>
+    internal static async Task<IReadOnlyList<string>> DevicesAsync(LaunchEnvironment environment, CancellationToken token)
+    {
+        if ((environment["WANDBLAUNCH_GPUS"] ?? environment["CUDA_VISIBLE_DEVICES"]) is { } given)
+        {
+            return given == "-1" ? [] : given.Split(',', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries);
+        }
+
+        var start = new ProcessStartInfo("nvidia-smi") { RedirectStandardOutput = true, RedirectStandardError = true, UseShellExecute = false, CreateNoWindow = true };
+        start.ArgumentList.Add("--query-gpu=index");
+        start.ArgumentList.Add("--format=csv,noheader");
+        try
+        {
+            using var process = Process.Start(start)!;
+            using var limit = CancellationTokenSource.CreateLinkedTokenSource(token);
+            limit.CancelAfter(TimeSpan.FromSeconds(15));
+            var text = await process.StandardOutput.ReadToEndAsync(limit.Token).ConfigureAwait(false);
+            await process.WaitForExitAsync(limit.Token).ConfigureAwait(false);
+            return process.ExitCode == 0 ? text.Split('\n', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries) : [];
+        }
+        catch (Exception e) when (e is Win32Exception || (e is OperationCanceledException && !token.IsCancellationRequested))
+        {
+            return [];
+        }
+    }
+
+    /// <summary>How many nobody holds.</summary>
+    internal int Free()
+    {
+        lock (_lock)
+        {
+            return Devices.Count(d => !IsHeld(PathOf(d)));
+        }
+    }
+
+    /// <summary>Takes some for a launch, all or none.</summary>
+    internal IReadOnlyList<string>? TryTake(int count, string launchId, string agent)
+    {
+        lock (_lock)
+        {
+            FileModes.CreatePrivateFolder(_folder);
+
+            // One at a time over all agents: between the look and the claim nobody else may claim.
+            using var gate = FileGate.TryEnter(Path.Combine(_folder, "lock"));
+            if (gate is null)
+            {
+                return null;
+            }
+
+            var free = Devices.Where(d => !IsHeld(PathOf(d))).Take(count).ToList();
+            if (free.Count < count)
+            {
+                return null;
+            }
+
+            foreach (var device in free)
+            {
+                FileModes.WritePrivate(PathOf(device), JsonSerializer.Serialize(new Claim(launchId, agent)));
+            }
+
+            return free;
+        }
+    }
+
+    internal void Release(string launchId)
+    {
+        lock (_lock)
+        {
+            foreach (var path in Devices.Select(PathOf).Where(p => Read(p)?.LaunchId == launchId))
+            {
+                File.Delete(path);
+            }
+        }
+    }
+
+    // Void when the launch is done; or when there is none yet and the agent that claimed it is gone.
+    private static bool IsHeld(string path)
+    {
+        if (Read(path) is not { } claim)
+        {
+            return false;
+        }
+
+        var folder = LaunchStore.Default.Folder(claim.LaunchId);
+        if (Directory.Exists(folder) && LaunchStore.Refresh(folder) is { } run)
+        {
+            return !run.IsDone;
+        }
+
+        using var gate = FileGate.TryEnter(AgentStore.LockPath(AgentStore.Default.FolderOf(claim.Agent)));
+        return gate is null;
+    }
+
+    private static Claim? Read(string path)
+    {
+        try
+        {
+            return File.Exists(path) ? JsonSerializer.Deserialize<Claim>(File.ReadAllText(path)) : null;
+        }
+        catch (Exception e) when (e is IOException or JsonException)
+        {
+            return null;
+        }
+    }
+
+    private string PathOf(string device) => Path.Combine(_folder, LaunchCache.Hash(device)[..16] + ".json");
+
+    private sealed record Claim(string LaunchId, string Agent);
+}

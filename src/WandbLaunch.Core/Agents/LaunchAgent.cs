@@ -1,0 +1,908 @@
+using System.Collections.Concurrent;
+using System.Text.Json.Nodes;
+using WandbLaunch.Api;
+using WandbLaunch.Launching;
+using WandbLaunch.Queues;
+
+namespace WandbLaunch.Agents;
+
+/// <summary>
+/// Takes items from queues and sends each down the one road (reference F). Runs have watchers of their own, so that they
+/// outlive the agent; what it holds is in its journal, so that the next agent goes on where this one ended.
+/// </summary>
+internal sealed class LaunchAgent : IDisposable
+{
+    /// <summary>All well.</summary>
+    internal const int ExitOk = 0;
+
+    /// <summary>The agent could not work.</summary>
+    internal const int ExitBroken = 1;
+
+    /// <summary>At least one item failed, was refused or was stopped.</summary>
+    internal const int ExitFailures = 2;
+
+    /// <summary>Ended because it was asked to, after its runs.</summary>
+    internal const int ExitStopped = 3;
+
+    /// <summary>Ended because it was asked to, and its runs with it.</summary>
+    internal const int ExitStoppedRuns = 4;
+
+    private static readonly TimeSpan WaitAtServer = TimeSpan.FromSeconds(25);
+    private static readonly TimeSpan MostPause = TimeSpan.FromSeconds(10);
+    private static readonly TimeSpan AnswerLimit = TimeSpan.FromSeconds(90);
+
+    private readonly AgentStore _store;
+    private readonly FileGate _gate;
+    private readonly AgentLog _log;
+    private readonly GraphQLTransport _transport;
+    private readonly ConcurrentDictionary<string, AgentItem> _items = new(StringComparer.Ordinal);
+    private readonly CancellationTokenSource _noMore = new();
+    private readonly CancellationTokenSource _end = new();
+    private readonly CancellationTokenSource _closed = new();
+    private readonly DateTimeOffset _started = DateTimeOffset.UtcNow;
+    private readonly AgentCallbacks _callbacks;
+    private readonly object _lock = new();
+    private readonly List<Task> _background = [];
+    private TaskCompletionSource _wake = NewWake();
+    private List<WandbRunQueue> _queues = [];
+    private volatile AgentMode _mode;
+    private string _why = "";
+    private int _slots;
+    private int _schedulers;
+    private int _taken;
+    private int _begun;
+    private int _succeeded;
+    private int _failed;
+    private volatile bool _away;
+    private string? _serverName;
+    private string? _saidStatus;
+    private DateTimeOffset _said;
+    private DateTimeOffset _nextRest;
+    private TimeSpan _pause = TimeSpan.FromSeconds(1);
+    private volatile bool _askStopFlag;
+    private volatile bool _gateLeft;
+
+    private LaunchAgent(AgentConfig config, WandbConnection connection, AgentCallbacks callbacks, AgentStore store, string name, string folder, FileGate gate)
+    {
+        _callbacks = callbacks;
+        Config = config;
+        Connection = connection;
+        _store = store;
+        _gate = gate;
+        Name = name;
+        Folder = folder;
+        Journal = new AgentJournal(folder);
+        _log = new AgentLog(folder);
+        _transport = new GraphQLTransport(connection.Settings, 0);
+        Api = new WandbApi(_transport);
+        QueueApi = new QueueApi(_transport, Api, connection.AppUrl);
+        AgentApi = new AgentApi(_transport, Api);
+        Entity = config.Entity ?? connection.Entity ?? throw new LaunchException("EntityMissing", LaunchErrorCategory.InvalidArgument, "It is not known whose queues are meant. Give -Entity, or set WANDB_ENTITY.", null);
+    }
+
+    internal AgentConfig Config { get; }
+    internal WandbConnection Connection { get; }
+    internal string Name { get; }
+    internal string Folder { get; }
+    internal string Entity { get; }
+    internal string QueueProject { get; private set; } = "";
+    internal AgentJournal Journal { get; }
+    internal WandbApi Api { get; }
+    internal QueueApi QueueApi { get; }
+    internal AgentApi AgentApi { get; }
+    internal ServerDialect Dialect { get; private set; } = null!;
+    internal GpuPool? Gpus { get; private set; }
+    internal int GpusPerJob { get; private set; }
+    internal string? AgentId { get; private set; }
+    internal string LogPath => _log.Path;
+    internal AgentMode Mode => _mode;
+
+    /// <summary>Cancelled when runs must end.</summary>
+    internal CancellationToken Stopping => _end.Token;
+
+    /// <summary>Cancelled when the agent is gone: what it still waits for is the next agent's.</summary>
+    internal CancellationToken Closed => _closed.Token;
+
+    /// <summary>The key that item ids are remembered under.</summary>
+    internal string ServerKey => Connection.BaseUrl + Dialect.Store;
+
+    /// <summary>Takes the agent's folder, finds its queues and registers it.</summary>
+    /// <exception cref="LaunchException"><c>AgentRunning</c>, <c>QueueNotFound</c>, or what the server says.</exception>
+    internal static async Task<LaunchAgent> StartAsync(
+        AgentConfig config, WandbConnection connection, AgentCallbacks callbacks, CancellationToken token)
+    {
+        var store = AgentStore.Default;
+        var (name, folder, gate) = store.Enter(config.Name);
+        LaunchAgent? agent = null;
+        try
+        {
+            agent = new LaunchAgent(config, connection, callbacks, store, name, folder, gate);
+            await agent.RegisterAsync(token).ConfigureAwait(false);
+            return agent;
+        }
+        catch
+        {
+            if (agent is null)
+            {
+                gate.Dispose();
+            }
+            else
+            {
+                agent.Dispose();
+            }
+
+            throw;
+        }
+    }
+
+    private async Task RegisterAsync(CancellationToken token)
+    {
+        Dialect = await Connection.Api.DialectAsync(token).ConfigureAwait(false);
+        QueueProject = Dialect.PushByName
+            ? Config.QueueProject ?? QueueApi.TodaysProject
+            : Config.QueueProject ?? Config.Project ?? Connection.Project
+                ?? throw new LaunchException("ProjectMissing", LaunchErrorCategory.InvalidArgument, "On this server queues belong to a project: name it, as Start-WandbLaunchAgent <project>, or set WANDB_PROJECT.", null);
+        _queues = await FindQueuesAsync(token).ConfigureAwait(false);
+        AgentId = await new AgentApi(Connection.Transport, Connection.Api).CreateAsync(Entity, QueueProject, [.. _queues.Select(q => q.Id)], Environment.MachineName, Config.ForServer().ToJsonString(), token).ConfigureAwait(false);
+        var state = await new AgentApi(Connection.Transport, Connection.Api).GetAsync(AgentId, token).ConfigureAwait(false);
+        _serverName = state.Name;
+        if (_serverName is not null && Dialect.PushByName)
+        {
+            // The run that holds the logs of items that fail (reference F.2, row 6).
+            try
+            {
+                await Connection.Api.UpsertRunAsync(new RunUpsert(_serverName, Entity, QueueProject) { DisplayName = _serverName, JobType = "sweep-controller", Host = Environment.MachineName }, token).ConfigureAwait(false);
+            }
+            catch (LaunchException e)
+            {
+                Tell(AgentEventKind.Warning, null, $"Logs of failures cannot be kept on the server: {e.Message}");
+                _serverName = null;
+            }
+        }
+
+        var devices = await GpuPool.DevicesAsync(LaunchEnvironment.Current, token).ConfigureAwait(false);
+        GpusPerJob = Config.GpusPerJob ?? (devices.Count == 0 ? 0 : Math.Max(1, devices.Count / Math.Max(1, Config.MaxJobs == AgentConfig.Unlimited ? devices.Count : Config.MaxJobs)));
+        if (GpusPerJob > devices.Count)
+        {
+            throw new LaunchException("GpusMissing", LaunchErrorCategory.ResourceUnavailable, $"-GpusPerJob {GpusPerJob} cannot be: this machine has {devices.Count} GPUs (nvidia-smi, CUDA_VISIBLE_DEVICES).", GpusPerJob);
+        }
+
+        Gpus = GpusPerJob > 0 ? new GpuPool(GpuPool.DefaultFolder, devices) : null;
+    }
+
+    // Reference B.4: without any queue the default one is made; one that is missing is an error.
+    private async Task<List<WandbRunQueue>> FindQueuesAsync(CancellationToken token)
+    {
+        IReadOnlyList<WandbRunQueue> all;
+        try
+        {
+            all = await Connection.Queues.QueuesAsync(Entity, QueueProject, token).ConfigureAwait(false);
+        }
+        catch (LaunchException e) when (e.ErrorId == "ProjectNotFound" && Dialect.PushByName)
+        {
+            all = [];
+        }
+
+        if (Config.Queues.Contains(QueueApi.DefaultQueue) && all.All(q => q.Name != QueueApi.DefaultQueue))
+        {
+            await Connection.Queues.CreateAsync(Entity, QueueProject, QueueApi.DefaultQueue, "PROJECT", null, null, token).ConfigureAwait(false);
+            all = await Connection.Queues.QueuesAsync(Entity, QueueProject, token).ConfigureAwait(false);
+        }
+
+        var missing = Config.Queues.Where(n => all.All(q => q.Name != n)).ToList();
+        return missing.Count == 0
+            ? [.. Config.Queues.Select(n => all.First(q => q.Name == n))]
+            : throw new LaunchException(
+                "QueueNotFound", LaunchErrorCategory.ObjectNotFound,
+                $"There is no queue {string.Join(", ", missing)} in {Entity}/{QueueProject}. {(all.Count > 0 ? "There are: " + string.Join(", ", all.Select(q => q.Name)) + "." : "There is none at all.")} Make it with New-WandbRunQueue.", missing);
+    }
+
+    /// <summary>Works until there is a reason to end, and gives the exit code.</summary>
+    internal async Task<int> RunAsync()
+    {
+        var code = ExitBroken;
+        try
+        {
+            Config.Warnings.ToList().ForEach(w => Tell(AgentEventKind.Warning, null, w));
+            Tell(
+                AgentEventKind.AgentStarted, null,
+                $"listens to {string.Join(", ", _queues.Select(q => q.Name))} of {Entity}/{QueueProject} on {Connection.BaseUrl}, {(Config.MaxJobs == AgentConfig.Unlimited ? "any number of runs" : Config.MaxJobs == 1 ? "one run" : $"{Config.MaxJobs} runs")} at a time"
+                + (Gpus is null ? "" : $", {GpusPerJob} of {Gpus.Devices.Count} GPUs each") + ". It runs other people's code. Policy: " + string.Join("; ", Config.Policy.Describe(Entity)));
+            await WarnOfTeamAsync().ConfigureAwait(false);
+            SaveState();
+            Adopt();
+            Prune();
+            _background.Add(Task.Run(WatchMarkerAsync));
+            _background.Add(Task.Run(HeartbeatAsync));
+            await LoopAsync().ConfigureAwait(false);
+            code = _mode switch
+            {
+                AgentMode.Stopping => ExitStoppedRuns,
+                AgentMode.Asked or AgentMode.Detaching => ExitStopped,
+                _ => _failed > 0 ? ExitFailures : ExitOk,
+            };
+        }
+        finally
+        {
+            await EndAsync(code).ConfigureAwait(false);
+        }
+
+        return code;
+    }
+
+    /// <summary>Takes no more items and ends after the runs.</summary>
+    internal void Drain(string why, bool asked = true)
+    {
+        lock (_lock)
+        {
+            if (_mode != AgentMode.Working)
+            {
+                return;
+            }
+
+            (_mode, _why) = (asked ? AgentMode.Asked : AgentMode.Done, why);
+        }
+
+        _noMore.Cancel();
+        Tell(AgentEventKind.Draining, null, $"{why}; {(_items.IsEmpty ? "nothing runs" : $"waits for {_items.Count} {(_items.Count == 1 ? "run" : "runs")}")}");
+        SaveState();
+        Wake();
+    }
+
+    /// <summary>Stops the runs and ends.</summary>
+    internal void Stop(string why)
+    {
+        lock (_lock)
+        {
+            if (_mode is AgentMode.Stopping or AgentMode.Detaching)
+            {
+                return;
+            }
+
+            (_mode, _why) = (AgentMode.Stopping, why);
+        }
+
+        _noMore.Cancel();
+        _end.Cancel();
+        Tell(AgentEventKind.Draining, null, $"{why}; {(_items.IsEmpty ? "nothing runs" : $"stops {_items.Count} {(_items.Count == 1 ? "run" : "runs")}")}");
+        Wake();
+    }
+
+    /// <summary>Ends at once and leaves the runs to their watchers and to the next agent: a service that is restarted.</summary>
+    internal void Detach(string why)
+    {
+        lock (_lock)
+        {
+            (_mode, _why) = (AgentMode.Detaching, why);
+        }
+
+        _noMore.Cancel();
+        Wake();
+    }
+
+    private async Task LoopAsync()
+    {
+        while (true)
+        {
+            if (_mode == AgentMode.Detaching)
+            {
+                return;
+            }
+
+            if (_mode != AgentMode.Working)
+            {
+                // Reports that the server does not take are in the journal; the next agent hands them in.
+                if (_items.Values.All(i => i.IsReporting && _away))
+                {
+                    return;
+                }
+            }
+            else if (Config.MaxRuns is { } most && _begun >= most)
+            {
+                Drain($"-MaxRuns {most} are taken", false);
+                continue;
+            }
+            else if (HasRoom())
+            {
+                var gave = false;
+                try
+                {
+                    gave = await TakeNextAsync().ConfigureAwait(false);
+                }
+                catch (OperationCanceledException)
+                {
+                    continue;
+                }
+
+                if (gave)
+                {
+                    _pause = TimeSpan.FromSeconds(1);
+                    continue;
+                }
+
+                if (Config.StopWhenEmpty && _items.IsEmpty)
+                {
+                    Drain("the queues are empty", false);
+                    continue;
+                }
+            }
+
+            await RestAsync().ConfigureAwait(false);
+        }
+    }
+
+    private bool HasRoom()
+    {
+        lock (_lock)
+        {
+            return (Config.MaxJobs == AgentConfig.Unlimited || _slots < Config.MaxJobs) && (Gpus is null || Gpus.Free() >= GpusPerJob);
+        }
+    }
+
+    private async Task<bool> TakeNextAsync()
+    {
+        foreach (var queue in _queues.ToList())
+        {
+            var item = await AskAsync(t => AgentApi.PopAsync(Entity, QueueProject, queue.Name, AgentId, t), _noMore.Token).ConfigureAwait(false);
+            if (item is null)
+            {
+                continue;
+            }
+
+            Step("popped");
+            if (Config.QueueOrder == QueueOrder.Fair)
+            {
+                _queues.Remove(queue);
+                _queues.Add(queue);
+            }
+
+            var launchId = AgentJournal.LaunchIdOf(ServerKey, item.Id);
+            if (_items.ContainsKey(launchId))
+            {
+                // The server's slip: it is held already, and runs once.
+                continue;
+            }
+
+            if (AgentItem.Scheduler(item.Spec) && Config.MaxSchedulers != AgentConfig.Unlimited && _schedulers >= Config.MaxSchedulers)
+            {
+                // Not acknowledged: it goes back to its place (reference F.3).
+                continue;
+            }
+
+            var entry = new JournalEntry
+            {
+                LaunchId = launchId, Item = item.Id, Server = ServerKey, Entity = Entity, QueueProject = QueueProject, Queue = queue.Name, QueueId = queue.Id, Spec = item.Spec, Taken = DateTimeOffset.UtcNow,
+                Gpus = Gpus?.TryTake(GpusPerJob, launchId, Name),
+            };
+            if (Gpus is not null && entry.Gpus is null)
+            {
+                // Another agent of this machine was faster.
+                return false;
+            }
+
+            Journal.Save(entry);
+            Step("journaled");
+            Begin(entry, false);
+            return true;
+        }
+
+        return false;
+    }
+
+    private void Begin(JournalEntry entry, bool adopted)
+    {
+        var item = new AgentItem(this, entry, adopted);
+        if (!_items.TryAdd(entry.LaunchId, item))
+        {
+            return;
+        }
+
+        lock (_lock)
+        {
+            _begun += adopted ? 0 : 1;
+            if (entry.State != EntryState.Ended)
+            {
+                TakeSlot(item);
+            }
+        }
+
+        _ = Task.Run(async () =>
+        {
+            try
+            {
+                await item.RunAsync().ConfigureAwait(false);
+            }
+            catch (OperationCanceledException)
+            {
+                // The agent ends; the journal has it.
+            }
+            catch (Exception e)
+            {
+                // A fault of this program must not take the other runs with it; the journal keeps the item for the next start.
+                Tell(AgentEventKind.Warning, entry, $"The item could not be looked after: {e.Message}");
+            }
+            finally
+            {
+                LeaveSlot(item);
+                _items.TryRemove(entry.LaunchId, out _);
+                SaveState();
+                Wake();
+            }
+        });
+    }
+
+    private void TakeSlot(AgentItem item)
+    {
+        item.HoldsSlot = true;
+        _slots += item.IsScheduler ? 0 : 1;
+        _schedulers += item.IsScheduler ? 1 : 0;
+    }
+
+    /// <summary>Lets others run while an item only waits.</summary>
+    internal void LeaveSlot(AgentItem item)
+    {
+        lock (_lock)
+        {
+            if (!item.HoldsSlot)
+            {
+                return;
+            }
+
+            item.HoldsSlot = false;
+            _slots -= item.IsScheduler ? 0 : 1;
+            _schedulers -= item.IsScheduler ? 1 : 0;
+        }
+
+        Wake();
+    }
+
+    /// <summary>Waits for room, and takes it.</summary>
+    internal async Task EnterSlotAsync(AgentItem item, CancellationToken token)
+    {
+        while (true)
+        {
+            lock (_lock)
+            {
+                if (item.IsScheduler || Config.MaxJobs == AgentConfig.Unlimited || _slots < Config.MaxJobs)
+                {
+                    TakeSlot(item);
+                    return;
+                }
+            }
+
+            await Task.WhenAny(_wake.Task, Task.Delay(1000, token)).ConfigureAwait(false);
+            token.ThrowIfCancellationRequested();
+        }
+    }
+
+    private async Task RestAsync()
+    {
+        var wake = _wake.Task;
+        using var rested = CancellationTokenSource.CreateLinkedTokenSource(_noMore.Token);
+        var rest = _mode != AgentMode.Working || !HasRoom() ? Task.Delay(1000, CancellationToken.None)
+            : Dialect.Wait ? WaitAtServerAsync(rested.Token)
+            : PauseAsync(rested.Token);
+        await Task.WhenAny(rest, wake).ConfigureAwait(false);
+        await rested.CancelAsync().ConfigureAwait(false);
+        if (_wake.Task.IsCompleted)
+        {
+            _wake = NewWake();
+        }
+
+        try
+        {
+            await rest.WaitAsync(TimeSpan.FromSeconds(rest.IsCompleted ? 1 : 0)).ConfigureAwait(false);
+        }
+        catch (Exception e) when (e is OperationCanceledException or TimeoutException)
+        {
+            // Woken before.
+        }
+
+        Status(StatusLine());
+    }
+
+    private async Task WaitAtServerAsync(CancellationToken token)
+    {
+        var from = DateTimeOffset.UtcNow;
+        var ready = await AskAsync(t => AgentApi.WaitAsync([.. _queues.Select(q => q.Id)], WaitAtServer, t), token).ConfigureAwait(false);
+        _askStopFlag |= ready;
+
+        // Told of work that others took, or that is not for us: not again at once.
+        if (ready && from < _nextRest)
+        {
+            await Task.Delay(200, token).ConfigureAwait(false);
+        }
+
+        _nextRest = DateTimeOffset.UtcNow.AddMilliseconds(100);
+    }
+
+    // Plain polling: often after work came, seldom when none does; never all agents at the same moment.
+    private async Task PauseAsync(CancellationToken token)
+    {
+        await Task.Delay(_pause * (0.75 + (Random.Shared.NextDouble() * 0.5)), token).ConfigureAwait(false);
+        _pause = _pause * 1.5 > MostPause ? MostPause : _pause * 1.5;
+        _askStopFlag = true;
+    }
+
+    /// <summary>Asks the server until it answers: it says once that it is away, waits longer each time, and goes on.</summary>
+    internal async Task<T> AskAsync<T>(Func<CancellationToken, Task<T>> ask, CancellationToken token)
+    {
+        for (var attempt = 0; ; attempt++)
+        {
+            Exception fault;
+            TimeSpan? after = null;
+            using (var limit = CancellationTokenSource.CreateLinkedTokenSource(token))
+            {
+                limit.CancelAfter(AnswerLimit);
+                try
+                {
+                    var answer = await ask(limit.Token).ConfigureAwait(false);
+                    SetAway(false, null);
+                    return answer;
+                }
+                catch (OperationCanceledException) when (token.IsCancellationRequested)
+                {
+                    throw;
+                }
+                catch (LaunchException e)
+                {
+                    (fault, after) = (e, e.RetryAfter);
+                }
+                catch (Exception e)
+                {
+                    // Garbage of any kind: what a server says must never end an agent.
+                    fault = e;
+                }
+            }
+
+            SetAway(true, fault);
+            var pause = after ?? TimeSpan.FromSeconds(Math.Min(Math.Pow(2, Math.Min(attempt, 10)), 30) * (0.75 + (Random.Shared.NextDouble() * 0.5)));
+            await Task.Delay(pause > TimeSpan.FromMinutes(5) ? TimeSpan.FromMinutes(5) : pause, token).ConfigureAwait(false);
+        }
+    }
+
+    private void SetAway(bool away, Exception? fault)
+    {
+        lock (_lock)
+        {
+            if (_away == away)
+            {
+                return;
+            }
+
+            _away = away;
+        }
+
+        if (away)
+        {
+            Tell(AgentEventKind.ServerAway, null, $"{fault!.Message} Runs go on; it is tried again until the server answers.", fault: (fault as LaunchException)?.ErrorId ?? "ServerAnswerInvalid");
+        }
+        else
+        {
+            Tell(AgentEventKind.ServerBack, null, $"{Connection.BaseUrl} answers again.");
+        }
+    }
+
+    // Whoever is on this machine can ask an agent to end, without a signal and without the server.
+    private async Task WatchMarkerAsync()
+    {
+        var marker = AgentStore.StopPath(Folder);
+        var looked = DateTimeOffset.UtcNow;
+        while (_mode != AgentMode.Detaching && !_gateLeft)
+        {
+            try
+            {
+                await Task.Delay(250).ConfigureAwait(false);
+                if (Config.Until is { } until && DateTimeOffset.UtcNow >= until && _mode == AgentMode.Working)
+                {
+                    Drain($"the time is over ({until.ToLocalTime():yyyy-MM-dd HH:mm:ss})", false);
+                }
+
+                if (File.Exists(marker))
+                {
+                    var drain = await File.ReadAllTextAsync(marker).ConfigureAwait(false) == "drain";
+                    File.Delete(marker);
+                    if (drain)
+                    {
+                        Drain("asked to stop after its runs");
+                    }
+                    else
+                    {
+                        Stop("asked to stop with its runs");
+                    }
+                }
+
+                if (DateTimeOffset.UtcNow - looked > TimeSpan.FromSeconds(15))
+                {
+                    looked = DateTimeOffset.UtcNow;
+                    Adopt();
+                }
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+            {
+                // Being written just now; the next look sees it.
+            }
+        }
+    }
+
+    private async Task HeartbeatAsync()
+    {
+        var asked = DateTimeOffset.MinValue;
+        while (!_gateLeft && _mode is not AgentMode.Detaching)
+        {
+            try
+            {
+                await Task.Delay(1000).ConfigureAwait(false);
+                var now = DateTimeOffset.UtcNow;
+                if (_away || _gateLeft)
+                {
+                    continue;
+                }
+
+                var status = _items.IsEmpty ? "POLLING" : "RUNNING";
+                if (status != _saidStatus || now - _said > TimeSpan.FromSeconds(20))
+                {
+                    await OnceAsync(t => AgentApi.UpdateAsync(AgentId, status, t)).ConfigureAwait(false);
+                    (_saidStatus, _said) = (status, now);
+                    SaveState();
+                }
+
+                if (_mode == AgentMode.Working && (_askStopFlag || now - asked > TimeSpan.FromSeconds(10)))
+                {
+                    _askStopFlag = false;
+                    asked = now;
+                    await OnceAsync(async t =>
+                    {
+                        if ((await AgentApi.GetAsync(AgentId, t).ConfigureAwait(false)).StopPolling)
+                        {
+                            Drain("stopped from the server");
+                        }
+                    }).ConfigureAwait(false);
+                }
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+            {
+                // The state file: written again the next time.
+            }
+        }
+    }
+
+    /// <summary>Asks once; what fails is tried at the next occasion.</summary>
+    internal static async Task<bool> OnceAsync(Func<CancellationToken, Task> ask)
+    {
+        using var limit = new CancellationTokenSource(TimeSpan.FromSeconds(20));
+        try
+        {
+            await ask(limit.Token).ConfigureAwait(false);
+            return true;
+        }
+        catch (Exception e) when (e is not OutOfMemoryException)
+        {
+            return false;
+        }
+    }
+
+    /// <summary>Takes what this agent, or one of this machine that is gone, left behind: watched by anyone, started only by whoever listens to its queue.</summary>
+    private void Adopt()
+    {
+        if (_mode != AgentMode.Working)
+        {
+            return;
+        }
+
+        foreach (var folder in _store.Folders())
+        {
+            var own = folder == Folder;
+            using var gate = own ? null : FileGate.TryEnter(AgentStore.LockPath(folder));
+            if (!own && gate is null)
+            {
+                continue;
+            }
+
+            var journal = own ? Journal : new AgentJournal(folder);
+            foreach (var entry in journal.Entries().Where(e => e.Server == ServerKey && !_items.ContainsKey(e.LaunchId)).ToList())
+            {
+                if (!own)
+                {
+                    var unstarted = entry.State is EntryState.Popped or EntryState.Claimed;
+                    if (entry.Entity != Entity || (unstarted && !_queues.Exists(q => q.Name == entry.Queue && entry.QueueProject == QueueProject)))
+                    {
+                        continue;
+                    }
+
+                    Journal.TakeFrom(journal, entry.LaunchId);
+                }
+
+                Begin(entry, true);
+            }
+        }
+    }
+
+    // Months of runs must not fill the disk: this agent's own launches go after a while.
+    private void Prune()
+    {
+        if (Config.KeepLogDays == 0)
+        {
+            return;
+        }
+
+        var oldest = DateTimeOffset.UtcNow.AddDays(-Config.KeepLogDays);
+        foreach (var run in LaunchStore.Default.All().Where(r => r.Agent is not null && r.IsDone && r.Finished < oldest).ToList())
+        {
+            try
+            {
+                LaunchStore.Default.Remove(run.Id);
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+            {
+                // Open somewhere; the next start tries again.
+            }
+        }
+    }
+
+    private async Task WarnOfTeamAsync()
+    {
+        if (Dialect.PushByName && Entity != Connection.Username)
+        {
+            await OnceAsync(async t =>
+            {
+                var data = await _transport.QueryAsync("EntityIsTeam", "query EntityIsTeam($entity: String!) { entity(name: $entity) { id isTeam } }", new { entity = Entity }, t).ConfigureAwait(false);
+                if (data.Flag("entity", "isTeam") == true)
+                {
+                    Tell(AgentEventKind.Warning, null, $"{Entity} is a team: every member can queue code that this agent runs.");
+                }
+            }).ConfigureAwait(false);
+        }
+    }
+
+    internal void Count(bool taken = false, bool succeeded = false, bool failed = false, bool notOurs = false)
+    {
+        lock (_lock)
+        {
+            _begun -= notOurs ? 1 : 0;
+            _taken += taken ? 1 : 0;
+            _succeeded += succeeded ? 1 : 0;
+            _failed += failed ? 1 : 0;
+        }
+    }
+
+    /// <summary>The run that holds the logs of failures, where the server has one.</summary>
+    internal RunPath? LogRun => _serverName is null || !Dialect.PushByName ? null : new RunPath(Entity, QueueProject, _serverName);
+
+    internal void Tell(AgentEventKind kind, JournalEntry? entry, string message, LaunchedRun? run = null, string? fault = null)
+    {
+        var happened = new AgentEvent
+        {
+            Time = DateTimeOffset.UtcNow,
+            Kind = kind,
+            Agent = Name,
+            Queue = entry?.Queue,
+            ItemId = entry?.Item,
+            Id = entry?.LaunchId,
+            RunId = entry?.RunId,
+            Source = Secrets.Mask(entry is null ? "" : SourceOf(entry.Spec)) is { Length: > 0 } source ? source : null,
+            ExitCode = run?.ExitCode,
+            Duration = run?.Duration,
+            Message = Secrets.Mask(message),
+            ErrorId = fault ?? run?.ErrorId,
+            Run = run,
+        };
+        _log.Write(happened);
+        try
+        {
+            _callbacks.Happened(happened);
+        }
+        catch (Exception e) when (e is InvalidOperationException or OperationCanceledException)
+        {
+            // Whoever listened is gone.
+        }
+
+        Status(StatusLine());
+    }
+
+    /// <summary>Shows a line for people.</summary>
+    internal void Status(string line) => _callbacks.Status(line);
+
+    internal void Step(string name) => _callbacks.Step(name);
+
+    internal TimeSpan RetryPause(int attempt) => _callbacks.RetryPause(attempt);
+
+    internal static string SourceOf(JsonObject spec) => (spec["uri"] ?? spec["job"] ?? spec["docker"]?["docker_image"])?.ToString() ?? "";
+
+    private string StatusLine()
+    {
+        var running = _items.Values.Where(i => !i.IsReporting).Select(i => i.Describe()).Order(StringComparer.Ordinal).ToList();
+        var doing = running.Count > 0 ? string.Join(", ", running.Take(4)) + (running.Count > 4 ? $" and {running.Count - 4} more" : "")
+            : _mode == AgentMode.Working ? "waits for " + string.Join(", ", Config.Queues) : "ends";
+        return $"{(_mode == AgentMode.Working ? "" : "draining; ")}{(_away ? "server away; " : "")}{doing} ({_taken} taken, {_succeeded} finished, {_failed} failed)";
+    }
+
+    private void SaveState()
+    {
+        lock (_lock)
+        {
+            if (!_gateLeft)
+            {
+                AgentStore.Save(Folder, State(_mode == AgentMode.Working ? _items.IsEmpty ? "polling" : "running" : "draining", null));
+            }
+        }
+    }
+
+    private WandbLaunchAgent State(string state, int? exitCode) => new()
+    {
+        Name = Name, State = state, Queues = Config.Queues, Entity = Entity, QueueProject = QueueProject, Hostname = Environment.MachineName, ProcessId = Environment.ProcessId, MaxJobs = Config.MaxJobs,
+        Running = _items.Values.Count(i => !i.IsReporting), Taken = _taken, Succeeded = _succeeded, Failed = _failed, Started = _started, Heartbeat = DateTimeOffset.UtcNow,
+        AgentId = AgentId, ServerName = _serverName, Server = Connection.BaseUrl, LogPath = _log.Path, ExitCode = exitCode,
+    };
+
+    private async Task EndAsync(int code)
+    {
+        _noMore.Cancel();
+        if (!_away)
+        {
+            await OnceAsync(t => AgentApi.UpdateAsync(AgentId, "KILLED", t)).ConfigureAwait(false);
+        }
+
+        var left = _items.Count;
+        Tell(AgentEventKind.AgentStopped, null, $"{(_why.Length > 0 ? _why : "the agent broke off")}; {_taken} taken, {_succeeded} finished, {_failed} failed{(left > 0 ? $"; {left} go on and are looked after by the next agent of this machine" : "")} (exit code {code})");
+        lock (_lock)
+        {
+            _gateLeft = true;
+            AgentStore.Save(Folder, State("stopped", code));
+        }
+
+        await _closed.CancelAsync().ConfigureAwait(false);
+        await Task.WhenAll(_background).WaitAsync(TimeSpan.FromSeconds(2)).ContinueWith(static _ => { }, TaskScheduler.Default).ConfigureAwait(false);
+    }
+
+    internal void Wake()
+    {
+        _wake.TrySetResult();
+    }
+
+    private static TaskCompletionSource NewWake() => new(TaskCreationOptions.RunContinuationsAsynchronously);
+
+    public void Dispose()
+    {
+        _gateLeft = true;
+        _closed.Cancel();
+        _transport.Dispose();
+        _log.Dispose();
+        _gate.Dispose();
+    }
+}
+
+/// <summary>Whom an agent tells.</summary>
+internal sealed record AgentCallbacks
+{
+    /// <summary>Everything that happens, in order for each item, from any thread.</summary>
+    internal Action<AgentEvent> Happened { get; init; } = _ => { };
+
+    /// <summary>A line for people whenever something changes.</summary>
+    internal Action<string> Status { get; init; } = _ => { };
+
+    /// <summary>Each step of the road by its name: tests end the process there.</summary>
+    internal Action<string> Step { get; init; } = _ => { };
+
+    /// <summary>How long to wait before a try after a failure of the machine.</summary>
+    internal Func<int, TimeSpan> RetryPause { get; init; } = attempt => TimeSpan.FromSeconds(Math.Min(5 * Math.Pow(3, attempt - 1), 300) * (0.8 + (Random.Shared.NextDouble() * 0.4)));
+}
+
+/// <summary>What an agent is about.</summary>
+internal enum AgentMode
+{
+    /// <summary>Takes items.</summary>
+    Working,
+
+    /// <summary>Takes no more, for a reason of its own: empty, enough, time over.</summary>
+    Done,
+
+    /// <summary>Takes no more because somebody asked.</summary>
+    Asked,
+
+    /// <summary>Stops its runs.</summary>
+    Stopping,
+
+    /// <summary>Leaves at once; the runs go on.</summary>
+    Detaching,
+}

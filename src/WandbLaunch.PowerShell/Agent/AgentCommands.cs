@@ -1,0 +1,341 @@
+using System.Management.Automation;
+using WandbLaunch.Agents;
+using WandbLaunch.Api;
+
+namespace WandbLaunch.PowerShell;
+
+/// <summary>Runs an agent: takes runs from queues and runs them on this machine.</summary>
+/// <remarks>Writes an object for everything that happens, and shows a status line. It takes one run at a time, or -MaxJobs, and waits when the queues are empty. Each run has a watcher of its own and outlives the agent: whatever ends the agent, the next one on this machine goes on with its runs and reports those that ended meanwhile; no run is repeated and none is lost.
+///
+/// An agent runs other people's code: whoever can put items into its queues. What it runs is its policy, which it says at its start and which the -Allow parameters change. By default it runs containers only, code of its own entity from the public git hosts, without mounts. What the policy refuses fails with the reason on its item.
+///
+/// Ctrl+C, Stop-WandbLaunchAgent -Drain and a stop on the server let the runs finish; a second Ctrl+C, or Stop-WandbLaunchAgent, stops them. $LASTEXITCODE is 0 when all was well, 1 when the agent could not work, 2 when items failed, 3 when it was asked to stop, 4 when its runs were stopped with it. Register-WandbLaunchAgent makes it a service.</remarks>
+/// <example><para>Work off a queue, then end</para><code>Connect-Wandb -Local; Start-WandbLaunchAgent -Queue default -StopWhenEmpty</code><para>For scheduled tasks; see also -MaxRuns and -Until.</para></example>
+/// <example><para>Four runs at a time from three queues, each with a GPU of its own</para><code>Start-WandbLaunchAgent -Queue https://example.org/q1,q2,q3 -MaxJobs 4 -GpusPerJob 1 -QueueOrder Strict</code><para>q1 goes first while it has items.</para></example>
+/// <example><para>Run as processes what is in a git repository of your own</para><code>Connect-Wandb -Local; Start-WandbLaunchAgent -AllowResource local-process -AllowGitHost git.example.org, file -MaxRuns 1 -StopWhenEmpty -OnRunFinished { "$($_.RunId): $($_.ExitCode)" }</code><para>-OnRunFinished is called with the event as $_.</para></example>
+[Cmdlet(VerbsLifecycle.Start, "WandbLaunchAgent")]
+[OutputType("WandbLaunch.Agents.AgentEvent")]
+public sealed class StartWandbLaunchAgentCommand : AgentSettingsCommand
+{
+    /// <summary>Name of the agent on this machine; at most one of a name runs. Default: made of the machine's.</summary>
+    [Parameter]
+    public string? Name { get; set; }
+
+    /// <summary>Called when a run's program runs; the event is $_ and $args[0].</summary>
+    [Parameter]
+    public ScriptBlock? OnRunStarted { get; set; }
+
+    /// <summary>Called when a run has ended, however; the event is $_ and $args[0].</summary>
+    [Parameter]
+    public ScriptBlock? OnRunFinished { get; set; }
+
+    /// <summary>Write no events; they are in the agent's log all the same.</summary>
+    [Parameter]
+    public SwitchParameter Quiet { get; set; }
+
+    /// <summary>Connection to use. Default: the session's.</summary>
+    [Parameter]
+    public WandbConnection? Connection { get; set; }
+
+    private LaunchAgent? _agent;
+    private int _interrupts;
+    private DateTime _drainedAt;
+    private string _shown = "";
+
+    /// <inheritdoc/>
+    protected override async Task EndAsync()
+    {
+        var given = Given();
+        if (Name is not null)
+        {
+            given["name"] = Name;
+        }
+
+        var config = AgentConfig.Resolve(LaunchEnvironment.Current, ConfigPath, given);
+        var server = await GetConnectionAsync(Connection).ConfigureAwait(false);
+        if (config.ApiKey is not null || (config.BaseUrl is { } url && url.TrimEnd('/') != server.BaseUrl && Connection is null))
+        {
+            server = await WandbConnection.OpenAsync(ResolveSettings(config.BaseUrl, config.ApiKey, config.Entity, config.Project), text => Verbose(text), Token).ConfigureAwait(false);
+        }
+
+        var webhook = config.Webhook is null ? null : new AgentWebhook(config.Webhook, Warn);
+        try
+        {
+            await RunAsync(config, server, webhook).ConfigureAwait(false);
+        }
+        finally
+        {
+            if (webhook is not null)
+            {
+                await webhook.DisposeAsync().ConfigureAwait(false);
+            }
+        }
+    }
+
+    private async Task RunAsync(AgentConfig config, WandbConnection server, AgentWebhook? webhook)
+    {
+        var activity = "Agent";
+        var callbacks = new AgentCallbacks
+        {
+            Happened = happened =>
+            {
+                webhook?.Post(happened);
+                Take(happened);
+            },
+            Status = line => ShowStatus(activity, line),
+        };
+        using var agent = _agent = await LaunchAgent.StartAsync(config, server, callbacks, Token).ConfigureAwait(false);
+        activity = $"Agent {agent.Name}";
+        Console.CancelKeyPress += OnCancelKey;
+        using var stop = Token.Register(() =>
+        {
+            _drainedAt = DateTime.UtcNow;
+            agent.Drain("interrupted");
+        });
+        try
+        {
+            var code = await agent.RunAsync().ConfigureAwait(false);
+            Post(() => SessionState.PSVariable.Set(new PSVariable("global:LASTEXITCODE", code)));
+        }
+        finally
+        {
+            Console.CancelKeyPress -= OnCancelKey;
+            Progress(activity, "", 100);
+        }
+    }
+
+    // The first Ctrl+C stops the pipeline, which drains; PowerShell keeps further ones to itself, and they stop the runs.
+    private void OnCancelKey(object? sender, ConsoleCancelEventArgs e)
+    {
+        e.Cancel = true;
+        if (_agent is not { } agent)
+        {
+            return;
+        }
+
+        var first = Interlocked.Increment(ref _interrupts) == 1 && (agent.Mode == AgentMode.Working || DateTime.UtcNow - _drainedAt < TimeSpan.FromSeconds(1));
+        if (first)
+        {
+            agent.Drain("interrupted");
+        }
+        else
+        {
+            agent.Stop("interrupted again");
+        }
+    }
+
+    private void Take(AgentEvent happened)
+    {
+        if (Token.IsCancellationRequested)
+        {
+            // The pipeline takes no more objects; the person at the console still wants to know.
+            Host.UI.WriteLine(happened + (happened.Kind == AgentEventKind.Draining ? " (Ctrl+C again stops them)" : ""));
+            return;
+        }
+
+        if (!Quiet)
+        {
+            Output(happened);
+        }
+
+        var hook = happened.Kind switch
+        {
+            AgentEventKind.RunStarted => OnRunStarted,
+            AgentEventKind.RunFinished or AgentEventKind.RunFailed or AgentEventKind.RunStopped or AgentEventKind.ItemFailed or AgentEventKind.ItemRefused => OnRunFinished,
+            _ => null,
+        };
+        if (hook is not null)
+        {
+            Post(() => Call(hook, happened));
+        }
+    }
+
+    private void Call(ScriptBlock hook, AgentEvent happened)
+    {
+        try
+        {
+            foreach (var result in hook.InvokeWithContext(null, [new PSVariable("_", happened)], happened))
+            {
+                WriteObject(result);
+            }
+        }
+        catch (RuntimeException e) when (e is not PipelineStoppedException)
+        {
+            WriteWarning($"The script block for {happened.Kind} failed: {e.Message}");
+        }
+    }
+
+    private void ShowStatus(string activity, string line)
+    {
+        if (line != _shown && !Token.IsCancellationRequested)
+        {
+            _shown = line;
+            Progress(activity, line, null);
+        }
+    }
+}
+
+/// <summary>Base of the commands for agents that exist.</summary>
+public abstract class AgentCommand : AsyncPSCmdlet
+{
+    /// <summary>Project of the queues, where it is not the usual one.</summary>
+    [Parameter(ValueFromPipelineByPropertyName = true)]
+    public string? QueueProject { get; set; }
+
+    /// <summary>Owner of the queues. Default: the connection's entity.</summary>
+    [Parameter(ValueFromPipelineByPropertyName = true)]
+    [ArgumentCompleter(typeof(EntityCompleter))]
+    public string? Entity { get; set; }
+
+    /// <summary>Connection to use. Default: the session's.</summary>
+    [Parameter]
+    public WandbConnection? Connection { get; set; }
+
+    /// <summary>This machine's agents, then those that the server knows.</summary>
+    internal async Task<IReadOnlyList<WandbLaunchAgent>> AgentsAsync()
+    {
+        var local = AgentStore.Default.All().ToList();
+        var all = local.ToList();
+        if ((Connection ?? WandbSession.Current) is { } server && (Entity ?? server.Entity) is { } entity)
+        {
+            var project = await server.Queues.QueueProjectAsync(QueueProject, server.Project ?? "", Token).ConfigureAwait(false);
+            var known = await new AgentApi(server.Transport, server.Api).ListAsync(entity, project, server.Queues, Token).ConfigureAwait(false);
+            all.AddRange(known.Where(k => !local.Exists(l => l.AgentId == k.AgentId && l.Server == server.BaseUrl)).Select(k => k with { Server = server.BaseUrl }));
+        }
+
+        return all;
+    }
+
+    internal static LaunchException Missing(string name) => new("AgentNotFound", LaunchErrorCategory.ObjectNotFound, $"There is no agent {name}, neither on this machine nor on the connected server. See Get-WandbLaunchAgent.", name);
+}
+
+/// <summary>Shows agents.</summary>
+/// <remarks>Shows the agents of this machine, and, where a server is connected that lists them, those of other machines: what they listen to, what runs, and how they ended. An agent that ended long ago and without a trace left on this machine is not shown unless asked for by name or with -State stopped.</remarks>
+/// <example><para>Which agents work now?</para><code>Get-WandbLaunchAgent -State polling, running</code><para>lost: killed, or not heard of for two minutes.</para></example>
+/// <example><para>The last lines of an agent's log</para><code>Get-WandbLaunchAgent | Where-Object LogPath | ForEach-Object { [System.IO.File]::ReadAllLines($_.LogPath)[-1] }</code><para>A JSON object each.</para></example>
+[Cmdlet(VerbsCommon.Get, "WandbLaunchAgent")]
+[OutputType("WandbLaunch.Agents.WandbLaunchAgent")]
+public sealed class GetWandbLaunchAgentCommand : AgentCommand
+{
+    /// <summary>Names; wildcards are allowed.</summary>
+    [Parameter(Position = 0, ValueFromPipeline = true, ValueFromPipelineByPropertyName = true)]
+    [ArgumentCompleter(typeof(AgentCompleter))]
+    [SupportsWildcards]
+    public string[] Name { get; set; } = ["*"];
+
+    /// <summary>States that count. Default: all but agents of other machines that have stopped.</summary>
+    [Parameter]
+    [ValidateSet("polling", "running", "draining", "stopped", "lost")]
+    public string[] State { get; set; } = [];
+
+    /// <inheritdoc/>
+    protected override async Task ProcessAsync()
+    {
+        var all = await AgentsAsync().ConfigureAwait(false);
+        foreach (var name in Name)
+        {
+            var pattern = WildcardPattern.Get(name, WildcardOptions.IgnoreCase);
+            var found = all.Where(a => pattern.IsMatch(a.Name)).ToList();
+            var named = !WildcardPattern.ContainsWildcardCharacters(name);
+            if (named && found.Count == 0)
+            {
+                Error(Missing(name), name);
+            }
+
+            found.Where(a => State.Length > 0 ? State.Contains(a.State, StringComparer.OrdinalIgnoreCase) : named || a.Local || a.State is not ("stopped" or "lost")).ToList().ForEach(Output);
+        }
+    }
+}
+
+/// <summary>Stops agents.</summary>
+/// <remarks>The agent takes no more items. With -Drain its runs finish first; without, they are stopped: each is asked to end, gets its grace period, and then everything that it started is killed and its container removed. The command waits until the agent is gone. Agents of other machines are asked by way of the server, and let their runs finish.</remarks>
+/// <example><para>Let the runs finish, then end</para><code>Get-WandbLaunchAgent -State polling, running | Stop-WandbLaunchAgent -Drain -Timeout 60</code><para>After the time is over it is an error; the agent goes on draining.</para></example>
+/// <example><para>Which would be stopped?</para><code>Get-WandbLaunchAgent -State polling, running | Stop-WandbLaunchAgent -WhatIf</code><para>Nothing is stopped.</para></example>
+[Cmdlet(VerbsLifecycle.Stop, "WandbLaunchAgent", SupportsShouldProcess = true)]
+[OutputType("WandbLaunch.Agents.WandbLaunchAgent")]
+public sealed class StopWandbLaunchAgentCommand : AgentCommand
+{
+    /// <summary>Names of agents.</summary>
+    [Parameter(Mandatory = true, Position = 0, ValueFromPipeline = true, ValueFromPipelineByPropertyName = true)]
+    [ArgumentCompleter(typeof(AgentCompleter))]
+    public string[] Name { get; set; } = [];
+
+    /// <summary>Let the runs finish.</summary>
+    [Parameter]
+    public SwitchParameter Drain { get; set; }
+
+    /// <summary>Seconds to wait for the agent's end. Default: no limit with -Drain, else one minute; 0 does not wait.</summary>
+    [Parameter]
+    [ValidateRange(0, int.MaxValue)]
+    public int? Timeout { get; set; }
+
+    /// <summary>Write the agent as it is then.</summary>
+    [Parameter]
+    public SwitchParameter PassThru { get; set; }
+
+    /// <inheritdoc/>
+    protected override async Task ProcessAsync()
+    {
+        foreach (var name in Name)
+        {
+            try
+            {
+                await StopAsync(name).ConfigureAwait(false);
+            }
+            catch (Exception e) when (e is LaunchException or IOException)
+            {
+                Error(e, name);
+            }
+        }
+    }
+
+    private async Task StopAsync(string name)
+    {
+        var agent = (await AgentsAsync().ConfigureAwait(false)).Where(a => a.Name.Equals(name, StringComparison.OrdinalIgnoreCase)).OrderByDescending(a => a.Local).FirstOrDefault() ?? throw Missing(name);
+        if (agent.State is "stopped" or "lost" && agent.Local)
+        {
+            Verbose($"{name} does not run: {agent.State}");
+        }
+        else if (await ShouldProcessAsync($"{agent.Name} ({string.Join(", ", agent.Queues)}; {agent.Running ?? 0} run)", Drain || !agent.Local ? "Stop agent after its runs" : "Stop agent and its runs").ConfigureAwait(false))
+        {
+            if (!agent.Local)
+            {
+                await StopRemoteAsync(agent).ConfigureAwait(false);
+                return;
+            }
+
+            var folder = AgentStore.Default.FolderOf(agent.Name);
+            AgentStore.AskStop(folder, Drain);
+            var limit = Timeout is { } seconds ? TimeSpan.FromSeconds(seconds) : Drain ? TimeSpan.MaxValue : TimeSpan.FromMinutes(1);
+            var from = DateTime.UtcNow;
+            while ((agent = AgentStore.Load(folder) ?? agent).State is not ("stopped" or "lost"))
+            {
+                if (DateTime.UtcNow - from >= limit)
+                {
+                    if (Timeout == 0)
+                    {
+                        break;
+                    }
+
+                    throw new LaunchException("WaitTimeout", LaunchErrorCategory.OperationTimeout, $"The agent {name} still ends after {limit.TotalSeconds:0} s: {agent.Running} of its runs are not done. {(Drain ? $"It goes on; stop them with Stop-WandbLaunchAgent {name}." : "")}", agent);
+                }
+
+                await Task.Delay(100, Token).ConfigureAwait(false);
+            }
+        }
+
+        if (PassThru)
+        {
+            Output(agent);
+        }
+    }
+
+    private async Task StopRemoteAsync(WandbLaunchAgent agent)
+    {
+        var server = await GetConnectionAsync(Connection).ConfigureAwait(false);
+        if (!await new AgentApi(server.Transport, server.Api).StopAsync(agent.AgentId!, Token).ConfigureAwait(false))
+        {
+            throw new LaunchException("AgentNotStopped", LaunchErrorCategory.InvalidOperation, $"The agent {agent.Name} runs on {agent.Hostname}, and this server cannot pass on that it should stop. Stop it there, or in the server's web page.", agent);
+        }
+    }
+}

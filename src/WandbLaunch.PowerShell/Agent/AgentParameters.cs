@@ -1,0 +1,201 @@
+using System.Collections;
+using System.Management.Automation;
+using System.Text.Json.Nodes;
+using WandbLaunch.Agents;
+using WandbLaunch.Launching;
+
+namespace WandbLaunch.PowerShell;
+
+/// <summary>The settings of an agent; shared by the command that runs one and the one that registers one.</summary>
+public abstract class AgentSettingsCommand : AsyncPSCmdlet
+{
+    /// <summary>Project whose queues are served, on a server of 2022. Servers of today keep queues apart from projects and need none.</summary>
+    [Parameter(Position = 0)]
+    [Alias("p")]
+    [ArgumentCompleter(typeof(ProjectCompleter))]
+    public string? Project { get; set; }
+
+    /// <summary>Queues to take from, also with commas between: q1,q2,q3. Default: default.</summary>
+    [Parameter(ValueFromPipelineByPropertyName = true)]
+    [Alias("q", "Queues")]
+    [ArgumentCompleter(typeof(QueueCompleter))]
+    public string[]? Queue { get; set; }
+
+    /// <summary>Owner of the queues. Default: the connection's entity.</summary>
+    [Parameter(ValueFromPipelineByPropertyName = true)]
+    [Alias("e")]
+    [ArgumentCompleter(typeof(EntityCompleter))]
+    public string? Entity { get; set; }
+
+    /// <summary>Project that the queues belong to, where it is not the usual one.</summary>
+    [Parameter]
+    [ArgumentCompleter(typeof(ProjectCompleter))]
+    public string? QueueProject { get; set; }
+
+    /// <summary>A launch-config.yaml. Default: ~/.config/wandb/launch-config.yaml, where it exists. Parameters win over it.</summary>
+    [Parameter]
+    [Alias("c")]
+    public string? Config { get; set; }
+
+    /// <summary>Runs at a time. Default 1; -1 for no limit.</summary>
+    [Parameter]
+    [Alias("j")]
+    [ValidateRange(-1, 10000)]
+    public int? MaxJobs { get; set; }
+
+    /// <summary>Fair: the queues in turn. Strict: always the first one that has an item.</summary>
+    [Parameter]
+    [ValidateSet("Fair", "Strict")]
+    public string? QueueOrder { get; set; }
+
+    /// <summary>GPUs for each run, its own while it runs. Default: the machine's GPUs divided by -MaxJobs. 0: runs share them all.</summary>
+    [Parameter]
+    [ValidateRange(0, 1024)]
+    public int? GpusPerJob { get; set; }
+
+    /// <summary>Tries after the first one when the machine, the network or an engine fails before the program starts. A program that fails is never tried again. Default 3.</summary>
+    [Parameter]
+    [ValidateRange(0, 100)]
+    public int? MaxRetry { get; set; }
+
+    /// <summary>End when the queues are empty and nothing runs.</summary>
+    [Parameter]
+    public SwitchParameter StopWhenEmpty { get; set; }
+
+    /// <summary>End after this many items.</summary>
+    [Parameter]
+    [ValidateRange(1, int.MaxValue)]
+    public int? MaxRuns { get; set; }
+
+    /// <summary>Take no more items from this time on, and end after what runs.</summary>
+    [Parameter]
+    public DateTime? Until { get; set; }
+
+    /// <summary>https address that gets each event as JSON.</summary>
+    [Parameter]
+    public string? Webhook { get; set; }
+
+    /// <summary>Policy: owners of the runs that may be run and reproduced; * for all. Default: the agent's own entity.</summary>
+    [Parameter]
+    public string[]? AllowEntity { get; set; }
+
+    /// <summary>Policy: hosts that code may come from, with wildcards; file for this machine's own disk. Default: the public hosts of GitHub, GitLab, Bitbucket and Azure DevOps.</summary>
+    [Parameter]
+    public string[]? AllowGitHost { get; set; }
+
+    /// <summary>Policy: images that items may name, with wildcards. Default: all.</summary>
+    [Parameter]
+    public string[]? AllowImage { get; set; }
+
+    /// <summary>Policy: local-container, local-process. Default: local-container only, for a process runs other people's code as you.</summary>
+    [Parameter]
+    [ArgumentCompleter(typeof(ResourceCompleter))]
+    public string[]? AllowResource { get; set; }
+
+    /// <summary>Policy: folders of this machine that items may mount (resource_args volume); folder:ro for reading only. Default: none.</summary>
+    [Parameter]
+    public string[]? AllowMount { get; set; }
+
+    /// <summary>Policy: docker arguments beyond the fixed list: network, ipc, privileged, device, cap-add, add-host, hostname. Default: none.</summary>
+    [Parameter]
+    public string[]? AllowDockerArgument { get; set; }
+
+    /// <summary>Policy: items may not bring an entry point of their own.</summary>
+    [Parameter]
+    public SwitchParameter SecureMode { get; set; }
+
+    /// <summary>Image to build on for items that name none.</summary>
+    [Parameter]
+    public string? BaseImage { get; set; }
+
+    /// <summary>Install no packages: take what the machine or the base image has.</summary>
+    [Parameter]
+    public SwitchParameter NoInstall { get; set; }
+
+    /// <summary>Folders of this machine for every container: host:container, or host:container:ro.</summary>
+    [Parameter]
+    public string[]? Volume { get; set; }
+
+    /// <summary>Environment variables for every program. Values of names such as API_KEY or TOKEN are treated as secrets.</summary>
+    [Parameter]
+    public IDictionary? Environment { get; set; }
+
+    /// <summary>pip settings: @{ index_url = …; extra_index_urls = …; trusted_hosts = …; find_links = …; config_file = …; no_index = $true }.</summary>
+    [Parameter]
+    public IDictionary? Pip { get; set; }
+
+    /// <summary>Docker Engine to use. Default: DOCKER_HOST, the docker context, then the usual sockets.</summary>
+    [Parameter]
+    public string? DockerHost { get; set; }
+
+    /// <summary>Seconds that a run gets to end by itself when it is stopped. Default 10.</summary>
+    [Parameter]
+    [ValidateRange(0, 3600)]
+    public int? StopGracePeriod { get; set; }
+
+    /// <summary>Days that logs of the agent's runs are kept on this machine. Default 30; 0 for ever.</summary>
+    [Parameter]
+    [ValidateRange(0, 36500)]
+    public int? KeepLogDays { get; set; }
+
+    private protected string? ConfigPath => Config is null ? null : FullPath(Config);
+
+    /// <summary>What was given, under the names of the file.</summary>
+    private protected JsonObject Given()
+    {
+        var map = new JsonObject();
+        Put("project", Project);
+        Put("queues", Queue);
+        Put("entity", Entity);
+        Put("queue_project", QueueProject);
+        Put("max_jobs", MaxJobs);
+        Put("queue_order", QueueOrder?.ToLowerInvariant());
+        Put("gpus_per_job", GpusPerJob);
+        Put("max_retry", MaxRetry);
+        Switch("stop_when_empty", nameof(StopWhenEmpty), StopWhenEmpty);
+        Put("max_runs", MaxRuns);
+        Put("until", Until?.ToString("o"));
+        Put("webhook", Webhook);
+        Switch("secure_mode", nameof(SecureMode), SecureMode);
+        Put("base_image", BaseImage);
+        Switch("no_install", nameof(NoInstall), NoInstall);
+        Put("volumes", Volume?.Select(v => StartWandbLaunchCommand.CheckVolume(v, FullPath)).ToArray());
+        Put("environment_variables", Environment);
+        Put("pip", Pip);
+        Put("docker_host", DockerHost);
+        Put("stop_grace_period", StopGracePeriod);
+        Put("keep_log_days", KeepLogDays);
+        var policy = new JsonObject();
+        foreach (var (name, value) in new[] { ("entities", AllowEntity), ("git_hosts", AllowGitHost), ("images", AllowImage), ("resources", AllowResource), ("mounts", AllowMount), ("docker_args", AllowDockerArgument) })
+        {
+            if (value is not null)
+            {
+                policy[name] = LaunchConfig.ToNode(value);
+            }
+        }
+
+        if (policy.Count > 0)
+        {
+            map["policy"] = policy;
+        }
+
+        return map;
+
+        void Put(string name, object? value)
+        {
+            if (value is not null)
+            {
+                map[name] = LaunchConfig.ToNode(value);
+            }
+        }
+
+        // A switch that was not typed leaves the file's word.
+        void Switch(string name, string parameter, SwitchParameter value)
+        {
+            if (MyInvocation.BoundParameters.ContainsKey(parameter))
+            {
+                map[name] = value.IsPresent;
+            }
+        }
+    }
+}
