@@ -1,0 +1,38 @@
+using System.Diagnostics;
+using System.Text.Json.Nodes;
+using WandbLaunch.Agents;
+using WandbLaunch.Api;
+using WandbLaunch.Settings;
+
+namespace WandbLaunch.CrashAgent;
+
+/// <summary>
+/// A real agent in a process that ends itself, as by SIGKILL, at a named step of the road: <c>URL CONFIG STEP</c>. The key
+/// comes by WANDB_API_KEY. Without a step it works like any other.
+/// </summary>
+internal static class Program
+{
+    private static async Task<int> Main(string[] args)
+    {
+        var config = AgentConfig.Resolve(LaunchEnvironment.Current, null, (JsonObject)JsonNode.Parse(args[1])!);
+        using var connection = await WandbConnection.OpenAsync(WandbSettings.Resolve(LaunchEnvironment.Current, Path.GetTempPath(), args[0]), null, default);
+        using var agent = await LaunchAgent.StartAsync(
+            config,
+            connection,
+            new AgentCallbacks
+            {
+                Happened = Console.WriteLine,
+                Step = step =>
+                {
+                    if (args.Length > 2 && step == args[2])
+                    {
+                        Process.GetCurrentProcess().Kill();
+                        Thread.Sleep(Timeout.Infinite);
+                    }
+                },
+                RetryPause = _ => TimeSpan.FromMilliseconds(200),
+            },
+            default);
+        return await agent.RunAsync();
+    }
+}
