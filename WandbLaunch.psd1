@@ -27,6 +27,7 @@
         'New-WandbLaunchConfig'
         'New-WandbRunQueue'
         'Receive-WandbLaunchLog'
+        'Register-WandbLaunchAgent'
         'Remove-WandbLaunch'
         'Remove-WandbLaunchQueueItem'
         'Remove-WandbRunQueue'
@@ -37,6 +38,7 @@
         'Stop-WandbLaunch'
         'Stop-WandbLaunchAgent'
         'Stop-WandbLaunchServer'
+        'Unregister-WandbLaunchAgent'
         'Wait-WandbLaunch'
         'Wait-WandbLaunchQueueItem'
     )

@@ -1,6 +1,7 @@
 using System.Runtime.InteropServices;
 using WandbLaunch.Agents;
 using WandbLaunch.Api;
+using WandbLaunch.LocalServer;
 using WandbLaunch.Settings;
 
 namespace WandbLaunch.Host;
@@ -84,6 +85,12 @@ internal static class AgentService
         {
             try
             {
+                if (config.LocalServer is { } database)
+                {
+                    var server = await LocalServers.StartAsync(database, null, null, token);
+                    return await WandbConnection.OpenAsync(WandbSettings.Resolve(LaunchEnvironment.Current, Path.GetTempPath(), server.Url, LocalServers.ReadKey(server.Path), config.Entity, config.Project), null, token);
+                }
+
                 return await WandbConnection.OpenAsync(WandbSettings.Resolve(LaunchEnvironment.Current, Path.GetTempPath(), config.BaseUrl, config.ApiKey, config.Entity, config.Project), null, token);
             }
             catch (LaunchException e) when (e.Category is LaunchErrorCategory.ConnectionError or LaunchErrorCategory.OperationTimeout or LaunchErrorCategory.ResourceUnavailable)

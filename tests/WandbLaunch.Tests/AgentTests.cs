@@ -99,7 +99,7 @@ public sealed class AgentTests
             }
 
             var environment = variables is null ? LaunchEnvironment.Current : new LaunchEnvironment { Variable = name => variables.TryGetValue(name, out var given) ? given : Environment.GetEnvironmentVariable(name) };
-            return await LaunchAgent.StartAsync(AgentConfig.Resolve(environment, null, map), connection ?? Connection, new AgentCallbacks { Happened = Events.Enqueue, RetryPause = _ => TimeSpan.FromMilliseconds(50) }, default);
+            return await LaunchAgent.StartAsync(AgentConfig.Resolve(environment, null, map), connection ?? Connection, new AgentCallbacks { Happened = Events.Enqueue, RetryPause = _ => TimeSpan.FromMilliseconds(50), AwayPause = _ => TimeSpan.FromMilliseconds(100), RunPause = _ => TimeSpan.FromMilliseconds(50) }, default);
         }
 
         internal async Task<int> RunAsync(string settings)

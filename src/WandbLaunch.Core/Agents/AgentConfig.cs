@@ -26,7 +26,7 @@ internal sealed record AgentConfig
     private static readonly string[] Known =
     [
         "entity", "project", "queues", "queue", "max_jobs", "max_schedulers", "api_key", "base_url", "secure_mode", "verbosity", "stopped_run_timeout", "environment", "registry", "build", "builder",
-        "name", "queue_project", "queue_order", "gpus_per_job", "max_retry", "stop_when_empty", "max_runs", "until", "webhook", "keep_log_days", "policy",
+        "name", "queue_project", "queue_order", "gpus_per_job", "max_retry", "stop_when_empty", "max_runs", "until", "webhook", "keep_log_days", "policy", "local_server",
         "no_install", "volumes", "docker_host", "base_image", "stop_grace_period", "environment_variables", "pip",
     ];
 
@@ -38,6 +38,9 @@ internal sealed record AgentConfig
     internal string? Name { get; init; }
     internal string? BaseUrl { get; init; }
     internal string? ApiKey { get; init; }
+
+    /// <summary>Database of a launch server of this machine, whose key is in a file beside it.</summary>
+    internal string? LocalServer { get; init; }
     internal string? Entity { get; init; }
     internal string? Project { get; init; }
     internal string? QueueProject { get; init; }
@@ -156,6 +159,7 @@ internal sealed record AgentConfig
             Name = Text(map, "name"),
             BaseUrl = Text(map, "base_url"),
             ApiKey = apiKey,
+            LocalServer = Text(map, "local_server"),
             Entity = Text(map, "entity"),
             Project = Text(map, "project"),
             QueueProject = Text(map, "queue_project"),

@@ -349,7 +349,7 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
         if (MachineFaults.Contains(fault.ErrorId) && _entry.Attempt < agent.Config.MaxRetry && agent.Mode is AgentMode.Working or AgentMode.Asked or AgentMode.Done)
         {
             var attempt = _entry.Attempt + 1;
-            var pause = agent.RetryPause(attempt);
+            var pause = agent.Callbacks.RetryPause(attempt);
             Save(_entry with { State = EntryState.Claimed, Attempt = attempt });
             agent.Tell(AgentEventKind.Retry, _entry, $"{fault.Message} Tried again in {pause.TotalSeconds:0} s ({attempt} of {agent.Config.MaxRetry}).", fault: fault.ErrorId);
             _doing = "waiting for another try";
@@ -582,7 +582,7 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
                 return state;
             }
 
-            await Task.Delay(TimeSpan.FromSeconds(1 << attempt), agent.Closed).ConfigureAwait(false);
+            await Task.Delay(agent.Callbacks.RunPause(attempt), agent.Closed).ConfigureAwait(false);
         }
     }
 

@@ -88,6 +88,18 @@ internal sealed class GpuPool
         }
     }
 
+    /// <summary>Passes what was reserved on to the launch that it is for.</summary>
+    internal void Give(string reserved, string launchId, string agent)
+    {
+        lock (_lock)
+        {
+            foreach (var path in Devices.Select(PathOf).Where(p => Read(p)?.LaunchId == reserved))
+            {
+                FileModes.WritePrivate(path, JsonSerializer.Serialize(new Claim(launchId, agent)));
+            }
+        }
+    }
+
     internal void Release(string launchId)
     {
         lock (_lock)

@@ -304,7 +304,7 @@ internal sealed class LaunchAgent : IDisposable
             }
             else if (HasRoom())
             {
-                var gave = false;
+                bool? gave = false;
                 try
                 {
                     gave = await TakeNextAsync().ConfigureAwait(false);
@@ -314,13 +314,13 @@ internal sealed class LaunchAgent : IDisposable
                     continue;
                 }
 
-                if (gave)
+                if (gave == true)
                 {
                     _pause = TimeSpan.FromSeconds(1);
                     continue;
                 }
 
-                if (Config.StopWhenEmpty && _items.IsEmpty)
+                if (gave == false && Config.StopWhenEmpty && _items.IsEmpty)
                 {
                     Drain("the queues are empty", false);
                     continue;
@@ -339,7 +339,28 @@ internal sealed class LaunchAgent : IDisposable
         }
     }
 
-    private async Task<bool> TakeNextAsync()
+    /// <summary>Takes an item: true; false when the queues are empty, null when there was no looking, for the GPUs are another agent's just now.</summary>
+    private async Task<bool?> TakeNextAsync()
+    {
+        // The GPUs come first: an item that was popped without them would only wait for its lease to be over.
+        var reserved = "reserved-" + Guid.NewGuid().ToString("n");
+        var gpus = Gpus?.TryTake(GpusPerJob, reserved, Name);
+        if (Gpus is not null && gpus is null)
+        {
+            return null;
+        }
+
+        try
+        {
+            return await TakeNextAsync(gpus, reserved).ConfigureAwait(false);
+        }
+        finally
+        {
+            Gpus?.Release(reserved);
+        }
+    }
+
+    private async Task<bool> TakeNextAsync(IReadOnlyList<string>? gpus, string reserved)
     {
         foreach (var queue in _queues.ToList())
         {
@@ -371,15 +392,9 @@ internal sealed class LaunchAgent : IDisposable
 
             var entry = new JournalEntry
             {
-                LaunchId = launchId, Item = item.Id, Server = ServerKey, Entity = Entity, QueueProject = QueueProject, Queue = queue.Name, QueueId = queue.Id, Spec = item.Spec, Taken = DateTimeOffset.UtcNow,
-                Gpus = Gpus?.TryTake(GpusPerJob, launchId, Name),
+                LaunchId = launchId, Item = item.Id, Server = ServerKey, Entity = Entity, QueueProject = QueueProject, Queue = queue.Name, QueueId = queue.Id, Spec = item.Spec, Taken = DateTimeOffset.UtcNow, Gpus = gpus,
             };
-            if (Gpus is not null && entry.Gpus is null)
-            {
-                // Another agent of this machine was faster.
-                return false;
-            }
-
+            Gpus?.Give(reserved, launchId, Name);
             Journal.Save(entry);
             Step("journaled");
             Begin(entry, false);
@@ -556,7 +571,7 @@ internal sealed class LaunchAgent : IDisposable
             }
 
             SetAway(true, fault);
-            var pause = after ?? TimeSpan.FromSeconds(Math.Min(Math.Pow(2, Math.Min(attempt, 10)), 30) * (0.75 + (Random.Shared.NextDouble() * 0.5)));
+            var pause = after ?? _callbacks.AwayPause(attempt);
             await Task.Delay(pause > TimeSpan.FromMinutes(5) ? TimeSpan.FromMinutes(5) : pause, token).ConfigureAwait(false);
         }
     }
@@ -805,7 +820,7 @@ internal sealed class LaunchAgent : IDisposable
 
     internal void Step(string name) => _callbacks.Step(name);
 
-    internal TimeSpan RetryPause(int attempt) => _callbacks.RetryPause(attempt);
+    internal AgentCallbacks Callbacks => _callbacks;
 
     internal static string SourceOf(JsonObject spec) => (spec["uri"] ?? spec["job"] ?? spec["docker"]?["docker_image"])?.ToString() ?? "";
 
@@ -886,6 +901,12 @@ internal sealed record AgentCallbacks
 
     /// <summary>How long to wait before a try after a failure of the machine.</summary>
     internal Func<int, TimeSpan> RetryPause { get; init; } = attempt => TimeSpan.FromSeconds(Math.Min(5 * Math.Pow(3, attempt - 1), 300) * (0.8 + (Random.Shared.NextDouble() * 0.4)));
+
+    /// <summary>How long to leave a server alone that does not answer.</summary>
+    internal Func<int, TimeSpan> AwayPause { get; init; } = attempt => TimeSpan.FromSeconds(Math.Min(Math.Pow(2, Math.Min(attempt, 10)), 30) * (0.75 + (Random.Shared.NextDouble() * 0.5)));
+
+    /// <summary>How long to wait before a run that W&amp;B does not show is looked for again (reference F.5).</summary>
+    internal Func<int, TimeSpan> RunPause { get; init; } = attempt => TimeSpan.FromSeconds(1 << attempt);
 }
 
 /// <summary>What an agent is about.</summary>

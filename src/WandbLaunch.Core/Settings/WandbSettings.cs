@@ -43,6 +43,9 @@ internal sealed partial record WandbSettings
 
     internal string? AccessToken { get; init; }
 
+    /// <summary>Database of the launch server of this machine, where that is connected.</summary>
+    internal string? LocalServerPath { get; init; }
+
     internal string? Entity { get; init; }
 
     internal string? Project { get; init; }

@@ -1,6 +1,7 @@
 using System.Management.Automation;
 using WandbLaunch.Agents;
 using WandbLaunch.Api;
+using WandbLaunch.LocalServer;
 
 namespace WandbLaunch.PowerShell;
 
@@ -52,7 +53,7 @@ public sealed class StartWandbLaunchAgentCommand : AgentSettingsCommand
         }
 
         var config = AgentConfig.Resolve(LaunchEnvironment.Current, ConfigPath, given);
-        var server = await GetConnectionAsync(Connection).ConfigureAwait(false);
+        var server = config.LocalServer is { } database && Connection is null && WandbSession.Current is null ? await ConnectLocalAsync(config, database).ConfigureAwait(false) : await GetConnectionAsync(Connection).ConfigureAwait(false);
         if (config.ApiKey is not null || (config.BaseUrl is { } url && url.TrimEnd('/') != server.BaseUrl && Connection is null))
         {
             server = await WandbConnection.OpenAsync(ResolveSettings(config.BaseUrl, config.ApiKey, config.Entity, config.Project), text => Verbose(text), Token).ConfigureAwait(false);
@@ -70,6 +71,12 @@ public sealed class StartWandbLaunchAgentCommand : AgentSettingsCommand
                 await webhook.DisposeAsync().ConfigureAwait(false);
             }
         }
+    }
+
+    private async Task<WandbConnection> ConnectLocalAsync(AgentConfig config, string database)
+    {
+        var server = await LocalServers.StartAsync(database, null, null, Token).ConfigureAwait(false);
+        return await WandbConnection.OpenAsync(ResolveSettings(server.Url, LocalServers.ReadKey(server.Path), config.Entity, config.Project), text => Verbose(text), Token).ConfigureAwait(false);
     }
 
     private async Task RunAsync(AgentConfig config, WandbConnection server, AgentWebhook? webhook)

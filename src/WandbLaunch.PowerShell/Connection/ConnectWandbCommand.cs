@@ -96,7 +96,7 @@ public sealed class ConnectWandbCommand : AsyncPSCmdlet
         if (Local)
         {
             var server = await LocalServers.StartAsync(Path is null ? LocalServers.DefaultPath : FullPath(Path), null, null, Token).ConfigureAwait(false);
-            settings = ResolveSettings(server.Url, LocalServers.ReadKey(server.Path), Entity, Project) with { ApiKeySource = SettingSource.LocalServer };
+            settings = ResolveSettings(server.Url, LocalServers.ReadKey(server.Path), Entity, Project) with { ApiKeySource = SettingSource.LocalServer, LocalServerPath = server.Path };
         }
         else
         {
