@@ -221,6 +221,7 @@ internal sealed class LaunchServer : IAsyncDisposable
             temporary.Position = 0;
             store.SaveFile(found.Key, name, temporary);
         });
+        ArtifactSchema.Map(app, store);
         app.MapGet("/queues/wait", (HttpContext context) => WaitAsync(app, store, context));
         app.MapPost("/shutdown", (IHostApplicationLifetime life) => life.StopApplication());
         app.MapGet("/{**any}", async context =>

@@ -44,6 +44,7 @@ internal sealed partial class Store : IDisposable
             CREATE TABLE IF NOT EXISTS console (run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE, line INTEGER NOT NULL, row TEXT NOT NULL, PRIMARY KEY (run, line)) WITHOUT ROWID;
             """);
         Execute(_writer, QueueTables);
+        Execute(_writer, ArtifactTables);
         Execute(_writer, "CREATE TABLE IF NOT EXISTS identity (name TEXT NOT NULL)");
         Execute(_writer, $"INSERT INTO identity SELECT '{Guid.NewGuid():n}' WHERE NOT EXISTS (SELECT 1 FROM identity)");
         using var command = Command(_writer, "SELECT name FROM identity");

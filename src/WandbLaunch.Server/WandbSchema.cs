@@ -179,6 +179,7 @@ internal static class WandbSchema
             return new Row { ["success"] = true };
         });
         QueueSchema.Add(store, Set);
+        ArtifactSchema.Add(store, Set);
         return schema;
 
         static Row Feature(string name) => new() { ["name"] = name, ["isEnabled"] = true };
@@ -225,8 +226,11 @@ internal static class WandbSchema
     {
         var project = (Row)run["project"]!;
         var path = "/files/" + string.Join('/', new[] { (string)project["entityName"]!, (string)project["name"]!, (string)run["name"]! }.Concat(name.Split('/')).Select(Uri.EscapeDataString));
-        return (string)c.UserContext["base"]! + path + "?" + ((UrlSigner)c.UserContext["signer"]!).Sign(method, path, DateTimeOffset.UtcNow.AddDays(1));
+        return SignedUrl(c, method, path);
     }
+
+    internal static string SignedUrl(IResolveFieldContext c, string method, string path) =>
+        (string)c.UserContext["base"]! + path + "?" + ((UrlSigner)c.UserContext["signer"]!).Sign(method, path, DateTimeOffset.UtcNow.AddDays(1));
 
     private static string WandbConfig(Row run)
     {

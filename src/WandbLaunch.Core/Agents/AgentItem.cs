@@ -198,6 +198,7 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
             Agent = agent.Name,
             LaunchId = _entry.LaunchId,
             CheckRemote = agent.Config.Policy.CheckRemote,
+            CheckImage = agent.Config.Policy.CheckImage,
             ApiKey = key is null ? null : Secrets.Register(key),
             KeepRunId = agent.Dialect.PushByName,
             Environment = environment,

@@ -1,5 +1,6 @@
 using System.IO.Enumeration;
 using System.Text.Json.Nodes;
+using WandbLaunch.Jobs;
 using WandbLaunch.Launching;
 using WandbLaunch.Runners;
 using WandbLaunch.Sources;
@@ -92,6 +93,11 @@ internal sealed record AgentPolicy
                 default:
                     break;
             }
+        }
+
+        if (config.Job is { } job && JobPath.Parse(job) is var path && !Matches(entities, path.Entity))
+        {
+            throw Refused($"jobs of the entity '{path.Entity}' may not be run on this agent, only those of {List(entities)}", "-AllowEntity");
         }
 
         if (config.GitRepo is { } repo)

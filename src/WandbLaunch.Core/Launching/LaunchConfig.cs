@@ -14,6 +14,9 @@ internal sealed record LaunchConfig
     private static readonly JsonDocumentOptions ReadOptions = new() { CommentHandling = JsonCommentHandling.Skip, AllowTrailingCommas = true };
 
     internal string? Uri { get; init; }
+
+    /// <summary>A job to launch in the place of an address: entity/project/name:alias.</summary>
+    internal string? Job { get; init; }
     internal string? Entity { get; init; }
     internal string? Project { get; init; }
     internal string? Name { get; init; }
@@ -44,7 +47,8 @@ internal sealed record LaunchConfig
     /// <summary>Puts <paramref name="over"/> over this one: every value that it sets wins (reference C.2).</summary>
     internal LaunchConfig Merge(LaunchConfig over) => new()
     {
-        Uri = over.Uri ?? Uri,
+        Uri = over.Uri ?? (over.Job is null ? Uri : null),
+        Job = over.Job ?? (over.Uri is null ? Job : null),
         Entity = over.Entity ?? Entity,
         Project = over.Project ?? Project,
         Name = over.Name ?? Name,
@@ -115,6 +119,7 @@ internal sealed record LaunchConfig
         var config = new LaunchConfig
         {
             Uri = Take(map, "uri"),
+            Job = Take(map, "job"),
             Entity = Take(map, "entity"),
             Project = Take(map, "project"),
             Name = Take(map, "name"),
@@ -145,6 +150,8 @@ internal sealed record LaunchConfig
             }
         }
 
+        // The page of a job is the job.
+        config = config is { Uri: { } page, Job: null } && Jobs.JobPath.IsPage(page) ? config with { Uri = null, Job = Jobs.JobPath.Parse(page).ToString() } : config;
         return config with { Extra = map.Count > 0 ? map : null };
     }
 
@@ -154,6 +161,7 @@ internal sealed record LaunchConfig
         var map = Extra is null ? [] : (JsonObject)Extra.DeepClone();
         var ordered = new JsonObject();
         Put(ordered, "uri", Uri);
+        Put(ordered, "job", Job);
         Put(ordered, "entity", Entity);
         Put(ordered, "project", Project);
         Put(ordered, "name", Name);

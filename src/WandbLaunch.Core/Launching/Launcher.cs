@@ -3,6 +3,7 @@ using System.Text;
 using System.Text.Json.Nodes;
 using WandbLaunch.Api;
 using WandbLaunch.Images;
+using WandbLaunch.Jobs;
 using WandbLaunch.Runners;
 using WandbLaunch.Sources;
 
@@ -28,6 +29,9 @@ internal sealed record LaunchOptions
     /// <summary>Throws for a git address that may not be used.</summary>
     internal Action<string>? CheckRemote { get; init; }
 
+    /// <summary>Throws for an image that may not be used.</summary>
+    internal Action<string>? CheckImage { get; init; }
+
     /// <summary>Key of the run, where it is not the connection's.</summary>
     internal string? ApiKey { get; init; }
 
@@ -44,7 +48,7 @@ internal sealed record LaunchOptions
 internal sealed record PreparedLaunch(string Folder, LaunchedRun Run, RunSpec Spec, IReadOnlyDictionary<string, string> Secrets, IReadOnlyList<string> Warnings);
 
 /// <summary>The one road from a launch config to a run.</summary>
-internal sealed class Launcher(LaunchCache cache, LaunchStore store, Func<CancellationToken, Task<WandbConnection?>> connection)
+internal sealed partial class Launcher(LaunchCache cache, LaunchStore store, Func<CancellationToken, Task<WandbConnection?>> connection)
 {
     // One Linux environment string holds 128 KiB; Windows 32,767 characters. The SDK's own limit is below both (reference E.4).
     private const int VariableLimit = 32670;
@@ -68,9 +72,10 @@ internal sealed class Launcher(LaunchCache cache, LaunchStore store, Func<Cancel
         var scratch = new List<string>();
         try
         {
+            (config, var job) = await WithJobAsync(config, options, token).ConfigureAwait(false);
             var resource = ResourceOf(config);
             Validate(config, options, resource);
-            var resolved = await ResolveAsync(config, options, workingFolder, () => Scratch(scratch), token).ConfigureAwait(false);
+            var resolved = await ResolveAsync(config, job, options, workingFolder, () => Scratch(scratch), token).ConfigureAwait(false);
             var environment = await EnvironmentAsync(config, options, resolved, "<new id>", token).ConfigureAwait(false);
             string? image = null;
             bool prepared;
@@ -117,6 +122,7 @@ internal sealed class Launcher(LaunchCache cache, LaunchStore store, Func<Cancel
     /// <summary>Does everything up to the start: source, packages or image, folder of the run.</summary>
     internal async Task<PreparedLaunch> PrepareAsync(LaunchConfig config, LaunchOptions options, string workingFolder, CancellationToken token)
     {
+        (config, var job) = await WithJobAsync(config, options, token).ConfigureAwait(false);
         var resource = ResourceOf(config);
         Validate(config, options, resource);
         var runId = config.RunId ?? options.LaunchId ?? NewRunId();
@@ -125,7 +131,7 @@ internal sealed class Launcher(LaunchCache cache, LaunchStore store, Func<Cancel
         try
         {
             var scratch = 0;
-            var resolved = await ResolveAsync(config, options, workingFolder, () => Directory.CreateDirectory(Path.Combine(folder, "src" + (scratch++ == 0 ? "" : "-" + scratch))).FullName, token).ConfigureAwait(false);
+            var resolved = await ResolveAsync(config, job, options, workingFolder, () => Directory.CreateDirectory(Path.Combine(folder, "src" + (scratch++ == 0 ? "" : "-" + scratch))).FullName, token).ConfigureAwait(false);
             var warnings = resolved.Warnings.ToList();
             var environment = await EnvironmentAsync(config, options, resolved, runId, token).ConfigureAwait(false);
             var launchConfig = new JsonObject { ["overrides"] = new JsonObject { ["run_config"] = resolved.RunConfig.DeepClone() } }.ToJsonString();
@@ -169,9 +175,35 @@ internal sealed class Launcher(LaunchCache cache, LaunchStore store, Func<Cancel
         }
     }
 
+    /// <summary>Reads the job that is to be launched; one of an image becomes that image.</summary>
+    private async Task<(LaunchConfig Config, (JobApi, WandbLaunchJob)? Job)> WithJobAsync(LaunchConfig config, LaunchOptions options, CancellationToken token)
+    {
+        if (config.Job is not { } text)
+        {
+            return (config, null);
+        }
+
+        if (config.DockerImage is not null)
+        {
+            throw new LaunchException("JobWithImage", LaunchErrorCategory.InvalidArgument, "A job says what it runs, so it cannot be given with a docker image. Leave out one of them.", text);
+        }
+
+        var server = await connection(token).ConfigureAwait(false)
+            ?? throw new LaunchException("NotConnected", LaunchErrorCategory.AuthenticationError, "A job needs a server. Use Connect-Wandb first, or set WANDB_API_KEY.", text);
+        var api = new JobApi(new ArtifactApi(server.Transport, server.Api));
+        var job = await api.GetAsync(JobPath.Parse(text), token).ConfigureAwait(false);
+        if (job.SourceType == "image")
+        {
+            options.CheckImage?.Invoke(job.Source!);
+            config = config with { DockerImage = job.Source };
+        }
+
+        return (config, (api, job));
+    }
+
     // A folder by its full path: who reads it later is somewhere else.
     private static string SourceOf(LaunchConfig config, string workingFolder) =>
-        Secrets.Mask(config.Uri is null ? config.DockerImage! : config.IsScheduler ? config.Uri : LaunchUri.Parse(config.Uri, workingFolder) is { Kind: LaunchUriKind.LocalFolder or LaunchUriKind.OfflineRun } folder ? folder.Location : config.Uri);
+        Secrets.Mask(config.Job is { } job ? job : config.Uri is null ? config.DockerImage! : config.IsScheduler ? config.Uri : LaunchUri.Parse(config.Uri, workingFolder) is { Kind: LaunchUriKind.LocalFolder or LaunchUriKind.OfflineRun } folder ? folder.Location : config.Uri);
 
     /// <summary>Says what is wrong with a config before anything is fetched.</summary>
     internal static void Check(LaunchConfig config, LaunchOptions options) => Validate(config, options, ResourceOf(config));
@@ -223,7 +255,7 @@ internal sealed class Launcher(LaunchCache cache, LaunchStore store, Func<Cancel
         return made[^1];
     }
 
-    private Task<ResolvedRun> ResolveAsync(LaunchConfig config, LaunchOptions options, string workingFolder, Func<string> scratch, CancellationToken token) =>
+    private Task<ResolvedRun> ResolveAsync(LaunchConfig config, (JobApi, WandbLaunchJob)? job, LaunchOptions options, string workingFolder, Func<string> scratch, CancellationToken token) =>
         SourceResolver.ResolveAsync(
             config,
             new ResolveContext(workingFolder, cache, async t => await connection(t).ConfigureAwait(false)
@@ -231,6 +263,7 @@ internal sealed class Launcher(LaunchCache cache, LaunchStore store, Func<Cancel
             {
                 GitCredential = options.GitCredential,
                 CheckRemote = options.CheckRemote,
+                Job = job,
                 NoInstall = options.NoInstall,
                 Progress = text => Progress(text, null),
                 ScratchFolder = scratch,
@@ -298,7 +331,7 @@ internal sealed class Launcher(LaunchCache cache, LaunchStore store, Func<Cancel
     private static IReadOnlyList<string> ProcessCommand(ResolvedRun resolved, string python)
     {
         var entry = resolved.EntryPoint.ToList();
-        if (entry.Count > 0 && entry[0] is "python" or "python3")
+        if (entry.Count > 0 && PythonName().IsMatch(entry[0]))
         {
             entry[0] = python;
         }
@@ -318,6 +351,10 @@ internal sealed class Launcher(LaunchCache cache, LaunchStore store, Func<Cancel
 
         return [.. entry, .. resolved.Arguments];
     }
+
+    // Jobs say python3.11, where the version is the environment's already.
+    [System.Text.RegularExpressions.GeneratedRegex(@"^python(3(\.\d+)?)?$")]
+    private static partial System.Text.RegularExpressions.Regex PythonName();
 
     private async Task<RunSpec> ContainerSpecAsync(
         string id, LaunchConfig config, LaunchOptions options, ResolvedRun resolved, Dictionary<string, string> environment, string launchConfig, List<string> warnings, CancellationToken token)
@@ -420,7 +457,13 @@ internal sealed class Launcher(LaunchCache cache, LaunchStore store, Func<Cancel
         }
 
         Chunk("WANDB_CONFIG", resolved.RunConfig.ToJsonString());
-        Chunk("WANDB_ARTIFACTS", config.Artifacts?.ToJsonString() ?? "{}");
+        var artifacts = config.Artifacts is null ? [] : (JsonObject)config.Artifacts.DeepClone();
+        if (config.Job is not null)
+        {
+            artifacts["_wandb_job"] = config.Job;
+        }
+
+        Chunk("WANDB_ARTIFACTS", artifacts.ToJsonString());
         foreach (var (name, value) in options.Environment)
         {
             plain.Remove(name);

@@ -1,5 +1,6 @@
 using System.Text.Json.Nodes;
 using WandbLaunch.Api;
+using WandbLaunch.Jobs;
 using WandbLaunch.Launching;
 using WandbLaunch.Sources;
 
@@ -19,7 +20,7 @@ internal static class QueueSpec
                 throw new LaunchException(
                     "FolderCannotBeQueued", LaunchErrorCategory.InvalidArgument,
                     uri.Kind == LaunchUriKind.LocalFolder
-                        ? $"The folder {uri.Location} is only on this machine, and the agent may run on another, so it cannot be queued. Push it to git and queue the git URL, or run it here with Start-WandbLaunch."
+                        ? $"The folder {uri.Location} is only on this machine, and the agent may run on another, so it cannot be queued. Push it to git and queue the git URL, make a job of it (New-WandbLaunchJob '{uri.Location}' | Add-WandbLaunchQueueItem), or run it here with Start-WandbLaunch."
                         : $"The run folder {uri.Location} is only on this machine, and the agent may run on another, so it cannot be queued. Import it first: Import-WandbRun '{uri.Location}' | Add-WandbLaunchQueueItem.",
                     text);
             }
@@ -31,7 +32,11 @@ internal static class QueueSpec
                 config = config with { Uri = $"{appUrl}/{uri.Run.Entity}/{uri.Run.Project}/runs/{uri.Run.Id}" };
             }
         }
-        else if (config.DockerImage is null && config.Extra?["job"] is null)
+        else if (config.Job is { } job)
+        {
+            project ??= JobPath.Parse(job).Project;
+        }
+        else if (config.DockerImage is null)
         {
             throw new LaunchException("SourceMissing", LaunchErrorCategory.InvalidArgument, "There is nothing to queue: give a run's address, a git URL, a job, or a docker image (-DockerImage).", null);
         }

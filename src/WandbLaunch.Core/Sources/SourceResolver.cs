@@ -2,6 +2,7 @@ using System.Text;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using WandbLaunch.Api;
+using WandbLaunch.Jobs;
 using WandbLaunch.Launching;
 
 namespace WandbLaunch.Sources;
@@ -13,6 +14,9 @@ internal sealed record ResolveContext(string WorkingFolder, LaunchCache Cache, F
 
     /// <summary>Throws for a git address that may not be used.</summary>
     internal Action<string>? CheckRemote { get; init; }
+
+    /// <summary>The job that is launched, read already.</summary>
+    internal (JobApi Api, WandbLaunchJob Job)? Job { get; init; }
 
     internal bool NoInstall { get; init; }
     internal Action<string> Progress { get; init; } = _ => { };
@@ -41,6 +45,18 @@ internal static class SourceResolver
             };
         }
 
+        if (context.Job is { } job && config.DockerImage is null)
+        {
+            return await FromJobAsync(job.Api, job.Job, config, context, token).ConfigureAwait(false) with
+            {
+                RunConfig = Config(config),
+                Project = config.Project ?? job.Job.Project,
+                Entity = config.Entity,
+                Gpu = config.Cuda ?? false,
+                CudaVersion = config.CudaVersion,
+            };
+        }
+
         var imageOnly = config.Uri is null
             || (config.DockerImage is not null && LaunchUri.Parse(config.Uri, context.WorkingFolder).Kind is LaunchUriKind.Git or LaunchUriKind.LocalFolder);
         if (imageOnly)
@@ -54,7 +70,7 @@ internal static class SourceResolver
                     EntryPoint = config.EntryPoint ?? [],
                     Arguments = ArgumentSet.Apply([], config.Args),
                     RunConfig = Config(config),
-                    Project = config.Project ?? "uncategorized",
+                    Project = config.Project ?? context.Job?.Job.Project ?? "uncategorized",
                     Entity = config.Entity,
                     Gpu = config.Cuda ?? false,
                 };
@@ -78,6 +94,56 @@ internal static class SourceResolver
             CudaVersion = config.CudaVersion ?? resolved.CudaVersion,
             // Null follows the run, false forces the CPU (reference C.1, cuda).
             Gpu = config.Cuda ?? resolved.Gpu,
+        };
+    }
+
+    // Reference D.3.
+    private static async Task<ResolvedRun> FromJobAsync(JobApi api, WandbLaunchJob job, LaunchConfig config, ResolveContext context, CancellationToken token)
+    {
+        context.Progress($"resolving the job {job.Job}");
+        string workspace;
+        string? commit = null;
+        var patched = false;
+        var source = job.Json?["source"];
+        var remote = source?["git"]?["remote"]?.ToString();
+        var reference = source?["artifact"]?.ToString();
+        switch (job.SourceType)
+        {
+            case "repo" when remote is not null && job.Commit is { } wanted:
+                var uri = GitUri(config.GitRepo ?? remote, $"job {job.Job}", context);
+                var mirror = new GitMirror(context.Cache, uri.Location, context.GitCredential, context.Progress, context.CheckRemote);
+                commit = await mirror.ResolveAsync(LaunchUri.CheckRef(config.GitVersion ?? wanted), token).ConfigureAwait(false);
+                var patch = config.GitVersion is null ? await api.FileAsync(job, "diff.patch", GitPatch.MaxBytes, token).ConfigureAwait(false) : null;
+                (workspace, patched) = await Workspace.FromGitAsync(context.Cache, mirror, uri.Location, commit, patch, new Dictionary<string, byte[]>(), token).ConfigureAwait(false);
+                break;
+            case "artifact" when reference is { Length: > 0 }:
+                workspace = context.ScratchFolder();
+                if (await api.Artifacts.GetByIdAsync(JobApi.CodeArtifactId(reference), job.Entity, job.Project, token).ConfigureAwait(false) is not { } code)
+                {
+                    throw new LaunchException("CodeArtifactMissing", LaunchErrorCategory.ObjectNotFound, $"The code of the job {job.Job} ({reference}) is gone, or this key may not see it. Make the job again with New-WandbLaunchJob.", job);
+                }
+
+                await api.Artifacts.SaveAsync(code.Id, workspace, token).ConfigureAwait(false);
+                break;
+            default:
+                throw new LaunchException("JobInvalid", LaunchErrorCategory.InvalidData, $"The job {job.Job} is of no kind that is known: its {JobApi.DefinitionFile} says source_type '{job.SourceType}'. Make it again with New-WandbLaunchJob.", job);
+        }
+
+        var frozen = await api.FileAsync(job, JobApi.FrozenFile, SmallFile, token).ConfigureAwait(false);
+        var entry = config.EntryPoint ?? job.EntryPoint;
+        CheckEntry(entry, workspace);
+        var requirements = RequirementSet.Create(frozen is { Length: > 0 } ? Encoding.UTF8.GetString(frozen) : null, workspace);
+        return new ResolvedRun
+        {
+            Source = null,
+            Commit = commit,
+            Patched = patched,
+            Workspace = workspace,
+            EntryPoint = entry,
+            Arguments = ArgumentSet.Apply([], config.Args),
+            PythonVersion = config.PythonVersion ?? job.PythonVersion ?? "3",
+            Requirements = requirements,
+            Warnings = requirements.Warnings,
         };
     }
 
@@ -122,7 +188,7 @@ internal static class SourceResolver
         }
         else if (chosenRemote is { Length: > 0 } && (config.GitVersion ?? info.Commit) is { } version)
         {
-            var git = GitUri(chosenRemote, record, context);
+            var git = GitUri(chosenRemote, record.Describe, context);
             remote = git.Location;
             var mirror = new GitMirror(context.Cache, remote, context.GitCredential, context.Progress, context.CheckRemote);
             commit = await mirror.ResolveAsync(LaunchUri.CheckRef(version), token).ConfigureAwait(false);
@@ -251,7 +317,7 @@ internal static class SourceResolver
     }
 
     // Reference D.3: runtime.txt, else the first line of .python-version.
-    private static string? ProjectPython(string folder)
+    internal static string? ProjectPython(string folder)
     {
         foreach (var name in new[] { "runtime.txt", ".python-version" })
         {
@@ -271,12 +337,12 @@ internal static class SourceResolver
         + (File.Exists(Path.Combine(workspace, "environment.yml")) ? " It has an environment.yml; export it with 'pip freeze'." : "")
         + " Add one at the root (it may be empty), use -NoInstall to take the packages that are there, or give an image with -DockerImage.", what);
 
-    private static LaunchUri GitUri(string remote, IRunRecord record, ResolveContext context)
+    private static LaunchUri GitUri(string remote, string what, ResolveContext context)
     {
         var uri = LaunchUri.Parse(remote, context.WorkingFolder);
         return uri.Kind == LaunchUriKind.Git ? uri
             : uri.Kind == LaunchUriKind.LocalFolder ? uri with { Kind = LaunchUriKind.Git, Location = new Uri(uri.Location).AbsoluteUri }
-            : throw new LaunchException("GitRemoteInvalid", LaunchErrorCategory.InvalidData, $"The {record.Describe} names the git remote '{Secrets.Mask(remote)}', which is not a git address. Give the right one with -GitRepo.", remote);
+            : throw new LaunchException("GitRemoteInvalid", LaunchErrorCategory.InvalidData, $"The {what} names the git remote '{Secrets.Mask(remote)}', which is not a git address. Give the right one with -GitRepo.", remote);
     }
 
     private static string ProgramPath(string? program, string? root, IRunRecord record)
@@ -327,7 +393,7 @@ internal static class SourceResolver
     }
 
     // The file of a command: the first word if it is a program file, else the second (reference D.3, last row).
-    private static void CheckEntry(IReadOnlyList<string> entry, string workspace)
+    internal static void CheckEntry(IReadOnlyList<string> entry, string workspace)
     {
         if (entry.Count == 0)
         {

@@ -1,6 +1,7 @@
 using System.Collections;
 using System.Management.Automation;
 using System.Text.Json.Nodes;
+using WandbLaunch.Jobs;
 using WandbLaunch.Launching;
 
 namespace WandbLaunch.PowerShell;
@@ -18,6 +19,12 @@ public abstract class LaunchConfigCommand : AsyncPSCmdlet
     [Alias("Url")]
     [ValidateNotNullOrEmpty]
     public string? Uri { get; set; }
+
+    /// <summary>A job to launch: entity/project/name:alias, or an object of Get-WandbLaunchJob.</summary>
+    [Parameter]
+    [Alias("j")]
+    [ValidateNotNullOrEmpty]
+    public string? Job { get; set; }
 
     /// <summary>A launch config to start from: a path to a JSON or YAML file, a JSON or YAML text, a hashtable, or an object of New-WandbLaunchConfig. The other parameters win over it.</summary>
     [Parameter]
@@ -132,7 +139,8 @@ public abstract class LaunchConfigCommand : AsyncPSCmdlet
 
         return config.Merge(new LaunchConfig
         {
-            Uri = Uri,
+            Uri = Uri is not null && JobPath.IsPage(Uri) ? null : Uri,
+            Job = Job ?? (Uri is not null && JobPath.IsPage(Uri) ? JobPath.Parse(Uri).ToString() : null),
             Project = Project,
             Entity = Entity,
             Name = Name,
@@ -173,6 +181,8 @@ public abstract class LaunchConfigCommand : AsyncPSCmdlet
             case WandbLaunch.Queues.WandbLaunchQueueItem { Spec: { } spec }:
                 // The same again, as a run of its own.
                 return LaunchConfig.FromJson(spec) with { RunId = null };
+            case WandbLaunchJob job:
+                return new LaunchConfig { Job = job.Job };
             case WandbLaunch.Api.WandbRun run:
                 // Only the address: the new run goes to the run's project, the user's entity, under a name of its own.
                 return new LaunchConfig { Uri = run.Uri };
@@ -182,7 +192,7 @@ public abstract class LaunchConfigCommand : AsyncPSCmdlet
         {
             // A row of a table beside an address: its columns are arguments.
             var map = Map(shell);
-            return (Uri is not null || Config is not null) && !shell.TypeNames.Contains(ConfigType) && !ConfigKeys.Any(map.ContainsKey)
+            return (Uri is not null || Job is not null || Config is not null) && !shell.TypeNames.Contains(ConfigType) && !ConfigKeys.Any(map.ContainsKey)
                 ? new LaunchConfig { Args = ArgumentSet.FromPairs(map.Select(p => new KeyValuePair<string, object?>(p.Key, ArgumentSet.Plain(p.Value)))) }
                 : LaunchConfig.FromJson(map);
         }

@@ -140,16 +140,16 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
     /// <inheritdoc/>
     protected override async Task ProcessAsync()
     {
-        if (InputObject is null && Uri is null && Config is null && DockerImage is null)
+        if (InputObject is null && Uri is null && Job is null && Config is null && DockerImage is null)
         {
-            throw new LaunchException("SourceMissing", LaunchErrorCategory.InvalidArgument, "There is nothing to launch: give a run's address, a git URL, a folder, or a docker image (-DockerImage).", null);
+            throw new LaunchException("SourceMissing", LaunchErrorCategory.InvalidArgument, "There is nothing to launch: give a run's address, a git URL, a folder, a job (-Job), or a docker image (-DockerImage).", null);
         }
 
         var config = BuildConfig();
         if (_pusher is not null)
         {
             var spec = _pusher.Spec(config);
-            if (await ShouldProcessAsync(config.Uri ?? config.DockerImage ?? "", $"Add to queue {Queue}").ConfigureAwait(false))
+            if (await ShouldProcessAsync(config.Uri ?? config.Job ?? config.DockerImage ?? "", $"Add to queue {Queue}").ConfigureAwait(false))
             {
                 _pusher.Add(spec);
             }
@@ -205,7 +205,7 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
                 return;
             }
 
-            if (!await ShouldProcessAsync(config.Uri ?? config.DockerImage ?? "", $"Launch with {config.Resource ?? LaunchConfig.DefaultResource}").ConfigureAwait(false))
+            if (!await ShouldProcessAsync(config.Uri ?? config.Job ?? config.DockerImage ?? "", $"Launch with {config.Resource ?? LaunchConfig.DefaultResource}").ConfigureAwait(false))
             {
                 return;
             }
