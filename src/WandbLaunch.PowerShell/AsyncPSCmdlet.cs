@@ -1,5 +1,6 @@
 using System.Collections.Concurrent;
 using System.Management.Automation;
+using System.Runtime.CompilerServices;
 using System.Runtime.ExceptionServices;
 using WandbLaunch.Api;
 using WandbLaunch.Settings;
@@ -13,6 +14,8 @@ namespace WandbLaunch.PowerShell;
 public abstract class AsyncPSCmdlet : PSCmdlet, IDisposable
 {
     private const int QueueLength = 1000;
+
+    private static readonly string[] AskingParameters = ["WhatIf", "Confirm", "Verbose", "Debug"];
 
     private readonly CancellationTokenSource _stop = new();
     // One queue for the cmdlet's life: what work in the background says between two inputs waits for the next.
@@ -39,6 +42,7 @@ public abstract class AsyncPSCmdlet : PSCmdlet, IDisposable
     protected sealed override void BeginProcessing() => Pump(BeginAsync, true);
 
     /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     protected sealed override void ProcessRecord()
     {
         _pipelineThread = Environment.CurrentManagedThreadId;
@@ -98,6 +102,9 @@ public abstract class AsyncPSCmdlet : PSCmdlet, IDisposable
     /// <summary>Writes an object; waits only when the queue is full.</summary>
     protected void Output(object? value) => Post(() => WriteObject(value));
 
+    /// <summary>Writes many objects at once: one place in the queue for all.</summary>
+    internal void OutputAll(IReadOnlyList<object> values) => Post(() => WriteObject(values, true));
+
     /// <summary>Writes a verbose line.</summary>
     protected void Verbose(string text) => Post(() => WriteVerbose(Secrets.Mask(text)));
 
@@ -120,6 +127,16 @@ public abstract class AsyncPSCmdlet : PSCmdlet, IDisposable
         var record = ToRecord(exception, target);
         Post(() => WriteError(record));
     }
+
+    /// <summary>
+    /// False when ShouldProcess would say yes without a word: nothing of -WhatIf, -Confirm, -Verbose and their preferences is
+    /// set. For commands that take thousands of inputs, where the question costs more than the work.
+    /// </summary>
+    private protected bool MayAsk() =>
+        AskingParameters.Any(MyInvocation.BoundParameters.ContainsKey)
+        || LanguagePrimitives.IsTrue(GetVariableValue("WhatIfPreference"))
+        || !LanguagePrimitives.Equals(GetVariableValue("VerbosePreference"), ActionPreference.SilentlyContinue)
+        || !(LanguagePrimitives.TryConvertTo<ConfirmImpact>(GetVariableValue("ConfirmPreference"), out var impact) && impact is ConfirmImpact.None or ConfirmImpact.High);
 
     /// <summary>Asks ShouldProcess on the pipeline's thread.</summary>
     protected Task<bool> ShouldProcessAsync(string target, string action) => Ask(() => ShouldProcess(Secrets.Mask(target), action));

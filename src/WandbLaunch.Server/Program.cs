@@ -222,6 +222,7 @@ internal sealed class LaunchServer : IAsyncDisposable
             store.SaveFile(found.Key, name, temporary);
         });
         ArtifactSchema.Map(app, store);
+        app.MapPost("/queues/push", (HttpContext context) => QueueSchema.PushBatchAsync(store, context));
         app.MapGet("/queues/wait", (HttpContext context) => WaitAsync(app, store, context));
         app.MapPost("/shutdown", (IHostApplicationLifetime life) => life.StopApplication());
         app.MapGet("/{**any}", async context =>

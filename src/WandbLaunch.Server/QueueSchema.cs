@@ -77,41 +77,6 @@ internal static class QueueSchema
             var (id, spec) = PushOne(queue, input);
             return new Row { ["runQueueItemId"] = id, ["runSpec"] = spec };
         });
-        set("Mutation", "pushToRunQueueBatch", c =>
-        {
-            var input = WandbSchema.Input(c);
-            if (store.Queue(Need(input, "entityName"), Need(input, "projectName"), Need(input, "queueName")) is not { } queue)
-            {
-                return null;
-            }
-
-            // Items and results travel as one text each: a thousand values of a GraphQL list cost more than the push itself.
-            using var items = JsonDocument.Parse(Need(input, "items"));
-            var results = store.Push(queue, items.RootElement.EnumerateArray().Select(i => (
-                i.GetProperty("runSpec").GetRawText(),
-                i.TryGetProperty("priority", out var priority) && priority.ValueKind == JsonValueKind.Number ? priority.GetInt32() : (int?)null,
-                i.TryGetProperty("templateVariableValues", out var variables) && variables.ValueKind == JsonValueKind.Object ? variables.GetRawText() : null)));
-            var text = new System.Buffers.ArrayBufferWriter<byte>();
-            using (var writer = new Utf8JsonWriter(text))
-            {
-                writer.WriteStartArray();
-                foreach (var (id, _, fault) in results)
-                {
-                    if (fault is null)
-                    {
-                        writer.WriteNumberValue(id);
-                    }
-                    else
-                    {
-                        writer.WriteStringValue(fault);
-                    }
-                }
-
-                writer.WriteEndArray();
-            }
-
-            return new Row { ["results"] = System.Text.Encoding.UTF8.GetString(text.WrittenSpan) };
-        });
         set("Mutation", "popFromRunQueue", c =>
         {
             var input = WandbSchema.Input(c);
@@ -153,6 +118,87 @@ internal static class QueueSchema
             var (id, spec, fault) = store.Push(queue, [(Need(input, "runSpec"), input.GetValueOrDefault("priority") as int?, WandbSchema.Text(input, "templateVariableValues"))])[0];
             return fault is null ? (id.ToString(System.Globalization.CultureInfo.InvariantCulture), spec) : throw new ServerFault(fault);
         }
+    }
+
+    /// <summary>Many items in one request, as JSON and not as JSON inside JSON: [{runSpec, priority?, templateVariableValues?}]. The answer has the id of each, or why it was refused; null where there is no such queue.</summary>
+    internal static async Task PushBatchAsync(Store store, HttpContext context)
+    {
+        var query = context.Request.Query;
+        using var body = new MemoryStream();
+        await context.Request.Body.CopyToAsync(body, context.RequestAborted);
+        context.Response.ContentType = "application/json";
+        await using var writer = new Utf8JsonWriter(context.Response.BodyWriter);
+        writer.WriteStartObject();
+        writer.WritePropertyName("results");
+        if (store.Queue(query["entity"].ToString(), query["project"].ToString(), query["queue"].ToString()) is not { } queue)
+        {
+            writer.WriteNullValue();
+            writer.WriteEndObject();
+            return;
+        }
+
+        JsonDocument items;
+        try
+        {
+            items = JsonDocument.Parse(body.GetBuffer().AsMemory(0, (int)body.Length));
+        }
+        catch (JsonException)
+        {
+            context.Response.StatusCode = 400;
+            writer.WriteNullValue();
+            writer.WriteEndObject();
+            return;
+        }
+
+        using (items)
+        {
+            writer.WriteStartArray();
+            if (queue["resource"] is null && items.RootElement.EnumerateArray().All(IsPlain))
+            {
+                var count = items.RootElement.GetArrayLength();
+                var first = count == 0 ? 0 : store.PushPlain(queue, System.Text.Encoding.UTF8.GetString(body.GetBuffer(), 0, (int)body.Length), count);
+                for (var i = 0; i < count; i++)
+                {
+                    writer.WriteNumberValue(first + i);
+                }
+            }
+            else
+            {
+                foreach (var (id, _, fault) in store.Push(queue, items.RootElement.EnumerateArray().Select(i => (
+                    i.GetProperty("runSpec").GetRawText(),
+                    i.TryGetProperty("priority", out var priority) && priority.ValueKind == JsonValueKind.Number ? priority.GetInt32() : (int?)null,
+                    i.TryGetProperty("templateVariableValues", out var variables) && variables.ValueKind == JsonValueKind.Object ? variables.GetRawText() : null))))
+                {
+                    if (fault is null)
+                    {
+                        writer.WriteNumberValue(id);
+                    }
+                    else
+                    {
+                        writer.WriteStringValue(fault);
+                    }
+                }
+            }
+
+            writer.WriteEndArray();
+        }
+
+        writer.WriteEndObject();
+    }
+
+    // Nothing but a spec that is an object.
+    private static bool IsPlain(JsonElement item)
+    {
+        var properties = 0;
+        foreach (var property in item.EnumerateObject())
+        {
+            if (++properties > 1 || !property.NameEquals("runSpec") || property.Value.ValueKind != JsonValueKind.Object)
+            {
+                return false;
+            }
+        }
+
+        return properties == 1;
     }
 
     private static string Need(Dictionary<string, object?> input, string name) => WandbSchema.Text(input, name) ?? throw new ServerFault($"{name} is missing.");

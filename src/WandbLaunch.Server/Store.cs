@@ -24,6 +24,8 @@ internal sealed partial class Store : IDisposable
     private readonly string _connectionString;
     private readonly object _writing = new();
     private readonly SqliteConnection _writer;
+    private readonly Timer _checkpoints;
+    private int _checkpointing;
 
     internal Store(string path)
     {
@@ -33,6 +35,7 @@ internal sealed partial class Store : IDisposable
         Execute(_writer, """
             PRAGMA journal_mode = WAL;
             PRAGMA synchronous = NORMAL;
+            PRAGMA wal_autocheckpoint = 0;
             CREATE TABLE IF NOT EXISTS projects (id INTEGER PRIMARY KEY, entity TEXT NOT NULL, name TEXT NOT NULL, description TEXT, created_at TEXT NOT NULL, UNIQUE (entity, name));
             CREATE TABLE IF NOT EXISTS runs (
               id INTEGER PRIMARY KEY, project INTEGER NOT NULL REFERENCES projects, name TEXT NOT NULL, display_name TEXT, description TEXT, notes TEXT, tags TEXT NOT NULL DEFAULT '[]',
@@ -49,6 +52,9 @@ internal sealed partial class Store : IDisposable
         Execute(_writer, $"INSERT INTO identity SELECT '{Guid.NewGuid():n}' WHERE NOT EXISTS (SELECT 1 FROM identity)");
         using var command = Command(_writer, "SELECT name FROM identity");
         Identity = (string)command.ExecuteScalar()!;
+
+        // The log is written back beside the writer, not by whichever request comes a thousandth.
+        _checkpoints = new Timer(_ => Checkpoint("PASSIVE"), null, 1000, 1000);
     }
 
     /// <summary>Name of this database, for clients that remember its small item ids.</summary>
@@ -56,6 +62,15 @@ internal sealed partial class Store : IDisposable
 
     public void Dispose()
     {
+        using (var done = new ManualResetEvent(false))
+        {
+            if (_checkpoints.Dispose(done))
+            {
+                done.WaitOne();
+            }
+        }
+
+        Checkpoint("TRUNCATE");
         _writer.Dispose();
         SqliteConnection.ClearAllPools();
     }
@@ -164,6 +179,7 @@ internal sealed partial class Store : IDisposable
     internal long CountRuns(Row project, string? filters)
     {
         using var connection = Open();
+        AddRegexp(connection);
         using var command = Command(connection, "", ("$p", project.Key));
         using var document = JsonDocument.Parse(filters is { Length: > 0 } ? filters : "{}");
         command.CommandText = $"SELECT COUNT(*) FROM runs WHERE project = $p AND ({new RunFilters(command).Where(document.RootElement)})";
@@ -364,6 +380,7 @@ internal sealed partial class Store : IDisposable
     private IEnumerable<Row> RunsWhere(Row project, string? where, Action<SqliteCommand> bind, int limit, bool ascending = false)
     {
         using var connection = Open();
+        AddRegexp(connection);
         using var command = Command(
             connection,
             "SELECT id, name, display_name, description, notes, tags, state, stopped, config, summary, grp, job_type, sweep, commit_hash, host, repo, user, created_at, heartbeat_at, updated_at FROM runs "
@@ -421,13 +438,38 @@ internal sealed partial class Store : IDisposable
         ? time.ToUniversalTime().ToString("yyyy-MM-dd'T'HH:mm:ss.fff", CultureInfo.InvariantCulture)
         : DateTime.Parse(value.ToString()!, CultureInfo.InvariantCulture, DateTimeStyles.AdjustToUniversal | DateTimeStyles.AssumeUniversal).ToString("yyyy-MM-dd'T'HH:mm:ss.fff", CultureInfo.InvariantCulture);
 
+    private void Checkpoint(string mode)
+    {
+        if (Interlocked.Exchange(ref _checkpointing, 1) == 1)
+        {
+            return;
+        }
+
+        try
+        {
+            using var connection = Open();
+            Execute(connection, $"PRAGMA wal_checkpoint({mode})");
+        }
+        catch (SqliteException)
+        {
+            // Busy, or a disk that is full: the next round tries again, and what was written is in the log.
+        }
+        finally
+        {
+            Volatile.Write(ref _checkpointing, 0);
+        }
+    }
+
     private SqliteConnection Open()
     {
         var connection = new SqliteConnection(_connectionString);
         connection.Open();
-        connection.CreateFunction("regexp", (string pattern, string? text) => text is not null && Regex.IsMatch(text, pattern, RegexOptions.CultureInvariant, TimeSpan.FromMilliseconds(200)));
         return connection;
     }
+
+    // Only filters of runs have need of it, and it costs more than most queries.
+    private static void AddRegexp(SqliteConnection connection) =>
+        connection.CreateFunction("regexp", (string pattern, string? text) => text is not null && Regex.IsMatch(text, pattern, RegexOptions.CultureInvariant, TimeSpan.FromMilliseconds(200)));
 
     private static SqliteCommand Command(SqliteConnection connection, string text, params (string Name, object? Value)[] parameters)
     {

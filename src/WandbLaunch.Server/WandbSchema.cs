@@ -56,7 +56,7 @@ internal static class WandbSchema
         {
             ["cliVersionInfo"] = "{\"max_cli_version\": \"99.0.0\"}",
             ["latestLocalVersionInfo"] = new Row { ["outOfDate"] = false, ["latestVersionString"] = "0.0.0", ["versionOnThisInstanceString"] = "0.0.0" },
-            ["features"] = new[] { Feature("wandblaunch_queue_wait"), Feature("wandblaunch_store_" + store.Identity) },
+            ["features"] = new[] { Feature("wandblaunch_queue_wait"), Feature("wandblaunch_queue_push"), Feature("wandblaunch_store_" + store.Identity) },
         });
         Set("Query", "entity", c => c.GetArgument<string?>("name") is { } name ? new Row { ["id"] = "entity:" + name, ["name"] = name, ["isTeam"] = false } : null);
         foreach (var name in new[] { "project", "model" })

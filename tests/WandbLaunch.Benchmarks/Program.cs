@@ -8,7 +8,8 @@ namespace WandbLaunch.Benchmarks;
 
 /// <summary>
 /// Compares the module with the bare thing, both in one run, and writes the ratios: <c>import</c>, <c>process</c>,
-/// <c>container</c>, <c>stream</c>, <c>log</c>, or all. A Release build of everything comes first.
+/// <c>container</c>, <c>stream</c>, <c>log</c>, <c>push</c>, <c>start</c>, <c>idle</c>, <c>server</c>, or all; <c>memory</c>
+/// takes half an hour and must be asked for. A Release build of everything comes first.
 /// </summary>
 internal static class Program
 {
@@ -28,7 +29,7 @@ internal static class Program
 
         Environment.SetEnvironmentVariable("WANDBLAUNCH_HOME", Path.Combine(Work, "home"));
         Environment.SetEnvironmentVariable("WANDB_API_KEY", null);
-        var wanted = args.Length > 0 ? args : ["import", "process", "container", "stream", "log"];
+        var wanted = args.Length > 0 ? args : ["import", "process", "container", "stream", "log", "push", "start", "idle", "server"];
         try
         {
             foreach (var name in wanted)
@@ -40,6 +41,11 @@ internal static class Program
                     case "container": Container(); break;
                     case "stream": Stream(); break;
                     case "log": Log(); break;
+                    case "push": AgentBenchmarks.Push(); break;
+                    case "start": AgentBenchmarks.Start(); break;
+                    case "idle": AgentBenchmarks.Idle(); break;
+                    case "server": AgentBenchmarks.Server(); break;
+                    case "memory": AgentBenchmarks.Memory(); break;
                 }
             }
         }
@@ -114,6 +120,8 @@ internal static class Program
     {
         switch (words)
         {
+            case ["push", var database]:
+                return AgentBenchmarks.PushChild(database);
             case ["import", var module]:
                 using (var runspace = Open(false))
                 {
@@ -187,7 +195,9 @@ internal static class Program
         return path;
     }
 
-    private static Runspace Open(bool module)
+    internal static string WorkFolder => Work;
+
+    internal static Runspace Open(bool module)
     {
         var state = InitialSessionState.CreateDefault2();
         if (module)
@@ -200,7 +210,7 @@ internal static class Program
         return runspace;
     }
 
-    private static double Invoke(Runspace runspace, string script)
+    internal static double Invoke(Runspace runspace, string script)
     {
         using var shell = PowerShell.Create(runspace);
         shell.AddScript(script);
@@ -210,7 +220,7 @@ internal static class Program
         return shell.HadErrors ? throw new InvalidOperationException(shell.Streams.Error[0].ToString()) : time;
     }
 
-    private static void Script(string text)
+    internal static void Script(string text)
     {
         using var runspace = Open(true);
         Invoke(runspace, text);
@@ -224,7 +234,7 @@ internal static class Program
         return folder;
     }
 
-    private static string Self(params string[] words) => Run(Environment.ProcessPath!, [.. Environment.ProcessPath!.EndsWith("dotnet", StringComparison.Ordinal) ? [typeof(Program).Assembly.Location] : Array.Empty<string>(), "child", .. words]);
+    internal static string Self(params string[] words) => Run(Environment.ProcessPath!, [.. Environment.ProcessPath!.EndsWith("dotnet", StringComparison.Ordinal) ? [typeof(Program).Assembly.Location] : Array.Empty<string>(), "child", .. words]);
 
     private static double Time(string program, params string[] arguments)
     {
@@ -261,9 +271,11 @@ internal static class Program
     private static void Report(string what, List<double> ours, List<double> bare, string unit, string bound) =>
         Console.WriteLine($"{what}: {Median(ours):0.0} {unit} against {Median(bare):0.0} {unit}; ratio {Median(ours) / Median(bare):0.00} ({bound})");
 
-    private static double Median(List<double> values) => values.Order().ElementAt(values.Count / 2);
+    internal static double Median(List<double> values) => values.Order().ElementAt(values.Count / 2);
 
-    private static double Number(string text) => double.Parse(text.Trim(), CultureInfo.InvariantCulture);
+    internal static double Number(string text) => double.Parse(text.Trim(), CultureInfo.InvariantCulture);
+
+    internal static string ModuleFolder => Path.GetDirectoryName(Module)!;
 
     private static string FindRoot()
     {

@@ -22,6 +22,9 @@ internal sealed class GraphQLTransport : IDisposable
     // 400 … 501: final by reference A.4 (H); everything else of 4xx and 5xx is tried again.
     private static readonly HashSet<int> FinalStatus = [400, 401, 403, 404, 409, 410, 413, 422, 501];
 
+    // Specs travel as texts inside JSON: a quote is \" and not six characters.
+    private static readonly JsonSerializerOptions PlainJson = new() { Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+
     private static readonly HttpRequestOptionsKey<string> OperationKey = new("operation");
 
     private readonly HttpClient _api;
@@ -106,7 +109,7 @@ internal sealed class GraphQLTransport : IDisposable
 
     private async Task<JsonElement> AnswerAsync(string operationName, string query, object? variables, CancellationToken token)
     {
-        var body = JsonSerializer.SerializeToUtf8Bytes(new { query, variables, operationName });
+        var body = JsonSerializer.SerializeToUtf8Bytes(new { query, variables, operationName }, PlainJson);
         using var response = await SendAsync(
             _api,
             () =>
@@ -190,21 +193,23 @@ internal sealed class GraphQLTransport : IDisposable
     }
 
     /// <summary>Posts JSON to a path below the base URL (the file stream of reference B.6).</summary>
-    internal async Task PostAsync(string path, object body, CancellationToken token)
+    internal Task<JsonElement> PostAsync(string path, object body, CancellationToken token) => PostBytesAsync(path, JsonSerializer.SerializeToUtf8Bytes(body), token);
+
+    /// <summary>Posts JSON that is written already, and gives the answer.</summary>
+    internal async Task<JsonElement> PostBytesAsync(string path, byte[] body, CancellationToken token)
     {
-        var bytes = JsonSerializer.SerializeToUtf8Bytes(body);
         using var response = await SendAsync(
             _api,
             () =>
             {
-                var request = new HttpRequestMessage(HttpMethod.Post, BaseUrl + path) { Content = new ByteArrayContent(bytes) };
+                var request = new HttpRequestMessage(HttpMethod.Post, BaseUrl + path) { Content = new ByteArrayContent(body) };
                 request.Content.Headers.ContentType = new MediaTypeHeaderValue("application/json");
                 request.Headers.Authorization = ApiAuthorization();
                 return request;
             },
             HttpCompletionOption.ResponseContentRead,
             token).ConfigureAwait(false);
-        await EnsureSuccessAsync(response, path, token).ConfigureAwait(false);
+        return await ReadAsync(response, path, token).ConfigureAwait(false);
     }
 
     internal static string ErrorText(JsonElement root)

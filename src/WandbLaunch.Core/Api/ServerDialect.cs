@@ -21,7 +21,7 @@ internal sealed record ServerDialect
     internal bool PushByName => Mutations.Contains("pushToRunQueueByName");
 
     /// <summary>Many items in one field.</summary>
-    internal bool PushBatch => Mutations.Contains("pushToRunQueueBatch");
+    internal bool PushBatch => Features.Contains("wandblaunch_queue_push");
 
     internal bool Agents => AgentFields.Count > 0;
 

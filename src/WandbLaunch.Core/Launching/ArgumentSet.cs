@@ -1,5 +1,6 @@
 using System.Collections;
 using System.Globalization;
+using System.Runtime.CompilerServices;
 using System.Text.Json.Nodes;
 
 namespace WandbLaunch.Launching;
@@ -27,17 +28,48 @@ internal sealed class ArgumentSet
 
     internal static ArgumentSet FromPairs(IEnumerable<KeyValuePair<string, object?>> pairs) => new(null, [.. pairs]);
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     internal static ArgumentSet? FromJson(JsonNode? node) => node switch
     {
         null => null,
-        JsonArray list => FromWords(list.Select(v => v is null ? "" : Word(Plain(v)))),
+        JsonArray list => new ArgumentSet(WordsOf(list), null),
         JsonObject map => FromPairs(map.Select(p => new KeyValuePair<string, object?>(p.Key, Plain(p.Value)))),
         JsonValue text when text.TryGetValue<string>(out var word) => FromWords([word]),
         _ => throw new LaunchException("ArgumentsInvalid", LaunchErrorCategory.InvalidData, "overrides.args must be a list of strings or a map of names to values.", node.ToJsonString()),
     };
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static string[] WordsOf(JsonArray list)
+    {
+        var words = new string[list.Count];
+        for (var i = 0; i < words.Length; i++)
+        {
+            words[i] = list[i] switch
+            {
+                null => "",
+                JsonValue value when value.TryGetValue<string>(out var text) => text,
+                JsonValue value when value.TryGetValue<int>(out var number) => number.ToString(CultureInfo.InvariantCulture),
+                var other => Word(Plain(other)),
+            };
+        }
+
+        return words;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static JsonArray ToArray(IReadOnlyList<string> words)
+    {
+        var list = new JsonArray();
+        for (var i = 0; i < words.Count; i++)
+        {
+            list.Add((JsonNode)JsonValue.Create(words[i]));
+        }
+
+        return list;
+    }
+
     internal JsonNode ToJson() => Words is not null
-        ? new JsonArray([.. Words.Select(w => (JsonNode?)JsonValue.Create(w))])
+        ? ToArray(Words)
         : new JsonObject(Pairs!.Select(p => KeyValuePair.Create(p.Key, LaunchConfig.ToNode(p.Value))));
 
     /// <summary>

@@ -1,4 +1,5 @@
 using System.Collections;
+using System.Runtime.CompilerServices;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using YamlDotNet.Core;
@@ -9,6 +10,8 @@ namespace WandbLaunch.Launching;
 /// <summary>A launch config (reference C.1): what to run, where to, with which changes. Null leaves the default.</summary>
 internal sealed record LaunchConfig
 {
+    private static readonly LaunchConfig Nothing = new();
+
     internal const string DefaultResource = "local-container";
 
     private static readonly JsonDocumentOptions ReadOptions = new() { CommentHandling = JsonCommentHandling.Skip, AllowTrailingCommas = true };
@@ -45,7 +48,7 @@ internal sealed record LaunchConfig
     internal bool IsScheduler => Uri?.StartsWith("placeholder", StringComparison.Ordinal) ?? false;
 
     /// <summary>Puts <paramref name="over"/> over this one: every value that it sets wins (reference C.2).</summary>
-    internal LaunchConfig Merge(LaunchConfig over) => new()
+    internal LaunchConfig Merge(LaunchConfig over) => over == Nothing ? this : this == Nothing ? over : new()
     {
         Uri = over.Uri ?? (over.Job is null ? Uri : null),
         Job = over.Job ?? (over.Uri is null ? Job : null),
@@ -110,9 +113,12 @@ internal sealed record LaunchConfig
             : throw new LaunchException("ConfigInvalid", LaunchErrorCategory.InvalidData, $"The launch config in {where} must be an object with keys such as uri, project and overrides.", where);
     }
 
-    internal static LaunchConfig FromJson(JsonObject source)
+    internal static LaunchConfig FromJson(JsonObject source) => FromOwnJson((JsonObject)source.DeepClone());
+
+    /// <summary>As <see cref="FromJson"/>, of an object that nobody else has: it is taken apart.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    internal static LaunchConfig FromOwnJson(JsonObject map)
     {
-        var map = (JsonObject)source.DeepClone();
         var docker = Section(map, "docker");
         var git = Section(map, "git");
         var overrides = Section(map, "overrides");
@@ -142,13 +148,9 @@ internal sealed record LaunchConfig
             Cuda = TakeFlag(map, "cuda"),
             RunId = Take(map, "run_id"),
         };
-        foreach (var (name, section) in new[] { ("docker", docker), ("git", git), ("overrides", overrides) })
-        {
-            if (section is { Count: > 0 })
-            {
-                map[name] = section.DeepClone();
-            }
-        }
+        Keep(map, "docker", docker);
+        Keep(map, "git", git);
+        Keep(map, "overrides", overrides);
 
         // The page of a job is the job.
         config = config is { Uri: { } page, Job: null } && Jobs.JobPath.IsPage(page) ? config with { Uri = null, Job = Jobs.JobPath.Parse(page).ToString() } : config;
@@ -156,9 +158,10 @@ internal sealed record LaunchConfig
     }
 
     /// <summary>The config as W&amp;B's JSON; only what is set.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     internal JsonObject ToJson()
     {
-        var map = Extra is null ? [] : (JsonObject)Extra.DeepClone();
+        var map = (JsonObject?)Extra?.DeepClone();
         var ordered = new JsonObject();
         Put(ordered, "uri", Uri);
         Put(ordered, "job", Job);
@@ -175,7 +178,7 @@ internal sealed record LaunchConfig
             ("args", Args is { IsEmpty: false } ? Args.ToJson() : null), ("run_config", RunConfig?.DeepClone()), ("artifacts", Artifacts?.DeepClone()), ("entry_point", Words(EntryPoint))));
         Put(ordered, "cuda", Cuda is { } cuda ? JsonValue.Create(cuda) : null);
         Put(ordered, "run_id", RunId);
-        foreach (var (key, value) in map)
+        foreach (var (key, value) in map ?? [])
         {
             if (ordered[key] is JsonObject section && value is JsonObject rest)
             {
@@ -252,6 +255,7 @@ internal sealed record LaunchConfig
         };
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static JsonObject? Section(JsonObject map, string name)
     {
         if (!map.TryGetPropertyValue(name, out var node) || node is null)
@@ -264,6 +268,7 @@ internal sealed record LaunchConfig
         return node as JsonObject ?? throw WrongType(name, "an object", node);
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static JsonObject? Section(params (string Name, object? Value)[] entries)
     {
         var section = new JsonObject();
@@ -278,8 +283,18 @@ internal sealed record LaunchConfig
         return section.Count > 0 ? section : null;
     }
 
+    private static void Keep(JsonObject map, string name, JsonObject? section)
+    {
+        if (section is { Count: > 0 })
+        {
+            map[name] = section;
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static JsonArray? Words(IReadOnlyList<string>? words) => words is null ? null : new JsonArray([.. words.Select(w => (JsonNode?)JsonValue.Create(w))]);
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Put(JsonObject map, string name, JsonNode? value)
     {
         if (value is not null)
@@ -288,9 +303,10 @@ internal sealed record LaunchConfig
         }
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static JsonNode? TakeNode(JsonObject? map, string name)
     {
-        if (map is null || !map.TryGetPropertyValue(name, out var node))
+        if (map is null || map.Count == 0 || !map.TryGetPropertyValue(name, out var node))
         {
             return null;
         }
@@ -299,6 +315,7 @@ internal sealed record LaunchConfig
         return node;
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static string? Take(JsonObject? map, string name) => TakeNode(map, name) switch
     {
         null => null,
@@ -306,6 +323,7 @@ internal sealed record LaunchConfig
         var other => throw WrongType(name, "a string", other),
     };
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static JsonObject? TakeMap(JsonObject? map, string name) => TakeNode(map, name) switch
     {
         null => null,
@@ -313,6 +331,7 @@ internal sealed record LaunchConfig
         var other => throw WrongType(name, "an object", other),
     };
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static int? TakeInt(JsonObject? map, string name) => TakeNode(map, name) switch
     {
         null => null,
@@ -320,6 +339,7 @@ internal sealed record LaunchConfig
         var other => throw WrongType(name, "a whole number of 0 or more", other),
     };
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static bool? TakeFlag(JsonObject? map, string name) => TakeNode(map, name) switch
     {
         null => null,
@@ -327,6 +347,7 @@ internal sealed record LaunchConfig
         var other => throw WrongType(name, "true or false", other),
     };
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static string[]? TakeWords(JsonObject? map, string name) => TakeNode(map, name) switch
     {
         null => null,

@@ -8,14 +8,36 @@ using WandbLaunch.Api;
 namespace WandbLaunch.Queues;
 
 /// <summary>One item to be pushed.</summary>
-internal sealed record QueuePush(JsonObject Spec, int? Priority = null, JsonObject? TemplateVariables = null);
+internal sealed class QueuePush
+{
+    /// <summary>Keeps the spec as text: thousands wait for their request, and as trees they would cost the garbage collector more than the way itself.</summary>
+    internal QueuePush(JsonObject spec, int? priority = null, JsonObject? templateVariables = null)
+    {
+        Text = spec.ToJsonString(QueueApi.Plain);
+        Source = (spec["uri"] ?? spec["job"] ?? spec["docker"]?["docker_image"])?.ToString();
+        Entity = spec["entity"]?.ToString();
+        Project = spec["project"]?.ToString();
+        Priority = priority;
+        TemplateVariables = templateVariables;
+    }
+
+    internal string Text { get; }
+    internal string? Source { get; }
+    internal string? Entity { get; }
+    internal string? Project { get; }
+    internal int? Priority { get; }
+    internal JsonObject? TemplateVariables { get; }
+}
 
 /// <summary>What became of a push: the item's id, or the fault.</summary>
-internal sealed record QueuePushed(string? Id, JsonObject Spec, LaunchException? Fault);
+internal sealed record QueuePushed(string? Id, QueuePush Item, string Text, LaunchException? Fault);
 
 /// <summary>Queues and their items, in the protocol that the server speaks (reference B.2, B.3).</summary>
 internal sealed class QueueApi(GraphQLTransport transport, WandbApi api, string appUrl)
 {
+    /// <summary>Quotes inside texts as \" and not as six characters.</summary>
+    internal static readonly JsonSerializerOptions Plain = new() { Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+
     /// <summary>Where queues live on servers of today (reference K 21).</summary>
     internal const string TodaysProject = "model-registry";
 
@@ -199,7 +221,16 @@ internal sealed class QueueApi(GraphQLTransport transport, WandbApi api, string 
 
     private async Task<IReadOnlyList<QueuePushed>?> PushBatchAsync(string entity, string project, string queue, List<QueuePush> items, CancellationToken token)
     {
-        using var buffer = new MemoryStream();
+        var path = $"/queues/push?entity={Uri.EscapeDataString(entity)}&project={Uri.EscapeDataString(project)}&queue={Uri.EscapeDataString(queue)}";
+        var answer = await transport.PostBytesAsync(path, Batch(items), token).ConfigureAwait(false);
+        return answer.At("results") is { } results ? BatchResults(results, items) : null;
+    }
+
+    // Compiled in full at once, as everything on the way of thousands of items: in a new shell the runtime's slow first version would cost more than the work.
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static byte[] Batch(List<QueuePush> items)
+    {
+        using var buffer = new MemoryStream(items.Count * 256);
         using (var writer = new Utf8JsonWriter(buffer))
         {
             writer.WriteStartArray();
@@ -207,7 +238,7 @@ internal sealed class QueueApi(GraphQLTransport transport, WandbApi api, string 
             {
                 writer.WriteStartObject();
                 writer.WritePropertyName("runSpec");
-                item.Spec.WriteTo(writer);
+                writer.WriteRawValue(item.Text, true);
                 if (item.Priority is { } priority)
                 {
                     writer.WriteNumber("priority", priority);
@@ -225,17 +256,20 @@ internal sealed class QueueApi(GraphQLTransport transport, WandbApi api, string 
             writer.WriteEndArray();
         }
 
-        var data = await transport.QueryAsync(
-            "pushToRunQueueBatch",
-            "mutation pushToRunQueueBatch($input: PushToRunQueueBatchInput!) { pushToRunQueueBatch(input: $input) { results } }",
-            new { input = new { entityName = entity, projectName = project, queueName = queue, items = Encoding.UTF8.GetString(buffer.GetBuffer().AsSpan(0, (int)buffer.Length)) } },
-            token).ConfigureAwait(false);
-        if (data.Document("pushToRunQueueBatch", "results") is not { } results)
+        return buffer.ToArray();
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static List<QueuePushed> BatchResults(JsonElement results, List<QueuePush> items)
+    {
+        var pushed = new List<QueuePushed>(items.Count);
+        foreach (var result in results.EnumerateArray())
         {
-            return null;
+            var item = items[pushed.Count];
+            pushed.Add(result.ValueKind == JsonValueKind.Number ? new QueuePushed(result.GetRawText(), item, item.Text, null) : new QueuePushed(null, item, item.Text, Refused(result.ToString(), item)));
         }
 
-        return [.. results.EnumerateArray().Select((r, i) => r.ValueKind == JsonValueKind.Number ? new QueuePushed(r.GetRawText(), items[i].Spec, null) : new QueuePushed(null, items[i].Spec, Refused(r.ToString(), items[i])))];
+        return pushed;
     }
 
     private async Task<IReadOnlyList<QueuePushed>?> PushByNameAsync(string entity, string project, string queue, List<QueuePush> items, CancellationToken token)
@@ -247,7 +281,7 @@ internal sealed class QueueApi(GraphQLTransport transport, WandbApi api, string 
         {
             var item = items[i];
             head.Append(CultureInfo.InvariantCulture, $", $runSpec{i}: JSONString!");
-            variables[$"runSpec{i}"] = item.Spec.ToJsonString();
+            variables[$"runSpec{i}"] = item.Text;
             body.Append(CultureInfo.InvariantCulture, $" p{i}: pushToRunQueueByName(input: {{entityName: $entityName, projectName: $projectName, queueName: $queueName, runSpec: $runSpec{i}");
             if (item.Priority is { } priority)
             {
@@ -302,12 +336,12 @@ internal sealed class QueueApi(GraphQLTransport transport, WandbApi api, string 
         {
             if (items[i] is { Priority: not null } or { TemplateVariables.Count: > 0 } && !dialect.PushByName)
             {
-                refused[i] = new QueuePushed(null, items[i].Spec, TooOld("A priority or a template variable"));
+                refused[i] = new QueuePushed(null, items[i], items[i].Text, TooOld("A priority or a template variable"));
                 continue;
             }
 
             head.Append(CultureInfo.InvariantCulture, $", $runSpec{i}: JSONString!");
-            variables[$"runSpec{i}"] = items[i].Spec.ToJsonString();
+            variables[$"runSpec{i}"] = items[i].Text;
             body.Append(CultureInfo.InvariantCulture, $" p{i}: pushToRunQueue(input: {{queueID: $queueID, runSpec: $runSpec{i}}}) {{ runQueueItemId }}");
         }
 
@@ -324,15 +358,14 @@ internal sealed class QueueApi(GraphQLTransport transport, WandbApi api, string 
     {
         if (data.Text(field, "runQueueItemId") is { } id)
         {
-            var spec = data.Document(field, "runSpec") is { ValueKind: JsonValueKind.Object } full ? JsonObject.Create(full)! : item.Spec;
-            return new QueuePushed(id, spec, null);
+            return new QueuePushed(id, item, data.Document(field, "runSpec") is { ValueKind: JsonValueKind.Object } full ? full.GetRawText() : item.Text, null);
         }
 
-        return new QueuePushed(null, item.Spec, Refused(faults.GetValueOrDefault(field) ?? "no reason was given", item));
+        return new QueuePushed(null, item, item.Text, Refused(faults.GetValueOrDefault(field) ?? "no reason was given", item));
     }
 
     private static LaunchException Refused(string why, QueuePush item) =>
-        new("ItemRefused", LaunchErrorCategory.InvalidOperation, $"The server did not take {item.Spec["uri"] ?? item.Spec["docker"]?["docker_image"] ?? item.Spec["job"] ?? "the item"} into the queue: {why}", item.Spec.ToJsonString());
+        new("ItemRefused", LaunchErrorCategory.InvalidOperation, $"The server did not take {item.Source ?? "the item"} into the queue: {why}", item.Text);
 
     /// <summary>The items of a queue, oldest first, page after page where the server has pages.</summary>
     internal async IAsyncEnumerable<WandbLaunchQueueItem> ItemsAsync(WandbRunQueue queue, IReadOnlyList<string> states, [EnumeratorCancellation] CancellationToken token)
@@ -448,7 +481,7 @@ internal sealed class QueueApi(GraphQLTransport transport, WandbApi api, string 
             Warning = [.. node.Items("warnings").Select(w => w.Text("message")).OfType<string>()],
             Claimed = node.Time("claimedAt"),
             Finished = node.Time("finishedAt"),
-            Spec = spec,
+            SpecText = spec?.ToJsonString(Plain),
         };
     }
 

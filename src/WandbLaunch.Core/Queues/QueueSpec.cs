@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using System.Text.Json.Nodes;
 using WandbLaunch.Api;
 using WandbLaunch.Jobs;
@@ -9,12 +10,13 @@ namespace WandbLaunch.Queues;
 /// <summary>Makes what a queue stores of a launch config: an agent on any machine must be able to run it.</summary>
 internal static class QueueSpec
 {
-    internal static JsonObject From(LaunchConfig config, string entity, string? author, string appUrl, string workingFolder)
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    internal static JsonObject From(LaunchConfig config, string entity, string? author, string appUrl, string workingFolder, Func<string, LaunchUri>? parse = null)
     {
         var project = config.Project;
         if (config.Uri is { } text)
         {
-            var uri = LaunchUri.Parse(text, workingFolder);
+            var uri = parse?.Invoke(text) ?? LaunchUri.Parse(text, workingFolder);
             if (uri.Kind is LaunchUriKind.LocalFolder or LaunchUriKind.OfflineRun)
             {
                 throw new LaunchException(

@@ -5,6 +5,8 @@ namespace WandbLaunch.Queues;
 /// <summary>A run that waits in a queue, or was taken from one.</summary>
 public sealed record WandbLaunchQueueItem
 {
+    private JsonObject? _spec;
+
     /// <summary>Id of the item on its server.</summary>
     public required string Id { get; init; }
 
@@ -74,9 +76,11 @@ public sealed record WandbLaunchQueueItem
     public DateTimeOffset? Finished { get; init; }
 
     /// <summary>The launch config as JSON.</summary>
-    public string? Config => Spec?.ToJsonString();
+    public string? Config => SpecText;
 
-    internal JsonObject? Spec { get; init; }
+    internal string? SpecText { get; init; }
+
+    internal JsonObject? Spec => _spec ??= SpecText is null ? null : JsonNode.Parse(SpecText) as JsonObject;
 
     /// <summary>True when the state will not change any more.</summary>
     public bool IsDone => State is "finished" or "failed" or "stopped";

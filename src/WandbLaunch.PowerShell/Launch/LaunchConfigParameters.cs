@@ -1,5 +1,6 @@
 using System.Collections;
 using System.Management.Automation;
+using System.Runtime.CompilerServices;
 using System.Text.Json.Nodes;
 using WandbLaunch.Jobs;
 using WandbLaunch.Launching;
@@ -124,6 +125,7 @@ public abstract class LaunchConfigCommand : AsyncPSCmdlet
     public string? RunId { get; set; }
 
     /// <summary>The config that the input and the parameters make together (reference C.2).</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     internal LaunchConfig BuildConfig()
     {
         var config = new LaunchConfig();
@@ -137,7 +139,14 @@ public abstract class LaunchConfigCommand : AsyncPSCmdlet
             config = config.Merge(FromObject(Config));
         }
 
-        return config.Merge(new LaunchConfig
+        // None of them comes from the pipeline: the same for every input.
+        return config.Merge(_parameters ??= ParameterConfig());
+    }
+
+    private LaunchConfig? _parameters;
+
+    private LaunchConfig ParameterConfig() =>
+        new()
         {
             Uri = Uri is not null && JobPath.IsPage(Uri) ? null : Uri,
             Job = Job ?? (Uri is not null && JobPath.IsPage(Uri) ? JobPath.Parse(Uri).ToString() : null),
@@ -160,9 +169,9 @@ public abstract class LaunchConfigCommand : AsyncPSCmdlet
             EntryPoint = EntryPoint is null ? null : EntryPoint is [var text] ? CommandWords.Split(text) : EntryPoint,
             Cuda = Cuda,
             RunId = RunId,
-        });
-    }
+        };
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     internal LaunchConfig FromObject(object value)
     {
         var shell = value as PSObject ?? PSObject.AsPSObject(value);
@@ -177,7 +186,7 @@ public abstract class LaunchConfigCommand : AsyncPSCmdlet
             case FileSystemInfo file:
                 return file is FileInfo && (file.Extension is ".json" or ".yaml" or ".yml") ? LaunchConfig.Read(file.FullName, WorkingFolder) : new LaunchConfig { Uri = file.FullName };
             case IDictionary map:
-                return LaunchConfig.FromJson(Map(map)!);
+                return LaunchConfig.FromOwnJson(Map(map)!);
             case WandbLaunch.Queues.WandbLaunchQueueItem { Spec: { } spec }:
                 // The same again, as a run of its own.
                 return LaunchConfig.FromJson(spec) with { RunId = null };
@@ -194,7 +203,7 @@ public abstract class LaunchConfigCommand : AsyncPSCmdlet
             var map = Map(shell);
             return (Uri is not null || Job is not null || Config is not null) && !shell.TypeNames.Contains(ConfigType) && !ConfigKeys.Any(map.ContainsKey)
                 ? new LaunchConfig { Args = ArgumentSet.FromPairs(map.Select(p => new KeyValuePair<string, object?>(p.Key, ArgumentSet.Plain(p.Value)))) }
-                : LaunchConfig.FromJson(map);
+                : LaunchConfig.FromOwnJson(map);
         }
 
         return shell.Properties["Uri"]?.Value?.ToString() is { Length: > 0 } address
@@ -284,32 +293,74 @@ public abstract class LaunchConfigCommand : AsyncPSCmdlet
         }
     }
 
-    internal static JsonObject? Map(IDictionary? map) =>
-        map is null ? null : new JsonObject(Entries(map).Select(e => KeyValuePair.Create(e.Key, Node(e.Value))));
+    // Loops and not queries: this is walked for each of ten thousand items.
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    internal static JsonObject? Map(IDictionary? map)
+    {
+        if (map is null)
+        {
+            return null;
+        }
+
+        var result = new JsonObject();
+        foreach (var (key, value) in Entries(map))
+        {
+            result[key] = Node(value);
+        }
+
+        return result;
+    }
 
     private static JsonObject Map(PSObject shell) =>
         new(shell.Properties.Where(p => p.Value is not null || p.MemberType == PSMemberTypes.NoteProperty).Select(p => KeyValuePair.Create(p.Name, Node(p.Value))));
 
     // A plain hashtable has no order of its own: by name, so that the same input gives the same command.
-    private static IEnumerable<(string Key, object? Value)> Entries(IDictionary map)
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static (string Key, object? Value)[] Entries(IDictionary map)
     {
-        var entries = map.Keys.Cast<object>().Select(k => (Key: k.ToString()!, Value: map[k]));
-        return map is Hashtable ? entries.OrderBy(e => e.Key, StringComparer.Ordinal) : entries;
+        var entries = new (string Key, object? Value)[map.Count];
+        var at = 0;
+        foreach (DictionaryEntry entry in map)
+        {
+            entries[at++] = (entry.Key.ToString()!, entry.Value);
+        }
+
+        if (map is Hashtable && at > 1)
+        {
+            Array.Sort(entries, static (a, b) => string.CompareOrdinal(a.Key, b.Key));
+        }
+
+        return entries;
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static JsonNode? Node(object? value)
     {
         var inner = Base(value);
         return inner switch
         {
+            string text => JsonValue.Create(text),
+            int number => JsonValue.Create(number),
             IDictionary map => Map(map),
             SwitchParameter flag => JsonValue.Create(flag.IsPresent),
-            string text => JsonValue.Create(text),
             PSObject shell => Map(shell),
-            IEnumerable list => new JsonArray([.. list.Cast<object?>().Select(Node)]),
+            IEnumerable list => Nodes(list),
             _ => LaunchConfig.ToNode(inner),
         };
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static JsonArray Nodes(IEnumerable list)
+    {
+        var nodes = new JsonArray();
+        foreach (var value in list)
+        {
+            nodes.Add(Node(value));
+        }
+
+        return nodes;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static object? Base(object? value) => value is PSObject shell && shell.BaseObject is not PSCustomObject ? shell.BaseObject : value;
 }

@@ -172,7 +172,7 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
     {
         if (_pusher is not null)
         {
-            await _pusher.FlushAsync(Output, Error, Token).ConfigureAwait(false);
+            await _pusher.FlushAsync(OutputAll, Error, Token).ConfigureAwait(false);
         }
 
         await Task.WhenAll(_running.Keys).ConfigureAwait(false);

@@ -1,5 +1,6 @@
 using System.Collections;
 using System.Management.Automation;
+using System.Runtime.CompilerServices;
 using WandbLaunch.Api;
 using WandbLaunch.Queues;
 
@@ -221,6 +222,7 @@ public sealed class WaitWandbLaunchQueueItemCommand : QueueItemCommand
 public sealed class AddWandbLaunchQueueItemCommand : LaunchConfigCommand
 {
     private QueuePusher? _pusher;
+    private bool _asks = true;
 
     /// <summary>Name of the queue. Default: default.</summary>
     [Parameter]
@@ -261,8 +263,14 @@ public sealed class AddWandbLaunchQueueItemCommand : LaunchConfigCommand
         _pusher = new QueuePusher(await GetConnectionAsync(Connection).ConfigureAwait(false), Queue, QueueEntity, QueueProject, Priority, Map(TemplateVariable), WorkingFolder);
 
     /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     protected override bool ProcessNow()
     {
+        if (_pusher!.IsNew)
+        {
+            _asks = MayAsk();
+        }
+
         if (InputObject is null && MyInvocation.ExpectingInput)
         {
             return true;
@@ -273,20 +281,18 @@ public sealed class AddWandbLaunchQueueItemCommand : LaunchConfigCommand
         {
             var full = combination is null ? config : config with { Args = WandbLaunch.Launching.ArgumentSet.Merge(config.Args, combination) };
             var spec = _pusher!.Spec(full);
-            if (ShouldProcess(Secrets.Mask($"{spec["uri"] ?? spec["job"] ?? full.DockerImage} {spec["overrides"]?["args"]?.ToJsonString()}".TrimEnd()), $"Add to queue {Queue}"))
+            if (!_asks || ShouldProcess(Secrets.Mask($"{spec["uri"] ?? spec["job"] ?? full.DockerImage} {spec["overrides"]?["args"]?.ToJsonString()}".TrimEnd()), $"Add to queue {Queue}"))
             {
                 _pusher.Add(spec);
             }
         }
 
-        return !_pusher!.IsFull;
+        return !_pusher.IsFull || _pusher.Begin(OutputAll, Error, Token);
     }
 
     /// <inheritdoc/>
-    protected override Task ProcessAsync() => FlushAsync();
+    protected override Task ProcessAsync() => _pusher!.WaitAsync();
 
     /// <inheritdoc/>
-    protected override Task EndAsync() => FlushAsync();
-
-    private Task FlushAsync() => _pusher!.FlushAsync(Output, Error, Token);
+    protected override Task EndAsync() => _pusher!.FlushAsync(OutputAll, Error, Token);
 }

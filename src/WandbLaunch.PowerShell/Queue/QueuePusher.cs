@@ -1,25 +1,37 @@
+using System.Runtime.CompilerServices;
 using System.Text.Json.Nodes;
 using WandbLaunch.Api;
 using WandbLaunch.Launching;
 using WandbLaunch.Queues;
+using WandbLaunch.Sources;
 
 namespace WandbLaunch.PowerShell;
 
 /// <summary>Gathers items and pushes them together, in their order.</summary>
 internal sealed class QueuePusher(WandbConnection server, string queue, string? queueEntity, string? queueProject, string? priority, JsonObject? variables, string workingFolder)
 {
-    private const int Full = 2500;
+    // Requests go while the next items are gathered.
+    private const int Full = 500;
+    private const int MostUnderWay = 20;
 
     private static readonly string[] Priorities = ["critical", "high", "medium", "low"];
 
     private readonly List<QueuePush> _items = [];
+    private readonly string _entity = QueueCommand.NeedEntity(server, null);
+    private (string Text, LaunchUri Uri)? _last;
+    private Task _pushing = Task.CompletedTask;
+    private int _underWay;
     private readonly int? _priority = priority is null ? null : Array.IndexOf(Priorities, priority.ToLowerInvariant());
+
+    /// <summary>Before the first item.</summary>
+    internal bool IsNew { get; private set; } = true;
 
     internal bool IsFull => _items.Count >= Full;
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     internal JsonObject Spec(LaunchConfig config)
     {
-        var spec = QueueSpec.From(config, QueueCommand.NeedEntity(server, null), server.Username, server.AppUrl, workingFolder);
+        var spec = QueueSpec.From(config, _entity, server.Username, server.AppUrl, workingFolder, Parse);
         if (queueEntity is not null && queueEntity != spec["entity"]?.ToString())
         {
             spec["queue_entity"] = queueEntity;
@@ -28,12 +40,54 @@ internal sealed class QueuePusher(WandbConnection server, string queue, string? 
         return spec;
     }
 
-    internal void Add(JsonObject spec) => _items.Add(new QueuePush(spec, _priority, variables));
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    internal void Add(JsonObject spec)
+    {
+        IsNew = false;
+        _items.Add(new QueuePush(spec, _priority, variables));
+    }
 
-    internal async Task FlushAsync(Action<object?> output, Action<Exception, object?> error, CancellationToken token)
+    // Long lists name the same few addresses again and again.
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private LaunchUri Parse(string text)
+    {
+        if (_last is not { } last || last.Text != text)
+        {
+            _last = last = (text, LaunchUri.Parse(text, workingFolder));
+        }
+
+        return last.Uri;
+    }
+
+    /// <summary>Has what is gathered sent behind the requests before it, and does not wait. False when so much is under way that the caller should.</summary>
+    internal bool Begin(Action<IReadOnlyList<object>> output, Action<Exception, object?> error, CancellationToken token)
     {
         var items = _items.ToList();
         _items.Clear();
+        var before = _pushing;
+        _pushing = Task.Run(
+            async () =>
+            {
+                await before.ConfigureAwait(false);
+                await PushAsync(items, output, error, token).ConfigureAwait(false);
+                Interlocked.Decrement(ref _underWay);
+            },
+            token);
+        return Interlocked.Increment(ref _underWay) < MostUnderWay;
+    }
+
+    /// <summary>Waits for all answers.</summary>
+    internal Task WaitAsync() => _pushing;
+
+    /// <summary>Sends everything, and waits for all answers.</summary>
+    internal Task FlushAsync(Action<IReadOnlyList<object>> output, Action<Exception, object?> error, CancellationToken token)
+    {
+        Begin(output, error, token);
+        return _pushing;
+    }
+
+    private async Task PushAsync(List<QueuePush> items, Action<IReadOnlyList<object>> output, Action<Exception, object?> error, CancellationToken token)
+    {
         if (items.Count == 0)
         {
             return;
@@ -44,7 +98,7 @@ internal sealed class QueuePusher(WandbConnection server, string queue, string? 
         var groups = new List<(string Entity, string Project, List<QueuePush> Items)>();
         foreach (var item in items)
         {
-            var (entity, project) = (queueEntity ?? item.Spec["entity"]!.ToString(), today ?? item.Spec["project"]!.ToString());
+            var (entity, project) = (queueEntity ?? item.Entity!, today ?? item.Project!);
             if (groups.Count == 0 || groups[^1].Entity != entity || groups[^1].Project != project)
             {
                 groups.Add((entity, project, []));
@@ -62,10 +116,11 @@ internal sealed class QueuePusher(WandbConnection server, string queue, string? 
             }
             catch (LaunchException e)
             {
-                error(part.Count == 1 ? e : new LaunchException(e.ErrorId, e.Category, $"{part.Count} items were not queued: {e.Message}", part.Select(p => p.Spec.ToJsonString()).ToArray(), e), null);
+                error(part.Count == 1 ? e : new LaunchException(e.ErrorId, e.Category, $"{part.Count} items were not queued: {e.Message}", part.Select(p => p.Text).ToArray(), e), null);
                 continue;
             }
 
+            var pushed = new List<object>(results.Count);
             foreach (var result in results)
             {
                 if (result.Fault is { } fault)
@@ -74,13 +129,15 @@ internal sealed class QueuePusher(WandbConnection server, string queue, string? 
                 }
                 else
                 {
-                    output(new WandbLaunchQueueItem
+                    pushed.Add(new WandbLaunchQueueItem
                     {
                         Id = result.Id!, Queue = queue, Entity = entity, QueueProject = project, State = "pending", Priority = _priority, Created = DateTimeOffset.UtcNow,
-                        Uri = (result.Spec["uri"] ?? result.Spec["job"] ?? result.Spec["docker"]?["docker_image"])?.ToString(), Project = result.Spec["project"]?.ToString(), Spec = result.Spec,
+                        Uri = result.Item.Source, Project = result.Item.Project, SpecText = result.Text,
                     });
                 }
             }
+
+            output(pushed);
         }
     }
 }
