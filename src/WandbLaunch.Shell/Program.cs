@@ -105,7 +105,8 @@ internal static class Program
                 shell.AddCommand("Out-Default");
                 shell.Commands.Commands[0].MergeMyResults(PipelineResultTypes.Error, PipelineResultTypes.Output);
                 shell.Invoke();
-                return host.ExitCode ?? (shell.HadErrors ? 1 : 0);
+                // "exit 2" in a script file fails the pipeline, and leaves its number here.
+                return host.ExitCode ?? (!shell.HadErrors ? 0 : runspace.SessionStateProxy.GetVariable("LASTEXITCODE") is int and not 0 and var code ? code : 1);
             }
             catch (RuntimeException e)
             {

@@ -494,7 +494,7 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
             (state, why) = ("FAILED", "It did not start in time (WANDB_LAUNCH_START_TIMEOUT).");
         }
 
-        Finish(new EntryReport(state, run.ExitCode, state == "FINISHED" ? null : $"The run {_entry.RunId} of {run.Source} {(state == "STOPPED" ? "was stopped" : "failed")}: {why}", "run", run.LogPath), kind, why, run);
+        Finish(new EntryReport(state, run.ExitCode, state == "FINISHED" ? null : $"The run {_entry.RunId} of {run.Source} {(state == "STOPPED" ? "was stopped" : "failed")}: {why}", "run", run.LogPath), kind, why + (run.Duration is { } took ? $" after {took.ToString(took.TotalDays >= 1 ? @"d\.hh\:mm\:ss" : @"hh\:mm\:ss", System.Globalization.CultureInfo.InvariantCulture)}" : ""), run);
         if (run.State == LaunchState.Finished)
         {
             // The copy of the code; what a run keeps is on the server and in its log.

@@ -607,7 +607,7 @@ internal sealed class LaunchAgent : IDisposable
         {
             try
             {
-                await Task.Delay(250).ConfigureAwait(false);
+                await Task.Delay(500).ConfigureAwait(false);
                 if (Config.Until is { } until && DateTimeOffset.UtcNow >= until && _mode == AgentMode.Working)
                 {
                     Drain($"the time is over ({until.ToLocalTime():yyyy-MM-dd HH:mm:ss})", false);
@@ -627,7 +627,7 @@ internal sealed class LaunchAgent : IDisposable
                     }
                 }
 
-                if (DateTimeOffset.UtcNow - looked > TimeSpan.FromSeconds(15))
+                if (DateTimeOffset.UtcNow - looked > TimeSpan.FromSeconds(20))
                 {
                     looked = DateTimeOffset.UtcNow;
                     Adopt();
@@ -643,6 +643,9 @@ internal sealed class LaunchAgent : IDisposable
     private async Task HeartbeatAsync()
     {
         var asked = DateTimeOffset.MinValue;
+
+        // A server that wakes its agents does so for a stop too; elsewhere the flag has to be looked for.
+        var often = TimeSpan.FromSeconds(Dialect.Wait ? 60 : 10);
         while (!_gateLeft && _mode is not AgentMode.Detaching)
         {
             try
@@ -655,14 +658,14 @@ internal sealed class LaunchAgent : IDisposable
                 }
 
                 var status = _items.IsEmpty ? "POLLING" : "RUNNING";
-                if (status != _saidStatus || now - _said > TimeSpan.FromSeconds(20))
+                if (status != _saidStatus || now - _said > TimeSpan.FromSeconds(30))
                 {
                     await OnceAsync(t => AgentApi.UpdateAsync(AgentId, status, t)).ConfigureAwait(false);
                     (_saidStatus, _said) = (status, now);
                     SaveState();
                 }
 
-                if (_mode == AgentMode.Working && (_askStopFlag || now - asked > TimeSpan.FromSeconds(10)))
+                if (_mode == AgentMode.Working && (_askStopFlag || now - asked > often))
                 {
                     _askStopFlag = false;
                     asked = now;

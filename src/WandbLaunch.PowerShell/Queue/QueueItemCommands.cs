@@ -15,7 +15,7 @@ namespace WandbLaunch.PowerShell;
 public sealed class GetWandbLaunchQueueItemCommand : QueueCommand
 {
     /// <summary>Names of queues; wildcards are allowed. Default: all.</summary>
-    [Parameter(Position = 0, ValueFromPipelineByPropertyName = true)]
+    [Parameter(Position = 0, ValueFromPipeline = true, ValueFromPipelineByPropertyName = true)]
     [Alias("Name")]
     [ArgumentCompleter(typeof(QueueCompleter))]
     [SupportsWildcards]
