@@ -49,6 +49,28 @@ Describe 'what a user types' {
         Get-WandbLaunch | Format-List | Out-String | Should -Match 'LogPath\s+:'
     }
 
+    It 'queues runs and lets an agent drain them' {
+        $null = Connect-Wandb -Local
+        $repo = Join-Path $TestDrive 'repo'
+        git init --quiet $repo
+        Set-Content (Join-Path $repo 'main.py') 'import sys; print(sys.argv[1:]); sys.exit(int(sys.argv[2]))'
+        Set-Content (Join-Path $repo 'requirements.txt') ''
+        git -C $repo add .
+        git -C $repo -c user.name=t -c user.email=t@example.org commit --quiet -m one
+        $null = New-WandbRunQueue work
+        $csv = "code`n0`n3`n0" | ConvertFrom-Csv
+        $items = $csv | Add-WandbLaunchQueueItem -Uri ([uri] $repo).AbsoluteUri -Queue work -Resource local-process
+        $items.Count | Should -Be 3
+        $events = Start-WandbLaunchAgent -Queue work -AllowResource local-process -AllowGitHost file -NoInstall -StopWhenEmpty -OnRunFinished { "ended $($_.ExitCode)" }
+        $LASTEXITCODE | Should -Be 2
+        ($events | Where-Object { $_ -is [string] }) | Should -Be 'ended 0', 'ended 3', 'ended 0'
+        ($items | Wait-WandbLaunchQueueItem -ErrorAction SilentlyContinue).State | Should -Be 'finished', 'failed', 'finished'
+        Get-WandbLaunchQueueItem work | Format-Table | Out-String | Should -Match 'Id\s+Queue\s+State'
+        $events | Where-Object { $_ -isnot [string] } | Format-Table | Out-String -Width 120 | Should -Match 'Time\s+Event\s+Item'
+        (Get-WandbLaunchAgent -State stopped | Select-Object -First 1).Taken | Should -Be 3
+        (TabExpansion2 'Start-WandbLaunchAgent -Queue w').CompletionMatches.CompletionText | Should -Be 'work'
+    }
+
     It 'connects to the local server' {
         (Connect-Wandb -Local).Entity | Should -Be 'local'
         { Get-WandbRun -Project none -ErrorAction Stop } | Should -Throw '*no project*'

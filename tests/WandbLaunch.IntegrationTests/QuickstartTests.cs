@@ -20,6 +20,16 @@ public sealed class QuickstartTests
         Assert.Equal("", Machine.Exec("docker", ["ps", "-aq", "--filter", "label=ai.wandb.launch"]).Output);
     }
 
+    [Fact]
+    public void The_readmes_queues_are_worked_off()
+    {
+        var (code, output, error) = Machine.Exec("dotnet", [Machine.ShellAssembly, Path.Combine(Machine.Sources, "docs", "examples", "queues.ps1")]);
+        Assert.True(code == 0, output + error);
+        Assert.Equal((2, 2), (output.Split('\n').Count(l => l.Contains("RunFinished", StringComparison.Ordinal)), output.Split('\n').Count(l => l.Contains("RunFailed", StringComparison.Ordinal))));
+        Assert.Matches(@"demo +failed .*layers=4 lr=1 ", output);
+        Assert.Contains("exit code of the agent: 2", output, StringComparison.Ordinal);
+    }
+
     // What the SDK's own log of the run says: final loss 1.458, from the uncommitted 2.0.
     private static void Check(string output)
     {

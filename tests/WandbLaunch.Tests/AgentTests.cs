@@ -479,6 +479,22 @@ public sealed class AgentTests
     }
 
     [Fact]
+    public async Task A_run_that_never_starts_fails_when_its_time_is_over()
+    {
+        await using var place = await Place.CreateAsync(false, "q");
+
+        // A git host that takes the connection and says nothing.
+        using var silent = new System.Net.Sockets.TcpListener(IPAddress.Loopback, 0);
+        silent.Start();
+        await place.PushAsync("q", Spec($"http://127.0.0.1:{((IPEndPoint)silent.LocalEndpoint).Port}/a/b.git"), Spec(Quick));
+        using var agent = await place.AgentAsync("{ \"queues\": \"q\", \"stop_when_empty\": true, \"policy\": { \"resources\": [\"local-process\"], \"git_hosts\": [\"file\", \"127.0.0.1\"] } }", null, new() { ["WANDB_LAUNCH_START_TIMEOUT"] = "2" });
+        Assert.Equal(LaunchAgent.ExitFailures, await agent.RunAsync().WaitAsync(TimeSpan.FromSeconds(60)));
+        var items = await place.ItemsAsync("q");
+        Assert.Equal(["failed", "finished"], items.Select(i => i.State));
+        Assert.Contains("did not start within 2 s", items[0].Error, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task Ends_when_told_how_much_or_how_long()
     {
         await using var place = await Place.CreateAsync(false, "q");

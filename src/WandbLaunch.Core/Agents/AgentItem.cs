@@ -264,7 +264,7 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
 
             try
             {
-                await PrepareAndStartAsync(limit.Token).ConfigureAwait(false);
+                await LeaveWhenHungAsync(PrepareAndStartAsync(limit.Token), limit.Token).ConfigureAwait(false);
             }
             catch (OperationCanceledException) when (!_stop.IsCancellationRequested)
             {
@@ -278,6 +278,26 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
         catch (Exception e)
         {
             await FailedAsync(e as LaunchException ?? new LaunchException(e is IOException or HttpRequestException ? "MachineFailed" : "Unexpected", LaunchErrorCategory.InvalidOperation, e.Message, null, e), "build").ConfigureAwait(false);
+        }
+    }
+
+    // A fetch from a host that accepts and never answers cannot be cancelled; it is left behind, and nothing starts after it.
+    private static async Task LeaveWhenHungAsync(Task work, CancellationToken token)
+    {
+        try
+        {
+            await work.WaitAsync(token).ConfigureAwait(false);
+        }
+        catch (OperationCanceledException) when (!work.IsCompleted)
+        {
+            await Task.WhenAny(work, Task.Delay(TimeSpan.FromSeconds(5), CancellationToken.None)).ConfigureAwait(false);
+            if (!work.IsCompleted)
+            {
+                _ = work.ContinueWith(static t => t.Exception, CancellationToken.None, TaskContinuationOptions.OnlyOnFaulted, TaskScheduler.Default);
+                throw;
+            }
+
+            await work.ConfigureAwait(false);
         }
     }
 
@@ -392,17 +412,17 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
                 return;
             }
 
-            if (run.IsDone)
-            {
-                await EndedAsync(run).ConfigureAwait(false);
-                return;
-            }
-
-            if (run.State != LaunchState.Starting && !told)
+            if (run.Started is not null && !told)
             {
                 told = true;
                 _since = run.Started;
                 agent.Tell(AgentEventKind.RunStarted, _entry, run.Resource == "local-process" ? $"process {run.ProcessId}" : $"container {run.ContainerId?[..Math.Min(12, run.ContainerId.Length)]}", run);
+            }
+
+            if (run.IsDone)
+            {
+                await EndedAsync(run).ConfigureAwait(false);
+                return;
             }
 
             if (!IsWatched(run) && !await ReviveWatcherAsync(run, ++revived).ConfigureAwait(false))

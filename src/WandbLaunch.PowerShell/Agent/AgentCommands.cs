@@ -102,12 +102,25 @@ public sealed class StartWandbLaunchAgentCommand : AgentSettingsCommand
         try
         {
             var code = await agent.RunAsync().ConfigureAwait(false);
-            Post(() => SessionState.PSVariable.Set(new PSVariable("global:LASTEXITCODE", code)));
+            var last = new PSVariable("global:LASTEXITCODE", code);
+            if (Token.IsCancellationRequested)
+            {
+                // The pipeline's thread only waits for this one.
+                SessionState.PSVariable.Set(last);
+            }
+            else
+            {
+                Post(() => SessionState.PSVariable.Set(last));
+            }
         }
         finally
         {
             Console.CancelKeyPress -= OnCancelKey;
             Progress(activity, "", 100);
+            if (Token.IsCancellationRequested)
+            {
+                Host.UI.WriteProgress(0, new ProgressRecord(0, activity, " ") { RecordType = ProgressRecordType.Completed });
+            }
         }
     }
 
@@ -136,7 +149,7 @@ public sealed class StartWandbLaunchAgentCommand : AgentSettingsCommand
         if (Token.IsCancellationRequested)
         {
             // The pipeline takes no more objects; the person at the console still wants to know.
-            Host.UI.WriteLine(happened + (happened.Kind == AgentEventKind.Draining ? " (Ctrl+C again stops them)" : ""));
+            Host.UI.WriteLine(happened + (happened.Kind == AgentEventKind.Draining && _agent?.Mode != AgentMode.Stopping ? " (Ctrl+C again stops them)" : ""));
             return;
         }
 
@@ -174,9 +187,19 @@ public sealed class StartWandbLaunchAgentCommand : AgentSettingsCommand
 
     private void ShowStatus(string activity, string line)
     {
-        if (line != _shown && !Token.IsCancellationRequested)
+        if (line == _shown)
         {
-            _shown = line;
+            return;
+        }
+
+        _shown = line;
+        if (Token.IsCancellationRequested)
+        {
+            // The pipeline passes nothing on any more; the console still shows it.
+            Host.UI.WriteProgress(0, new ProgressRecord(0, activity, line));
+        }
+        else
+        {
             Progress(activity, line, null);
         }
     }
