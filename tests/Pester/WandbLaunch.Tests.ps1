@@ -59,7 +59,7 @@ Describe 'what a user types' {
         git -C $repo -c user.name=t -c user.email=t@example.org commit --quiet -m one
         $null = New-WandbRunQueue work
         $csv = "code`n0`n3`n0" | ConvertFrom-Csv
-        $items = $csv | Add-WandbLaunchQueueItem -Uri ([uri] $repo).AbsoluteUri -Queue work -Resource local-process
+        $items = $csv | Add-WandbLaunchQueueItem -Uri ([System.Uri]::new($repo).AbsoluteUri) -Queue work -Resource local-process
         $items.Count | Should -Be 3
         $events = Start-WandbLaunchAgent -Queue work -AllowResource local-process -AllowGitHost file -NoInstall -StopWhenEmpty -OnRunFinished { "ended $($_.ExitCode)" }
         $LASTEXITCODE | Should -Be 2
