@@ -603,6 +603,7 @@ internal sealed class LaunchAgent : IDisposable
     {
         var marker = AgentStore.StopPath(Folder);
         var looked = DateTimeOffset.UtcNow;
+        var pruned = looked;
         while (_mode != AgentMode.Detaching && !_gateLeft)
         {
             try
@@ -631,6 +632,12 @@ internal sealed class LaunchAgent : IDisposable
                 {
                     looked = DateTimeOffset.UtcNow;
                     Adopt();
+                }
+
+                if (DateTimeOffset.UtcNow - pruned > TimeSpan.FromHours(6))
+                {
+                    pruned = DateTimeOffset.UtcNow;
+                    Prune();
                 }
             }
             catch (Exception e) when (e is IOException or UnauthorizedAccessException)
