@@ -160,7 +160,7 @@ internal sealed partial class GitMirror
             ? new LaunchException("TlsFailed", LaunchErrorCategory.ConnectionError, $"The certificate of {remote} was not accepted. ({text})", remote, e)
             : text.Contains("No space left", StringComparison.OrdinalIgnoreCase)
             ? new LaunchException("DiskFull", LaunchErrorCategory.WriteError, $"The disk is full while fetching {remote}. Free room, or empty the caches with Clear-WandbLaunchCache.", remote, e)
-            : new LaunchException("GitFetchFailed", LaunchErrorCategory.ConnectionError, $"Cannot fetch {remote}: {text}", remote, e);
+            : new LaunchException("GitFetchFailed", LaunchErrorCategory.ConnectionError, $"Cannot fetch {remote}: {text.TrimEnd('.')}.", remote, e);
     }
 
     // One answer of each kind: asked again with the same credential libgit2 would loop for ever.
