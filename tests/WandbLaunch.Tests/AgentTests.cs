@@ -479,6 +479,42 @@ public sealed class AgentTests
     }
 
     [Fact]
+    public async Task A_scheduler_that_fails_ends_its_sweep()
+    {
+        await using var place = await Place.CreateAsync(false, "q");
+        using var proxy = new BadProxy(place.Url);
+        var set = new ConcurrentQueue<JsonNode>();
+
+        // W&B has sweeps; this project's own server has not.
+        proxy.Change = (asked, answer) =>
+        {
+            switch (asked["query"]!.ToString())
+            {
+                case var q when q.Contains("__type(name: \"Mutation\")", StringComparison.Ordinal):
+                    answer["data"]!["MutationType"]!["fields"]!.AsArray().Add(new JsonObject { ["name"] = "upsertSweep" });
+                    answer["data"]!["ProjectType"]!["fields"]!.AsArray().Add(new JsonObject { ["name"] = "sweep" });
+                    return answer;
+                case var q when q.Contains("sweep(sweepName", StringComparison.Ordinal):
+                    return JsonNode.Parse("""{ "data": { "project": { "sweep": { "id": "U3dlZXA=", "state": "RUNNING" } } } }""");
+                case var q when q.Contains("upsertSweep(", StringComparison.Ordinal):
+                    set.Enqueue(asked["variables"]!);
+                    return JsonNode.Parse("""{ "data": { "upsertSweep": { "sweep": { "name": "sw1" } } } }""");
+                default:
+                    return null;
+            }
+        };
+        using var connection = await Place.ConnectAsync(proxy.Url);
+        var scheduler = Spec("placeholder-uri-scheduler");
+        (scheduler["run_id"], scheduler["overrides"]!["entry_point"]) = ("sw1", new JsonArray("sh", "-c", "exit 3"));
+        await place.PushAsync("q", scheduler);
+        using var agent = await place.AgentAsync("""{ "queues": "q", "stop_when_empty": true }""", connection);
+        Assert.Equal(LaunchAgent.ExitFailures, await agent.RunAsync().WaitAsync(TimeSpan.FromSeconds(60)));
+        Assert.Equal(("failed", 3), ((await place.ItemsAsync("q"))[0].State, (await place.ItemsAsync("q"))[0].ExitCode));
+        var sweep = Assert.Single(set);
+        Assert.Equal(("U3dlZXA=", "CANCELED", "local", "agents"), (sweep["id"]!.ToString(), sweep["state"]!.ToString(), sweep["entity"]!.ToString(), sweep["project"]!.ToString()));
+    }
+
+    [Fact]
     public async Task A_run_that_never_starts_fails_when_its_time_is_over()
     {
         await using var place = await Place.CreateAsync(false, "q");
@@ -662,6 +698,9 @@ public sealed class AgentTests
 
         internal bool RepeatPops { get; set; }
 
+        /// <summary>What is said in place of the server's answer to a request; null leaves it.</summary>
+        internal Func<JsonNode, JsonNode, JsonNode?>? Change { get; set; }
+
         public void Dispose()
         {
             _listener.Close();
@@ -706,6 +745,12 @@ public sealed class AgentTests
                 }
 
                 context.Response.StatusCode = (int)response.StatusCode;
+                if (Change is { } change && request.Method == HttpMethod.Post && context.Request.RawUrl == "/graphql" && change(JsonNode.Parse(body.ToArray())!, JsonNode.Parse(bytes)!) is { } changed)
+                {
+                    context.Response.StatusCode = 200;
+                    bytes = Encoding.UTF8.GetBytes(changed.ToJsonString());
+                }
+
                 await context.Response.OutputStream.WriteAsync(bytes);
                 context.Response.Close();
             }

@@ -193,6 +193,24 @@ internal sealed class AgentApi(GraphQLTransport transport, WandbApi api)
         return data.Text("project", "sweep", "state");
     }
 
+    /// <summary>Ends a sweep whose scheduler failed (reference F.5, B.7); one that is over already stays as it is.</summary>
+    internal async Task CancelSweepAsync(string entity, string project, string sweep, CancellationToken token)
+    {
+        var data = await transport.QueryAsync(
+            "GetSweep",
+            "query GetSweep($entity: String, $project: String, $sweep: String!) { project(name: $project, entityName: $entity) { sweep(sweepName: $sweep) { id state } } }",
+            new { entity, project, sweep },
+            token).ConfigureAwait(false);
+        if (data.Text("project", "sweep", "id") is { } id && data.Text("project", "sweep", "state") is "PENDING" or "RUNNING" or "PAUSED")
+        {
+            await transport.QueryAsync(
+                "UpsertSweep",
+                "mutation UpsertSweep($id: ID, $state: String, $entity: String, $project: String) { upsertSweep(input: {id: $id, state: $state, entityName: $entity, projectName: $project}) { sweep { name } } }",
+                new { id, state = "CANCELED", entity, project },
+                token).ConfigureAwait(false);
+        }
+    }
+
     /// <summary>Waits until one of the queues has an item; only this project's own server tells. False when the time is over.</summary>
     internal async Task<bool> WaitAsync(IReadOnlyList<string> queueIds, TimeSpan limit, CancellationToken token)
     {

@@ -562,6 +562,12 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
             }
         }
 
+        if (IsScheduler && report.State == "FAILED" && agent.Dialect.Mutations.Contains("upsertSweep") && agent.Dialect.ProjectFields.Contains("sweep")
+            && !await LaunchAgent.OnceAsync(t => agent.AgentApi.CancelSweepAsync(_entry.RunEntity, _entry.Spec["project"]?.ToString() ?? "", _entry.RunId, t)).ConfigureAwait(false))
+        {
+            agent.Tell(AgentEventKind.Warning, _entry, $"The sweep {_entry.RunId} could not be set to CANCELED, though its scheduler failed; do so on its page.");
+        }
+
         var files = report.State == "FAILED" ? await UploadAsync("error", report).ConfigureAwait(false) : [];
         await agent.AskAsync(
             async t =>
