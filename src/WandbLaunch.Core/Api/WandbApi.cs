@@ -168,29 +168,36 @@ internal sealed class WandbApi(GraphQLTransport transport)
 
         using (response)
         {
-            if (response.Content.Headers.ContentLength > limit)
-            {
-                throw TooLarge(name, limit);
-            }
+            return await ReadAsync(response, name, limit, token).ConfigureAwait(false);
+        }
+    }
 
-            using var buffer = new MemoryStream();
-            var stream = await response.Content.ReadAsStreamAsync(token).ConfigureAwait(false);
-            await using (stream.ConfigureAwait(false))
+    /// <summary>The bytes of an answer, as long as they are no more than these.</summary>
+    /// <exception cref="LaunchException"><c>FileTooLarge</c>.</exception>
+    internal static async Task<byte[]> ReadAsync(HttpResponseMessage response, string name, long limit, CancellationToken token)
+    {
+        if (response.Content.Headers.ContentLength > limit)
+        {
+            throw TooLarge(name, limit);
+        }
+
+        using var buffer = new MemoryStream();
+        var stream = await response.Content.ReadAsStreamAsync(token).ConfigureAwait(false);
+        await using (stream.ConfigureAwait(false))
+        {
+            var block = new byte[81920];
+            int read;
+            while ((read = await stream.ReadAsync(block, token).ConfigureAwait(false)) > 0)
             {
-                var block = new byte[81920];
-                int read;
-                while ((read = await stream.ReadAsync(block, token).ConfigureAwait(false)) > 0)
+                buffer.Write(block, 0, read);
+                if (buffer.Length > limit)
                 {
-                    buffer.Write(block, 0, read);
-                    if (buffer.Length > limit)
-                    {
-                        throw TooLarge(name, limit);
-                    }
+                    throw TooLarge(name, limit);
                 }
             }
-
-            return buffer.ToArray();
         }
+
+        return buffer.ToArray();
     }
 
     internal static LaunchException TooLarge(string name, long limit) => new(

@@ -98,23 +98,7 @@ internal sealed class ArtifactApi(GraphQLTransport transport, WandbApi api)
     internal async Task<byte[]> ReadAsync(string url, string name, long limit, CancellationToken token)
     {
         using var response = await transport.DownloadAsync(url, token).ConfigureAwait(false);
-        using var buffer = new MemoryStream();
-        var stream = await response.Content.ReadAsStreamAsync(token).ConfigureAwait(false);
-        await using (stream.ConfigureAwait(false))
-        {
-            var block = new byte[81920];
-            int read;
-            while ((read = await stream.ReadAsync(block, token).ConfigureAwait(false)) > 0)
-            {
-                buffer.Write(block, 0, read);
-                if (buffer.Length > limit)
-                {
-                    throw WandbApi.TooLarge(name, limit);
-                }
-            }
-        }
-
-        return buffer.ToArray();
+        return await WandbApi.ReadAsync(response, name, limit, token).ConfigureAwait(false);
     }
 
     /// <summary>Saves all files of a version below a folder; each name is checked.</summary>
