@@ -29,6 +29,7 @@ internal sealed class LaunchAgent : IDisposable
 
     private static readonly TimeSpan WaitAtServer = TimeSpan.FromSeconds(25);
     private static readonly TimeSpan MostPause = TimeSpan.FromSeconds(10);
+    private static readonly TimeSpan RestAfter = TimeSpan.FromSeconds(5);
     private static readonly TimeSpan AnswerLimit = TimeSpan.FromSeconds(90);
 
     private readonly AgentStore _store;
@@ -518,6 +519,8 @@ internal sealed class LaunchAgent : IDisposable
 
     private async Task WaitAtServerAsync(CancellationToken token)
     {
+        // A stop that was asked for between two waits wakes nobody.
+        _askStopFlag = true;
         var from = DateTimeOffset.UtcNow;
         var ready = await AskAsync(t => AgentApi.WaitAsync([.. _queues.Select(q => q.Id)], WaitAtServer, t), token).ConfigureAwait(false);
         _askStopFlag |= ready;
@@ -650,6 +653,7 @@ internal sealed class LaunchAgent : IDisposable
     private async Task HeartbeatAsync()
     {
         var asked = DateTimeOffset.MinValue;
+        var (seen, busy, worked) = (0, false, DateTimeOffset.UtcNow);
 
         // A server that wakes its agents does so for a stop too; elsewhere the flag has to be looked for.
         var often = TimeSpan.FromSeconds(Dialect.Wait ? 60 : 10);
@@ -659,6 +663,16 @@ internal sealed class LaunchAgent : IDisposable
             {
                 await Task.Delay(1000).ConfigureAwait(false);
                 var now = DateTimeOffset.UtcNow;
+                if (!_items.IsEmpty || _begun != seen)
+                {
+                    (seen, busy, worked) = (_begun, true, now);
+                }
+                else if (busy && now - worked > RestAfter)
+                {
+                    busy = false;
+                    _callbacks.Rests();
+                }
+
                 if (_away || _gateLeft)
                 {
                     continue;
@@ -905,6 +919,9 @@ internal sealed record AgentCallbacks
 
     /// <summary>A line for people whenever something changes.</summary>
     internal Action<string> Status { get; init; } = _ => { };
+
+    /// <summary>Called once when there has been nothing to do for some seconds after work.</summary>
+    internal Action Rests { get; init; } = () => { };
 
     /// <summary>Each step of the road by its name: tests end the process there.</summary>
     internal Action<string> Step { get; init; } = _ => { };
