@@ -53,6 +53,7 @@ internal static class AgentService
                     Console.WriteLine(happened);
                     webhook?.Post(happened);
                 },
+                Rests = GiveMemoryBack,
             };
             using (agent = await LaunchAgent.StartAsync(config, connection, callbacks, over.Token))
             {
@@ -76,6 +77,26 @@ internal static class AgentService
             }
         }
     }
+
+    // A service waits most of its life; what the last runs left behind goes back to the machine: of the collector, and of git's and TLS's native code.
+    private static void GiveMemoryBack()
+    {
+        GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, true, true);
+        if (OperatingSystem.IsLinux())
+        {
+            try
+            {
+                _ = TrimNative(0);
+            }
+            catch (EntryPointNotFoundException)
+            {
+                // musl has no such call, and keeps less.
+            }
+        }
+    }
+
+    [DllImport("libc", EntryPoint = "malloc_trim")]
+    private static extern int TrimNative(nuint keep);
 
     // At a machine's start the network, or the server, may come later than the service.
     private static async Task<WandbConnection> ConnectAsync(AgentConfig config, CancellationToken token)
