@@ -328,30 +328,7 @@ public sealed class StopWandbLaunchAgentCommand : AgentCommand
         }
         else if (await ShouldProcessAsync($"{agent.Name} ({string.Join(", ", agent.Queues)}; {agent.Running ?? 0} run)", Drain || !agent.Local ? "Stop agent after its runs" : "Stop agent and its runs").ConfigureAwait(false))
         {
-            if (!agent.Local)
-            {
-                await StopRemoteAsync(agent).ConfigureAwait(false);
-                return;
-            }
-
-            var folder = AgentStore.Default.FolderOf(agent.Name);
-            AgentStore.AskStop(folder, Drain);
-            var limit = Timeout is { } seconds ? TimeSpan.FromSeconds(seconds) : Drain ? TimeSpan.MaxValue : TimeSpan.FromMinutes(1);
-            var from = DateTime.UtcNow;
-            while ((agent = AgentStore.Load(folder) ?? agent).State is not ("stopped" or "lost"))
-            {
-                if (DateTime.UtcNow - from >= limit)
-                {
-                    if (Timeout == 0)
-                    {
-                        break;
-                    }
-
-                    throw new LaunchException("WaitTimeout", LaunchErrorCategory.OperationTimeout, $"The agent {name} still ends after {limit.TotalSeconds:0} s: {agent.Running} of its runs are not done. {(Drain ? $"It goes on; stop them with Stop-WandbLaunchAgent {name}." : "")}", agent);
-                }
-
-                await Task.Delay(100, Token).ConfigureAwait(false);
-            }
+            agent = agent.Local ? await StopLocalAsync(agent).ConfigureAwait(false) : await StopRemoteAsync(agent).ConfigureAwait(false);
         }
 
         if (PassThru)
@@ -360,12 +337,33 @@ public sealed class StopWandbLaunchAgentCommand : AgentCommand
         }
     }
 
-    private async Task StopRemoteAsync(WandbLaunchAgent agent)
+    private async Task<WandbLaunchAgent> StopLocalAsync(WandbLaunchAgent agent)
+    {
+        var folder = AgentStore.Default.FolderOf(agent.Name);
+        AgentStore.AskStop(folder, Drain);
+        var limit = Timeout is { } seconds ? TimeSpan.FromSeconds(seconds) : Drain ? TimeSpan.MaxValue : TimeSpan.FromMinutes(1);
+        var from = DateTime.UtcNow;
+        while ((agent = AgentStore.Load(folder) ?? agent).State is not ("stopped" or "lost") && Timeout != 0)
+        {
+            if (DateTime.UtcNow - from >= limit)
+            {
+                throw new LaunchException("WaitTimeout", LaunchErrorCategory.OperationTimeout, $"The agent {agent.Name} still ends after {limit.TotalSeconds:0} s: {agent.Running} of its runs are not done. {(Drain ? $"It goes on; stop them with Stop-WandbLaunchAgent {agent.Name}." : "")}", agent);
+            }
+
+            await Task.Delay(100, Token).ConfigureAwait(false);
+        }
+
+        return agent;
+    }
+
+    private async Task<WandbLaunchAgent> StopRemoteAsync(WandbLaunchAgent agent)
     {
         var server = await GetConnectionAsync(Connection).ConfigureAwait(false);
         if (!await new AgentApi(server.Transport, server.Api).StopAsync(agent.AgentId!, Token).ConfigureAwait(false))
         {
             throw new LaunchException("AgentNotStopped", LaunchErrorCategory.InvalidOperation, $"The agent {agent.Name} runs on {agent.Hostname}, and this server cannot pass on that it should stop. Stop it there, or in the server's web page.", agent);
         }
+
+        return agent;
     }
 }
