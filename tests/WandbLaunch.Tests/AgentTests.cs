@@ -230,6 +230,29 @@ public sealed class AgentTests
     }
 
     [Fact]
+    public async Task Items_of_any_shape_fail_alone_and_can_be_listed()
+    {
+        await using var place = await Place.CreateAsync(false, "q");
+        var bad = new[]
+        {
+            """{ "docker": "an image" }""",
+            """{ "uri": "https://github.com/me/train", "overrides": "lr=1" }""",
+            """{ "uri": "https://github.com/me/train", "overrides": { "args": 7 } }""",
+            """{ "uri": { "of": "what" }, "git": 3 }""",
+            """{ "resource_args": 1, "docker": [] }""",
+            """{ "uri": "https://github.com/me/train", "resource_args": { "local-container": { "builder": "kaniko", "volume": { "a": 1 } } } }""",
+            """{ "docker": { "docker_image": 1 }, "resource": [], "project": {} }""",
+        };
+        await place.PushAsync("q", [.. bad.Select(b => (JsonObject)JsonNode.Parse(b)!), Spec(Quick)]);
+        Assert.Equal(LaunchAgent.ExitFailures, await place.RunAsync("""{ "queues": "q", "stop_when_empty": true, "max_retry": 0 }"""));
+        var items = await place.ItemsAsync("q");
+        Assert.Equal("finished", items[^1].State);
+        Assert.Equal(bad.Length + 1, items.Count);
+        Assert.All(items.SkipLast(1), i => Assert.True(i is { State: "failed", Error.Length: > 0 }, i.Config + " " + i.State));
+        Assert.All(items, i => Assert.NotNull(i.Arguments));
+    }
+
+    [Fact]
     public void The_default_policy_is_safe_and_each_rule_can_be_changed()
     {
         void Refused(AgentPolicy policy, LaunchConfig config) => Assert.Equal(AgentPolicy.Refusal, Assert.Throws<LaunchException>(() => policy.Check(config, "me", config.Entity ?? "me")).ErrorId);

@@ -79,9 +79,10 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
         {
             _ = Prepare();
         }
-        catch (LaunchException e)
+        catch (Exception e) when (e is not OperationCanceledException)
         {
-            refusal = e;
+            // Whatever an item holds, it must fail with a reason, and not come back for ever.
+            refusal = e as LaunchException ?? new LaunchException("Unexpected", LaunchErrorCategory.InvalidOperation, e.Message, null, e);
         }
 
         if (refusal is not null)
@@ -120,7 +121,7 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
 
         Save(_entry with { State = EntryState.Claimed });
         agent.Count(taken: true);
-        agent.Tell(AgentEventKind.ItemTaken, _entry, LaunchAgent.SourceOf(_entry.Spec));
+        agent.Tell(AgentEventKind.ItemTaken, _entry, QueueSpec.SourceOf(_entry.Spec) ?? "");
         agent.Step("claimed");
         return true;
     }
@@ -156,7 +157,7 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
         {
             foreach (var arguments in resources.Select(r => r.Value).OfType<JsonObject>())
             {
-                baseImage ??= (arguments["builder"]?["base_image"] ?? arguments["builder"]?["accelerator"]?["base_image"])?.ToString();
+                baseImage ??= arguments["builder"] is JsonObject builder ? (builder["base_image"] ?? (builder["accelerator"] as JsonObject)?["base_image"])?.ToString() : null;
                 arguments.Remove("builder");
             }
         }
@@ -188,7 +189,7 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
             environment["WANDB_RESUME"] = "allow";
         }
 
-        if (_entry.Spec["overrides"]?["files"] is JsonObject { Count: > 0 } files)
+        if ((_entry.Spec["overrides"] as JsonObject)?["files"] is JsonObject { Count: > 0 } files)
         {
             environment["WANDB_LAUNCH_FILE_OVERRIDES"] = files.ToJsonString();
         }

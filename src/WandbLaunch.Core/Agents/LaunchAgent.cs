@@ -819,7 +819,7 @@ internal sealed class LaunchAgent : IDisposable
             ItemId = entry?.Item,
             Id = entry?.LaunchId,
             RunId = entry?.RunId,
-            Source = Secrets.Mask(entry is null ? "" : SourceOf(entry.Spec)) is { Length: > 0 } source ? source : null,
+            Source = Secrets.Mask(QueueSpec.SourceOf(entry?.Spec) ?? "") is { Length: > 0 } source ? source : null,
             ExitCode = run?.ExitCode,
             Duration = run?.Duration,
             Message = Secrets.Mask(message),
@@ -845,8 +845,6 @@ internal sealed class LaunchAgent : IDisposable
     internal void Step(string name) => _callbacks.Step(name);
 
     internal AgentCallbacks Callbacks => _callbacks;
-
-    internal static string SourceOf(JsonObject spec) => (spec["uri"] ?? spec["job"] ?? spec["docker"]?["docker_image"])?.ToString() ?? "";
 
     private string StatusLine()
     {

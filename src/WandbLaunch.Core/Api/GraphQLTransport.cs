@@ -23,7 +23,7 @@ internal sealed class GraphQLTransport : IDisposable
     private static readonly HashSet<int> FinalStatus = [400, 401, 403, 404, 409, 410, 413, 422, 501];
 
     // Specs travel as texts inside JSON: a quote is \" and not six characters.
-    private static readonly JsonSerializerOptions PlainJson = new() { Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+    internal static readonly JsonSerializerOptions PlainJson = new() { Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
     private static readonly HttpRequestOptionsKey<string> OperationKey = new("operation");
 

@@ -13,8 +13,8 @@ internal sealed class QueuePush
     /// <summary>Keeps the spec as text: thousands wait for their request, and as trees they would cost the garbage collector more than the way itself.</summary>
     internal QueuePush(JsonObject spec, int? priority = null, JsonObject? templateVariables = null)
     {
-        Text = spec.ToJsonString(QueueApi.Plain);
-        Source = (spec["uri"] ?? spec["job"] ?? spec["docker"]?["docker_image"])?.ToString();
+        Text = spec.ToJsonString(GraphQLTransport.PlainJson);
+        Source = QueueSpec.SourceOf(spec);
         Entity = spec["entity"]?.ToString();
         Project = spec["project"]?.ToString();
         Priority = priority;
@@ -35,9 +35,6 @@ internal sealed record QueuePushed(string? Id, QueuePush Item, string Text, Laun
 /// <summary>Queues and their items, in the protocol that the server speaks (reference B.2, B.3).</summary>
 internal sealed class QueueApi(GraphQLTransport transport, WandbApi api, string appUrl)
 {
-    /// <summary>Quotes inside texts as \" and not as six characters.</summary>
-    internal static readonly JsonSerializerOptions Plain = new() { Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
-
     /// <summary>Where queues live on servers of today (reference K 21).</summary>
     internal const string TodaysProject = "model-registry";
 
@@ -473,7 +470,7 @@ internal sealed class QueueApi(GraphQLTransport transport, WandbApi api, string 
             Agent = node.Text("launchAgentName") ?? node.Text("launchAgentId"),
             RunId = run,
             RunUri = run is not null && project is not null ? $"{appUrl}/{spec!["entity"] ?? queue.Entity}/{project.ToLowerInvariant()}/runs/{run}" : null,
-            Uri = spec?["uri"]?.ToString() ?? spec?["job"]?.ToString() ?? spec?["docker"]?["docker_image"]?.ToString(),
+            Uri = QueueSpec.SourceOf(spec),
             Project = project,
             ExitCode = Number(node, "exitCode"),
             Error = node.Text("error", "message"),
@@ -481,7 +478,7 @@ internal sealed class QueueApi(GraphQLTransport transport, WandbApi api, string 
             Warning = [.. node.Items("warnings").Select(w => w.Text("message")).OfType<string>()],
             Claimed = node.Time("claimedAt"),
             Finished = node.Time("finishedAt"),
-            SpecText = spec?.ToJsonString(Plain),
+            SpecText = spec?.ToJsonString(GraphQLTransport.PlainJson),
         };
     }
 

@@ -10,6 +10,9 @@ namespace WandbLaunch.Queues;
 /// <summary>Makes what a queue stores of a launch config: an agent on any machine must be able to run it.</summary>
 internal static class QueueSpec
 {
+    /// <summary>What an item launches. Anyone can queue anything, so no part of it need have its shape.</summary>
+    internal static string? SourceOf(JsonObject? spec) => (spec?["uri"] ?? spec?["job"] ?? (spec?["docker"] as JsonObject)?["docker_image"])?.ToString();
+
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     internal static JsonObject From(LaunchConfig config, string entity, string? author, string appUrl, string workingFolder, Func<string, LaunchUri>? parse = null)
     {

@@ -47,7 +47,7 @@ public sealed record WandbLaunchQueueItem
     public string? Uri { get; init; }
 
     /// <summary>Arguments that the item sets: words, or name=value.</summary>
-    public IReadOnlyList<string> Arguments => Spec?["overrides"]?["args"] switch
+    public IReadOnlyList<string> Arguments => (Spec?["overrides"] as JsonObject)?["args"] switch
     {
         JsonArray words => [.. words.Select(w => w?.ToString() ?? "")],
         JsonObject pairs => [.. pairs.Select(p => p.Value is null ? p.Key : $"{p.Key}={p.Value}")],
