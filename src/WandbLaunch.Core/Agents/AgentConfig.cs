@@ -124,7 +124,8 @@ internal sealed record AgentConfig
             }
         }
 
-        return FromMap(map, environment, file);
+        // A file that does not exist holds no mistake; and one that does may not hold this one.
+        return FromMap(map, environment, File.Exists(file) ? $"the agent's settings (parameters, environment, {file})" : "the agent's settings (parameters, environment)");
     }
 
     private static AgentConfig FromMap(JsonObject map, LaunchEnvironment environment, string file)
