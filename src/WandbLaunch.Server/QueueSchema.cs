@@ -137,15 +137,22 @@ internal static class QueueSchema
             return;
         }
 
-        JsonDocument items;
+        JsonDocument? items = null;
         try
         {
             items = JsonDocument.Parse(body.GetBuffer().AsMemory(0, (int)body.Length));
         }
         catch (JsonException)
         {
+            // Answered below, as JSON of another shape is.
+        }
+
+        if (items?.RootElement.ValueKind != JsonValueKind.Array)
+        {
+            items?.Dispose();
             context.Response.StatusCode = 400;
             writer.WriteNullValue();
+            writer.WriteString("error", "The body must be a JSON list of items: [{\"runSpec\": {…}}].");
             writer.WriteEndObject();
             return;
         }
@@ -164,10 +171,7 @@ internal static class QueueSchema
             }
             else
             {
-                foreach (var (id, _, fault) in store.Push(queue, items.RootElement.EnumerateArray().Select(i => (
-                    i.GetProperty("runSpec").GetRawText(),
-                    i.TryGetProperty("priority", out var priority) && priority.ValueKind == JsonValueKind.Number ? priority.GetInt32() : (int?)null,
-                    i.TryGetProperty("templateVariableValues", out var variables) && variables.ValueKind == JsonValueKind.Object ? variables.GetRawText() : null))))
+                foreach (var (id, _, fault) in store.Push(queue, items.RootElement.EnumerateArray().Select(Parts)))
                 {
                     if (fault is null)
                     {
@@ -186,9 +190,24 @@ internal static class QueueSchema
         writer.WriteEndObject();
     }
 
+    // What does not fit is left to the store to refuse: alone, and with the reason that GraphQL would give.
+    private static (string Spec, int? Priority, string? Variables) Parts(JsonElement item)
+    {
+        JsonElement? Given(string name) => item.ValueKind == JsonValueKind.Object && item.TryGetProperty(name, out var value) && value.ValueKind != JsonValueKind.Null ? value : null;
+        var priority = Given("priority");
+        return (Given("runSpec")?.GetRawText() ?? "null",
+            priority is null ? null : priority.Value.ValueKind == JsonValueKind.Number && priority.Value.TryGetInt32(out var number) ? number : -1,
+            Given("templateVariableValues")?.GetRawText());
+    }
+
     // Nothing but a spec that is an object.
     private static bool IsPlain(JsonElement item)
     {
+        if (item.ValueKind != JsonValueKind.Object)
+        {
+            return false;
+        }
+
         var properties = 0;
         foreach (var property in item.EnumerateObject())
         {

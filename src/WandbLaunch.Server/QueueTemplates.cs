@@ -10,20 +10,7 @@ internal static partial class QueueTemplates
 {
     internal static string Fill(Row queue, string spec, string? variables)
     {
-        JsonNode? node;
-        try
-        {
-            node = JsonNode.Parse(spec);
-        }
-        catch (JsonException e)
-        {
-            throw new ServerFault($"runSpec is not JSON: {e.Message}");
-        }
-
-        if (node is not JsonObject map)
-        {
-            throw new ServerFault("runSpec must be a JSON object.");
-        }
+        var map = Map("runSpec", spec);
 
         if (queue["resource"] is not string resource)
         {
@@ -31,7 +18,7 @@ internal static partial class QueueTemplates
         }
 
         var schemas = JsonNode.Parse(queue["templateVariables"] as string ?? "{}")!.AsObject();
-        var given = JsonNode.Parse(variables ?? "{}")!.AsObject();
+        var given = Map("templateVariableValues", variables ?? "{}");
         if (given.FirstOrDefault(g => !schemas.ContainsKey(g.Key)) is { Key: not null } unknown)
         {
             throw new ServerFault($"The queue \"{queue["name"]}\" has no template variable \"{unknown.Key}\"; it has: {string.Join(", ", schemas.Select(s => s.Key))}.");
@@ -46,6 +33,18 @@ internal static partial class QueueTemplates
         }
 
         return map.ToJsonString();
+    }
+
+    private static JsonObject Map(string what, string text)
+    {
+        try
+        {
+            return JsonNode.Parse(text) as JsonObject ?? throw new ServerFault($"{what} must be a JSON object.");
+        }
+        catch (JsonException e)
+        {
+            throw new ServerFault($"{what} is not JSON: {e.Message}");
+        }
     }
 
     private static JsonNode? Value(string name, JsonNode? variable, JsonNode? given)

@@ -26,6 +26,7 @@ internal sealed partial class Store : IDisposable
     private readonly SqliteConnection _writer;
     private readonly Timer _checkpoints;
     private int _checkpointing;
+    private int _written = -1;
 
     internal Store(string path)
     {
@@ -447,8 +448,22 @@ internal sealed partial class Store : IDisposable
 
         try
         {
+            // An idle server leaves its disk alone.
+            var changes = SQLitePCL.raw.sqlite3_total_changes(_writer.Handle);
+            if (mode == "PASSIVE" && changes == _written)
+            {
+                return;
+            }
+
             using var connection = Open();
-            Execute(connection, $"PRAGMA wal_checkpoint({mode})");
+            using var command = Command(connection, $"PRAGMA wal_checkpoint({mode})");
+            using var reader = command.ExecuteReader();
+
+            // Pages that a reader still needed stay in the log for the next round.
+            if (reader.Read() && reader.GetInt64(1) == reader.GetInt64(2))
+            {
+                _written = changes;
+            }
         }
         catch (SqliteException)
         {

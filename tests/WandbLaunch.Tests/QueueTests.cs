@@ -1,5 +1,7 @@
 using System.Collections.Concurrent;
 using System.Management.Automation;
+using System.Net.Http.Headers;
+using System.Text;
 using System.Text.Json.Nodes;
 using WandbLaunch.Api;
 using WandbLaunch.Agents;
@@ -77,6 +79,38 @@ public sealed class QueueTests
         Assert.All(shell.Errors, e => Assert.StartsWith("FolderCannotBeQueued,", e.FullyQualifiedErrorId, StringComparison.Ordinal));
         Assert.Equal(Enumerable.Range(1, 2000).Where(n => n % 500 != 0).Select(n => $"n={n}"), shell.Ok($"Get-WandbLaunchQueueItem {queue}").Select(i => Item(i).Arguments[0]));
         Assert.Same(before, Fixture.Server);
+    }
+
+    [Theory]
+    [InlineData("5")]
+    [InlineData("""{"runSpec": {}}""")]
+    [InlineData("[{]")]
+    public async Task A_batch_that_is_no_list_is_a_bad_request(string body)
+    {
+        using var shell = new Shell();
+        var (code, answer) = await PushBatchAsync(NewQueue(shell), body);
+        Assert.Equal(400, code);
+        Assert.Contains("JSON list", answer["error"]!.ToString(), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task An_item_of_a_batch_that_is_none_is_refused_alone()
+    {
+        using var shell = new Shell();
+        var queue = NewQueue(shell);
+        var (code, answer) = await PushBatchAsync(queue, """[{"runSpec": {"uri": "a"}}, 5, {}, {"runSpec": "x"}, {"runSpec": {}, "priority": 1.5}, {"runSpec": {}, "templateVariableValues": [1]}, {"runSpec": {"uri": "b"}}]""");
+        Assert.Equal(200, code);
+        var results = answer["results"]!.AsArray();
+        Assert.Equal("NSSSSSN", string.Concat(results.Select(r => r!.GetValueKind().ToString()[0])));
+        Assert.Equal(["a", "b"], shell.Ok($"Get-WandbLaunchQueueItem {queue}").Select(i => Item(i).Uri));
+    }
+
+    private static async Task<(int Code, JsonNode Answer)> PushBatchAsync(string queue, string body)
+    {
+        using var client = new HttpClient();
+        client.DefaultRequestHeaders.Authorization = new AuthenticationHeaderValue("Basic", Convert.ToBase64String(Encoding.UTF8.GetBytes($"api:{Fixture.Key}")));
+        using var response = await client.PostAsync(new Uri($"{Fixture.Server.Url}/queues/push?entity=local&project=model-registry&queue={queue}"), new StringContent(body, Encoding.UTF8, "application/json"));
+        return ((int)response.StatusCode, JsonNode.Parse(await response.Content.ReadAsStringAsync())!);
     }
 
     [Fact]
