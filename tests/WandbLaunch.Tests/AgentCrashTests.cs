@@ -28,6 +28,7 @@ public sealed class AgentCrashTests
         await Task.Delay(1100);
         Assert.Equal(0, place.Agent(null, 1));
         await place.CheckAsync();
+        await place.CheckNobodyWorksAsync();
     }
 
     [Fact]
@@ -170,6 +171,20 @@ public sealed class AgentCrashTests
             {
                 Assert.Empty(new AgentJournal(agent).Entries());
             }
+        }
+
+        // The agent that was killed had no last word: its successor has it.
+        internal async Task CheckNobodyWorksAsync()
+        {
+            var agents = await new AgentApi(_connection.Transport, _connection.Api).ListAsync("local", Project, _connection.Queues, default);
+            Assert.Equal(["stopped", "stopped"], agents.Select(a => a.State));
+            var states = new List<string>();
+            await foreach (var run in _connection.Api.RunsAsync("local", Project, null, "+created_at", 50, _server.Url, default))
+            {
+                states.Add(run.State!);
+            }
+
+            Assert.Equal(["failed", "finished"], states);
         }
 
         public async ValueTask DisposeAsync()

@@ -117,8 +117,10 @@ internal sealed class LaunchAgent : IDisposable
         LaunchAgent? agent = null;
         try
         {
+            var before = AgentStore.Load(folder);
             agent = new LaunchAgent(config, connection, callbacks, store, name, folder, gate);
             await agent.RegisterAsync(token).ConfigureAwait(false);
+            await agent.BuryAsync(before).ConfigureAwait(false);
             return agent;
         }
         catch
@@ -169,6 +171,28 @@ internal sealed class LaunchAgent : IDisposable
         }
 
         Gpus = GpusPerJob > 0 ? new GpuPool(GpuPool.DefaultFolder, devices) : null;
+    }
+
+    // One that was killed could not say goodbye, and would be seen as working on the server.
+    private async Task BuryAsync(WandbLaunchAgent? before)
+    {
+        if (before is not { State: not "stopped", AgentId: { } id, ServerName: { } name } || before.Server != Connection.BaseUrl)
+        {
+            return;
+        }
+
+        await OnceAsync(async t =>
+        {
+            // Ids are small numbers on some servers: after a change of database this one may be another's.
+            if ((await AgentApi.GetAsync(id, t).ConfigureAwait(false)).Name == name)
+            {
+                await AgentApi.UpdateAsync(id, "KILLED", t).ConfigureAwait(false);
+                if (LogRun is not null)
+                {
+                    await Api.CompleteAsync(new RunPath(before.Entity!, before.QueueProject!, name), 1, t).ConfigureAwait(false);
+                }
+            }
+        }).ConfigureAwait(false);
     }
 
     // Reference B.4: without any queue the default one is made; one that is missing is an error.
@@ -878,6 +902,10 @@ internal sealed class LaunchAgent : IDisposable
         if (!_away)
         {
             await OnceAsync(t => AgentApi.UpdateAsync(AgentId, "KILLED", t)).ConfigureAwait(false);
+            if (LogRun is { } run)
+            {
+                await OnceAsync(t => Api.CompleteAsync(run, code == ExitBroken ? 1 : 0, t)).ConfigureAwait(false);
+            }
         }
 
         var left = _items.Count;
