@@ -211,4 +211,23 @@ public sealed class LaunchConfigTests
         Assert.Throws<LaunchException>(() => Base(null, "3.9; rm"));
         Assert.Throws<LaunchException>(() => Images.ImageBuilder.Plan("b", "3.9", false, null, 1, RequirementSet.None, ["git; id"]));
     }
+
+    [Fact]
+    public void What_is_not_read_is_written_where_it_was()
+    {
+        string Written(string config, string? author = null, string? queueEntity = null)
+        {
+            using var stream = new MemoryStream();
+            using (var writer = new System.Text.Json.Utf8JsonWriter(stream))
+            {
+                LaunchConfig.FromText(config, "test").Write(writer, author, queueEntity);
+            }
+
+            return System.Text.Encoding.UTF8.GetString(stream.ToArray());
+        }
+
+        Assert.Equal("""{"uri":"u","docker":{"user_id":5,"odd":[1,null]},"git":{"x":{"y":1}},"overrides":{"args":["a",""],"z":2},"new":null}""", Written("""{"new": null, "docker": {"odd": [1, null], "user_id": 5}, "git": {"x": {"y": 1}}, "uri": "u", "overrides": {"z": 2, "args": ["a", ""]}}"""));
+        Assert.Equal("""{"uri":"u","author":"me","queue_entity":"team"}""", Written("""{"uri": "u", "author": null, "queue_entity": "other"}""", "me", "team"));
+        Assert.Equal("""{"uri":"u","author":"you","queue_entity":"other"}""", Written("""{"uri": "u", "author": "you", "queue_entity": "other"}""", "me"));
+    }
 }

@@ -193,17 +193,28 @@ internal sealed class GraphQLTransport : IDisposable
     }
 
     /// <summary>Posts JSON to a path below the base URL (the file stream of reference B.6).</summary>
-    internal Task<JsonElement> PostAsync(string path, object body, CancellationToken token) => PostBytesAsync(path, JsonSerializer.SerializeToUtf8Bytes(body), token);
+    internal Task<JsonElement> PostAsync(string path, object body, CancellationToken token)
+    {
+        var json = JsonSerializer.SerializeToUtf8Bytes(body);
+        return PostContentAsync(
+            path,
+            () =>
+            {
+                var content = new ByteArrayContent(json);
+                content.Headers.ContentType = new MediaTypeHeaderValue("application/json");
+                return content;
+            },
+            token);
+    }
 
-    /// <summary>Posts JSON that is written already, and gives the answer.</summary>
-    internal async Task<JsonElement> PostBytesAsync(string path, byte[] body, CancellationToken token)
+    /// <summary>Posts JSON that is made anew for each try, and gives the answer.</summary>
+    internal async Task<JsonElement> PostContentAsync(string path, Func<HttpContent> content, CancellationToken token)
     {
         using var response = await SendAsync(
             _api,
             () =>
             {
-                var request = new HttpRequestMessage(HttpMethod.Post, BaseUrl + path) { Content = new ByteArrayContent(body) };
-                request.Content.Headers.ContentType = new MediaTypeHeaderValue("application/json");
+                var request = new HttpRequestMessage(HttpMethod.Post, BaseUrl + path) { Content = content() };
                 request.Headers.Authorization = ApiAuthorization();
                 return request;
             },

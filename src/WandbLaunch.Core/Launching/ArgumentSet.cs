@@ -1,6 +1,10 @@
+using System.Buffers;
 using System.Collections;
 using System.Globalization;
 using System.Runtime.CompilerServices;
+using System.Text;
+using System.Text.Encodings.Web;
+using System.Text.Json;
 using System.Text.Json.Nodes;
 
 namespace WandbLaunch.Launching;
@@ -57,20 +61,41 @@ internal sealed class ArgumentSet
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static JsonArray ToArray(IReadOnlyList<string> words)
+    internal void Write(Utf8JsonWriter writer)
     {
-        var list = new JsonArray();
-        for (var i = 0; i < words.Count; i++)
+        if (Words is not null)
         {
-            list.Add((JsonNode)JsonValue.Create(words[i]));
+            writer.WriteStartArray();
+            for (var i = 0; i < Words.Count; i++)
+            {
+                writer.WriteStringValue(Words[i]);
+            }
+
+            writer.WriteEndArray();
+            return;
         }
 
-        return list;
+        writer.WriteStartObject();
+        foreach (var (name, value) in Pairs!)
+        {
+            writer.WritePropertyName(name);
+            LaunchConfig.Write(writer, LaunchConfig.ToNode(value));
+        }
+
+        writer.WriteEndObject();
     }
 
-    internal JsonNode ToJson() => Words is not null
-        ? ToArray(Words)
-        : new JsonObject(Pairs!.Select(p => KeyValuePair.Create(p.Key, LaunchConfig.ToNode(p.Value))));
+    /// <summary>The overrides as JSON.</summary>
+    public override string ToString()
+    {
+        var buffer = new ArrayBufferWriter<byte>();
+        using (var writer = new Utf8JsonWriter(buffer, new JsonWriterOptions { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping }))
+        {
+            Write(writer);
+        }
+
+        return Encoding.UTF8.GetString(buffer.WrittenSpan);
+    }
 
     /// <summary>
     /// Puts the overrides over the run's own words. A named override takes the place of the word that it replaces, in

@@ -1,3 +1,4 @@
+using System.Buffers;
 using System.Collections;
 using System.Runtime.CompilerServices;
 using System.Text.Json;
@@ -42,7 +43,10 @@ internal sealed record LaunchConfig
     internal string? RunId { get; init; }
 
     /// <summary>Keys that this version does not read; they go through untouched.</summary>
-    internal JsonObject? Extra { get; init; }
+    internal JsonObject? Extra { get; private set; }
+
+    /// <summary>What is launched.</summary>
+    internal string? Source => Uri ?? Job ?? DockerImage;
 
     /// <summary>The scheduler of a sweep (reference F.7).</summary>
     internal bool IsScheduler => Uri?.StartsWith("placeholder", StringComparison.Ordinal) ?? false;
@@ -154,46 +158,102 @@ internal sealed record LaunchConfig
 
         // The page of a job is the job.
         config = config is { Uri: { } page, Job: null } && Jobs.JobPath.IsPage(page) ? config with { Uri = null, Job = Jobs.JobPath.Parse(page).ToString() } : config;
-        return config with { Extra = map.Count > 0 ? map : null };
+        config.Extra = map.Count > 0 ? map : null;
+        return config;
     }
 
     /// <summary>The config as W&amp;B's JSON; only what is set.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     internal JsonObject ToJson()
     {
-        var map = (JsonObject?)Extra?.DeepClone();
-        var ordered = new JsonObject();
-        Put(ordered, "uri", Uri);
-        Put(ordered, "job", Job);
-        Put(ordered, "entity", Entity);
-        Put(ordered, "project", Project);
-        Put(ordered, "name", Name);
-        Put(ordered, "resource", Resource);
-        Put(ordered, "resource_args", ResourceArgs?.DeepClone());
-        Put(ordered, "docker", Section(
-            ("docker_image", DockerImage), ("user_id", UserId), ("args", DockerArgs?.DeepClone()), ("base_image", BaseImage),
-            ("python_version", PythonVersion), ("cuda_version", CudaVersion), ("system_packages", Words(SystemPackages))));
-        Put(ordered, "git", Section(("version", GitVersion), ("repo", GitRepo)));
-        Put(ordered, "overrides", Section(
-            ("args", Args is { IsEmpty: false } ? Args.ToJson() : null), ("run_config", RunConfig?.DeepClone()), ("artifacts", Artifacts?.DeepClone()), ("entry_point", Words(EntryPoint))));
-        Put(ordered, "cuda", Cuda is { } cuda ? JsonValue.Create(cuda) : null);
-        Put(ordered, "run_id", RunId);
-        foreach (var (key, value) in map ?? [])
+        var buffer = new ArrayBufferWriter<byte>();
+        using (var writer = new Utf8JsonWriter(buffer))
         {
-            if (ordered[key] is JsonObject section && value is JsonObject rest)
+            Write(writer, null, null);
+        }
+
+        return (JsonObject)JsonNode.Parse(buffer.WrittenSpan)!;
+    }
+
+    /// <summary>Writes what <see cref="ToJson"/> gives, and who queues it, where that is not said yet, and whose queue it is for.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    internal void Write(Utf8JsonWriter writer, string? author, string? queueEntity)
+    {
+        writer.WriteStartObject();
+        Put(writer, "uri", Uri);
+        Put(writer, "job", Job);
+        Put(writer, "entity", Entity);
+        Put(writer, "project", Project);
+        Put(writer, "name", Name);
+        Put(writer, "resource", Resource);
+        Put(writer, "resource_args", ResourceArgs);
+        if (Begin(writer, "docker", DockerImage is not null || UserId is not null || DockerArgs is not null || BaseImage is not null || PythonVersion is not null || CudaVersion is not null || SystemPackages is not null))
+        {
+            Put(writer, "docker_image", DockerImage);
+            if (UserId is { } user)
             {
-                foreach (var (inner, kept) in rest)
-                {
-                    section[inner] = kept?.DeepClone();
-                }
+                writer.WriteNumber("user_id", user);
             }
-            else
+
+            Put(writer, "args", DockerArgs);
+            Put(writer, "base_image", BaseImage);
+            Put(writer, "python_version", PythonVersion);
+            Put(writer, "cuda_version", CudaVersion);
+            Put(writer, "system_packages", SystemPackages);
+            End(writer, "docker");
+        }
+
+        if (Begin(writer, "git", GitVersion is not null || GitRepo is not null))
+        {
+            Put(writer, "version", GitVersion);
+            Put(writer, "repo", GitRepo);
+            End(writer, "git");
+        }
+
+        if (Begin(writer, "overrides", Args is { IsEmpty: false } || RunConfig is not null || Artifacts is not null || EntryPoint is not null))
+        {
+            if (Args is { IsEmpty: false })
             {
-                ordered[key] = value?.DeepClone();
+                writer.WritePropertyName("args");
+                Args.Write(writer);
+            }
+
+            Put(writer, "run_config", RunConfig);
+            Put(writer, "artifacts", Artifacts);
+            Put(writer, "entry_point", EntryPoint);
+            End(writer, "overrides");
+        }
+
+        if (Cuda is { } cuda)
+        {
+            writer.WriteBoolean("cuda", cuda);
+        }
+
+        Put(writer, "run_id", RunId);
+        if (Extra is not null)
+        {
+            foreach (var (key, value) in Extra)
+            {
+                switch (key)
+                {
+                    case "docker" or "git" or "overrides":
+                    case "queue_entity" when queueEntity is not null:
+                        break;
+                    case "author" when value is not null:
+                        author = null;
+                        goto default;
+                    case "author" when author is not null:
+                        break;
+                    default:
+                        writer.WritePropertyName(key);
+                        Write(writer, value);
+                        break;
+                }
             }
         }
 
-        return ordered;
+        Put(writer, "author", author);
+        Put(writer, "queue_entity", queueEntity);
+        writer.WriteEndObject();
     }
 
     internal static JsonNode? ToNode(object? value) => value switch
@@ -268,21 +328,6 @@ internal sealed record LaunchConfig
         return node as JsonObject ?? throw WrongType(name, "an object", node);
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static JsonObject? Section(params (string Name, object? Value)[] entries)
-    {
-        var section = new JsonObject();
-        foreach (var (name, value) in entries)
-        {
-            if (value is not null)
-            {
-                section[name] = value as JsonNode ?? ToNode(value);
-            }
-        }
-
-        return section.Count > 0 ? section : null;
-    }
-
     private static void Keep(JsonObject map, string name, JsonObject? section)
     {
         if (section is { Count: > 0 })
@@ -291,15 +336,75 @@ internal sealed record LaunchConfig
         }
     }
 
+    // A section is written when it holds something: of ours, or of what was not read.
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static JsonArray? Words(IReadOnlyList<string>? words) => words is null ? null : new JsonArray([.. words.Select(w => (JsonNode?)JsonValue.Create(w))]);
+    private bool Begin(Utf8JsonWriter writer, string name, bool any)
+    {
+        if (!any && Extra?[name] is null)
+        {
+            return false;
+        }
+
+        writer.WriteStartObject(name);
+        return true;
+    }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Put(JsonObject map, string name, JsonNode? value)
+    private void End(Utf8JsonWriter writer, string name)
+    {
+        if (Extra?[name] is JsonObject kept)
+        {
+            foreach (var (key, value) in kept)
+            {
+                writer.WritePropertyName(key);
+                Write(writer, value);
+            }
+        }
+
+        writer.WriteEndObject();
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void Put(Utf8JsonWriter writer, string name, string? value)
     {
         if (value is not null)
         {
-            map[name] = value;
+            writer.WriteString(name, value);
+        }
+    }
+
+    private static void Put(Utf8JsonWriter writer, string name, JsonObject? value)
+    {
+        if (value is not null)
+        {
+            writer.WritePropertyName(name);
+            value.WriteTo(writer);
+        }
+    }
+
+    private static void Put(Utf8JsonWriter writer, string name, IReadOnlyList<string>? words)
+    {
+        if (words is not null)
+        {
+            writer.WriteStartArray(name);
+            foreach (var word in words)
+            {
+                writer.WriteStringValue(word);
+            }
+
+            writer.WriteEndArray();
+        }
+    }
+
+    internal static void Write(Utf8JsonWriter writer, JsonNode? node)
+    {
+        if (node is null)
+        {
+            writer.WriteNullValue();
+        }
+        else
+        {
+            node.WriteTo(writer);
         }
     }
 

@@ -4,24 +4,37 @@ using System.Text;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using WandbLaunch.Api;
+using WandbLaunch.Launching;
 
 namespace WandbLaunch.Queues;
 
 /// <summary>One item to be pushed.</summary>
 internal sealed class QueuePush
 {
-    /// <summary>Keeps the spec as text: thousands wait for their request, and as trees they would cost the garbage collector more than the way itself.</summary>
-    internal QueuePush(JsonObject spec, int? priority = null, JsonObject? templateVariables = null)
+    private string? _text;
+
+    internal QueuePush(JsonObject spec)
     {
-        Text = spec.ToJsonString(GraphQLTransport.PlainJson);
+        Json = JsonSerializer.SerializeToUtf8Bytes<JsonNode>(spec, GraphQLTransport.PlainJson);
         Source = QueueSpec.SourceOf(spec);
         Entity = spec["entity"]?.ToString();
         Project = spec["project"]?.ToString();
+    }
+
+    /// <summary>Keeps the spec as it goes over the wire: thousands wait for their request, and as trees they would cost the garbage collector more than the way itself.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    internal QueuePush(LaunchConfig spec, byte[] json, int? priority, JsonObject? templateVariables)
+    {
+        Json = json;
+        Source = spec.Source;
+        Entity = spec.Entity;
+        Project = spec.Project;
         Priority = priority;
         TemplateVariables = templateVariables;
     }
 
-    internal string Text { get; }
+    internal byte[] Json { get; }
+    internal string Text => _text ??= Encoding.UTF8.GetString(Json);
     internal string? Source { get; }
     internal string? Entity { get; }
     internal string? Project { get; }
@@ -29,8 +42,8 @@ internal sealed class QueuePush
     internal JsonObject? TemplateVariables { get; }
 }
 
-/// <summary>What became of a push: the item's id, or the fault.</summary>
-internal sealed record QueuePushed(string? Id, QueuePush Item, string Text, LaunchException? Fault);
+/// <summary>What became of a push: the item's id, the spec where the server made another of it, or the fault.</summary>
+internal sealed record QueuePushed(string? Id, QueuePush Item, string? Spec, LaunchException? Fault);
 
 /// <summary>Queues and their items, in the protocol that the server speaks (reference B.2, B.3).</summary>
 internal sealed class QueueApi(GraphQLTransport transport, WandbApi api, string appUrl)
@@ -219,43 +232,11 @@ internal sealed class QueueApi(GraphQLTransport transport, WandbApi api, string 
     private async Task<IReadOnlyList<QueuePushed>?> PushBatchAsync(string entity, string project, string queue, List<QueuePush> items, CancellationToken token)
     {
         var path = $"/queues/push?entity={Uri.EscapeDataString(entity)}&project={Uri.EscapeDataString(project)}&queue={Uri.EscapeDataString(queue)}";
-        var answer = await transport.PostBytesAsync(path, Batch(items), token).ConfigureAwait(false);
+        var answer = await transport.PostContentAsync(path, () => new QueueBatchContent(items), token).ConfigureAwait(false);
         return answer.At("results") is { } results ? BatchResults(results, items) : null;
     }
 
     // Compiled in full at once, as everything on the way of thousands of items: in a new shell the runtime's slow first version would cost more than the work.
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static byte[] Batch(List<QueuePush> items)
-    {
-        using var buffer = new MemoryStream(items.Count * 256);
-        using (var writer = new Utf8JsonWriter(buffer))
-        {
-            writer.WriteStartArray();
-            foreach (var item in items)
-            {
-                writer.WriteStartObject();
-                writer.WritePropertyName("runSpec");
-                writer.WriteRawValue(item.Text, true);
-                if (item.Priority is { } priority)
-                {
-                    writer.WriteNumber("priority", priority);
-                }
-
-                if (item.TemplateVariables is { Count: > 0 } variables)
-                {
-                    writer.WritePropertyName("templateVariableValues");
-                    variables.WriteTo(writer);
-                }
-
-                writer.WriteEndObject();
-            }
-
-            writer.WriteEndArray();
-        }
-
-        return buffer.ToArray();
-    }
-
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static List<QueuePushed> BatchResults(JsonElement results, List<QueuePush> items)
     {
@@ -263,7 +244,7 @@ internal sealed class QueueApi(GraphQLTransport transport, WandbApi api, string 
         foreach (var result in results.EnumerateArray())
         {
             var item = items[pushed.Count];
-            pushed.Add(result.ValueKind == JsonValueKind.Number ? new QueuePushed(result.GetRawText(), item, item.Text, null) : new QueuePushed(null, item, item.Text, Refused(result.ToString(), item)));
+            pushed.Add(result.ValueKind == JsonValueKind.Number ? new QueuePushed(result.GetRawText(), item, null, null) : new QueuePushed(null, item, null, Refused(result.ToString(), item)));
         }
 
         return pushed;
@@ -333,7 +314,7 @@ internal sealed class QueueApi(GraphQLTransport transport, WandbApi api, string 
         {
             if (items[i] is { Priority: not null } or { TemplateVariables.Count: > 0 } && !dialect.PushByName)
             {
-                refused[i] = new QueuePushed(null, items[i], items[i].Text, TooOld("A priority or a template variable"));
+                refused[i] = new QueuePushed(null, items[i], null, TooOld("A priority or a template variable"));
                 continue;
             }
 
@@ -355,10 +336,10 @@ internal sealed class QueueApi(GraphQLTransport transport, WandbApi api, string 
     {
         if (data.Text(field, "runQueueItemId") is { } id)
         {
-            return new QueuePushed(id, item, data.Document(field, "runSpec") is { ValueKind: JsonValueKind.Object } full ? full.GetRawText() : item.Text, null);
+            return new QueuePushed(id, item, data.Document(field, "runSpec") is { ValueKind: JsonValueKind.Object } full ? full.GetRawText() : null, null);
         }
 
-        return new QueuePushed(null, item, item.Text, Refused(faults.GetValueOrDefault(field) ?? "no reason was given", item));
+        return new QueuePushed(null, item, null, Refused(faults.GetValueOrDefault(field) ?? "no reason was given", item));
     }
 
     private static LaunchException Refused(string why, QueuePush item) =>

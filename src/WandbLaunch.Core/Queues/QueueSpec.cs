@@ -7,14 +7,14 @@ using WandbLaunch.Sources;
 
 namespace WandbLaunch.Queues;
 
-/// <summary>Makes what a queue stores of a launch config: an agent on any machine must be able to run it.</summary>
+/// <summary>Makes of a launch config what a queue can store: an agent on any machine must be able to run it.</summary>
 internal static class QueueSpec
 {
     /// <summary>What an item launches. Anyone can queue anything, so no part of it need have its shape.</summary>
     internal static string? SourceOf(JsonObject? spec) => (spec?["uri"] ?? spec?["job"] ?? (spec?["docker"] as JsonObject)?["docker_image"])?.ToString();
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    internal static JsonObject From(LaunchConfig config, string entity, string? author, string appUrl, string workingFolder, Func<string, LaunchUri>? parse = null)
+    internal static LaunchConfig From(LaunchConfig config, string entity, string appUrl, string workingFolder, Func<string, LaunchUri>? parse = null)
     {
         var project = config.Project;
         if (config.Uri is { } text)
@@ -51,12 +51,6 @@ internal static class QueueSpec
             _ = Launcher.ResourceOf(config);
         }
 
-        var spec = (config with { Entity = config.Entity ?? entity, Project = project ?? "uncategorized" }).ToJson();
-        if (author is not null && spec["author"] is null)
-        {
-            spec["author"] = author;
-        }
-
-        return spec;
+        return config with { Entity = config.Entity ?? entity, Project = project ?? "uncategorized" };
     }
 }

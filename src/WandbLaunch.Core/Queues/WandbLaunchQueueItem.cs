@@ -1,3 +1,4 @@
+using System.Text;
 using System.Text.Json.Nodes;
 
 namespace WandbLaunch.Queues;
@@ -5,6 +6,8 @@ namespace WandbLaunch.Queues;
 /// <summary>A run that waits in a queue, or was taken from one.</summary>
 public sealed record WandbLaunchQueueItem
 {
+    private readonly byte[]? _json;
+    private string? _text;
     private JsonObject? _spec;
 
     /// <summary>Id of the item on its server.</summary>
@@ -78,7 +81,16 @@ public sealed record WandbLaunchQueueItem
     /// <summary>The launch config as JSON.</summary>
     public string? Config => SpecText;
 
-    internal string? SpecText { get; init; }
+    internal string? SpecText
+    {
+        get => _text ??= _json is null ? null : Encoding.UTF8.GetString(_json);
+        init => _text = value;
+    }
+
+    internal byte[]? SpecJson
+    {
+        init => _json = value;
+    }
 
     internal JsonObject? Spec => _spec ??= SpecText is null ? null : JsonNode.Parse(SpecText) as JsonObject;
 

@@ -128,12 +128,7 @@ public abstract class LaunchConfigCommand : AsyncPSCmdlet
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     internal LaunchConfig BuildConfig()
     {
-        var config = new LaunchConfig();
-        if (InputObject is not null)
-        {
-            config = FromObject(InputObject);
-        }
-
+        var config = InputObject is null ? new LaunchConfig() : FromObject(InputObject);
         if (Config is not null)
         {
             config = config.Merge(FromObject(Config));

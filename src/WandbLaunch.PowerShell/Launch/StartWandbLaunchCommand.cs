@@ -149,7 +149,7 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
         if (_pusher is not null)
         {
             var spec = _pusher.Spec(config);
-            if (await ShouldProcessAsync(config.Uri ?? config.Job ?? config.DockerImage ?? "", $"Add to queue {Queue}").ConfigureAwait(false))
+            if (await ShouldProcessAsync(config.Source ?? "", $"Add to queue {Queue}").ConfigureAwait(false))
             {
                 _pusher.Add(spec);
             }
@@ -205,7 +205,7 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
                 return;
             }
 
-            if (!await ShouldProcessAsync(config.Uri ?? config.Job ?? config.DockerImage ?? "", $"Launch with {config.Resource ?? LaunchConfig.DefaultResource}").ConfigureAwait(false))
+            if (!await ShouldProcessAsync(config.Source ?? "", $"Launch with {config.Resource ?? LaunchConfig.DefaultResource}").ConfigureAwait(false))
             {
                 return;
             }

@@ -281,7 +281,7 @@ public sealed class AddWandbLaunchQueueItemCommand : LaunchConfigCommand
         {
             var full = combination is null ? config : config with { Args = WandbLaunch.Launching.ArgumentSet.Merge(config.Args, combination) };
             var spec = _pusher!.Spec(full);
-            if (!_asks || ShouldProcess(Secrets.Mask($"{spec["uri"] ?? spec["job"] ?? full.DockerImage} {spec["overrides"]?["args"]?.ToJsonString()}".TrimEnd()), $"Add to queue {Queue}"))
+            if (!_asks || ShouldProcess(Secrets.Mask($"{spec.Source} {spec.Args}".TrimEnd()), $"Add to queue {Queue}"))
             {
                 _pusher.Add(spec);
             }

@@ -1,4 +1,6 @@
+using System.Buffers;
 using System.Runtime.CompilerServices;
+using System.Text.Json;
 using System.Text.Json.Nodes;
 using WandbLaunch.Api;
 using WandbLaunch.Launching;
@@ -14,9 +16,12 @@ internal sealed class QueuePusher(WandbConnection server, string queue, string? 
     private const int Full = 500;
     private const int MostUnderWay = 20;
 
+    private static readonly JsonWriterOptions Written = new() { Encoder = GraphQLTransport.PlainJson.Encoder };
+
     private static readonly string[] Priorities = ["critical", "high", "medium", "low"];
 
-    private readonly List<QueuePush> _items = [];
+    private readonly List<QueuePush> _items = new(Full);
+    private readonly ArrayBufferWriter<byte> _buffer = new(1024);
     private readonly string _entity = QueueCommand.NeedEntity(server, null);
     private (string Text, LaunchUri Uri)? _last;
     private Task _pushing = Task.CompletedTask;
@@ -28,23 +33,21 @@ internal sealed class QueuePusher(WandbConnection server, string queue, string? 
 
     internal bool IsFull => _items.Count >= Full;
 
+    /// <summary>The config as a queue can store it.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    internal JsonObject Spec(LaunchConfig config)
-    {
-        var spec = QueueSpec.From(config, _entity, server.Username, server.AppUrl, workingFolder, Parse);
-        if (queueEntity is not null && queueEntity != spec["entity"]?.ToString())
-        {
-            spec["queue_entity"] = queueEntity;
-        }
-
-        return spec;
-    }
+    internal LaunchConfig Spec(LaunchConfig config) => QueueSpec.From(config, _entity, server.AppUrl, workingFolder, Parse);
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    internal void Add(JsonObject spec)
+    internal void Add(LaunchConfig spec)
     {
         IsNew = false;
-        _items.Add(new QueuePush(spec, _priority, variables));
+        _buffer.ResetWrittenCount();
+        using (var writer = new Utf8JsonWriter(_buffer, Written))
+        {
+            spec.Write(writer, server.Username, queueEntity == spec.Entity ? null : queueEntity);
+        }
+
+        _items.Add(new QueuePush(spec, _buffer.WrittenSpan.ToArray(), _priority, variables));
     }
 
     // Long lists name the same few addresses again and again.
@@ -132,7 +135,7 @@ internal sealed class QueuePusher(WandbConnection server, string queue, string? 
                     pushed.Add(new WandbLaunchQueueItem
                     {
                         Id = result.Id!, Queue = queue, Entity = entity, QueueProject = project, State = "pending", Priority = _priority, Created = DateTimeOffset.UtcNow,
-                        Uri = result.Item.Source, Project = result.Item.Project, SpecText = result.Text,
+                        Uri = result.Item.Source, Project = result.Item.Project, SpecText = result.Spec, SpecJson = result.Item.Json,
                     });
                 }
             }
