@@ -1,3 +1,4 @@
+using System.Buffers;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using GraphQL;
@@ -120,7 +121,7 @@ internal static class QueueSchema
         }
     }
 
-    /// <summary>Many items in one request, as JSON and not as JSON inside JSON: [{runSpec, priority?, templateVariableValues?}]. The answer has the id of each, or why it was refused; null where there is no such queue.</summary>
+    /// <summary>Many items in one request, as JSON and not as JSON inside JSON: [{runSpec, priority?, templateVariableValues?}]. The answer has the id of each, or why it was refused; null where there is no such queue. A request of a name (?request=) that was answered before is answered the same and pushes nothing.</summary>
     internal static async Task PushBatchAsync(Store store, HttpContext context)
     {
         var query = context.Request.Query;
@@ -159,10 +160,22 @@ internal static class QueueSchema
 
         using (items)
         {
+            byte[] Push() => Pushed(store, queue, items.RootElement, body);
+            writer.WriteRawValue(query["request"].ToString() is { Length: > 0 and <= 100 } request ? store.PushOnce(request, Push) : Push(), true);
+        }
+
+        writer.WriteEndObject();
+    }
+
+    private static byte[] Pushed(Store store, Row queue, JsonElement items, MemoryStream body)
+    {
+        var buffer = new ArrayBufferWriter<byte>(4096);
+        using (var writer = new Utf8JsonWriter(buffer))
+        {
             writer.WriteStartArray();
-            if (queue["resource"] is null && items.RootElement.EnumerateArray().All(IsPlain))
+            if (queue["resource"] is null && items.EnumerateArray().All(IsPlain))
             {
-                var count = items.RootElement.GetArrayLength();
+                var count = items.GetArrayLength();
                 var first = count == 0 ? 0 : store.PushPlain(queue, System.Text.Encoding.UTF8.GetString(body.GetBuffer(), 0, (int)body.Length), count);
                 for (var i = 0; i < count; i++)
                 {
@@ -171,7 +184,7 @@ internal static class QueueSchema
             }
             else
             {
-                foreach (var (id, _, fault) in store.Push(queue, items.RootElement.EnumerateArray().Select(Parts)))
+                foreach (var (id, _, fault) in store.Push(queue, items.EnumerateArray().Select(Parts)))
                 {
                     if (fault is null)
                     {
@@ -187,7 +200,7 @@ internal static class QueueSchema
             writer.WriteEndArray();
         }
 
-        writer.WriteEndObject();
+        return buffer.WrittenSpan.ToArray();
     }
 
     // What does not fit is left to the store to refuse: alone, and with the reason that GraphQL would give.

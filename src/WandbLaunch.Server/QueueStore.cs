@@ -38,10 +38,14 @@ internal sealed partial class Store
         CREATE TABLE IF NOT EXISTS agents (
           id INTEGER PRIMARY KEY AUTOINCREMENT, entity TEXT NOT NULL, project TEXT NOT NULL, queues TEXT NOT NULL, hostname TEXT NOT NULL, name TEXT NOT NULL, status TEXT NOT NULL, stop_polling INTEGER NOT NULL DEFAULT 0,
           heartbeat_at TEXT NOT NULL, created_at TEXT NOT NULL, config TEXT, version TEXT);
+        CREATE TABLE IF NOT EXISTS pushes (request TEXT PRIMARY KEY, answer BLOB NOT NULL, at INTEGER NOT NULL) WITHOUT ROWID;
         CREATE TABLE IF NOT EXISTS resource_configs (id INTEGER PRIMARY KEY AUTOINCREMENT, entity TEXT NOT NULL, resource TEXT NOT NULL, config TEXT NOT NULL, template_variables TEXT NOT NULL DEFAULT '{}');
         """;
 
     internal List<Row> Queues(Row project) => ReadQueues("entity = $e AND project = $p ORDER BY id", ("$e", project["entityName"]), ("$p", project["name"]));
+
+    private SqliteTransaction? _pushing;
+    private long _nextForgetting;
 
     // Every push and pop asks for its queue; whatever changes one empties this.
     private readonly System.Collections.Concurrent.ConcurrentDictionary<(string, string, string), Row> _queues = new();
@@ -141,9 +145,9 @@ internal sealed partial class Store
         var pushed = 0;
         lock (_writing)
         {
-            using var transaction = _writer.BeginTransaction();
+            using var own = _pushing is null ? _writer.BeginTransaction() : null;
             var command = _insertItem ??= Command(_writer, "INSERT INTO items (queue, spec, priority, created_at) VALUES ($q, $s, $p, $now)", ("$q", 0L), ("$s", ""), ("$p", 0), ("$now", ""));
-            command.Transaction = transaction;
+            command.Transaction = own ?? _pushing;
             command.Parameters["$q"].Value = queue.Key;
             command.Parameters["$now"].Value = Now;
             foreach (var (spec, priority, variables) in items)
@@ -173,11 +177,49 @@ internal sealed partial class Store
                 }
             }
 
-            transaction.Commit();
+            own?.Commit();
         }
 
         Signals.Wake(queue.Key, pushed);
         return results;
+    }
+
+    /// <summary>Pushes, and keeps the answer in the same transaction: a client whose connection broke asks again under the same name and gets it, and nothing is queued twice.</summary>
+    internal byte[] PushOnce(string request, Func<byte[]> push)
+    {
+        lock (_writing)
+        {
+            using (var known = Command(_writer, "SELECT answer FROM pushes WHERE request = $r", ("$r", request)))
+            {
+                if (known.ExecuteScalar() is byte[] answered)
+                {
+                    return answered;
+                }
+            }
+
+            using var transaction = _pushing = _writer.BeginTransaction();
+            try
+            {
+                var answer = push();
+                var now = DateTimeOffset.UtcNow.ToUnixTimeSeconds();
+                using var keep = Command(_writer, "INSERT INTO pushes (request, answer, at) VALUES ($r, $a, $now)", ("$r", request), ("$a", answer), ("$now", now));
+                keep.ExecuteNonQuery();
+                if (now > _nextForgetting)
+                {
+                    // No client asks for that long.
+                    _nextForgetting = now + 600;
+                    using var forget = Command(_writer, "DELETE FROM pushes WHERE at < $then", ("$then", now - 86_400));
+                    forget.ExecuteNonQuery();
+                }
+
+                transaction.Commit();
+                return answer;
+            }
+            finally
+            {
+                _pushing = null;
+            }
+        }
     }
 
     /// <summary>Puts many plain items into a queue that adds nothing to them: one statement for all, in their order. Gives the first id; the others follow it.</summary>

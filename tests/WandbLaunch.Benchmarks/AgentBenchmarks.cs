@@ -27,16 +27,23 @@ internal static class AgentBenchmarks
             Call(client, PushBody("bare", i)).GetAwaiter().GetResult();
         }
 
-        var ours = Program.Median([.. Enumerable.Range(0, 3).Select(_ => Program.Number(Program.Self("push", database.Path)))]);
-        var clock = Stopwatch.StartNew();
-        for (var i = 0; i < Pushes; i++)
+        // In turn, so that a machine that is slower for some seconds is so for both.
+        var (ours, bare) = (new List<double>(), new List<double>());
+        for (var round = 0; round < 5; round++)
         {
-            Call(client, PushBody("bare", i)).GetAwaiter().GetResult();
+            ours.Add(Program.Number(Program.Self("push", database.Path)));
+            var clock = Stopwatch.StartNew();
+            for (var i = 0; i < Pushes; i++)
+            {
+                Call(client, PushBody("bare", i)).GetAwaiter().GetResult();
+            }
+
+            bare.Add(clock.Elapsed.TotalMilliseconds);
         }
 
-        var bare = clock.Elapsed.TotalMilliseconds;
         Stop(database.Path);
-        Console.WriteLine($"{Pushes:N0} items through Add-WandbLaunchQueueItem: {ours:0} ms; a request each from a bare HttpClient: {bare:0} ms; ratio {bare / ours:0.0} (at least 20)");
+        var ratios = ours.Zip(bare, (o, b) => b / o).ToList();
+        Console.WriteLine($"{Pushes:N0} items through Add-WandbLaunchQueueItem: {Program.Median(ours):0} ms; a request each from a bare HttpClient: {Program.Median(bare):0} ms; ratio {Program.Median(ratios):0.0}, least {ratios.Min():0.0} (at least 20)");
     }
 
     internal static int PushChild(string database)

@@ -105,6 +105,22 @@ public sealed class QueueTests
         Assert.Equal(["a", "b"], shell.Ok($"Get-WandbLaunchQueueItem {queue}").Select(i => Item(i).Uri));
     }
 
+    [Theory]
+    [InlineData("""[{"runSpec": {"uri": "a"}}, {"runSpec": {"uri": "b"}}]""")]
+    [InlineData("""[{"runSpec": {"uri": "a"}}, {"runSpec": {"uri": "c"}, "priority": 7}, {"runSpec": {"uri": "b"}}]""")]
+    public async Task A_batch_whose_answer_was_lost_is_not_queued_again(string body)
+    {
+        using var shell = new Shell();
+        var queue = NewQueue(shell);
+        var name = "&request=" + Guid.NewGuid().ToString("n");
+        var first = await PushBatchAsync(queue + name, body);
+        var again = await PushBatchAsync(queue + name, body);
+        Assert.Equal(first.Answer.ToJsonString(), again.Answer.ToJsonString());
+        Assert.Equal(["a", "b"], shell.Ok($"Get-WandbLaunchQueueItem {queue}").Select(i => Item(i).Uri));
+        await PushBatchAsync(queue, body);
+        Assert.Equal(4, shell.Ok($"Get-WandbLaunchQueueItem {queue}").Count);
+    }
+
     private static async Task<(int Code, JsonNode Answer)> PushBatchAsync(string queue, string body)
     {
         using var client = new HttpClient();

@@ -231,7 +231,8 @@ internal sealed class QueueApi(GraphQLTransport transport, WandbApi api, string 
 
     private async Task<IReadOnlyList<QueuePushed>?> PushBatchAsync(string entity, string project, string queue, List<QueuePush> items, CancellationToken token)
     {
-        var path = $"/queues/push?entity={Uri.EscapeDataString(entity)}&project={Uri.EscapeDataString(project)}&queue={Uri.EscapeDataString(queue)}";
+        // The name of the request: a try whose answer was lost may have been taken, and the next must not queue everything again.
+        var path = $"/queues/push?entity={Uri.EscapeDataString(entity)}&project={Uri.EscapeDataString(project)}&queue={Uri.EscapeDataString(queue)}&request={Guid.NewGuid():n}";
         var answer = await transport.PostContentAsync(path, () => new QueueBatchContent(items), token).ConfigureAwait(false);
         return answer.At("results") is { } results ? BatchResults(results, items) : null;
     }
