@@ -208,7 +208,7 @@ internal sealed partial class Store
                 {
                     // No client asks for that long.
                     _nextForgetting = now + 600;
-                    using var forget = Command(_writer, "DELETE FROM pushes WHERE at < $then", ("$then", now - 86_400));
+                    using var forget = Command(_writer, "DELETE FROM pushes WHERE at < $then", ("$then", now - 3600));
                     forget.ExecuteNonQuery();
                 }
 
