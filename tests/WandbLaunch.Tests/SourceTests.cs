@@ -315,4 +315,22 @@ public sealed class SourceTests
         Assert.Single(runs.Select(r => r.Workspace).Distinct());
         Assert.Single(new LaunchCache(cache).Entries(), e => e.Kind == "workspaces");
     }
+
+    [Fact]
+    public async Task A_host_that_never_answers_is_given_up()
+    {
+        using var listener = new System.Net.Sockets.TcpListener(System.Net.IPAddress.Loopback, 0);
+        listener.Start();
+        var silence = GitMirror.SilenceLimit;
+        GitMirror.SilenceLimit = TimeSpan.FromSeconds(3);
+        try
+        {
+            var fault = await Fails("GitFetchFailed", $"http://{listener.LocalEndpoint}/me/train.git").WaitAsync(TimeSpan.FromSeconds(30));
+            Assert.Contains("time", fault.Message, StringComparison.OrdinalIgnoreCase);
+        }
+        finally
+        {
+            GitMirror.SilenceLimit = silence;
+        }
+    }
 }

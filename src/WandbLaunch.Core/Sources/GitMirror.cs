@@ -36,6 +36,12 @@ internal sealed partial class GitMirror
         _folder = cache.GitFolder(_remote);
     }
 
+    // Large repositories are counted before the first byte, but servers say so every few seconds meanwhile.
+    private static readonly TimeSpan ConnectLimit = TimeSpan.FromSeconds(10);
+
+    /// <summary>How long a host may be silent.</summary>
+    internal static TimeSpan SilenceLimit { get; set; } = TimeSpan.FromMinutes(2);
+
     internal string Folder => _folder;
 
     /// <summary>The mirror of a submodule: the same rules, and this remote's credential only where the host is the same.</summary>
@@ -127,6 +133,7 @@ internal sealed partial class GitMirror
                 return !token.IsCancellationRequested;
             },
         };
+        GitNative.LimitWaits(ConnectLimit, SilenceLimit);
         try
         {
             before?.Invoke();
