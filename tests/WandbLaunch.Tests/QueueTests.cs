@@ -61,6 +61,7 @@ public sealed class QueueTests
         var grid = shell.Ok($"Add-WandbLaunchQueueItem {Train} -Queue {queue} -Argument @{{ seed = 1 }} -Grid @{{ lr = 1e-3, 1e-4; layers = 2, 4; opt = 'sgd' }}").Select(i => string.Join(' ', Item(i).Arguments)).ToList();
         Assert.Equal(["seed=1 layers=2 lr=0.001 opt=sgd", "seed=1 layers=2 lr=0.0001 opt=sgd", "seed=1 layers=4 lr=0.001 opt=sgd", "seed=1 layers=4 lr=0.0001 opt=sgd"], grid);
         shell.Fails($"Add-WandbLaunchQueueItem {Train} -Queue {queue} -Grid @{{ lr = @() }}", "GridEmpty");
+        Assert.Equal(["lr=NaN", "lr=-Infinity"], shell.Ok($"Add-WandbLaunchQueueItem {Train} -Queue {queue} -Grid @{{ lr = [double]::NaN, [single]::NegativeInfinity }}").Select(i => Item(i).Arguments[0]));
 
         // A config from the pipeline stays a config beside other parameters.
         var config = Item(Assert.Single(shell.Ok($"New-WandbLaunchConfig {Train} -Argument lr=1 | Add-WandbLaunchQueueItem -Queue {queue} -Name one")));
