@@ -16,8 +16,10 @@ internal static class Program
     private const int Rounds = 7;
 
     private static readonly string Root = FindRoot();
-    private static readonly string Work = Directory.CreateTempSubdirectory("wandblaunch-bench-").FullName;
     private static readonly string Module = Path.Combine(Root, "out", "WandbLaunch", "WandbLaunch.psd1");
+
+    // Of the process that measures; its children have none.
+    private static string Work { get; set; } = "";
 
     private static int Main(string[] args)
     {
@@ -27,6 +29,7 @@ internal static class Program
             return Child(words);
         }
 
+        Work = Directory.CreateTempSubdirectory("wandblaunch-bench-").FullName;
         Environment.SetEnvironmentVariable("WANDBLAUNCH_HOME", Path.Combine(Work, "home"));
         Environment.SetEnvironmentVariable("WANDB_API_KEY", null);
         var wanted = args.Length > 0 ? args : ["import", "process", "container", "stream", "log", "push", "start", "idle", "server"];

@@ -21,7 +21,7 @@ public sealed class SourceTests
         return folder;
     }
 
-    private static ResolveContext Context(string? cache = null) => new(Fixture.Root, new LaunchCache(cache ?? Fixture.NewFolder("cache")), async _ => await Fixture.ConnectAsync());
+    private static ResolveContext Context(string? cache = null) => new(Fixture.Root, new LaunchCache(cache ?? Fixture.NewFolder("cache")), async _ => await Fixture.ConnectAsync()) { ScratchFolder = () => Fixture.NewFolder("scratch") };
 
     // A run folder of this repository: its commit and the patch that git itself makes.
     private static string RunOf(string repository, string program = "main.py", string? patch = null, string requirements = "", string? commit = null)

@@ -20,7 +20,7 @@ internal sealed record ResolveContext(string WorkingFolder, LaunchCache Cache, F
 
     internal bool NoInstall { get; init; }
     internal Action<string> Progress { get; init; } = _ => { };
-    internal Func<string> ScratchFolder { get; init; } = () => Directory.CreateTempSubdirectory("wandblaunch-").FullName;
+    internal required Func<string> ScratchFolder { get; init; }
 }
 
 /// <summary>From a launch config to what exactly runs, with its code on disk (reference D).</summary>
