@@ -56,8 +56,6 @@ internal sealed class LaunchAgent : IDisposable
     private int _failed;
     private volatile bool _away;
     private string? _serverName;
-    private string? _saidStatus;
-    private DateTimeOffset _said;
     private DateTimeOffset _nextRest;
     private TimeSpan _pause = TimeSpan.FromSeconds(1);
     private volatile bool _askStopFlag;
@@ -237,8 +235,7 @@ internal sealed class LaunchAgent : IDisposable
             SaveState();
             Adopt();
             Prune();
-            _background.Add(Task.Run(WatchMarkerAsync));
-            _background.Add(Task.Run(HeartbeatAsync));
+            _background.Add(Task.Run(WatchAsync));
             await LoopAsync().ConfigureAwait(false);
             code = _mode switch
             {
@@ -625,45 +622,34 @@ internal sealed class LaunchAgent : IDisposable
         }
     }
 
-    // Whoever is on this machine can ask an agent to end, without a signal and without the server.
-    private async Task WatchMarkerAsync()
+    // One tick for all that is looked at: each waking of an idle process costs more than what it does then.
+    private async Task WatchAsync()
     {
-        var marker = AgentStore.StopPath(Folder);
         var looked = DateTimeOffset.UtcNow;
         var pruned = looked;
+        var heartbeat = new AgentHeartbeat();
+        var beat = Task.CompletedTask;
         while (_mode != AgentMode.Detaching && !_gateLeft)
         {
+            await Task.Delay(1000).ConfigureAwait(false);
+            var now = DateTimeOffset.UtcNow;
             try
             {
-                await Task.Delay(500).ConfigureAwait(false);
-                if (Config.Until is { } until && DateTimeOffset.UtcNow >= until && _mode == AgentMode.Working)
+                if (Config.Until is { } until && now >= until && _mode == AgentMode.Working)
                 {
                     Drain($"the time is over ({until.ToLocalTime():yyyy-MM-dd HH:mm:ss})", false);
                 }
 
-                if (File.Exists(marker))
+                await ReadMarkerAsync().ConfigureAwait(false);
+                if (now - looked > TimeSpan.FromSeconds(20))
                 {
-                    var drain = await File.ReadAllTextAsync(marker).ConfigureAwait(false) == "drain";
-                    File.Delete(marker);
-                    if (drain)
-                    {
-                        Drain("asked to stop after its runs");
-                    }
-                    else
-                    {
-                        Stop("asked to stop with its runs");
-                    }
-                }
-
-                if (DateTimeOffset.UtcNow - looked > TimeSpan.FromSeconds(20))
-                {
-                    looked = DateTimeOffset.UtcNow;
+                    looked = now;
                     Adopt();
                 }
 
-                if (DateTimeOffset.UtcNow - pruned > TimeSpan.FromHours(6))
+                if (now - pruned > TimeSpan.FromHours(6))
                 {
-                    pruned = DateTimeOffset.UtcNow;
+                    pruned = now;
                     Prune();
                 }
             }
@@ -671,63 +657,94 @@ internal sealed class LaunchAgent : IDisposable
             {
                 // Being written just now; the next look sees it.
             }
+
+            // Asks the server, which may take its time: the rest is looked at meanwhile.
+            if (beat.IsCompleted)
+            {
+                beat = BeatAsync(heartbeat, now);
+            }
+        }
+
+        await beat.ConfigureAwait(false);
+    }
+
+    // Whoever is on this machine can ask an agent to end, without a signal and without the server.
+    private async Task ReadMarkerAsync()
+    {
+        var marker = AgentStore.StopPath(Folder);
+        if (!File.Exists(marker))
+        {
+            return;
+        }
+
+        var drain = await File.ReadAllTextAsync(marker).ConfigureAwait(false) == "drain";
+        File.Delete(marker);
+        if (drain)
+        {
+            Drain("asked to stop after its runs");
+        }
+        else
+        {
+            Stop("asked to stop with its runs");
         }
     }
 
-    private async Task HeartbeatAsync()
+    private async Task BeatAsync(AgentHeartbeat last, DateTimeOffset now)
     {
-        var asked = DateTimeOffset.MinValue;
-        var (seen, busy, worked) = (0, false, DateTimeOffset.UtcNow);
-
-        // A server that wakes its agents does so for a stop too; elsewhere the flag has to be looked for.
-        var often = TimeSpan.FromSeconds(Dialect.Wait ? 60 : 10);
-        while (!_gateLeft && _mode is not AgentMode.Detaching)
+        if (!_items.IsEmpty || _begun != last.Begun)
         {
-            try
+            (last.Begun, last.Busy, last.Worked) = (_begun, true, now);
+        }
+        else if (last.Busy && now - last.Worked > RestAfter)
+        {
+            last.Busy = false;
+            _callbacks.Rests();
+        }
+
+        if (_away || _gateLeft)
+        {
+            return;
+        }
+
+        try
+        {
+            var status = _items.IsEmpty ? "POLLING" : "RUNNING";
+            if (status != last.Status || now - last.Said > TimeSpan.FromSeconds(30))
             {
-                await Task.Delay(1000).ConfigureAwait(false);
-                var now = DateTimeOffset.UtcNow;
-                if (!_items.IsEmpty || _begun != seen)
-                {
-                    (seen, busy, worked) = (_begun, true, now);
-                }
-                else if (busy && now - worked > RestAfter)
-                {
-                    busy = false;
-                    _callbacks.Rests();
-                }
-
-                if (_away || _gateLeft)
-                {
-                    continue;
-                }
-
-                var status = _items.IsEmpty ? "POLLING" : "RUNNING";
-                if (status != _saidStatus || now - _said > TimeSpan.FromSeconds(30))
-                {
-                    await OnceAsync(t => AgentApi.UpdateAsync(AgentId, status, t)).ConfigureAwait(false);
-                    (_saidStatus, _said) = (status, now);
-                    SaveState();
-                }
-
-                if (_mode == AgentMode.Working && (_askStopFlag || now - asked > often))
-                {
-                    _askStopFlag = false;
-                    asked = now;
-                    await OnceAsync(async t =>
-                    {
-                        if ((await AgentApi.GetAsync(AgentId, t).ConfigureAwait(false)).StopPolling)
-                        {
-                            Drain("stopped from the server");
-                        }
-                    }).ConfigureAwait(false);
-                }
+                await OnceAsync(t => AgentApi.UpdateAsync(AgentId, status, t)).ConfigureAwait(false);
+                (last.Status, last.Said) = (status, now);
+                SaveState();
             }
-            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+
+            // A server that wakes its agents does so for a stop too; elsewhere the flag has to be looked for.
+            if (_mode == AgentMode.Working && (_askStopFlag || now - last.Asked > TimeSpan.FromSeconds(Dialect.Wait ? 60 : 10)))
             {
-                // The state file: written again the next time.
+                _askStopFlag = false;
+                last.Asked = now;
+                await OnceAsync(async t =>
+                {
+                    if ((await AgentApi.GetAsync(AgentId, t).ConfigureAwait(false)).StopPolling)
+                    {
+                        Drain("stopped from the server");
+                    }
+                }).ConfigureAwait(false);
             }
         }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            // The state file: written again the next time.
+        }
+    }
+
+    // What the last heartbeats saw and said.
+    private sealed class AgentHeartbeat
+    {
+        internal int Begun { get; set; }
+        internal bool Busy { get; set; }
+        internal DateTimeOffset Worked { get; set; }
+        internal string? Status { get; set; }
+        internal DateTimeOffset Said { get; set; }
+        internal DateTimeOffset Asked { get; set; }
     }
 
     /// <summary>Asks once; what fails is tried at the next occasion.</summary>
