@@ -88,9 +88,9 @@ internal static class AgentService
             {
                 _ = TrimNative(0);
             }
-            catch (EntryPointNotFoundException)
+            catch (Exception e) when (e is EntryPointNotFoundException or DllNotFoundException)
             {
-                // musl has no such call, and keeps less.
+                // musl has no such call, nor always a library of this name, and keeps less.
             }
         }
     }

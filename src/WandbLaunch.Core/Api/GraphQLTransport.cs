@@ -25,6 +25,9 @@ internal sealed class GraphQLTransport : IDisposable
     // Specs travel as texts inside JSON: a quote is \" and not six characters.
     internal static readonly JsonSerializerOptions PlainJson = new() { Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
+    /// <summary>The same for what is written piece by piece.</summary>
+    internal static readonly JsonWriterOptions PlainWriter = new() { Encoder = PlainJson.Encoder };
+
     private static readonly HttpRequestOptionsKey<string> OperationKey = new("operation");
 
     private readonly HttpClient _api;

@@ -3,9 +3,9 @@ using System.Collections;
 using System.Globalization;
 using System.Runtime.CompilerServices;
 using System.Text;
-using System.Text.Encodings.Web;
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using WandbLaunch.Api;
 
 namespace WandbLaunch.Launching;
 
@@ -89,7 +89,7 @@ internal sealed class ArgumentSet
     public override string ToString()
     {
         var buffer = new ArrayBufferWriter<byte>();
-        using (var writer = new Utf8JsonWriter(buffer, new JsonWriterOptions { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping }))
+        using (var writer = new Utf8JsonWriter(buffer, GraphQLTransport.PlainWriter))
         {
             Write(writer);
         }

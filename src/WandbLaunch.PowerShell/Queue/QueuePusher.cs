@@ -16,8 +16,6 @@ internal sealed class QueuePusher(WandbConnection server, string queue, string? 
     private const int Full = 500;
     private const int MostUnderWay = 20;
 
-    private static readonly JsonWriterOptions Written = new() { Encoder = GraphQLTransport.PlainJson.Encoder };
-
     private static readonly string[] Priorities = ["critical", "high", "medium", "low"];
 
     private readonly List<QueuePush> _items = new(Full);
@@ -42,7 +40,7 @@ internal sealed class QueuePusher(WandbConnection server, string queue, string? 
     {
         IsNew = false;
         _buffer.ResetWrittenCount();
-        using (var writer = new Utf8JsonWriter(_buffer, Written))
+        using (var writer = new Utf8JsonWriter(_buffer, GraphQLTransport.PlainWriter))
         {
             spec.Write(writer, server.Username, queueEntity == spec.Entity ? null : queueEntity);
         }
