@@ -62,7 +62,9 @@ internal static class FileModes
         var security = file.GetAccessControl();
         security.SetAccessRuleProtection(true, false);
         using var user = WindowsIdentity.GetCurrent();
-        security.AddAccessRule(new FileSystemAccessRule(user.User!, FileSystemRights.FullControl, AccessControlType.Allow));
+        security.AddAccessRule(
+            new FileSystemAccessRule(user.User!, FileSystemRights.FullControl, AccessControlType.Allow)
+        );
         file.SetAccessControl(security);
     }
 }

@@ -6,19 +6,28 @@ namespace WandbLaunch;
 /// <summary>Where mirrors, workspaces and virtual environments are kept, and how large they may grow.</summary>
 internal sealed class LaunchCache(string root)
 {
-    internal static LaunchCache Default => new(LaunchEnvironment.Current["WANDBLAUNCH_CACHE"] ?? Path.Combine(LaunchEnvironment.Current.DataFolder, "cache"));
+    internal static LaunchCache Default =>
+        new(
+            LaunchEnvironment.Current["WANDBLAUNCH_CACHE"]
+                ?? Path.Combine(LaunchEnvironment.Current.DataFolder, "cache")
+        );
 
     internal string Root { get; } = root;
 
-    internal string GitFolder(string remote) => Path.Combine(FileModes.CreatePrivateFolder(Path.Combine(Root, "git")), Hash(remote)[..24]);
+    internal string GitFolder(string remote) =>
+        Path.Combine(FileModes.CreatePrivateFolder(Path.Combine(Root, "git")), Hash(remote)[..24]);
 
-    internal string WorkspaceFolder(string key) => Path.Combine(FileModes.CreatePrivateFolder(Path.Combine(Root, "workspaces")), Hash(key)[..24]);
+    internal string WorkspaceFolder(string key) =>
+        Path.Combine(FileModes.CreatePrivateFolder(Path.Combine(Root, "workspaces")), Hash(key)[..24]);
 
-    internal string VenvFolder(string key) => Path.Combine(FileModes.CreatePrivateFolder(Path.Combine(Root, "venvs")), Hash(key)[..24]);
+    internal string VenvFolder(string key) =>
+        Path.Combine(FileModes.CreatePrivateFolder(Path.Combine(Root, "venvs")), Hash(key)[..24]);
 
-    internal static string Hash(string text) => Convert.ToHexString(SHA256.HashData(Encoding.UTF8.GetBytes(text))).ToLowerInvariant();
+    internal static string Hash(string text) =>
+        Convert.ToHexString(SHA256.HashData(Encoding.UTF8.GetBytes(text))).ToLowerInvariant();
 
-    internal static string Hash(ReadOnlySpan<byte> bytes) => Convert.ToHexString(SHA256.HashData(bytes)).ToLowerInvariant();
+    internal static string Hash(ReadOnlySpan<byte> bytes) =>
+        Convert.ToHexString(SHA256.HashData(bytes)).ToLowerInvariant();
 
     /// <summary>Marks an entry as used now: the oldest go first when the cache is trimmed.</summary>
     internal static void Touch(string folder)
@@ -89,7 +98,13 @@ internal sealed class LaunchCache(string root)
         // git's object files are read-only, which stops a delete on Windows.
         if (OperatingSystem.IsWindows())
         {
-            foreach (var file in Directory.EnumerateFiles(path, "*", new EnumerationOptions { RecurseSubdirectories = true, AttributesToSkip = 0 }))
+            foreach (
+                var file in Directory.EnumerateFiles(
+                    path,
+                    "*",
+                    new EnumerationOptions { RecurseSubdirectories = true, AttributesToSkip = 0 }
+                )
+            )
             {
                 File.SetAttributes(file, FileAttributes.Normal);
             }
@@ -102,7 +117,17 @@ internal sealed class LaunchCache(string root)
     {
         try
         {
-            return folder.EnumerateFiles("*", new EnumerationOptions { RecurseSubdirectories = true, AttributesToSkip = FileAttributes.ReparsePoint, IgnoreInaccessible = true }).Sum(f => f.Length);
+            return folder
+                .EnumerateFiles(
+                    "*",
+                    new EnumerationOptions
+                    {
+                        RecurseSubdirectories = true,
+                        AttributesToSkip = FileAttributes.ReparsePoint,
+                        IgnoreInaccessible = true,
+                    }
+                )
+                .Sum(f => f.Length);
         }
         catch (IOException)
         {
@@ -132,7 +157,8 @@ internal sealed class FileGate : IDisposable
         {
             return new FileGate(new FileStream(path, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None));
         }
-        catch (IOException e) when (e is not (DirectoryNotFoundException or FileNotFoundException or PathTooLongException))
+        catch (IOException e)
+            when (e is not (DirectoryNotFoundException or FileNotFoundException or PathTooLongException))
         {
             return null;
         }
@@ -148,7 +174,7 @@ internal sealed class FileGate : IDisposable
                 return gate;
             }
 
-            await Task.Delay(wait, token).ConfigureAwait(false);
+            await Task.Delay(wait, token);
             wait = Math.Min(wait * 2, 250);
         }
     }

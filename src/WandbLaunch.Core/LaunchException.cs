@@ -5,34 +5,49 @@ public enum LaunchErrorCategory
 {
     /// <summary>A value is not of the form that is asked for.</summary>
     InvalidArgument,
+
     /// <summary>Data that was read is broken.</summary>
     InvalidData,
+
     /// <summary>What was asked for cannot be done in this state.</summary>
     InvalidOperation,
+
     /// <summary>The named thing does not exist, or is not visible with this key.</summary>
     ObjectNotFound,
+
     /// <summary>The key is missing or wrong.</summary>
     AuthenticationError,
+
     /// <summary>The key, the user or the policy does not allow it.</summary>
     PermissionDenied,
+
     /// <summary>The server or engine cannot be reached.</summary>
     ConnectionError,
+
     /// <summary>A program or engine that is needed is missing.</summary>
     ResourceUnavailable,
+
     /// <summary>A file could not be written (no room, no right).</summary>
     WriteError,
+
     /// <summary>A file could not be read.</summary>
     ReadError,
+
     /// <summary>The time allowed is over.</summary>
     OperationTimeout,
+
     /// <summary>Refused because it is not safe.</summary>
     SecurityError,
+
     /// <summary>Something is there already.</summary>
     ResourceExists,
+
     /// <summary>Known to the reference but not built yet, or not possible with this resource.</summary>
     NotImplemented,
+
     /// <summary>The user's program ended with a failure.</summary>
     OperationStopped,
+
     /// <summary>The server answered something that the protocol does not know.</summary>
     ProtocolError,
 }
@@ -46,7 +61,13 @@ public sealed class LaunchException : Exception
     /// <param name="message">What happened and what to do; secrets are masked here.</param>
     /// <param name="target">The offending object.</param>
     /// <param name="inner">What lies behind it.</param>
-    public LaunchException(string errorId, LaunchErrorCategory category, string message, object? target = null, Exception? inner = null)
+    public LaunchException(
+        string errorId,
+        LaunchErrorCategory category,
+        string message,
+        object? target = null,
+        Exception? inner = null
+    )
         : base(Secrets.Mask(message), inner)
     {
         ErrorId = errorId;

@@ -5,8 +5,28 @@ internal static class SafePath
 {
     private static readonly HashSet<string> DeviceNames = new(StringComparer.OrdinalIgnoreCase)
     {
-        "CON", "PRN", "AUX", "NUL", "COM1", "COM2", "COM3", "COM4", "COM5", "COM6", "COM7", "COM8", "COM9",
-        "LPT1", "LPT2", "LPT3", "LPT4", "LPT5", "LPT6", "LPT7", "LPT8", "LPT9",
+        "CON",
+        "PRN",
+        "AUX",
+        "NUL",
+        "COM1",
+        "COM2",
+        "COM3",
+        "COM4",
+        "COM5",
+        "COM6",
+        "COM7",
+        "COM8",
+        "COM9",
+        "LPT1",
+        "LPT2",
+        "LPT3",
+        "LPT4",
+        "LPT5",
+        "LPT6",
+        "LPT7",
+        "LPT8",
+        "LPT9",
     };
 
     /// <summary>Says what is wrong with a relative path, or null. The same answer on every platform.</summary>
@@ -34,12 +54,18 @@ internal static class SafePath
                 return "it leads out of the folder";
             }
 
-            if (part.Equals(".git", StringComparison.OrdinalIgnoreCase) || part.Equals("git~1", StringComparison.OrdinalIgnoreCase))
+            if (
+                part.Equals(".git", StringComparison.OrdinalIgnoreCase)
+                || part.Equals("git~1", StringComparison.OrdinalIgnoreCase)
+            )
             {
                 return "it leads into git's own folder";
             }
 
-            if (OperatingSystem.IsWindows() && (part.Contains(':', StringComparison.Ordinal) || DeviceNames.Contains(part.Split('.')[0])))
+            if (
+                OperatingSystem.IsWindows()
+                && (part.Contains(':', StringComparison.Ordinal) || DeviceNames.Contains(part.Split('.')[0]))
+            )
             {
                 return "Windows has no such file name";
             }
@@ -54,14 +80,24 @@ internal static class SafePath
     {
         if (Fault(path) is { } fault)
         {
-            throw new LaunchException("PathOutside", LaunchErrorCategory.SecurityError, $"The {what} '{path}' is refused: {fault}. Give a path relative to the source folder.", path);
+            throw new LaunchException(
+                "PathOutside",
+                LaunchErrorCategory.SecurityError,
+                $"The {what} '{path}' is refused: {fault}. Give a path relative to the source folder.",
+                path
+            );
         }
 
         var root = Path.GetFullPath(folder);
         var full = Path.GetFullPath(Path.Combine(root, path.Replace('\\', '/')));
         if (!IsInside(root, full))
         {
-            throw new LaunchException("PathOutside", LaunchErrorCategory.SecurityError, $"The {what} '{path}' is refused: it leads out of the folder.", path);
+            throw new LaunchException(
+                "PathOutside",
+                LaunchErrorCategory.SecurityError,
+                $"The {what} '{path}' is refused: it leads out of the folder.",
+                path
+            );
         }
 
         return full;
@@ -74,7 +110,12 @@ internal static class SafePath
         var root = RealPath(Path.GetFullPath(folder));
         if (!IsInside(root, RealPath(full)))
         {
-            throw new LaunchException("PathOutside", LaunchErrorCategory.SecurityError, $"The {what} '{path}' is refused: a symbolic link in it leads out of the folder.", path);
+            throw new LaunchException(
+                "PathOutside",
+                LaunchErrorCategory.SecurityError,
+                $"The {what} '{path}' is refused: a symbolic link in it leads out of the folder.",
+                path
+            );
         }
 
         return full;
@@ -91,7 +132,10 @@ internal static class SafePath
         var depth = linkPath.Count(c => c == '/');
         foreach (var part in target.Split('/', '\\'))
         {
-            depth += part is "" or "." ? 0 : part == ".." ? -1 : 1;
+            depth +=
+                part is "" or "." ? 0
+                : part == ".." ? -1
+                : 1;
             if (depth < 0)
             {
                 return false;
@@ -102,12 +146,18 @@ internal static class SafePath
     }
 
     internal static bool IsInside(string root, string full) =>
-        full == root || full.StartsWith(root.EndsWith(Path.DirectorySeparatorChar) ? root : root + Path.DirectorySeparatorChar, StringComparison.Ordinal);
+        full == root
+        || full.StartsWith(
+            root.EndsWith(Path.DirectorySeparatorChar) ? root : root + Path.DirectorySeparatorChar,
+            StringComparison.Ordinal
+        );
 
     private static string RealPath(string path)
     {
         var current = Path.GetPathRoot(path)!;
-        foreach (var part in path[current.Length..].Split(Path.DirectorySeparatorChar, StringSplitOptions.RemoveEmptyEntries))
+        foreach (
+            var part in path[current.Length..].Split(Path.DirectorySeparatorChar, StringSplitOptions.RemoveEmptyEntries)
+        )
         {
             var next = Path.Combine(current, part);
             FileSystemInfo info = Directory.Exists(next) ? new DirectoryInfo(next) : new FileInfo(next);

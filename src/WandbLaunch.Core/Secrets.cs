@@ -42,7 +42,9 @@ internal static partial class Secrets
         }
 
         // Reference A.2: the SDK masks this very text.
-        return text.Contains("WANDB_API_KEY", StringComparison.Ordinal) ? KeyAssignment().Replace(text, "WANDB_API_KEY=" + Masked) : text;
+        return text.Contains("WANDB_API_KEY", StringComparison.Ordinal)
+            ? KeyAssignment().Replace(text, "WANDB_API_KEY=" + Masked)
+            : text;
     }
 
     /// <summary>Masks the known secrets of many lines; cheap where there are none.</summary>
@@ -69,6 +71,9 @@ internal static partial class Secrets
     [GeneratedRegex(@"WANDB_API_KEY=[\w-]+")]
     private static partial Regex KeyAssignment();
 
-    [GeneratedRegex(@"(^|_)(API_?KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?|INDEX_URL|PRIVATE_KEY|ACCESS_KEY(_ID)?)($|_)", RegexOptions.IgnoreCase)]
+    [GeneratedRegex(
+        @"(^|_)(API_?KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?|INDEX_URL|PRIVATE_KEY|ACCESS_KEY(_ID)?)($|_)",
+        RegexOptions.IgnoreCase
+    )]
     private static partial Regex SecretName();
 }

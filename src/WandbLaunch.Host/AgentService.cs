@@ -19,28 +19,34 @@ internal static class AgentService
         using var over = new CancellationTokenSource();
 
         // A service that is restarted leaves its runs to their watchers; the next start goes on with them.
-        using var terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, c =>
-        {
-            c.Cancel = true;
-            ended = true;
-            over.Cancel();
-            agent?.Detach("the service was stopped");
-        });
-        using var interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, c =>
-        {
-            c.Cancel = true;
-            over.Cancel();
-            if (ended)
+        using var terminate = PosixSignalRegistration.Create(
+            PosixSignal.SIGTERM,
+            c =>
             {
-                agent?.Stop("interrupted again");
+                c.Cancel = true;
+                ended = true;
+                over.Cancel();
+                agent?.Detach("the service was stopped");
             }
-            else
+        );
+        using var interrupt = PosixSignalRegistration.Create(
+            PosixSignal.SIGINT,
+            c =>
             {
-                agent?.Drain("interrupted");
-            }
+                c.Cancel = true;
+                over.Cancel();
+                if (ended)
+                {
+                    agent?.Stop("interrupted again");
+                }
+                else
+                {
+                    agent?.Drain("interrupted");
+                }
 
-            ended = true;
-        });
+                ended = true;
+            }
+        );
         try
         {
             var config = AgentConfig.Resolve(LaunchEnvironment.Current, path, []);
@@ -109,14 +115,43 @@ internal static class AgentService
                 if (config.LocalServer is { } database)
                 {
                     var server = await LocalServers.StartAsync(database, null, null, token);
-                    return await WandbConnection.OpenAsync(WandbSettings.Resolve(LaunchEnvironment.Current, Path.GetTempPath(), server.Url, LocalServers.ReadKey(server.Path), config.Entity, config.Project), null, token);
+                    return await WandbConnection.OpenAsync(
+                        WandbSettings.Resolve(
+                            LaunchEnvironment.Current,
+                            Path.GetTempPath(),
+                            server.Url,
+                            LocalServers.ReadKey(server.Path),
+                            config.Entity,
+                            config.Project
+                        ),
+                        null,
+                        token
+                    );
                 }
 
-                return await WandbConnection.OpenAsync(WandbSettings.Resolve(LaunchEnvironment.Current, Path.GetTempPath(), config.BaseUrl, config.ApiKey, config.Entity, config.Project), null, token);
+                return await WandbConnection.OpenAsync(
+                    WandbSettings.Resolve(
+                        LaunchEnvironment.Current,
+                        Path.GetTempPath(),
+                        config.BaseUrl,
+                        config.ApiKey,
+                        config.Entity,
+                        config.Project
+                    ),
+                    null,
+                    token
+                );
             }
-            catch (LaunchException e) when (e.Category is LaunchErrorCategory.ConnectionError or LaunchErrorCategory.OperationTimeout or LaunchErrorCategory.ResourceUnavailable)
+            catch (LaunchException e)
+                when (e.Category
+                        is LaunchErrorCategory.ConnectionError
+                            or LaunchErrorCategory.OperationTimeout
+                            or LaunchErrorCategory.ResourceUnavailable
+                )
             {
-                await Console.Error.WriteLineAsync($"{e.ErrorId}: {e.Message} Tried again in {pause.TotalSeconds:0} s.");
+                await Console.Error.WriteLineAsync(
+                    $"{e.ErrorId}: {e.Message} Tried again in {pause.TotalSeconds:0} s."
+                );
                 await Task.Delay(pause, token);
                 pause = pause * 2 > MostPause ? MostPause : pause * 2;
             }

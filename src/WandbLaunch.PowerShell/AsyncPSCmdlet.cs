@@ -18,6 +18,7 @@ public abstract class AsyncPSCmdlet : PSCmdlet, IDisposable
     private static readonly string[] AskingParameters = ["WhatIf", "Confirm", "Verbose", "Debug"];
 
     private readonly CancellationTokenSource _stop = new();
+
     // One queue for the cmdlet's life: what work in the background says between two inputs waits for the next.
     private readonly BlockingCollection<Action?> _queue = new(QueueLength);
     private int _pipelineThread;
@@ -112,14 +113,29 @@ public abstract class AsyncPSCmdlet : PSCmdlet, IDisposable
     protected void Warn(string text) => Post(() => WriteWarning(Secrets.Mask(text)));
 
     /// <summary>Writes text for the host, as Write-Host does.</summary>
-    protected void Show(string text) => Post(() => WriteInformation(new HostInformationMessage { Message = text, NoNewLine = true }, ["PSHOST", "WandbLaunchLog"]));
+    protected void Show(string text) =>
+        Post(() =>
+            WriteInformation(
+                new HostInformationMessage { Message = text, NoNewLine = true },
+                ["PSHOST", "WandbLaunchLog"]
+            )
+        );
 
     /// <summary>Writes progress; a percentage of null is unknown, of 100 ends it.</summary>
-    protected void Progress(string activity, string status, int? percent, int id = 0) => Post(() => WriteProgress(new ProgressRecord(id, activity, status.Length == 0 ? " " : Secrets.Mask(status.Length > 200 ? status[..200] : status))
-    {
-        PercentComplete = percent is { } p ? Math.Clamp(p, 0, 100) : -1,
-        RecordType = percent >= 100 ? ProgressRecordType.Completed : ProgressRecordType.Processing,
-    }));
+    protected void Progress(string activity, string status, int? percent, int id = 0) =>
+        Post(() =>
+            WriteProgress(
+                new ProgressRecord(
+                    id,
+                    activity,
+                    status.Length == 0 ? " " : Secrets.Mask(status.Length > 200 ? status[..200] : status)
+                )
+                {
+                    PercentComplete = percent is { } p ? Math.Clamp(p, 0, 100) : -1,
+                    RecordType = percent >= 100 ? ProgressRecordType.Completed : ProgressRecordType.Processing,
+                }
+            )
+        );
 
     /// <summary>Writes an error that does not end the command.</summary>
     protected void Error(Exception exception, object? target = null)
@@ -136,17 +152,27 @@ public abstract class AsyncPSCmdlet : PSCmdlet, IDisposable
         AskingParameters.Any(MyInvocation.BoundParameters.ContainsKey)
         || LanguagePrimitives.IsTrue(GetVariableValue("WhatIfPreference"))
         || !LanguagePrimitives.Equals(GetVariableValue("VerbosePreference"), ActionPreference.SilentlyContinue)
-        || !(LanguagePrimitives.TryConvertTo<ConfirmImpact>(GetVariableValue("ConfirmPreference"), out var impact) && impact is ConfirmImpact.None or ConfirmImpact.High);
+        || !(
+            LanguagePrimitives.TryConvertTo<ConfirmImpact>(GetVariableValue("ConfirmPreference"), out var impact)
+            && impact is ConfirmImpact.None or ConfirmImpact.High
+        );
 
     /// <summary>Asks ShouldProcess on the pipeline's thread.</summary>
-    protected Task<bool> ShouldProcessAsync(string target, string action) => Ask(() => ShouldProcess(Secrets.Mask(target), action));
+    protected Task<bool> ShouldProcessAsync(string target, string action) =>
+        Ask(() => ShouldProcess(Secrets.Mask(target), action));
 
     /// <summary>The given connection, else the session's, else one from the settings.</summary>
     internal async Task<WandbConnection> GetConnectionAsync(WandbConnection? given) =>
-        given ?? WandbSession.Current ?? await WandbSession.OpenAsync(() => ResolveSettings(), text => Verbose(text), Token).ConfigureAwait(false);
+        given
+        ?? WandbSession.Current
+        ?? await WandbSession.OpenAsync(() => ResolveSettings(), text => Verbose(text), Token);
 
-    internal WandbSettings ResolveSettings(string? baseUrl = null, string? apiKey = null, string? entity = null, string? project = null) =>
-        WandbSettings.Resolve(LaunchEnvironment.Current, WorkingFolder, baseUrl, apiKey, entity, project);
+    internal WandbSettings ResolveSettings(
+        string? baseUrl = null,
+        string? apiKey = null,
+        string? entity = null,
+        string? project = null
+    ) => WandbSettings.Resolve(LaunchEnvironment.Current, WorkingFolder, baseUrl, apiKey, entity, project);
 
     /// <summary>The session's folder in the file system.</summary>
     internal string WorkingFolder => SessionState.Path.CurrentFileSystemLocation.ProviderPath;
@@ -158,7 +184,14 @@ public abstract class AsyncPSCmdlet : PSCmdlet, IDisposable
     {
         if (exception is LaunchException launch)
         {
-            return new ErrorRecord(launch, launch.ErrorId, Enum.TryParse<ErrorCategory>(launch.Category.ToString(), out var category) ? category : ErrorCategory.NotSpecified, launch.Target ?? target);
+            return new ErrorRecord(
+                launch,
+                launch.ErrorId,
+                Enum.TryParse<ErrorCategory>(launch.Category.ToString(), out var category)
+                    ? category
+                    : ErrorCategory.NotSpecified,
+                launch.Target ?? target
+            );
         }
 
         var (id, kind) = exception switch
@@ -169,7 +202,12 @@ public abstract class AsyncPSCmdlet : PSCmdlet, IDisposable
             TimeoutException => ("Timeout", ErrorCategory.OperationTimeout),
             _ => ("Unexpected", ErrorCategory.NotSpecified),
         };
-        return new ErrorRecord(new LaunchException(id, LaunchErrorCategory.InvalidOperation, exception.Message, target, exception), id, kind, target);
+        return new ErrorRecord(
+            new LaunchException(id, LaunchErrorCategory.InvalidOperation, exception.Message, target, exception),
+            id,
+            kind,
+            target
+        );
     }
 
     /// <summary>Runs an action on the pipeline's thread, in order, without waiting for it.</summary>
@@ -185,7 +223,8 @@ public abstract class AsyncPSCmdlet : PSCmdlet, IDisposable
         {
             _queue.Add(action, Token);
         }
-        catch (Exception e) when (e is InvalidOperationException or OperationCanceledException or ObjectDisposedException)
+        catch (Exception e)
+            when (e is InvalidOperationException or OperationCanceledException or ObjectDisposedException)
         {
             // The pipeline is over: what comes late is dropped.
         }
@@ -217,14 +256,12 @@ public abstract class AsyncPSCmdlet : PSCmdlet, IDisposable
         {
             try
             {
-                await work().ConfigureAwait(false);
+                await work();
             }
             finally
             {
                 // Null ends this round, behind everything that the work has said.
-                while (!_queue.TryAdd(null, 10) && !_stop.IsCancellationRequested)
-                {
-                }
+                while (!_queue.TryAdd(null, 10) && !_stop.IsCancellationRequested) { }
             }
         });
         ExceptionDispatchInfo? stopped = null;
@@ -301,14 +338,18 @@ internal static class WandbSession
         }
     }
 
-    internal static async Task<WandbConnection> OpenAsync(Func<WandbSettings> settings, Action<string>? verbose, CancellationToken token)
+    internal static async Task<WandbConnection> OpenAsync(
+        Func<WandbSettings> settings,
+        Action<string>? verbose,
+        CancellationToken token
+    )
     {
-        await Opening.WaitAsync(token).ConfigureAwait(false);
+        await Opening.WaitAsync(token);
         try
         {
             if (Current is null)
             {
-                Current = await WandbConnection.OpenAsync(settings(), verbose, token).ConfigureAwait(false);
+                Current = await WandbConnection.OpenAsync(settings(), verbose, token);
             }
 
             return Current;

@@ -16,7 +16,8 @@ public sealed class ModuleAssemblyInitializer : IModuleAssemblyInitializer
         // Once for the process: the assembly stays loaded when the module is removed, and so does the resolver.
         if (Interlocked.Exchange(ref _registered, 1) == 0)
         {
-            AssemblyLoadContext.Default.Resolving += static (_, name) => name.Name == "WandbLaunch.Core" ? LibraryContext.Instance.LoadFromAssemblyName(name) : null;
+            AssemblyLoadContext.Default.Resolving += static (_, name) =>
+                name.Name == "WandbLaunch.Core" ? LibraryContext.Instance.LoadFromAssemblyName(name) : null;
         }
     }
 
@@ -25,12 +26,13 @@ public sealed class ModuleAssemblyInitializer : IModuleAssemblyInitializer
     {
         internal static readonly LibraryContext Instance = new();
 
-        private readonly string _folder = Path.Combine(Path.GetDirectoryName(typeof(LibraryContext).Assembly.Location)!, "lib");
+        private readonly string _folder = Path.Combine(
+            Path.GetDirectoryName(typeof(LibraryContext).Assembly.Location)!,
+            "lib"
+        );
 
         private LibraryContext()
-            : base("WandbLaunch")
-        {
-        }
+            : base("WandbLaunch") { }
 
         protected override Assembly? Load(AssemblyName assemblyName)
         {
@@ -41,10 +43,22 @@ public sealed class ModuleAssemblyInitializer : IModuleAssemblyInitializer
         protected override IntPtr LoadUnmanagedDll(string unmanagedDllName)
         {
             var architecture = RuntimeInformation.ProcessArchitecture.ToString().ToLowerInvariant();
-            string[] platforms = OperatingSystem.IsWindows() ? ["win"] : OperatingSystem.IsMacOS() ? ["osx"]
-                : RuntimeInformation.RuntimeIdentifier.Contains("musl", StringComparison.Ordinal) || RuntimeInformation.RuntimeIdentifier.StartsWith("alpine", StringComparison.Ordinal) ? ["linux-musl"] : ["linux"];
-            string[] names = OperatingSystem.IsWindows() ? [unmanagedDllName + ".dll"] : OperatingSystem.IsMacOS() ? [$"lib{unmanagedDllName}.dylib"] : [$"lib{unmanagedDllName}.so"];
-            foreach (var path in platforms.SelectMany(p => names.Select(n => Path.Combine(_folder, "runtimes", $"{p}-{architecture}", "native", n))))
+            string[] platforms =
+                OperatingSystem.IsWindows() ? ["win"]
+                : OperatingSystem.IsMacOS() ? ["osx"]
+                : RuntimeInformation.RuntimeIdentifier.Contains("musl", StringComparison.Ordinal)
+                || RuntimeInformation.RuntimeIdentifier.StartsWith("alpine", StringComparison.Ordinal)
+                    ? ["linux-musl"]
+                : ["linux"];
+            string[] names =
+                OperatingSystem.IsWindows() ? [unmanagedDllName + ".dll"]
+                : OperatingSystem.IsMacOS() ? [$"lib{unmanagedDllName}.dylib"]
+                : [$"lib{unmanagedDllName}.so"];
+            foreach (
+                var path in platforms.SelectMany(p =>
+                    names.Select(n => Path.Combine(_folder, "runtimes", $"{p}-{architecture}", "native", n))
+                )
+            )
             {
                 if (File.Exists(path))
                 {

@@ -9,110 +9,300 @@ internal static class ArtifactSchema
     internal static void Add(Store store, Action<string, string, Func<IResolveFieldContext, object?>> set)
     {
         set("Query", "artifact", c => store.Artifact(Store.ArtifactKey(c.GetArgument<string>("id"))));
-        set("Query", "clientIDMapping", c => store.ArtifactByClientId(c.GetArgument<string>("clientID")) is { } found ? new Row { ["serverID"] = found["id"] } : null);
+        set(
+            "Query",
+            "clientIDMapping",
+            c =>
+                store.ArtifactByClientId(c.GetArgument<string>("clientID")) is { } found
+                    ? new Row { ["serverID"] = found["id"] }
+                    : null
+        );
         set("Project", "artifact", c => store.Artifact((Row)c.Source!, c.GetArgument<string>("name")));
-        set("Project", "artifactType", c => (Row)c.Source! is var project && c.GetArgument<string>("name") is var type && (store.ArtifactNames(project, type).Count > 0 || type == "job")
-            ? new Row { ["id"] = "type:" + type, ["name"] = type, ["project"] = project }
-            : null);
-        set("ArtifactType", "artifact", c => store.Artifact((Row)((Row)c.Source!)["project"]!, c.GetArgument<string>("name")));
+        set(
+            "Project",
+            "artifactType",
+            c =>
+                (Row)c.Source! is var project
+                && c.GetArgument<string>("name") is var type
+                && (store.ArtifactNames(project, type).Count > 0 || type == "job")
+                    ? new Row
+                    {
+                        ["id"] = "type:" + type,
+                        ["name"] = type,
+                        ["project"] = project,
+                    }
+                    : null
+        );
+        set(
+            "ArtifactType",
+            "artifact",
+            c => store.Artifact((Row)((Row)c.Source!)["project"]!, c.GetArgument<string>("name"))
+        );
         foreach (var name in new[] { "artifactCollections", "artifactSequences" })
         {
-            set("ArtifactType", name, c =>
-            {
-                var type = (Row)c.Source!;
-                var project = (Row)type["project"]!;
-                var after = c.GetArgument<string?>("after") ?? "";
-                var first = Math.Clamp(c.GetArgument("first", 100), 1, 1000);
-                var names = store.ArtifactNames(project, (string)type["name"]!).Where(n => string.CompareOrdinal(n, after) > 0).ToList();
-                return WandbSchema.Connection(names.Take(first).Select(n => new Row { ["id"] = "sequence:" + n, ["name"] = n, ["project"] = project }), r => (string)r["name"]!, names.Count > first);
-            });
+            set(
+                "ArtifactType",
+                name,
+                c =>
+                {
+                    var type = (Row)c.Source!;
+                    var project = (Row)type["project"]!;
+                    var after = c.GetArgument<string?>("after") ?? "";
+                    var first = Math.Clamp(c.GetArgument("first", 100), 1, 1000);
+                    var names = store
+                        .ArtifactNames(project, (string)type["name"]!)
+                        .Where(n => string.CompareOrdinal(n, after) > 0)
+                        .ToList();
+                    return WandbSchema.Connection(
+                        names
+                            .Take(first)
+                            .Select(n => new Row
+                            {
+                                ["id"] = "sequence:" + n,
+                                ["name"] = n,
+                                ["project"] = project,
+                            }),
+                        r => (string)r["name"]!,
+                        names.Count > first
+                    );
+                }
+            );
         }
 
-        set("ArtifactSequence", "artifacts", c => (Row)((Row)c.Source!)["project"]! is { } project
-            ? WandbSchema.Connection(store.ArtifactVersions(project, (string)((Row)c.Source!)["name"]!).Take(Math.Clamp(c.GetArgument("first", 100), 1, 1000)), r => (string)r["id"]!, false)
-            : null);
-        set("ArtifactSequence", "latestArtifact", c => (Row)c.Source! is var sequence && store.Project((string?)sequence.GetValueOrDefault("entityName"), (string?)sequence.GetValueOrDefault("projectName")) is { } project ? store.Artifact(project, (string)sequence["name"]!) : null);
-        set("Run", "outputArtifacts", c => WandbSchema.Connection(store.ArtifactsOfRun((Row)c.Source!), r => (string)r["id"]!, false));
+        set(
+            "ArtifactSequence",
+            "artifacts",
+            c =>
+                (Row)((Row)c.Source!)["project"]! is { } project
+                    ? WandbSchema.Connection(
+                        store
+                            .ArtifactVersions(project, (string)((Row)c.Source!)["name"]!)
+                            .Take(Math.Clamp(c.GetArgument("first", 100), 1, 1000)),
+                        r => (string)r["id"]!,
+                        false
+                    )
+                    : null
+        );
+        set(
+            "ArtifactSequence",
+            "latestArtifact",
+            c =>
+                (Row)c.Source! is var sequence
+                && store.Project(
+                    (string?)sequence.GetValueOrDefault("entityName"),
+                    (string?)sequence.GetValueOrDefault("projectName")
+                )
+                    is { } project
+                    ? store.Artifact(project, (string)sequence["name"]!)
+                    : null
+        );
+        set(
+            "Run",
+            "outputArtifacts",
+            c => WandbSchema.Connection(store.ArtifactsOfRun((Row)c.Source!), r => (string)r["id"]!, false)
+        );
         set("Artifact", "size", c => Entries(store, (Row)c.Source!).Sum(e => e.Size));
-        set("Artifact", "currentManifest", c => (Row)c.Source! is var artifact && store.Manifest(artifact.Key) is not null ? ManifestRow(c, artifact) : null);
+        set(
+            "Artifact",
+            "currentManifest",
+            c =>
+                (Row)c.Source! is var artifact && store.Manifest(artifact.Key) is not null
+                    ? ManifestRow(c, artifact)
+                    : null
+        );
         set("ArtifactFile", "url", c => ((Row)c.Source!).GetValueOrDefault("directUrl"));
-        set("Artifact", "files", c =>
-        {
-            var artifact = (Row)c.Source!;
-            var names = c.GetArgument<string[]?>("names");
-            var after = c.GetArgument<string?>("after") ?? "";
-            var first = Math.Clamp(c.GetArgument("first", 50), 1, 1000);
-            var entries = Entries(store, artifact).Where(e => (names is null || names.Contains(e.Path)) && string.CompareOrdinal(e.Path, after) > 0).OrderBy(e => e.Path, StringComparer.Ordinal).ToList();
-            return WandbSchema.Connection(
-                entries.Take(first).Select(e => new Row
-                {
-                    ["id"] = $"{artifact["id"]}/{e.Path}", ["name"] = e.Path, ["displayName"] = e.Path, ["sizeBytes"] = e.Size, ["digest"] = e.Digest, ["md5"] = e.Digest, ["updatedAt"] = artifact["createdAt"],
-                    ["directUrl"] = WandbSchema.SignedUrl(c, "GET", $"/artifacts/{Uri.EscapeDataString((string)artifact["entityName"]!)}/{e.Md5}"),
-                }),
-                r => (string)r["name"]!,
-                entries.Count > first);
-        });
+        set(
+            "Artifact",
+            "files",
+            c =>
+            {
+                var artifact = (Row)c.Source!;
+                var names = c.GetArgument<string[]?>("names");
+                var after = c.GetArgument<string?>("after") ?? "";
+                var first = Math.Clamp(c.GetArgument("first", 50), 1, 1000);
+                var entries = Entries(store, artifact)
+                    .Where(e => (names is null || names.Contains(e.Path)) && string.CompareOrdinal(e.Path, after) > 0)
+                    .OrderBy(e => e.Path, StringComparer.Ordinal)
+                    .ToList();
+                return WandbSchema.Connection(
+                    entries
+                        .Take(first)
+                        .Select(e => new Row
+                        {
+                            ["id"] = $"{artifact["id"]}/{e.Path}",
+                            ["name"] = e.Path,
+                            ["displayName"] = e.Path,
+                            ["sizeBytes"] = e.Size,
+                            ["digest"] = e.Digest,
+                            ["md5"] = e.Digest,
+                            ["updatedAt"] = artifact["createdAt"],
+                            ["directUrl"] = WandbSchema.SignedUrl(
+                                c,
+                                "GET",
+                                $"/artifacts/{Uri.EscapeDataString((string)artifact["entityName"]!)}/{e.Md5}"
+                            ),
+                        }),
+                    r => (string)r["name"]!,
+                    entries.Count > first
+                );
+            }
+        );
 
-        set("Mutation", "createArtifact", c =>
-        {
-            var input = WandbSchema.Input(c);
-            var name = WandbSchema.Text(input, "artifactCollectionName") ?? (input.GetValueOrDefault("artifactCollectionNames") as IEnumerable<object?>)?.FirstOrDefault()?.ToString() ?? throw new ServerFault("artifactCollectionName is missing.");
-            var aliases = (input.GetValueOrDefault("aliases") as IEnumerable<object?> ?? []).Select(a => ((IDictionary<string, object?>)a!)["alias"]!.ToString()!).ToList();
-            var artifact = store.CreateArtifact(
-                WandbSchema.Text(input, "entityName") ?? WandbSchema.Username, WandbSchema.Text(input, "projectName") ?? "uncategorized", WandbSchema.Text(input, "artifactTypeName") ?? "", name, WandbSchema.Text(input, "digest") ?? "",
-                WandbSchema.Text(input, "description"), WandbSchema.Text(input, "metadata"), WandbSchema.Text(input, "runName"), WandbSchema.Text(input, "clientID"), aliases);
-            return new Row { ["artifact"] = artifact };
-        });
-        foreach (var name in new[] { "createArtifactManifest", "updateArtifactManifest" })
-        {
-            set("Mutation", name, c =>
+        set(
+            "Mutation",
+            "createArtifact",
+            c =>
             {
                 var input = WandbSchema.Input(c);
-                var artifact = store.Artifact(Store.ArtifactKey(WandbSchema.Text(input, "artifactID") ?? WandbSchema.Text(input, "artifactManifestID")?.Replace("manifest:", "", StringComparison.Ordinal)));
-                return artifact is null ? throw new ServerFault("There is no such artifact.") : new Row { ["artifactManifest"] = ManifestRow(c, artifact) };
-            });
+                var name =
+                    WandbSchema.Text(input, "artifactCollectionName")
+                    ?? (input.GetValueOrDefault("artifactCollectionNames") as IEnumerable<object?>)
+                        ?.FirstOrDefault()
+                        ?.ToString()
+                    ?? throw new ServerFault("artifactCollectionName is missing.");
+                var aliases = (input.GetValueOrDefault("aliases") as IEnumerable<object?> ?? [])
+                    .Select(a => ((IDictionary<string, object?>)a!)["alias"]!.ToString()!)
+                    .ToList();
+                var artifact = store.CreateArtifact(
+                    WandbSchema.Text(input, "entityName") ?? WandbSchema.Username,
+                    WandbSchema.Text(input, "projectName") ?? "uncategorized",
+                    WandbSchema.Text(input, "artifactTypeName") ?? "",
+                    name,
+                    WandbSchema.Text(input, "digest") ?? "",
+                    WandbSchema.Text(input, "description"),
+                    WandbSchema.Text(input, "metadata"),
+                    WandbSchema.Text(input, "runName"),
+                    WandbSchema.Text(input, "clientID"),
+                    aliases
+                );
+                return new Row { ["artifact"] = artifact };
+            }
+        );
+        foreach (var name in new[] { "createArtifactManifest", "updateArtifactManifest" })
+        {
+            set(
+                "Mutation",
+                name,
+                c =>
+                {
+                    var input = WandbSchema.Input(c);
+                    var artifact = store.Artifact(
+                        Store.ArtifactKey(
+                            WandbSchema.Text(input, "artifactID")
+                                ?? WandbSchema
+                                    .Text(input, "artifactManifestID")
+                                    ?.Replace("manifest:", "", StringComparison.Ordinal)
+                        )
+                    );
+                    return artifact is null
+                        ? throw new ServerFault("There is no such artifact.")
+                        : new Row { ["artifactManifest"] = ManifestRow(c, artifact) };
+                }
+            );
         }
 
-        set("Mutation", "createArtifactFiles", c =>
-        {
-            var specs = ((IEnumerable<object?>)WandbSchema.Input(c)["artifactFiles"]!).Cast<IDictionary<string, object?>>();
-            return new Row
+        set(
+            "Mutation",
+            "createArtifactFiles",
+            c =>
             {
-                ["files"] = WandbSchema.Connection(
-                    specs.Select(s => (Spec: s, Artifact: store.Artifact(Store.ArtifactKey(s["artifactID"]?.ToString())) ?? throw new ServerFault("There is no such artifact."))).Select(s => new Row
-                    {
-                        ["id"] = $"{s.Artifact["id"]}/{s.Spec["name"]}", ["name"] = s.Spec["name"], ["displayName"] = s.Spec["name"], ["artifact"] = s.Artifact, ["storagePath"] = s.Spec["name"],
-                        ["uploadUrl"] = WandbSchema.SignedUrl(c, "PUT", $"/artifacts/{Uri.EscapeDataString((string)s.Artifact["entityName"]!)}/{Md5(s.Spec["md5"]?.ToString())}"), ["uploadHeaders"] = Array.Empty<string>(),
-                    }),
-                    r => (string)r["id"]!,
-                    false),
-            };
-        });
-        set("Mutation", "commitArtifact", c => new Row { ["artifact"] = store.CommitArtifact(Store.ArtifactKey(WandbSchema.Text(WandbSchema.Input(c), "artifactID"))) ?? throw new ServerFault("There is no such artifact.") });
-        set("Mutation", "useArtifact", c => new Row { ["artifact"] = store.Artifact(Store.ArtifactKey(WandbSchema.Text(WandbSchema.Input(c), "artifactID"))) ?? throw new ServerFault("There is no such artifact.") });
+                var specs = ((IEnumerable<object?>)WandbSchema.Input(c)["artifactFiles"]!).Cast<
+                    IDictionary<string, object?>
+                >();
+                return new Row
+                {
+                    ["files"] = WandbSchema.Connection(
+                        specs
+                            .Select(s =>
+                                (
+                                    Spec: s,
+                                    Artifact: store.Artifact(Store.ArtifactKey(s["artifactID"]?.ToString()))
+                                        ?? throw new ServerFault("There is no such artifact.")
+                                )
+                            )
+                            .Select(s => new Row
+                            {
+                                ["id"] = $"{s.Artifact["id"]}/{s.Spec["name"]}",
+                                ["name"] = s.Spec["name"],
+                                ["displayName"] = s.Spec["name"],
+                                ["artifact"] = s.Artifact,
+                                ["storagePath"] = s.Spec["name"],
+                                ["uploadUrl"] = WandbSchema.SignedUrl(
+                                    c,
+                                    "PUT",
+                                    $"/artifacts/{Uri.EscapeDataString((string)s.Artifact["entityName"]!)}/{Md5(s.Spec["md5"]?.ToString())}"
+                                ),
+                                ["uploadHeaders"] = Array.Empty<string>(),
+                            }),
+                        r => (string)r["id"]!,
+                        false
+                    ),
+                };
+            }
+        );
+        set(
+            "Mutation",
+            "commitArtifact",
+            c => new Row
+            {
+                ["artifact"] =
+                    store.CommitArtifact(Store.ArtifactKey(WandbSchema.Text(WandbSchema.Input(c), "artifactID")))
+                    ?? throw new ServerFault("There is no such artifact."),
+            }
+        );
+        set(
+            "Mutation",
+            "useArtifact",
+            c => new Row
+            {
+                ["artifact"] =
+                    store.Artifact(Store.ArtifactKey(WandbSchema.Text(WandbSchema.Input(c), "artifactID")))
+                    ?? throw new ServerFault("There is no such artifact."),
+            }
+        );
     }
 
     /// <summary>Uploads and downloads of content by digest, in the forms of address that the SDKs use.</summary>
     internal static void Map(WebApplication app, Store store)
     {
-        app.MapPut("/artifacts/{entity}/{md5}", async (string entity, string md5, HttpContext context) =>
-        {
-            using var body = new MemoryStream();
-            await context.Request.Body.CopyToAsync(body, context.RequestAborted);
-            store.SaveBlob(entity, body.ToArray());
-        });
-        app.MapPut("/artifact-manifests/{id}", async (string id, HttpContext context) =>
-        {
-            using var body = new MemoryStream();
-            await context.Request.Body.CopyToAsync(body, context.RequestAborted);
-            store.SetManifest(Store.Id(id), body.ToArray());
-        });
-        app.MapGet("/artifact-manifests/{id}", (string id, HttpContext context) => SendAsync(context, store.Manifest(Store.Id(id))));
-        app.MapGet("/artifacts/{entity}/{md5}", (string entity, string md5, HttpContext context) => SendAsync(context, store.Blob(entity, md5)));
+        app.MapPut(
+            "/artifacts/{entity}/{md5}",
+            async (string entity, string md5, HttpContext context) =>
+            {
+                using var body = new MemoryStream();
+                await context.Request.Body.CopyToAsync(body, context.RequestAborted);
+                store.SaveBlob(entity, body.ToArray());
+            }
+        );
+        app.MapPut(
+            "/artifact-manifests/{id}",
+            async (string id, HttpContext context) =>
+            {
+                using var body = new MemoryStream();
+                await context.Request.Body.CopyToAsync(body, context.RequestAborted);
+                store.SetManifest(Store.Id(id), body.ToArray());
+            }
+        );
+        app.MapGet(
+            "/artifact-manifests/{id}",
+            (string id, HttpContext context) => SendAsync(context, store.Manifest(Store.Id(id)))
+        );
+        app.MapGet(
+            "/artifacts/{entity}/{md5}",
+            (string entity, string md5, HttpContext context) => SendAsync(context, store.Blob(entity, md5))
+        );
 
         // Of 2022: region/entity/artifact/md5; of today: …/project/collection/artifact[/artifact]/md5/name.
-        app.MapGet("/artifactsV2/{region}/{entity}/{**rest}", (string entity, string rest, HttpContext context) =>
-            SendAsync(context, rest.Split('/').FirstOrDefault(p => p.Length == 32 && p.All(char.IsAsciiHexDigit)) is { } md5 ? store.Blob(entity, md5) : null));
+        app.MapGet(
+            "/artifactsV2/{region}/{entity}/{**rest}",
+            (string entity, string rest, HttpContext context) =>
+                SendAsync(
+                    context,
+                    rest.Split('/').FirstOrDefault(p => p.Length == 32 && p.All(char.IsAsciiHexDigit)) is { } md5
+                        ? store.Blob(entity, md5)
+                        : null
+                )
+        );
     }
 
     private static async Task SendAsync(HttpContext context, byte[]? content)
@@ -138,8 +328,12 @@ internal static class ArtifactSchema
             ["digest"] = artifact["digest"],
             ["file"] = new Row
             {
-                ["id"] = "manifest:" + artifact["id"], ["name"] = "wandb_manifest.json", ["displayName"] = "wandb_manifest.json",
-                ["directUrl"] = WandbSchema.SignedUrl(c, "GET", path), ["uploadUrl"] = WandbSchema.SignedUrl(c, "PUT", path), ["uploadHeaders"] = Array.Empty<string>(),
+                ["id"] = "manifest:" + artifact["id"],
+                ["name"] = "wandb_manifest.json",
+                ["displayName"] = "wandb_manifest.json",
+                ["directUrl"] = WandbSchema.SignedUrl(c, "GET", path),
+                ["uploadUrl"] = WandbSchema.SignedUrl(c, "PUT", path),
+                ["uploadHeaders"] = Array.Empty<string>(),
             },
         };
     }
@@ -154,8 +348,22 @@ internal static class ArtifactSchema
         try
         {
             using var document = JsonDocument.Parse(manifest);
-            return document.RootElement.TryGetProperty("contents", out var contents) && contents.ValueKind == JsonValueKind.Object
-                ? [.. contents.EnumerateObject().Select(e => (e.Name, Size(e.Value), e.Value.GetProperty("digest").GetString() ?? "", Md5(e.Value.GetProperty("digest").GetString())))]
+            return
+                document.RootElement.TryGetProperty("contents", out var contents)
+                && contents.ValueKind == JsonValueKind.Object
+                ?
+                [
+                    .. contents
+                        .EnumerateObject()
+                        .Select(e =>
+                            (
+                                e.Name,
+                                Size(e.Value),
+                                e.Value.GetProperty("digest").GetString() ?? "",
+                                Md5(e.Value.GetProperty("digest").GetString())
+                            )
+                        ),
+                ]
                 : [];
         }
         catch (JsonException)
@@ -163,7 +371,8 @@ internal static class ArtifactSchema
             return [];
         }
 
-        static long Size(JsonElement entry) => entry.TryGetProperty("size", out var size) && size.TryGetInt64(out var bytes) ? bytes : 0;
+        static long Size(JsonElement entry) =>
+            entry.TryGetProperty("size", out var size) && size.TryGetInt64(out var bytes) ? bytes : 0;
     }
 
     // Base64 in manifests and inputs, hexadecimal in addresses.

@@ -20,9 +20,11 @@ internal sealed partial class Store
 
     internal const int DefaultPriority = 2;
 
-    private const string QueueColumns = "id, entity, project, name, created_by, access, created_at, mode, resource, resource_config, template_variables, external_links";
+    private const string QueueColumns =
+        "id, entity, project, name, created_by, access, created_at, mode, resource, resource_config, template_variables, external_links";
 
-    private const string ItemColumns = "i.id, i.queue, i.state, i.run_name, i.spec, i.created_at, i.priority, i.agent, (SELECT name FROM agents a WHERE a.id = i.agent), i.exit_code, i.claimed_at, i.finished_at, i.error, i.warnings";
+    private const string ItemColumns =
+        "i.id, i.queue, i.state, i.run_name, i.spec, i.created_at, i.priority, i.agent, (SELECT name FROM agents a WHERE a.id = i.agent), i.exit_code, i.claimed_at, i.finished_at, i.error, i.warnings";
 
     private const string QueueTables = """
         CREATE TABLE IF NOT EXISTS queues (
@@ -42,7 +44,8 @@ internal sealed partial class Store
         CREATE TABLE IF NOT EXISTS resource_configs (id INTEGER PRIMARY KEY AUTOINCREMENT, entity TEXT NOT NULL, resource TEXT NOT NULL, config TEXT NOT NULL, template_variables TEXT NOT NULL DEFAULT '{}');
         """;
 
-    internal List<Row> Queues(Row project) => ReadQueues("entity = $e AND project = $p ORDER BY id", ("$e", project["entityName"]), ("$p", project["name"]));
+    internal List<Row> Queues(Row project) =>
+        ReadQueues("entity = $e AND project = $p ORDER BY id", ("$e", project["entityName"]), ("$p", project["name"]));
 
     private SqliteTransaction? _pushing;
     private long _nextForgetting;
@@ -59,7 +62,13 @@ internal sealed partial class Store
 
         lock (_writing)
         {
-            var found = ReadQueues("entity = $e AND project = $p AND name = $n", ("$e", entity), ("$p", ProjectName(project)), ("$n", name)).FirstOrDefault();
+            var found = ReadQueues(
+                    "entity = $e AND project = $p AND name = $n",
+                    ("$e", entity),
+                    ("$p", ProjectName(project)),
+                    ("$n", name)
+                )
+                .FirstOrDefault();
             if (found is not null && _queues.Count < 10_000)
             {
                 _queues[(entity, project, name)] = found;
@@ -71,7 +80,15 @@ internal sealed partial class Store
 
     internal Row? Queue(long id) => ReadQueues("id = $i", ("$i", id)).FirstOrDefault();
 
-    internal Row CreateQueue(string entity, string project, string name, string access, string? mode, long? config, string user)
+    internal Row CreateQueue(
+        string entity,
+        string project,
+        string name,
+        string access,
+        string? mode,
+        long? config,
+        string user
+    )
     {
         if (name.Length is 0 or > 64)
         {
@@ -89,7 +106,15 @@ internal sealed partial class Store
             using var command = Command(
                 _writer,
                 "INSERT INTO queues (entity, project, name, created_by, access, created_at, mode, resource, resource_config, template_variables) SELECT $e, $p, $n, $u, $a, $now, $m, (SELECT resource FROM resource_configs WHERE id = $c), (SELECT config FROM resource_configs WHERE id = $c), (SELECT template_variables FROM resource_configs WHERE id = $c)",
-                ("$e", entity), ("$p", made["name"]), ("$n", name), ("$u", user), ("$a", access), ("$now", Now), ("$m", mode ?? "DISABLED"), ("$c", config));
+                ("$e", entity),
+                ("$p", made["name"]),
+                ("$n", name),
+                ("$u", user),
+                ("$a", access),
+                ("$now", Now),
+                ("$m", mode ?? "DISABLED"),
+                ("$c", config)
+            );
             command.ExecuteNonQuery();
             return Queue(entity, project, name)!;
         }
@@ -101,12 +126,26 @@ internal sealed partial class Store
         CheckObject(variables ?? "{}", "templateVariables");
         lock (_writing)
         {
-            using var command = Command(_writer, "INSERT INTO resource_configs (entity, resource, config, template_variables) VALUES ($e, $r, $c, $t) RETURNING id", ("$e", entity), ("$r", resource), ("$c", config), ("$t", variables ?? "{}"));
+            using var command = Command(
+                _writer,
+                "INSERT INTO resource_configs (entity, resource, config, template_variables) VALUES ($e, $r, $c, $t) RETURNING id",
+                ("$e", entity),
+                ("$r", resource),
+                ("$c", config),
+                ("$t", variables ?? "{}")
+            );
             return (long)command.ExecuteScalar()!;
         }
     }
 
-    internal void ConfigureQueue(long queue, string resource, string config, string? variables, string? mode, string? links)
+    internal void ConfigureQueue(
+        long queue,
+        string resource,
+        string config,
+        string? variables,
+        string? mode,
+        string? links
+    )
     {
         CheckObject(config, "resourceConfig");
         CheckObject(variables ?? "{}", "templateVariables");
@@ -114,8 +153,15 @@ internal sealed partial class Store
         lock (_writing)
         {
             using var command = Command(
-                _writer, "UPDATE queues SET resource = $r, resource_config = $c, template_variables = COALESCE($t, template_variables), mode = COALESCE($m, mode), external_links = COALESCE($l, external_links) WHERE id = $q",
-                ("$q", queue), ("$r", resource), ("$c", config), ("$t", variables), ("$m", mode), ("$l", links));
+                _writer,
+                "UPDATE queues SET resource = $r, resource_config = $c, template_variables = COALESCE($t, template_variables), mode = COALESCE($m, mode), external_links = COALESCE($l, external_links) WHERE id = $q",
+                ("$q", queue),
+                ("$r", resource),
+                ("$c", config),
+                ("$t", variables),
+                ("$m", mode),
+                ("$l", links)
+            );
             command.ExecuteNonQuery();
             _queues.Clear();
         }
@@ -132,21 +178,35 @@ internal sealed partial class Store
                 throw new ServerFault("The default queue cannot be deleted.");
             }
 
-            using var command = Command(_writer, "DELETE FROM items WHERE queue = $q AND state IN ('PENDING', 'LEASED'); UPDATE queues SET deleted = 1 WHERE id = $q", ("$q", id));
+            using var command = Command(
+                _writer,
+                "DELETE FROM items WHERE queue = $q AND state IN ('PENDING', 'LEASED'); UPDATE queues SET deleted = 1 WHERE id = $q",
+                ("$q", id)
+            );
             command.ExecuteNonQuery();
             _queues.Clear();
         }
     }
 
     /// <summary>Puts items into a queue, all in one transaction; one that is refused has its reason in the place of its id.</summary>
-    internal List<(long Id, string Spec, string? Fault)> Push(Row queue, IEnumerable<(string Spec, int? Priority, string? Variables)> items)
+    internal List<(long Id, string Spec, string? Fault)> Push(
+        Row queue,
+        IEnumerable<(string Spec, int? Priority, string? Variables)> items
+    )
     {
         var results = new List<(long, string, string?)>();
         var pushed = 0;
         lock (_writing)
         {
             using var own = _pushing is null ? _writer.BeginTransaction() : null;
-            var command = _insertItem ??= Command(_writer, "INSERT INTO items (queue, spec, priority, created_at) VALUES ($q, $s, $p, $now)", ("$q", 0L), ("$s", ""), ("$p", 0), ("$now", ""));
+            var command = _insertItem ??= Command(
+                _writer,
+                "INSERT INTO items (queue, spec, priority, created_at) VALUES ($q, $s, $p, $now)",
+                ("$q", 0L),
+                ("$s", ""),
+                ("$p", 0),
+                ("$now", "")
+            );
             command.Transaction = own ?? _pushing;
             command.Parameters["$q"].Value = queue.Key;
             command.Parameters["$now"].Value = Now;
@@ -156,7 +216,9 @@ internal sealed partial class Store
                 {
                     if (priority is not null && (string)queue["prioritizationMode"]! == "DISABLED")
                     {
-                        throw new ServerFault($"The queue \"{queue["name"]}\" has no priorities (its prioritizationMode is DISABLED).");
+                        throw new ServerFault(
+                            $"The queue \"{queue["name"]}\" has no priorities (its prioritizationMode is DISABLED)."
+                        );
                     }
 
                     if (priority is < 0 or > 3)
@@ -202,7 +264,13 @@ internal sealed partial class Store
             {
                 var answer = push();
                 var now = DateTimeOffset.UtcNow.ToUnixTimeSeconds();
-                using var keep = Command(_writer, "INSERT INTO pushes (request, answer, at) VALUES ($r, $a, $now)", ("$r", request), ("$a", answer), ("$now", now));
+                using var keep = Command(
+                    _writer,
+                    "INSERT INTO pushes (request, answer, at) VALUES ($r, $a, $now)",
+                    ("$r", request),
+                    ("$a", answer),
+                    ("$now", now)
+                );
                 keep.ExecuteNonQuery();
                 if (now > _nextForgetting)
                 {
@@ -228,7 +296,13 @@ internal sealed partial class Store
         lock (_writing)
         {
             using var command = Command(
-                _writer, "INSERT INTO items (queue, spec, priority, created_at) SELECT $q, json_extract(value, '$.runSpec'), $p, $now FROM json_each($items) ORDER BY key", ("$q", queue.Key), ("$p", DefaultPriority), ("$now", Now), ("$items", items));
+                _writer,
+                "INSERT INTO items (queue, spec, priority, created_at) SELECT $q, json_extract(value, '$.runSpec'), $p, $now FROM json_each($items) ORDER BY key",
+                ("$q", queue.Key),
+                ("$p", DefaultPriority),
+                ("$now", Now),
+                ("$items", items)
+            );
             command.ExecuteNonQuery();
             var last = SQLitePCL.raw.sqlite3_last_insert_rowid(_writer.Handle);
             Signals.Wake(queue.Key, count);
@@ -241,13 +315,20 @@ internal sealed partial class Store
         lock (_writing)
         {
             var now = DateTimeOffset.UtcNow.ToUnixTimeMilliseconds();
-            var expire = _expireItems ??= Command(_writer, "UPDATE items SET state = 'PENDING' WHERE state = 'LEASED' AND lease_until < $now", ("$now", 0L));
+            var expire = _expireItems ??= Command(
+                _writer,
+                "UPDATE items SET state = 'PENDING' WHERE state = 'LEASED' AND lease_until < $now",
+                ("$now", 0L)
+            );
             expire.Parameters["$now"].Value = now;
             expire.ExecuteNonQuery();
             var command = _popItem ??= Command(
                 _writer,
                 "UPDATE items SET state = 'LEASED', lease_until = $until, agent = $a WHERE id = (SELECT id FROM items WHERE queue = $q AND state = 'PENDING' ORDER BY priority, id LIMIT 1) RETURNING id, spec",
-                ("$q", 0L), ("$until", 0L), ("$a", null));
+                ("$q", 0L),
+                ("$until", 0L),
+                ("$a", null)
+            );
             command.Parameters["$q"].Value = queue.Key;
             command.Parameters["$until"].Value = now + (long)Lease.TotalMilliseconds;
             command.Parameters["$a"].Value = agent is { } known ? known : DBNull.Value;
@@ -262,8 +343,13 @@ internal sealed partial class Store
         lock (_writing)
         {
             using var command = Command(
-                _writer, "UPDATE items SET state = $s, run_name = $r, claimed_at = $now, finished_at = CASE WHEN $s = 'FAILED' THEN $now END WHERE id = $i AND (state = 'LEASED' OR (state = 'PENDING' AND lease_until IS NOT NULL))",
-                ("$i", item), ("$s", run == "None" ? "FAILED" : "CLAIMED"), ("$r", run == "None" ? null : run), ("$now", Now));
+                _writer,
+                "UPDATE items SET state = $s, run_name = $r, claimed_at = $now, finished_at = CASE WHEN $s = 'FAILED' THEN $now END WHERE id = $i AND (state = 'LEASED' OR (state = 'PENDING' AND lease_until IS NOT NULL))",
+                ("$i", item),
+                ("$s", run == "None" ? "FAILED" : "CLAIMED"),
+                ("$r", run == "None" ? null : run),
+                ("$now", Now)
+            );
             return command.ExecuteNonQuery() == 1;
         }
     }
@@ -272,7 +358,15 @@ internal sealed partial class Store
     {
         lock (_writing)
         {
-            using var command = Command(_writer, "UPDATE items SET state = $s, exit_code = COALESCE($c, exit_code), error = COALESCE($e, error), finished_at = $now WHERE id = $i AND (state IN ('LEASED', 'CLAIMED') OR (state = 'PENDING' AND lease_until IS NOT NULL))", ("$i", item), ("$s", state), ("$c", exitCode), ("$e", report), ("$now", Now));
+            using var command = Command(
+                _writer,
+                "UPDATE items SET state = $s, exit_code = COALESCE($c, exit_code), error = COALESCE($e, error), finished_at = $now WHERE id = $i AND (state IN ('LEASED', 'CLAIMED') OR (state = 'PENDING' AND lease_until IS NOT NULL))",
+                ("$i", item),
+                ("$s", state),
+                ("$c", exitCode),
+                ("$e", report),
+                ("$now", Now)
+            );
             return command.ExecuteNonQuery() == 1;
         }
     }
@@ -289,7 +383,12 @@ internal sealed partial class Store
 
             var list = (JsonArray)JsonNode.Parse(text)!;
             list.Add(report);
-            using var command = Command(_writer, "UPDATE items SET warnings = $w WHERE id = $i", ("$i", item), ("$w", list.ToJsonString()));
+            using var command = Command(
+                _writer,
+                "UPDATE items SET warnings = $w WHERE id = $i",
+                ("$i", item),
+                ("$w", list.ToJsonString())
+            );
             return command.ExecuteNonQuery() == 1;
         }
     }
@@ -299,17 +398,30 @@ internal sealed partial class Store
     {
         lock (_writing)
         {
-            using var command = Command(_writer, "DELETE FROM items WHERE id = $i AND queue = $q AND state IN ('PENDING', 'LEASED')", ("$i", item), ("$q", queue));
+            using var command = Command(
+                _writer,
+                "DELETE FROM items WHERE id = $i AND queue = $q AND state IN ('PENDING', 'LEASED')",
+                ("$i", item),
+                ("$q", queue)
+            );
             return command.ExecuteNonQuery() == 1;
         }
     }
 
-    internal Row? Item(long queue, long item) => ReadItems("i.queue = $q AND i.id = $i", 1, ("$q", queue), ("$i", item)).FirstOrDefault();
+    internal Row? Item(long queue, long item) =>
+        ReadItems("i.queue = $q AND i.id = $i", 1, ("$q", queue), ("$i", item)).FirstOrDefault();
 
     internal (List<Row> Rows, bool More) Items(long queue, long after, int first, string[]? states)
     {
-        var wanted = states is { Length: > 0 } ? $" AND i.state IN ({string.Join(", ", states.Select((_, n) => "$s" + n))})" : "";
-        var rows = ReadItems("i.queue = $q AND i.id > $a" + wanted, first + 1, [("$q", queue), ("$a", after), .. (states ?? []).Select((s, n) => ("$s" + n, (object?)s))]).ToList();
+        var wanted = states is { Length: > 0 }
+            ? $" AND i.state IN ({string.Join(", ", states.Select((_, n) => "$s" + n))})"
+            : "";
+        var rows = ReadItems(
+                "i.queue = $q AND i.id > $a" + wanted,
+                first + 1,
+                [("$q", queue), ("$a", after), .. (states ?? []).Select((s, n) => ("$s" + n, (object?)s))]
+            )
+            .ToList();
         var more = rows.Count > first;
         if (more)
         {
@@ -319,7 +431,8 @@ internal sealed partial class Store
         return (rows, more);
     }
 
-    internal long CountItems(long queue, bool pending) => Count($"SELECT COUNT(*) FROM items WHERE queue = $q{(pending ? " AND state = 'PENDING'" : "")}", ("$q", queue));
+    internal long CountItems(long queue, bool pending) =>
+        Count($"SELECT COUNT(*) FROM items WHERE queue = $q{(pending ? " AND state = 'PENDING'" : "")}", ("$q", queue));
 
     /// <summary>True when an item can be popped from one of the queues.</summary>
     internal bool AnyWaiting(IEnumerable<long> queues)
@@ -327,7 +440,11 @@ internal sealed partial class Store
         using var connection = Open();
         foreach (var queue in queues)
         {
-            using var command = Command(connection, "SELECT EXISTS (SELECT 1 FROM items WHERE queue = $q AND state = 'PENDING')", ("$q", queue));
+            using var command = Command(
+                connection,
+                "SELECT EXISTS (SELECT 1 FROM items WHERE queue = $q AND state = 'PENDING')",
+                ("$q", queue)
+            );
             if ((long)command.ExecuteScalar()! != 0)
             {
                 return true;
@@ -338,16 +455,40 @@ internal sealed partial class Store
     }
 
     /// <summary>How many are before it, from 1 on; null for one that does not wait.</summary>
-    internal int? Position(Row item) => (string)item["state"]! != "PENDING" ? null
-        : 1 + (int)Count("SELECT COUNT(*) FROM items WHERE queue = $q AND state = 'PENDING' AND (priority, id) < ($p, $i)", ("$q", item["queue"]), ("$p", item["priority"]), ("$i", item.Key));
+    internal int? Position(Row item) =>
+        (string)item["state"]! != "PENDING"
+            ? null
+            : 1
+                + (int)Count(
+                    "SELECT COUNT(*) FROM items WHERE queue = $q AND state = 'PENDING' AND (priority, id) < ($p, $i)",
+                    ("$q", item["queue"]),
+                    ("$p", item["priority"]),
+                    ("$i", item.Key)
+                );
 
-    internal long CreateAgent(string entity, string project, string queues, string hostname, string? config, string? version)
+    internal long CreateAgent(
+        string entity,
+        string project,
+        string queues,
+        string hostname,
+        string? config,
+        string? version
+    )
     {
         lock (_writing)
         {
             using var command = Command(
-                _writer, "INSERT INTO agents (entity, project, queues, hostname, name, status, heartbeat_at, created_at, config, version) VALUES ($e, $p, $q, $h, $n, 'POLLING', $now, $now, $c, $v) RETURNING id",
-                ("$e", entity), ("$p", ProjectName(project)), ("$q", queues), ("$h", hostname), ("$n", "agent-" + WandbSchema.NewRunId()), ("$now", Now), ("$c", config), ("$v", version));
+                _writer,
+                "INSERT INTO agents (entity, project, queues, hostname, name, status, heartbeat_at, created_at, config, version) VALUES ($e, $p, $q, $h, $n, 'POLLING', $now, $now, $c, $v) RETURNING id",
+                ("$e", entity),
+                ("$p", ProjectName(project)),
+                ("$q", queues),
+                ("$h", hostname),
+                ("$n", "agent-" + WandbSchema.NewRunId()),
+                ("$now", Now),
+                ("$c", config),
+                ("$v", version)
+            );
             return (long)command.ExecuteScalar()!;
         }
     }
@@ -356,7 +497,13 @@ internal sealed partial class Store
     {
         lock (_writing)
         {
-            using var command = Command(_writer, "UPDATE agents SET status = COALESCE($s, status), heartbeat_at = $now WHERE id = $i", ("$i", agent), ("$s", status), ("$now", Now));
+            using var command = Command(
+                _writer,
+                "UPDATE agents SET status = COALESCE($s, status), heartbeat_at = $now WHERE id = $i",
+                ("$i", agent),
+                ("$s", status),
+                ("$now", Now)
+            );
             return command.ExecuteNonQuery() == 1;
         }
     }
@@ -374,7 +521,8 @@ internal sealed partial class Store
 
     internal Row? Agent(long id) => ReadAgents("id = $i", ("$i", id)).FirstOrDefault();
 
-    internal List<Row> Agents(Row project) => ReadAgents("entity = $e AND project = $p ORDER BY id", ("$e", project["entityName"]), ("$p", project["name"]));
+    internal List<Row> Agents(Row project) =>
+        ReadAgents("entity = $e AND project = $p ORDER BY id", ("$e", project["entityName"]), ("$p", project["name"]));
 
     internal (string Resource, string Config, string Variables)? ResourceConfig(string entity, string id)
     {
@@ -383,13 +531,24 @@ internal sealed partial class Store
         // A queue of its own is its config's id too: "queue:7".
         var ofQueue = id.StartsWith("queue:", StringComparison.Ordinal);
         using var command = ofQueue
-            ? Command(connection, "SELECT resource, resource_config, COALESCE(template_variables, '{}') FROM queues WHERE entity = $e AND id = $i AND resource IS NOT NULL", ("$e", entity), ("$i", Id(id[6..])))
-            : Command(connection, "SELECT resource, config, template_variables FROM resource_configs WHERE entity = $e AND id = $i", ("$e", entity), ("$i", Id(id)));
+            ? Command(
+                connection,
+                "SELECT resource, resource_config, COALESCE(template_variables, '{}') FROM queues WHERE entity = $e AND id = $i AND resource IS NOT NULL",
+                ("$e", entity),
+                ("$i", Id(id[6..]))
+            )
+            : Command(
+                connection,
+                "SELECT resource, config, template_variables FROM resource_configs WHERE entity = $e AND id = $i",
+                ("$e", entity),
+                ("$i", Id(id))
+            );
         using var reader = command.ExecuteReader();
         return reader.Read() ? (reader.GetString(0), reader.GetString(1), reader.GetString(2)) : null;
     }
 
-    internal static long Id(string? text) => long.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out var id) ? id : -1;
+    internal static long Id(string? text) =>
+        long.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out var id) ? id : -1;
 
     private long Count(string text, params (string Name, object? Value)[] parameters)
     {
@@ -401,28 +560,36 @@ internal sealed partial class Store
     private List<Row> ReadQueues(string where, params (string Name, object? Value)[] parameters)
     {
         using var connection = Open();
-        using var command = Command(connection, $"SELECT {QueueColumns} FROM queues WHERE deleted = 0 AND {where}", parameters);
+        using var command = Command(
+            connection,
+            $"SELECT {QueueColumns} FROM queues WHERE deleted = 0 AND {where}",
+            parameters
+        );
         using var reader = command.ExecuteReader();
         var rows = new List<Row>();
         while (reader.Read())
         {
-            rows.Add(new Row
-            {
-                Key = reader.GetInt64(0),
-                ["id"] = reader.GetInt64(0).ToString(CultureInfo.InvariantCulture),
-                ["entityName"] = reader.GetString(1),
-                ["projectName"] = reader.GetString(2),
-                ["name"] = reader.GetString(3),
-                ["createdBy"] = reader.GetString(4),
-                ["access"] = reader.GetString(5),
-                ["createdAt"] = reader.GetString(6),
-                ["prioritizationMode"] = reader.GetString(7),
-                ["resource"] = reader.GetValue(8) as string,
-                ["resourceConfig"] = reader.GetValue(9) as string,
-                ["templateVariables"] = reader.GetValue(10) as string,
-                ["externalLinks"] = reader.GetValue(11) as string,
-                ["defaultResourceConfigID"] = reader.IsDBNull(8) ? null : "queue:" + reader.GetInt64(0).ToString(CultureInfo.InvariantCulture),
-            });
+            rows.Add(
+                new Row
+                {
+                    Key = reader.GetInt64(0),
+                    ["id"] = reader.GetInt64(0).ToString(CultureInfo.InvariantCulture),
+                    ["entityName"] = reader.GetString(1),
+                    ["projectName"] = reader.GetString(2),
+                    ["name"] = reader.GetString(3),
+                    ["createdBy"] = reader.GetString(4),
+                    ["access"] = reader.GetString(5),
+                    ["createdAt"] = reader.GetString(6),
+                    ["prioritizationMode"] = reader.GetString(7),
+                    ["resource"] = reader.GetValue(8) as string,
+                    ["resourceConfig"] = reader.GetValue(9) as string,
+                    ["templateVariables"] = reader.GetValue(10) as string,
+                    ["externalLinks"] = reader.GetValue(11) as string,
+                    ["defaultResourceConfigID"] = reader.IsDBNull(8)
+                        ? null
+                        : "queue:" + reader.GetInt64(0).ToString(CultureInfo.InvariantCulture),
+                }
+            );
         }
 
         return rows;
@@ -431,7 +598,11 @@ internal sealed partial class Store
     private IEnumerable<Row> ReadItems(string where, int limit, params (string Name, object? Value)[] parameters)
     {
         using var connection = Open();
-        using var command = Command(connection, $"SELECT {ItemColumns} FROM items i WHERE {where} ORDER BY i.id LIMIT $limit", [.. parameters, ("$limit", limit)]);
+        using var command = Command(
+            connection,
+            $"SELECT {ItemColumns} FROM items i WHERE {where} ORDER BY i.id LIMIT $limit",
+            [.. parameters, ("$limit", limit)]
+        );
         using var reader = command.ExecuteReader();
         while (reader.Read())
         {
@@ -446,45 +617,57 @@ internal sealed partial class Store
                 ["runSpec"] = JsonSerializer.Deserialize<JsonElement>(reader.GetString(4)),
                 ["createdAt"] = reader.GetString(5),
                 ["priority"] = reader.GetInt32(6),
-                ["launchAgentId"] = state == "PENDING" || reader.IsDBNull(7) ? null : reader.GetInt64(7).ToString(CultureInfo.InvariantCulture),
+                ["launchAgentId"] =
+                    state == "PENDING" || reader.IsDBNull(7)
+                        ? null
+                        : reader.GetInt64(7).ToString(CultureInfo.InvariantCulture),
                 ["launchAgentName"] = state == "PENDING" ? null : reader.GetValue(8) as string,
                 ["exitCode"] = reader.IsDBNull(9) ? null : reader.GetInt32(9),
                 ["claimedAt"] = reader.GetValue(10) as string,
                 ["finishedAt"] = reader.GetValue(11) as string,
                 ["error"] = reader.GetValue(12) is string error ? Report(JsonNode.Parse(error)!) : null,
-                ["warnings"] = reader.GetValue(13) is string warnings ? ((JsonArray)JsonNode.Parse(warnings)!).Select(w => Report(w!)).ToArray() : [],
+                ["warnings"] = reader.GetValue(13) is string warnings
+                    ? ((JsonArray)JsonNode.Parse(warnings)!).Select(w => Report(w!)).ToArray()
+                    : [],
             };
         }
     }
 
-    private static Row Report(JsonNode report) => new()
-    {
-        ["message"] = report["message"]?.ToString(),
-        ["stage"] = report["stage"]?.ToString(),
-        ["filePaths"] = (report["filePaths"] as JsonArray)?.Select(p => p!.ToString()).ToArray() ?? [],
-    };
+    private static Row Report(JsonNode report) =>
+        new()
+        {
+            ["message"] = report["message"]?.ToString(),
+            ["stage"] = report["stage"]?.ToString(),
+            ["filePaths"] = (report["filePaths"] as JsonArray)?.Select(p => p!.ToString()).ToArray() ?? [],
+        };
 
     private List<Row> ReadAgents(string where, params (string Name, object? Value)[] parameters)
     {
         using var connection = Open();
-        using var command = Command(connection, $"SELECT id, name, queues, hostname, status, stop_polling, heartbeat_at, created_at, version FROM agents WHERE {where}", parameters);
+        using var command = Command(
+            connection,
+            $"SELECT id, name, queues, hostname, status, stop_polling, heartbeat_at, created_at, version FROM agents WHERE {where}",
+            parameters
+        );
         using var reader = command.ExecuteReader();
         var rows = new List<Row>();
         while (reader.Read())
         {
-            rows.Add(new Row
-            {
-                Key = reader.GetInt64(0),
-                ["id"] = reader.GetInt64(0).ToString(CultureInfo.InvariantCulture),
-                ["name"] = reader.GetString(1),
-                ["runQueues"] = JsonSerializer.Deserialize<string[]>(reader.GetString(2)),
-                ["hostname"] = reader.GetString(3),
-                ["agentStatus"] = reader.GetString(4),
-                ["stopPolling"] = reader.GetInt64(5) != 0,
-                ["heartbeatAt"] = reader.GetString(6),
-                ["createdAt"] = reader.GetString(7),
-                ["version"] = reader.GetValue(8) as string,
-            });
+            rows.Add(
+                new Row
+                {
+                    Key = reader.GetInt64(0),
+                    ["id"] = reader.GetInt64(0).ToString(CultureInfo.InvariantCulture),
+                    ["name"] = reader.GetString(1),
+                    ["runQueues"] = JsonSerializer.Deserialize<string[]>(reader.GetString(2)),
+                    ["hostname"] = reader.GetString(3),
+                    ["agentStatus"] = reader.GetString(4),
+                    ["stopPolling"] = reader.GetInt64(5) != 0,
+                    ["heartbeatAt"] = reader.GetString(6),
+                    ["createdAt"] = reader.GetString(7),
+                    ["version"] = reader.GetValue(8) as string,
+                }
+            );
         }
 
         return rows;
@@ -515,11 +698,15 @@ internal sealed class QueueSignals
     {
         lock (_waiting)
         {
-            var nodes = queues.Select(q =>
-            {
-                var list = _waiting.TryGetValue(q, out var there) ? there : _waiting[q] = new LinkedList<TaskCompletionSource>();
-                return (q, list.AddLast(waiter));
-            }).ToList();
+            var nodes = queues
+                .Select(q =>
+                {
+                    var list = _waiting.TryGetValue(q, out var there)
+                        ? there
+                        : _waiting[q] = new LinkedList<TaskCompletionSource>();
+                    return (q, list.AddLast(waiter));
+                })
+                .ToList();
             return new Registration(this, nodes);
         }
     }
@@ -549,7 +736,10 @@ internal sealed class QueueSignals
         }
     }
 
-    private sealed class Registration(QueueSignals signals, List<(long Queue, LinkedListNode<TaskCompletionSource> Node)> nodes) : IDisposable
+    private sealed class Registration(
+        QueueSignals signals,
+        List<(long Queue, LinkedListNode<TaskCompletionSource> Node)> nodes
+    ) : IDisposable
     {
         public void Dispose()
         {

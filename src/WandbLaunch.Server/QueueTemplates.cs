@@ -14,21 +14,29 @@ internal static partial class QueueTemplates
 
         if (queue["resource"] is not string resource)
         {
-            return variables is { Length: > 2 } ? throw new ServerFault($"The queue \"{queue["name"]}\" has no template variables.") : spec;
+            return variables is { Length: > 2 }
+                ? throw new ServerFault($"The queue \"{queue["name"]}\" has no template variables.")
+                : spec;
         }
 
         var schemas = JsonNode.Parse(queue["templateVariables"] as string ?? "{}")!.AsObject();
         var given = Map("templateVariableValues", variables ?? "{}");
         if (given.FirstOrDefault(g => !schemas.ContainsKey(g.Key)) is { Key: not null } unknown)
         {
-            throw new ServerFault($"The queue \"{queue["name"]}\" has no template variable \"{unknown.Key}\"; it has: {string.Join(", ", schemas.Select(s => s.Key))}.");
+            throw new ServerFault(
+                $"The queue \"{queue["name"]}\" has no template variable \"{unknown.Key}\"; it has: {string.Join(", ", schemas.Select(s => s.Key))}."
+            );
         }
 
         var config = JsonNode.Parse(queue["resourceConfig"] as string ?? "{}")!.AsObject();
         map["resource"] = resource;
         if (map["resource_args"] is not JsonObject { Count: > 0 } && config["resource_args"] is JsonObject arguments)
         {
-            var values = schemas.ToDictionary(s => s.Key, s => Value(s.Key, s.Value, given[s.Key]), StringComparer.Ordinal);
+            var values = schemas.ToDictionary(
+                s => s.Key,
+                s => Value(s.Key, s.Value, given[s.Key]),
+                StringComparer.Ordinal
+            );
             map["resource_args"] = Replace(arguments, values);
         }
 
@@ -50,25 +58,39 @@ internal static partial class QueueTemplates
     private static JsonNode? Value(string name, JsonNode? variable, JsonNode? given)
     {
         var schema = variable?["schema"] as JsonObject ?? [];
-        var value = given ?? schema["default"] ?? throw new ServerFault($"The template variable \"{name}\" has no value and no default.");
+        var value =
+            given
+            ?? schema["default"]
+            ?? throw new ServerFault($"The template variable \"{name}\" has no value and no default.");
         var type = schema["type"]?.ToString() ?? "string";
         var number = double.NaN;
         var fits = type switch
         {
-            "integer" => value.GetValueKind() == JsonValueKind.Number && double.TryParse(value.ToString(), NumberStyles.Float, CultureInfo.InvariantCulture, out number) && Math.Floor(number) == number,
-            "number" => value.GetValueKind() == JsonValueKind.Number && double.TryParse(value.ToString(), NumberStyles.Float, CultureInfo.InvariantCulture, out number),
+            "integer" => value.GetValueKind() == JsonValueKind.Number
+                && double.TryParse(value.ToString(), NumberStyles.Float, CultureInfo.InvariantCulture, out number)
+                && Math.Floor(number) == number,
+            "number" => value.GetValueKind() == JsonValueKind.Number
+                && double.TryParse(value.ToString(), NumberStyles.Float, CultureInfo.InvariantCulture, out number),
             _ => value.GetValueKind() == JsonValueKind.String,
         };
         if (!fits)
         {
-            throw new ServerFault($"The template variable \"{name}\" must be of type {type}, not {value.ToJsonString()}.");
+            throw new ServerFault(
+                $"The template variable \"{name}\" must be of type {type}, not {value.ToJsonString()}."
+            );
         }
 
-        double? Limit(string key) => schema[key] is { } limit ? double.Parse(limit.ToString(), CultureInfo.InvariantCulture) : null;
-        if (Limit("minimum") is { } low && number < low || Limit("maximum") is { } high && number > high
-            || schema["enum"] is JsonArray allowed && !allowed.Any(a => a?.ToJsonString() == value.ToJsonString()))
+        double? Limit(string key) =>
+            schema[key] is { } limit ? double.Parse(limit.ToString(), CultureInfo.InvariantCulture) : null;
+        if (
+            Limit("minimum") is { } low && number < low
+            || Limit("maximum") is { } high && number > high
+            || schema["enum"] is JsonArray allowed && !allowed.Any(a => a?.ToJsonString() == value.ToJsonString())
+        )
         {
-            throw new ServerFault($"The template variable \"{name}\" may not be {value.ToJsonString()}: its schema is {schema.ToJsonString()}.");
+            throw new ServerFault(
+                $"The template variable \"{name}\" may not be {value.ToJsonString()}: its schema is {schema.ToJsonString()}."
+            );
         }
 
         return value;
@@ -86,12 +108,22 @@ internal static partial class QueueTemplates
                 var text = value.ToString();
 
                 // A text that is nothing but a variable takes the value with its type.
-                if (Variable().Match(text) is { Success: true } whole && whole.Length == text.Length && values.TryGetValue(whole.Groups[1].Value, out var found))
+                if (
+                    Variable().Match(text) is { Success: true } whole
+                    && whole.Length == text.Length
+                    && values.TryGetValue(whole.Groups[1].Value, out var found)
+                )
                 {
                     return found?.DeepClone();
                 }
 
-                return JsonValue.Create(Variable().Replace(text, m => values.TryGetValue(m.Groups[1].Value, out var v) ? v?.ToString() ?? "" : m.Value));
+                return JsonValue.Create(
+                    Variable()
+                        .Replace(
+                            text,
+                            m => values.TryGetValue(m.Groups[1].Value, out var v) ? v?.ToString() ?? "" : m.Value
+                        )
+                );
             default:
                 return node?.DeepClone();
         }

@@ -10,9 +10,22 @@ internal sealed class RunFilters(SqliteCommand command)
 {
     private static readonly Dictionary<string, string> Columns = new(StringComparer.OrdinalIgnoreCase)
     {
-        ["state"] = "state", ["name"] = "name", ["display_name"] = "display_name", ["displayName"] = "display_name", ["group"] = "grp",
-        ["jobType"] = "job_type", ["job_type"] = "job_type", ["sweep"] = "sweep", ["commit"] = "commit_hash", ["created_at"] = "created_at", ["createdAt"] = "created_at",
-        ["heartbeatAt"] = "heartbeat_at", ["host"] = "host", ["notes"] = "notes", ["user"] = "user", ["username"] = "user",
+        ["state"] = "state",
+        ["name"] = "name",
+        ["display_name"] = "display_name",
+        ["displayName"] = "display_name",
+        ["group"] = "grp",
+        ["jobType"] = "job_type",
+        ["job_type"] = "job_type",
+        ["sweep"] = "sweep",
+        ["commit"] = "commit_hash",
+        ["created_at"] = "created_at",
+        ["createdAt"] = "created_at",
+        ["heartbeatAt"] = "heartbeat_at",
+        ["host"] = "host",
+        ["notes"] = "notes",
+        ["user"] = "user",
+        ["username"] = "user",
     };
 
     private int _next;
@@ -22,21 +35,26 @@ internal sealed class RunFilters(SqliteCommand command)
         var parts = new List<string>();
         foreach (var entry in filter.EnumerateObject())
         {
-            parts.Add(entry.Name switch
-            {
-                "$and" => Join(entry.Value, " AND ", "1"),
-                "$or" => Join(entry.Value, " OR ", "0"),
-                "$nor" => "NOT " + Join(entry.Value, " OR ", "0"),
-                "$not" => "NOT (" + Where(entry.Value) + ")",
-                "tags" => Tags(entry.Value),
-                _ => Field(Expression(entry.Name), entry.Value),
-            });
+            parts.Add(
+                entry.Name switch
+                {
+                    "$and" => Join(entry.Value, " AND ", "1"),
+                    "$or" => Join(entry.Value, " OR ", "0"),
+                    "$nor" => "NOT " + Join(entry.Value, " OR ", "0"),
+                    "$not" => "NOT (" + Where(entry.Value) + ")",
+                    "tags" => Tags(entry.Value),
+                    _ => Field(Expression(entry.Name), entry.Value),
+                }
+            );
         }
 
         return parts.Count == 0 ? "1" : string.Join(" AND ", parts);
     }
 
-    private string Join(JsonElement list, string with, string none) => list.GetArrayLength() == 0 ? none : "(" + string.Join(with, list.EnumerateArray().Select(f => "(" + Where(f) + ")")) + ")";
+    private string Join(JsonElement list, string with, string none) =>
+        list.GetArrayLength() == 0
+            ? none
+            : "(" + string.Join(with, list.EnumerateArray().Select(f => "(" + Where(f) + ")")) + ")";
 
     private string Expression(string name)
     {
@@ -49,7 +67,8 @@ internal sealed class RunFilters(SqliteCommand command)
         return (dot < 0 ? "" : name[..dot]) switch
         {
             "config" => $"json_extract(config, {Bind(JsonPath(name[(dot + 1)..], true))})",
-            "summary_metrics" or "summaryMetrics" => $"json_extract(summary, {Bind(JsonPath(name[(dot + 1)..], false))})",
+            "summary_metrics" or "summaryMetrics" =>
+                $"json_extract(summary, {Bind(JsonPath(name[(dot + 1)..], false))})",
             _ => throw new ServerFault($"Unknown run filter field \"{name}\"."),
         };
     }
@@ -70,27 +89,35 @@ internal sealed class RunFilters(SqliteCommand command)
     {
         if (test.ValueKind != JsonValueKind.Object)
         {
-            return test.ValueKind == JsonValueKind.Null ? expression + " IS NULL" : $"{expression} = {Bind(Value(test))}";
+            return test.ValueKind == JsonValueKind.Null
+                ? expression + " IS NULL"
+                : $"{expression} = {Bind(Value(test))}";
         }
 
         var parts = new List<string>();
         foreach (var op in test.EnumerateObject())
         {
-            parts.Add(op.Name switch
-            {
-                "$eq" => op.Value.ValueKind == JsonValueKind.Null ? expression + " IS NULL" : $"{expression} = {Bind(Value(op.Value))}",
-                "$ne" => op.Value.ValueKind == JsonValueKind.Null ? expression + " IS NOT NULL" : $"{expression} IS NOT {Bind(Value(op.Value))}",
-                "$gt" => $"{expression} > {Bind(Value(op.Value))}",
-                "$gte" => $"{expression} >= {Bind(Value(op.Value))}",
-                "$lt" => $"{expression} < {Bind(Value(op.Value))}",
-                "$lte" => $"{expression} <= {Bind(Value(op.Value))}",
-                "$in" => $"{expression} IN ({List(op.Value)})",
-                "$nin" => $"({expression} IS NULL OR {expression} NOT IN ({List(op.Value)}))",
-                "$regex" => $"{expression} REGEXP {Bind(op.Value.GetString()!)}",
-                "$exists" => expression + (op.Value.GetBoolean() ? " IS NOT NULL" : " IS NULL"),
-                "$not" => "NOT (" + Field(expression, op.Value) + ")",
-                _ => throw new ServerFault($"Unknown run filter operator \"{op.Name}\"."),
-            });
+            parts.Add(
+                op.Name switch
+                {
+                    "$eq" => op.Value.ValueKind == JsonValueKind.Null
+                        ? expression + " IS NULL"
+                        : $"{expression} = {Bind(Value(op.Value))}",
+                    "$ne" => op.Value.ValueKind == JsonValueKind.Null
+                        ? expression + " IS NOT NULL"
+                        : $"{expression} IS NOT {Bind(Value(op.Value))}",
+                    "$gt" => $"{expression} > {Bind(Value(op.Value))}",
+                    "$gte" => $"{expression} >= {Bind(Value(op.Value))}",
+                    "$lt" => $"{expression} < {Bind(Value(op.Value))}",
+                    "$lte" => $"{expression} <= {Bind(Value(op.Value))}",
+                    "$in" => $"{expression} IN ({List(op.Value)})",
+                    "$nin" => $"({expression} IS NULL OR {expression} NOT IN ({List(op.Value)}))",
+                    "$regex" => $"{expression} REGEXP {Bind(op.Value.GetString()!)}",
+                    "$exists" => expression + (op.Value.GetBoolean() ? " IS NOT NULL" : " IS NULL"),
+                    "$not" => "NOT (" + Field(expression, op.Value) + ")",
+                    _ => throw new ServerFault($"Unknown run filter operator \"{op.Name}\"."),
+                }
+            );
         }
 
         return "(" + string.Join(" AND ", parts) + ")";
@@ -104,14 +131,23 @@ internal sealed class RunFilters(SqliteCommand command)
             return Any(Bind(test.GetString()!));
         }
 
-        return string.Join(" AND ", test.EnumerateObject().Select(op => op.Name switch
-        {
-            "$in" => Any(List(op.Value)),
-            "$nin" => "NOT " + Any(List(op.Value)),
-            "$all" => string.Join(" AND ", op.Value.EnumerateArray().Select(t => Any(Bind(t.GetString()!)))),
-            "$eq" => Any(Bind(op.Value.GetString()!)),
-            _ => throw new ServerFault($"Unknown run filter operator \"{op.Name}\" for tags."),
-        }));
+        return string.Join(
+            " AND ",
+            test.EnumerateObject()
+                .Select(op =>
+                    op.Name switch
+                    {
+                        "$in" => Any(List(op.Value)),
+                        "$nin" => "NOT " + Any(List(op.Value)),
+                        "$all" => string.Join(
+                            " AND ",
+                            op.Value.EnumerateArray().Select(t => Any(Bind(t.GetString()!)))
+                        ),
+                        "$eq" => Any(Bind(op.Value.GetString()!)),
+                        _ => throw new ServerFault($"Unknown run filter operator \"{op.Name}\" for tags."),
+                    }
+                )
+        );
     }
 
     private string List(JsonElement values)
@@ -125,14 +161,15 @@ internal sealed class RunFilters(SqliteCommand command)
         return text.Length == 0 ? "NULL" : text.ToString();
     }
 
-    private static object Value(JsonElement value) => value.ValueKind switch
-    {
-        JsonValueKind.Number => value.TryGetInt64(out var whole) ? (object)whole : value.GetDouble(),
-        JsonValueKind.True => 1L,
-        JsonValueKind.False => 0L,
-        JsonValueKind.String => value.GetString()!,
-        _ => throw new ServerFault("A run filter compares with a string, number or boolean."),
-    };
+    private static object Value(JsonElement value) =>
+        value.ValueKind switch
+        {
+            JsonValueKind.Number => value.TryGetInt64(out var whole) ? (object)whole : value.GetDouble(),
+            JsonValueKind.True => 1L,
+            JsonValueKind.False => 0L,
+            JsonValueKind.String => value.GetString()!,
+            _ => throw new ServerFault("A run filter compares with a string, number or boolean."),
+        };
 
     private string Bind(object value)
     {

@@ -11,9 +11,7 @@ namespace WandbLaunch.Server;
 internal sealed class Row : Dictionary<string, object?>
 {
     internal Row()
-        : base(StringComparer.Ordinal)
-    {
-    }
+        : base(StringComparer.Ordinal) { }
 
     internal long Key { get; init; }
 }
@@ -31,9 +29,16 @@ internal sealed partial class Store : IDisposable
     internal Store(string path)
     {
         Directory.CreateDirectory(Path.GetDirectoryName(Path.GetFullPath(path))!);
-        _connectionString = new SqliteConnectionStringBuilder { DataSource = path, Pooling = true, DefaultTimeout = 30 }.ToString();
+        _connectionString = new SqliteConnectionStringBuilder
+        {
+            DataSource = path,
+            Pooling = true,
+            DefaultTimeout = 30,
+        }.ToString();
         _writer = Open();
-        Execute(_writer, """
+        Execute(
+            _writer,
+            """
             PRAGMA journal_mode = WAL;
             PRAGMA synchronous = NORMAL;
             PRAGMA wal_autocheckpoint = 0;
@@ -46,7 +51,8 @@ internal sealed partial class Store : IDisposable
             CREATE TABLE IF NOT EXISTS files (run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE, name TEXT NOT NULL, md5 TEXT, size INTEGER NOT NULL, updated_at TEXT NOT NULL, content BLOB NOT NULL, PRIMARY KEY (run, name));
             CREATE TABLE IF NOT EXISTS history (run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE, line INTEGER NOT NULL, row TEXT NOT NULL, PRIMARY KEY (run, line)) WITHOUT ROWID;
             CREATE TABLE IF NOT EXISTS console (run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE, line INTEGER NOT NULL, row TEXT NOT NULL, PRIMARY KEY (run, line)) WITHOUT ROWID;
-            """);
+            """
+        );
         Execute(_writer, QueueTables);
         Execute(_writer, ArtifactTables);
         Execute(_writer, "CREATE TABLE IF NOT EXISTS identity (name TEXT NOT NULL)");
@@ -79,7 +85,8 @@ internal sealed partial class Store : IDisposable
     internal static string Now => DateTime.UtcNow.ToString("yyyy-MM-dd'T'HH:mm:ss.fff", CultureInfo.InvariantCulture);
 
     /// <summary>Lower case, runs of other characters as one dash, trimmed (reference B.6, UpsertModel).</summary>
-    internal static string ProjectName(string name) => NotWord().Replace(name.Trim().ToLowerInvariant(), "-").Trim('-', '_');
+    internal static string ProjectName(string name) =>
+        NotWord().Replace(name.Trim().ToLowerInvariant(), "-").Trim('-', '_');
 
     internal static string StorageId(string run, string project, string entity) =>
         Convert.ToBase64String(Encoding.UTF8.GetBytes($"Run:v1:{run}:{project}:{entity}"));
@@ -87,7 +94,12 @@ internal sealed partial class Store : IDisposable
     internal Row? Project(string? entity, string? name)
     {
         using var connection = Open();
-        using var command = Command(connection, "SELECT id, entity, name, description, created_at FROM projects WHERE entity = $e AND name = $n", ("$e", entity ?? ""), ("$n", ProjectName(name ?? "")));
+        using var command = Command(
+            connection,
+            "SELECT id, entity, name, description, created_at FROM projects WHERE entity = $e AND name = $n",
+            ("$e", entity ?? ""),
+            ("$n", ProjectName(name ?? ""))
+        );
         using var reader = command.ExecuteReader();
         return reader.Read() ? ProjectRow(reader) : null;
     }
@@ -95,7 +107,13 @@ internal sealed partial class Store : IDisposable
     internal List<Row> Projects(string? entity, long after, int first)
     {
         using var connection = Open();
-        using var command = Command(connection, "SELECT id, entity, name, description, created_at FROM projects WHERE ($e IS NULL OR entity = $e) AND id > $a ORDER BY id LIMIT $f", ("$e", entity), ("$a", after), ("$f", first));
+        using var command = Command(
+            connection,
+            "SELECT id, entity, name, description, created_at FROM projects WHERE ($e IS NULL OR entity = $e) AND id > $a ORDER BY id LIMIT $f",
+            ("$e", entity),
+            ("$a", after),
+            ("$f", first)
+        );
         using var reader = command.ExecuteReader();
         var rows = new List<Row>();
         while (reader.Read())
@@ -116,14 +134,22 @@ internal sealed partial class Store : IDisposable
 
         lock (_writing)
         {
-            using var command = Command(_writer, "INSERT INTO projects (entity, name, description, created_at) VALUES ($e, $n, $d, $now) ON CONFLICT (entity, name) DO UPDATE SET description = COALESCE($d, description) WHERE $d IS NOT NULL", ("$e", entity), ("$n", clean), ("$d", description), ("$now", Now));
+            using var command = Command(
+                _writer,
+                "INSERT INTO projects (entity, name, description, created_at) VALUES ($e, $n, $d, $now) ON CONFLICT (entity, name) DO UPDATE SET description = COALESCE($d, description) WHERE $d IS NOT NULL",
+                ("$e", entity),
+                ("$n", clean),
+                ("$d", description),
+                ("$now", Now)
+            );
             var existing = Project(entity, clean);
             command.ExecuteNonQuery();
             return (existing ?? Project(entity, clean)!, existing is null);
         }
     }
 
-    internal Row? Run(Row project, string name) => RunsWhere(project, "name = $name", c => c.Parameters.AddWithValue("$name", name), 1).FirstOrDefault();
+    internal Row? Run(Row project, string name) =>
+        RunsWhere(project, "name = $name", c => c.Parameters.AddWithValue("$name", name), 1).FirstOrDefault();
 
     internal Row? RunByStorageId(string id)
     {
@@ -137,7 +163,10 @@ internal sealed partial class Store : IDisposable
             return null;
         }
 
-        return text.Split(':') is ["Run", "v1", var run, var project, var entity] && Project(entity, project) is { } found ? Run(found, run) : null;
+        return
+            text.Split(':') is ["Run", "v1", var run, var project, var entity] && Project(entity, project) is { } found
+            ? Run(found, run)
+            : null;
     }
 
     /// <summary>A page of runs, newest first, or oldest first with the order "+created_at".</summary>
@@ -145,29 +174,39 @@ internal sealed partial class Store : IDisposable
     {
         var ascending = order is { Length: > 0 } && order[0] == '+';
         var rows = RunsWhere(
-            project,
-            null,
-            command =>
-            {
-                var where = new StringBuilder("1");
-                if (filters is { Length: > 0 })
+                project,
+                null,
+                command =>
                 {
-                    using var document = JsonDocument.Parse(filters);
-                    where.Append(" AND (").Append(new RunFilters(command).Where(document.RootElement)).Append(')');
-                }
+                    var where = new StringBuilder("1");
+                    if (filters is { Length: > 0 })
+                    {
+                        using var document = JsonDocument.Parse(filters);
+                        where.Append(" AND (").Append(new RunFilters(command).Where(document.RootElement)).Append(')');
+                    }
 
-                if (after is { Length: > 0 })
-                {
-                    var parts = Encoding.UTF8.GetString(Convert.FromBase64String(after)).Split('|');
-                    command.Parameters.AddWithValue("$created", parts[0]);
-                    command.Parameters.AddWithValue("$id", long.Parse(parts[1], CultureInfo.InvariantCulture));
-                    where.Append(ascending ? " AND (created_at, id) > ($created, $id)" : " AND (created_at, id) < ($created, $id)");
-                }
+                    if (after is { Length: > 0 })
+                    {
+                        var parts = Encoding.UTF8.GetString(Convert.FromBase64String(after)).Split('|');
+                        command.Parameters.AddWithValue("$created", parts[0]);
+                        command.Parameters.AddWithValue("$id", long.Parse(parts[1], CultureInfo.InvariantCulture));
+                        where.Append(
+                            ascending
+                                ? " AND (created_at, id) > ($created, $id)"
+                                : " AND (created_at, id) < ($created, $id)"
+                        );
+                    }
 
-                command.CommandText = command.CommandText.Replace("$WHERE", where.ToString(), StringComparison.Ordinal);
-            },
-            first + 1,
-            ascending).ToList();
+                    command.CommandText = command.CommandText.Replace(
+                        "$WHERE",
+                        where.ToString(),
+                        StringComparison.Ordinal
+                    );
+                },
+                first + 1,
+                ascending
+            )
+            .ToList();
         var more = rows.Count > first;
         if (more)
         {
@@ -183,13 +222,22 @@ internal sealed partial class Store : IDisposable
         AddRegexp(connection);
         using var command = Command(connection, "", ("$p", project.Key));
         using var document = JsonDocument.Parse(filters is { Length: > 0 } ? filters : "{}");
-        command.CommandText = $"SELECT COUNT(*) FROM runs WHERE project = $p AND ({new RunFilters(command).Where(document.RootElement)})";
+        command.CommandText =
+            $"SELECT COUNT(*) FROM runs WHERE project = $p AND ({new RunFilters(command).Where(document.RootElement)})";
         return (long)command.ExecuteScalar()!;
     }
 
-    internal static string Cursor(Row run) => Convert.ToBase64String(Encoding.UTF8.GetBytes($"{run["createdAt"]}|{run.Key.ToString(CultureInfo.InvariantCulture)}"));
+    internal static string Cursor(Row run) =>
+        Convert.ToBase64String(
+            Encoding.UTF8.GetBytes($"{run["createdAt"]}|{run.Key.ToString(CultureInfo.InvariantCulture)}")
+        );
 
-    internal (Row Run, bool Inserted) UpsertRun(Row project, string name, IReadOnlyDictionary<string, object?> values, string user)
+    internal (Row Run, bool Inserted) UpsertRun(
+        Row project,
+        string name,
+        IReadOnlyDictionary<string, object?> values,
+        string user
+    )
     {
         if (!RunName().IsMatch(name))
         {
@@ -202,15 +250,32 @@ internal sealed partial class Store : IDisposable
             if (existing is null)
             {
                 using var insert = Command(
-                    _writer, "INSERT INTO runs (project, name, display_name, state, user, created_at, heartbeat_at, updated_at) VALUES ($p, $n, $n, 'running', $u, $c, $now, $now)",
-                    ("$p", project.Key), ("$n", name), ("$u", user), ("$c", values.GetValueOrDefault("createdAt") is { } created ? TimeText(created) : Now), ("$now", Now));
+                    _writer,
+                    "INSERT INTO runs (project, name, display_name, state, user, created_at, heartbeat_at, updated_at) VALUES ($p, $n, $n, 'running', $u, $c, $now, $now)",
+                    ("$p", project.Key),
+                    ("$n", name),
+                    ("$u", user),
+                    ("$c", values.GetValueOrDefault("createdAt") is { } created ? TimeText(created) : Now),
+                    ("$now", Now)
+                );
                 insert.ExecuteNonQuery();
             }
 
             var columns = new (string Column, string Field)[]
             {
-                ("display_name", "displayName"), ("description", "description"), ("notes", "notes"), ("config", "config"), ("summary", "summaryMetrics"), ("grp", "groupName"), ("job_type", "jobType"),
-                ("sweep", "sweep"), ("commit_hash", "commit"), ("host", "host"), ("program", "jobProgram"), ("repo", "jobRepo"), ("state", "state"),
+                ("display_name", "displayName"),
+                ("description", "description"),
+                ("notes", "notes"),
+                ("config", "config"),
+                ("summary", "summaryMetrics"),
+                ("grp", "groupName"),
+                ("job_type", "jobType"),
+                ("sweep", "sweep"),
+                ("commit_hash", "commit"),
+                ("host", "host"),
+                ("program", "jobProgram"),
+                ("repo", "jobRepo"),
+                ("state", "state"),
             };
             using var update = _writer.CreateCommand();
             var set = new StringBuilder("updated_at = $now, heartbeat_at = $now");
@@ -242,7 +307,13 @@ internal sealed partial class Store : IDisposable
     {
         lock (_writing)
         {
-            using var command = Command(_writer, $"UPDATE runs SET {assignment} = $v, updated_at = $now WHERE id = $r", ("$v", value), ("$now", Now), ("$r", run));
+            using var command = Command(
+                _writer,
+                $"UPDATE runs SET {assignment} = $v, updated_at = $now WHERE id = $r",
+                ("$v", value),
+                ("$now", Now),
+                ("$r", run)
+            );
             command.ExecuteNonQuery();
         }
     }
@@ -251,15 +322,31 @@ internal sealed partial class Store : IDisposable
     {
         lock (_writing)
         {
-            using var command = Command(_writer, "DELETE FROM files WHERE run = $r; DELETE FROM history WHERE run = $r; DELETE FROM console WHERE run = $r; DELETE FROM runs WHERE id = $r", ("$r", run));
+            using var command = Command(
+                _writer,
+                "DELETE FROM files WHERE run = $r; DELETE FROM history WHERE run = $r; DELETE FROM console WHERE run = $r; DELETE FROM runs WHERE id = $r",
+                ("$r", run)
+            );
             command.ExecuteNonQuery();
         }
     }
 
-    internal (List<Row> Files, bool More) Files(long run, IReadOnlyCollection<string>? names, string? pattern, string? after, int first)
+    internal (List<Row> Files, bool More) Files(
+        long run,
+        IReadOnlyCollection<string>? names,
+        string? pattern,
+        string? after,
+        int first
+    )
     {
         using var connection = Open();
-        using var command = Command(connection, "SELECT name, md5, size, updated_at FROM files WHERE run = $r AND name > $a AND ($p IS NULL OR name GLOB $p) ORDER BY name", ("$r", run), ("$a", after ?? ""), ("$p", pattern));
+        using var command = Command(
+            connection,
+            "SELECT name, md5, size, updated_at FROM files WHERE run = $r AND name > $a AND ($p IS NULL OR name GLOB $p) ORDER BY name",
+            ("$r", run),
+            ("$a", after ?? ""),
+            ("$p", pattern)
+        );
         using var reader = command.ExecuteReader();
         var rows = new List<Row>();
         while (reader.Read())
@@ -267,7 +354,16 @@ internal sealed partial class Store : IDisposable
             var name = reader.GetString(0);
             if (names is null || names.Contains(name))
             {
-                rows.Add(new Row { ["id"] = $"{run}/{name}", ["name"] = name, ["md5"] = reader.GetValue(1) as string, ["sizeBytes"] = reader.GetInt64(2), ["updatedAt"] = reader.GetString(3) });
+                rows.Add(
+                    new Row
+                    {
+                        ["id"] = $"{run}/{name}",
+                        ["name"] = name,
+                        ["md5"] = reader.GetValue(1) as string,
+                        ["sizeBytes"] = reader.GetInt64(2),
+                        ["updatedAt"] = reader.GetString(3),
+                    }
+                );
             }
 
             if (rows.Count > first)
@@ -284,7 +380,12 @@ internal sealed partial class Store : IDisposable
     internal Stream? OpenFile(long run, string name)
     {
         var connection = Open();
-        using var command = Command(connection, "SELECT rowid FROM files WHERE run = $r AND name = $n", ("$r", run), ("$n", name));
+        using var command = Command(
+            connection,
+            "SELECT rowid FROM files WHERE run = $r AND name = $n",
+            ("$r", run),
+            ("$n", name)
+        );
         if (command.ExecuteScalar() is not long row)
         {
             connection.Dispose();
@@ -317,7 +418,15 @@ internal sealed partial class Store : IDisposable
         lock (_writing)
         {
             using var transaction = _writer.BeginTransaction();
-            using var command = Command(_writer, "INSERT INTO files (run, name, md5, size, updated_at, content) VALUES ($r, $n, $m, $s, $now, zeroblob($s)) ON CONFLICT (run, name) DO UPDATE SET md5 = $m, size = $s, updated_at = $now, content = zeroblob($s) RETURNING rowid", ("$r", run), ("$n", name), ("$m", md5), ("$s", content.Length), ("$now", Now));
+            using var command = Command(
+                _writer,
+                "INSERT INTO files (run, name, md5, size, updated_at, content) VALUES ($r, $n, $m, $s, $now, zeroblob($s)) ON CONFLICT (run, name) DO UPDATE SET md5 = $m, size = $s, updated_at = $now, content = zeroblob($s) RETURNING rowid",
+                ("$r", run),
+                ("$n", name),
+                ("$m", md5),
+                ("$s", content.Length),
+                ("$now", Now)
+            );
             command.Transaction = transaction;
             var row = (long)command.ExecuteScalar()!;
             using (var blob = new SqliteBlob(_writer, "files", "content", row))
@@ -333,7 +442,12 @@ internal sealed partial class Store : IDisposable
     {
         lock (_writing)
         {
-            using var command = Command(_writer, "DELETE FROM files WHERE run = $r AND name = $n", ("$r", run), ("$n", name));
+            using var command = Command(
+                _writer,
+                "DELETE FROM files WHERE run = $r AND name = $n",
+                ("$r", run),
+                ("$n", name)
+            );
             return command.ExecuteNonQuery() > 0;
         }
     }
@@ -344,7 +458,13 @@ internal sealed partial class Store : IDisposable
         lock (_writing)
         {
             using var transaction = _writer.BeginTransaction();
-            using var command = Command(_writer, $"INSERT OR REPLACE INTO {table} (run, line, row) VALUES ($r, $l, $t)", ("$r", run), ("$l", 0L), ("$t", ""));
+            using var command = Command(
+                _writer,
+                $"INSERT OR REPLACE INTO {table} (run, line, row) VALUES ($r, $l, $t)",
+                ("$r", run),
+                ("$l", 0L),
+                ("$t", "")
+            );
             command.Transaction = transaction;
             foreach (var line in lines)
             {
@@ -360,7 +480,13 @@ internal sealed partial class Store : IDisposable
     internal List<string> Lines(long run, string table, long from, long to)
     {
         using var connection = Open();
-        using var command = Command(connection, $"SELECT row FROM {table} WHERE run = $r AND line >= $f AND line < $t ORDER BY line", ("$r", run), ("$f", from), ("$t", to));
+        using var command = Command(
+            connection,
+            $"SELECT row FROM {table} WHERE run = $r AND line >= $f AND line < $t ORDER BY line",
+            ("$r", run),
+            ("$f", from),
+            ("$t", to)
+        );
         using var reader = command.ExecuteReader();
         var lines = new List<string>();
         while (reader.Read())
@@ -378,15 +504,23 @@ internal sealed partial class Store : IDisposable
         return (long)command.ExecuteScalar()!;
     }
 
-    private IEnumerable<Row> RunsWhere(Row project, string? where, Action<SqliteCommand> bind, int limit, bool ascending = false)
+    private IEnumerable<Row> RunsWhere(
+        Row project,
+        string? where,
+        Action<SqliteCommand> bind,
+        int limit,
+        bool ascending = false
+    )
     {
         using var connection = Open();
         AddRegexp(connection);
         using var command = Command(
             connection,
             "SELECT id, name, display_name, description, notes, tags, state, stopped, config, summary, grp, job_type, sweep, commit_hash, host, repo, user, created_at, heartbeat_at, updated_at FROM runs "
-            + $"WHERE project = $p AND {where ?? "$WHERE"} ORDER BY created_at {(ascending ? "ASC, id ASC" : "DESC, id DESC")} LIMIT $limit",
-            ("$p", project.Key), ("$limit", limit));
+                + $"WHERE project = $p AND {where ?? "$WHERE"} ORDER BY created_at {(ascending ? "ASC, id ASC" : "DESC, id DESC")} LIMIT $limit",
+            ("$p", project.Key),
+            ("$limit", limit)
+        );
         bind(command);
         using var reader = command.ExecuteReader();
         while (reader.Read())
@@ -414,7 +548,15 @@ internal sealed partial class Store : IDisposable
                 ["host"] = reader.GetValue(14) as string,
                 ["repo"] = reader.GetValue(15) as string,
                 ["readOnly"] = false,
-                ["user"] = user is null ? null : new Row { ["id"] = "user:" + user, ["name"] = user, ["username"] = user, ["entity"] = user },
+                ["user"] = user is null
+                    ? null
+                    : new Row
+                    {
+                        ["id"] = "user:" + user,
+                        ["name"] = user,
+                        ["username"] = user,
+                        ["entity"] = user,
+                    },
                 ["createdAt"] = reader.GetString(17),
                 ["heartbeatAt"] = reader.GetValue(18) as string,
                 ["updatedAt"] = reader.GetValue(19) as string,
@@ -423,21 +565,34 @@ internal sealed partial class Store : IDisposable
         }
     }
 
-    private static Row ProjectRow(SqliteDataReader reader) => new()
-    {
-        Key = reader.GetInt64(0),
-        ["id"] = "project:" + reader.GetInt64(0).ToString(CultureInfo.InvariantCulture),
-        ["entityName"] = reader.GetString(1),
-        ["entity"] = new Row { ["id"] = "entity:" + reader.GetString(1), ["name"] = reader.GetString(1), ["isTeam"] = false },
-        ["name"] = reader.GetString(2),
-        ["description"] = reader.GetValue(3) as string,
-        ["createdAt"] = reader.GetString(4),
-        ["readOnly"] = false,
-    };
+    private static Row ProjectRow(SqliteDataReader reader) =>
+        new()
+        {
+            Key = reader.GetInt64(0),
+            ["id"] = "project:" + reader.GetInt64(0).ToString(CultureInfo.InvariantCulture),
+            ["entityName"] = reader.GetString(1),
+            ["entity"] = new Row
+            {
+                ["id"] = "entity:" + reader.GetString(1),
+                ["name"] = reader.GetString(1),
+                ["isTeam"] = false,
+            },
+            ["name"] = reader.GetString(2),
+            ["description"] = reader.GetValue(3) as string,
+            ["createdAt"] = reader.GetString(4),
+            ["readOnly"] = false,
+        };
 
-    private static string TimeText(object value) => value is DateTime time
-        ? time.ToUniversalTime().ToString("yyyy-MM-dd'T'HH:mm:ss.fff", CultureInfo.InvariantCulture)
-        : DateTime.Parse(value.ToString()!, CultureInfo.InvariantCulture, DateTimeStyles.AdjustToUniversal | DateTimeStyles.AssumeUniversal).ToString("yyyy-MM-dd'T'HH:mm:ss.fff", CultureInfo.InvariantCulture);
+    private static string TimeText(object value) =>
+        value is DateTime time
+            ? time.ToUniversalTime().ToString("yyyy-MM-dd'T'HH:mm:ss.fff", CultureInfo.InvariantCulture)
+            : DateTime
+                .Parse(
+                    value.ToString()!,
+                    CultureInfo.InvariantCulture,
+                    DateTimeStyles.AdjustToUniversal | DateTimeStyles.AssumeUniversal
+                )
+                .ToString("yyyy-MM-dd'T'HH:mm:ss.fff", CultureInfo.InvariantCulture);
 
     private void Checkpoint(string mode)
     {
@@ -484,9 +639,18 @@ internal sealed partial class Store : IDisposable
 
     // Only filters of runs have need of it, and it costs more than most queries.
     private static void AddRegexp(SqliteConnection connection) =>
-        connection.CreateFunction("regexp", (string pattern, string? text) => text is not null && Regex.IsMatch(text, pattern, RegexOptions.CultureInvariant, TimeSpan.FromMilliseconds(200)));
+        connection.CreateFunction(
+            "regexp",
+            (string pattern, string? text) =>
+                text is not null
+                && Regex.IsMatch(text, pattern, RegexOptions.CultureInvariant, TimeSpan.FromMilliseconds(200))
+        );
 
-    private static SqliteCommand Command(SqliteConnection connection, string text, params (string Name, object? Value)[] parameters)
+    private static SqliteCommand Command(
+        SqliteConnection connection,
+        string text,
+        params (string Name, object? Value)[] parameters
+    )
     {
         var command = connection.CreateCommand();
         command.CommandText = text;
@@ -516,11 +680,20 @@ internal sealed partial class Store : IDisposable
         public override bool CanSeek => true;
         public override bool CanWrite => false;
         public override long Length => blob.Length;
-        public override long Position { get => blob.Position; set => blob.Position = value; }
+        public override long Position
+        {
+            get => blob.Position;
+            set => blob.Position = value;
+        }
+
         public override int Read(byte[] buffer, int offset, int count) => blob.Read(buffer, offset, count);
+
         public override long Seek(long offset, SeekOrigin origin) => blob.Seek(offset, origin);
+
         public override void Flush() { }
+
         public override void SetLength(long value) => throw new NotSupportedException();
+
         public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
 
         protected override void Dispose(bool disposing)

@@ -16,7 +16,11 @@ internal sealed class UrlSigner(byte[] key)
 
     internal bool Verify(HttpRequest request)
     {
-        if (request.Query["expires"].ToString() is not { Length: > 0 } expires || !long.TryParse(expires, NumberStyles.None, CultureInfo.InvariantCulture, out var until) || DateTimeOffset.UtcNow.ToUnixTimeSeconds() > until)
+        if (
+            request.Query["expires"].ToString() is not { Length: > 0 } expires
+            || !long.TryParse(expires, NumberStyles.None, CultureInfo.InvariantCulture, out var until)
+            || DateTimeOffset.UtcNow.ToUnixTimeSeconds() > until
+        )
         {
             return false;
         }
@@ -25,7 +29,10 @@ internal sealed class UrlSigner(byte[] key)
         {
             // The path as it was sent: what is signed is the escaped form.
             var path = new Uri(request.GetEncodedUrl()).AbsolutePath;
-            return CryptographicOperations.FixedTimeEquals(Convert.FromHexString(request.Query["signature"].ToString()), Signature(request.Method, path, expires));
+            return CryptographicOperations.FixedTimeEquals(
+                Convert.FromHexString(request.Query["signature"].ToString()),
+                Signature(request.Method, path, expires)
+            );
         }
         catch (FormatException)
         {

@@ -17,7 +17,9 @@ internal static class Program
         var module = Environment.GetEnvironmentVariable("WANDBLAUNCH_MODULE") ?? FindModule();
         if (module is null)
         {
-            Console.Error.WriteLine("The module is not built: run 'dotnet build' first, or set WANDBLAUNCH_MODULE to its folder.");
+            Console.Error.WriteLine(
+                "The module is not built: run 'dotnet build' first, or set WANDBLAUNCH_MODULE to its folder."
+            );
             return 2;
         }
 
@@ -62,7 +64,10 @@ internal static class Program
             {
                 if (arguments[i] is ['-', .. { Length: > 0 } name] && char.IsLetter(name[0]))
                 {
-                    named[name] = i + 1 < arguments.Length && !arguments[i + 1].StartsWith('-') ? arguments[++i] : SwitchParameter.Present;
+                    named[name] =
+                        i + 1 < arguments.Length && !arguments[i + 1].StartsWith('-')
+                            ? arguments[++i]
+                            : SwitchParameter.Present;
                 }
                 else
                 {
@@ -70,7 +75,10 @@ internal static class Program
                 }
             }
 
-            return Run("param($Script, $Named, $Rest) & $Script @Named @Rest", [Path.GetFullPath(script), named, rest.ToArray()]);
+            return Run(
+                "param($Script, $Named, $Rest) & $Script @Named @Rest",
+                [Path.GetFullPath(script), named, rest.ToArray()]
+            );
         }
 
         while (host.ExitCode is null)
@@ -106,13 +114,20 @@ internal static class Program
                 shell.Commands.Commands[0].MergeMyResults(PipelineResultTypes.Error, PipelineResultTypes.Output);
                 shell.Invoke();
                 // "exit 2" in a script file fails the pipeline, and leaves its number here.
-                return host.ExitCode ?? (!shell.HadErrors ? 0 : runspace.SessionStateProxy.GetVariable("LASTEXITCODE") is int and not 0 and var code ? code : 1);
+                return host.ExitCode
+                    ?? (
+                        !shell.HadErrors ? 0
+                        : runspace.SessionStateProxy.GetVariable("LASTEXITCODE") is int and not 0 and var code ? code
+                        : 1
+                    );
             }
             catch (RuntimeException e)
             {
                 if (e is not PipelineStoppedException)
                 {
-                    host.UI.WriteErrorLine(e.ErrorRecord.ToString() + Environment.NewLine + e.ErrorRecord.InvocationInfo?.PositionMessage);
+                    host.UI.WriteErrorLine(
+                        e.ErrorRecord.ToString() + Environment.NewLine + e.ErrorRecord.InvocationInfo?.PositionMessage
+                    );
                 }
 
                 return host.ExitCode ?? 1;
@@ -130,7 +145,10 @@ internal static class Program
         {
             foreach (var candidate in new[] { Path.Combine(folder.FullName, "out", "WandbLaunch"), folder.FullName })
             {
-                if (File.Exists(Path.Combine(candidate, "WandbLaunch.psd1")) && File.Exists(Path.Combine(candidate, "WandbLaunch.PowerShell.dll")))
+                if (
+                    File.Exists(Path.Combine(candidate, "WandbLaunch.psd1"))
+                    && File.Exists(Path.Combine(candidate, "WandbLaunch.PowerShell.dll"))
+                )
                 {
                     return candidate;
                 }
@@ -152,10 +170,15 @@ internal sealed class ShellHost : PSHost
     public override string Name => "WandbLaunch.Shell";
     public override PSHostUserInterface UI { get; } = new ShellUI();
     public override Version Version => typeof(ShellHost).Assembly.GetName().Version!;
+
     public override void EnterNestedPrompt() => throw new NotSupportedException();
+
     public override void ExitNestedPrompt() => throw new NotSupportedException();
+
     public override void NotifyBeginApplication() { }
+
     public override void NotifyEndApplication() { }
+
     public override void SetShouldExit(int exitCode) => ExitCode = exitCode;
 }
 
@@ -192,7 +215,8 @@ internal sealed class ShellUI : PSHostUserInterface
         Console.Write(value);
     }
 
-    public override void Write(ConsoleColor foregroundColor, ConsoleColor backgroundColor, string value) => Write(value);
+    public override void Write(ConsoleColor foregroundColor, ConsoleColor backgroundColor, string value) =>
+        Write(value);
 
     public override void WriteLine(string value) => Write(value + Environment.NewLine);
 
@@ -218,33 +242,58 @@ internal sealed class ShellUI : PSHostUserInterface
         EraseProgress();
         if (record.RecordType == ProgressRecordType.Processing)
         {
-            var text = $"{record.Activity}: {record.StatusDescription}{(record.PercentComplete >= 0 ? $" {record.PercentComplete} %" : "")}";
-            _progress = text.Length >= Math.Max(Console.WindowWidth, 20) ? text[..(Math.Max(Console.WindowWidth, 20) - 1)] : text;
+            var text =
+                $"{record.Activity}: {record.StatusDescription}{(record.PercentComplete >= 0 ? $" {record.PercentComplete} %" : "")}";
+            _progress =
+                text.Length >= Math.Max(Console.WindowWidth, 20)
+                    ? text[..(Math.Max(Console.WindowWidth, 20) - 1)]
+                    : text;
             Console.Error.Write(_progress);
         }
     }
 
-    public override Dictionary<string, PSObject> Prompt(string caption, string message, System.Collections.ObjectModel.Collection<FieldDescription> descriptions)
+    public override Dictionary<string, PSObject> Prompt(
+        string caption,
+        string message,
+        System.Collections.ObjectModel.Collection<FieldDescription> descriptions
+    )
     {
         WriteLine(string.Join(Environment.NewLine, new[] { caption, message }.Where(t => !string.IsNullOrEmpty(t))));
         var answers = new Dictionary<string, PSObject>();
         foreach (var field in descriptions)
         {
             Write(field.Name + ": ");
-            answers[field.Name] = field.ParameterTypeName == nameof(System.Security.SecureString) ? PSObject.AsPSObject(ReadLineAsSecureString()) : PSObject.AsPSObject(ReadLine());
+            answers[field.Name] =
+                field.ParameterTypeName == nameof(System.Security.SecureString)
+                    ? PSObject.AsPSObject(ReadLineAsSecureString())
+                    : PSObject.AsPSObject(ReadLine());
         }
 
         return answers;
     }
 
-    public override int PromptForChoice(string caption, string message, System.Collections.ObjectModel.Collection<ChoiceDescription> choices, int defaultChoice)
+    public override int PromptForChoice(
+        string caption,
+        string message,
+        System.Collections.ObjectModel.Collection<ChoiceDescription> choices,
+        int defaultChoice
+    )
     {
         WriteLine(caption + Environment.NewLine + message);
         var labels = choices.Select(c => c.Label.Replace("&", "", StringComparison.Ordinal)).ToList();
-        var keys = choices.Select(c => c.Label.IndexOf('&', StringComparison.Ordinal) is var at and >= 0 ? c.Label.Substring(at + 1, 1) : c.Label[..1]).ToList();
+        var keys = choices
+            .Select(c =>
+                c.Label.IndexOf('&', StringComparison.Ordinal) is var at and >= 0
+                    ? c.Label.Substring(at + 1, 1)
+                    : c.Label[..1]
+            )
+            .ToList();
         while (true)
         {
-            Write(string.Join("  ", keys.Zip(labels, (k, l) => $"[{k}] {l}")) + (defaultChoice >= 0 ? $" (default {keys[defaultChoice]}): " : ": "));
+            Write(
+                string.Join("  ", keys.Zip(labels, (k, l) => $"[{k}] {l}"))
+                    + (defaultChoice >= 0 ? $" (default {keys[defaultChoice]}): " : ": ")
+            );
             var answer = ReadLine().Trim();
             if (answer.Length == 0 && (defaultChoice >= 0 || Console.IsInputRedirected))
             {
@@ -260,9 +309,29 @@ internal sealed class ShellUI : PSHostUserInterface
         }
     }
 
-    public override PSCredential PromptForCredential(string caption, string message, string userName, string targetName) => PromptForCredential(caption, message, userName, targetName, PSCredentialTypes.Default, PSCredentialUIOptions.Default);
+    public override PSCredential PromptForCredential(
+        string caption,
+        string message,
+        string userName,
+        string targetName
+    ) =>
+        PromptForCredential(
+            caption,
+            message,
+            userName,
+            targetName,
+            PSCredentialTypes.Default,
+            PSCredentialUIOptions.Default
+        );
 
-    public override PSCredential PromptForCredential(string caption, string message, string userName, string targetName, PSCredentialTypes allowedCredentialTypes, PSCredentialUIOptions options)
+    public override PSCredential PromptForCredential(
+        string caption,
+        string message,
+        string userName,
+        string targetName,
+        PSCredentialTypes allowedCredentialTypes,
+        PSCredentialUIOptions options
+    )
     {
         WriteLine(caption + Environment.NewLine + message);
         if (string.IsNullOrEmpty(userName))
@@ -289,22 +358,41 @@ internal sealed class ShellRawUI : PSHostRawUserInterface
 {
     public override ConsoleColor BackgroundColor { get; set; } = ConsoleColor.Black;
     public override ConsoleColor ForegroundColor { get; set; } = ConsoleColor.Gray;
-    public override Size BufferSize { get => new(Width, 50); set { } }
+    public override Size BufferSize
+    {
+        get => new(Width, 50);
+        set { }
+    }
     public override Coordinates CursorPosition { get; set; }
     public override int CursorSize { get; set; } = 25;
     public override bool KeyAvailable => !Console.IsInputRedirected && Console.KeyAvailable;
     public override Size MaxPhysicalWindowSize => new(Width, 50);
     public override Size MaxWindowSize => new(Width, 50);
     public override Coordinates WindowPosition { get; set; }
-    public override Size WindowSize { get => new(Width, 50); set { } }
+    public override Size WindowSize
+    {
+        get => new(Width, 50);
+        set { }
+    }
     public override string WindowTitle { get; set; } = "";
 
     private static int Width => Console.IsOutputRedirected ? 140 : Math.Max(Console.WindowWidth, 40);
 
     public override void FlushInputBuffer() { }
+
     public override BufferCell[,] GetBufferContents(Rectangle rectangle) => throw new NotSupportedException();
-    public override KeyInfo ReadKey(ReadKeyOptions options) => Console.ReadKey(true) is var key ? new KeyInfo((int)key.Key, key.KeyChar, 0, true) : default;
-    public override void ScrollBufferContents(Rectangle source, Coordinates destination, Rectangle clip, BufferCell fill) { }
+
+    public override KeyInfo ReadKey(ReadKeyOptions options) =>
+        Console.ReadKey(true) is var key ? new KeyInfo((int)key.Key, key.KeyChar, 0, true) : default;
+
+    public override void ScrollBufferContents(
+        Rectangle source,
+        Coordinates destination,
+        Rectangle clip,
+        BufferCell fill
+    ) { }
+
     public override void SetBufferContents(Coordinates origin, BufferCell[,] contents) { }
+
     public override void SetBufferContents(Rectangle rectangle, BufferCell fill) { }
 }

@@ -18,7 +18,9 @@ internal static class AgentBenchmarks
     {
         var database = NewDatabase("push");
         using var client = Client(database);
-        Program.Script($"$null = Connect-Wandb -Local -Path '{database.Path}'; $null = 'ours', 'bare' | New-WandbRunQueue");
+        Program.Script(
+            $"$null = Connect-Wandb -Local -Path '{database.Path}'; $null = 'ours', 'bare' | New-WandbRunQueue"
+        );
 
         // A server that has served before, both ways: what is compared is not its compiler. Each of ours is a shell of its own.
         Program.Self("push", database.Path);
@@ -43,14 +45,20 @@ internal static class AgentBenchmarks
 
         Stop(database.Path);
         var ratios = ours.Zip(bare, (o, b) => b / o).ToList();
-        Console.WriteLine($"{Pushes:N0} items through Add-WandbLaunchQueueItem: {Program.Median(ours):0} ms; a request each from a bare HttpClient: {Program.Median(bare):0} ms; ratio {Program.Median(ratios):0.0}, least {ratios.Min():0.0} (at least 20)");
+        Console.WriteLine(
+            $"{Pushes:N0} items through Add-WandbLaunchQueueItem: {Program.Median(ours):0} ms; a request each from a bare HttpClient: {Program.Median(bare):0} ms; ratio {Program.Median(ratios):0.0}, least {ratios.Min():0.0} (at least 20)"
+        );
     }
 
     internal static int PushChild(string database)
     {
         using var runspace = Program.Open(true);
-        Program.Invoke(runspace, $"$null = Connect-Wandb -Local -Path '{database}'; $null = Add-WandbLaunchQueueItem https://github.com/me/train -Queue ours");
-        var items = "$items = foreach ($i in 1..10000) { @{ uri = 'https://github.com/me/train'; overrides = @{ args = @('--n', $i) } } }";
+        Program.Invoke(
+            runspace,
+            $"$null = Connect-Wandb -Local -Path '{database}'; $null = Add-WandbLaunchQueueItem https://github.com/me/train -Queue ours"
+        );
+        var items =
+            "$items = foreach ($i in 1..10000) { @{ uri = 'https://github.com/me/train'; overrides = @{ args = @('--n', $i) } } }";
         Program.Invoke(runspace, items);
         Console.WriteLine(Program.Invoke(runspace, "$items | Add-WandbLaunchQueueItem -Queue ours | Out-Null"));
         return 0;
@@ -68,19 +76,27 @@ internal static class AgentBenchmarks
         for (var i = 0; i < 9; i++)
         {
             Thread.Sleep(1500);
-            var id = Call(client, PushBody("start", i, uri)).GetAwaiter().GetResult()["data"]!["pushToRunQueueByName"]!["runQueueItemId"]!.ToString();
+            var id = Call(client, PushBody("start", i, uri)).GetAwaiter().GetResult()["data"]!["pushToRunQueueByName"]![
+                "runQueueItemId"
+            ]!.ToString();
             var pushed = DateTimeOffset.UtcNow;
             var item = WaitForEnd(client, "start", id);
             var run = Path.Combine(database.Home, "runs", item["associatedRunId"]!.ToString(), "run.json");
             if (i > 1)
             {
-                times.Add((JsonNode.Parse(File.ReadAllText(run))!["Started"]!.GetValue<DateTimeOffset>() - pushed).TotalMilliseconds);
+                times.Add(
+                    (
+                        JsonNode.Parse(File.ReadAllText(run))!["Started"]!.GetValue<DateTimeOffset>() - pushed
+                    ).TotalMilliseconds
+                );
             }
         }
 
         End(agent);
         Stop(database.Path);
-        Console.WriteLine($"from an item's arrival to its program's start, agent idle: median {Program.Median(times):0} ms, most {times.Max():0} ms (at most 300)");
+        Console.WriteLine(
+            $"from an item's arrival to its program's start, agent idle: median {Program.Median(times):0} ms, most {times.Max():0} ms (at most 300)"
+        );
     }
 
     /// <summary>What an agent costs that has nothing to do.</summary>
@@ -99,7 +115,9 @@ internal static class AgentBenchmarks
         Thread.Sleep(60_000);
         agent.Refresh();
         var share = (agent.TotalProcessorTime - before) / clock.Elapsed * 100;
-        Console.WriteLine($"an idle agent over a minute: {share:0.00} % of a core (under 0.5), {agent.WorkingSet64 / 1048576.0:0} MB (under 100)");
+        Console.WriteLine(
+            $"an idle agent over a minute: {share:0.00} % of a core (under 0.5), {agent.WorkingSet64 / 1048576.0:0} MB (under 100)"
+        );
         End(agent);
         Stop(database.Path);
     }
@@ -117,7 +135,12 @@ internal static class AgentBenchmarks
         {
             for (var at = 0; at < count; at += 100)
             {
-                Parallel.For(0, 100, new ParallelOptions { MaxDegreeOfParallelism = 4 }, i => Call(client, PushBody("memory", at + i, uri, "/bin/true")).GetAwaiter().GetResult());
+                Parallel.For(
+                    0,
+                    100,
+                    new ParallelOptions { MaxDegreeOfParallelism = 4 },
+                    i => Call(client, PushBody("memory", at + i, uri, "/bin/true")).GetAwaiter().GetResult()
+                );
             }
 
             while (Pending(client, "memory") > 0)
@@ -139,7 +162,9 @@ internal static class AgentBenchmarks
 
         End(agent);
         Stop(database.Path);
-        Console.WriteLine($"the agent's memory after 10,000 short runs: {late:0.0} MB; after 100: {early:0.0} MB; ratio {late / early:0.00} (at most 1.05)");
+        Console.WriteLine(
+            $"the agent's memory after 10,000 short runs: {late:0.0} MB; after 100: {early:0.0} MB; ratio {late / early:0.00} (at most 1.05)"
+        );
     }
 
     /// <summary>50 agents that poll, and 1,000 pushes a second: each request from when it was due.</summary>
@@ -153,21 +178,52 @@ internal static class AgentBenchmarks
         var (push, poll) = (new ConcurrentBag<double>(), new ConcurrentBag<double>());
         var errors = 0;
         using var over = new CancellationTokenSource();
-        var agents = Enumerable.Range(0, 50).Select(a => Task.Run(async () =>
-        {
-            var random = new Random(a);
-            var id = (await Call(client, Body("mutation($q: [ID!]!) { createLaunchAgent(input: {entityName: \"local\", projectName: \"model-registry\", runQueues: $q, hostname: \"h\"}) { launchAgentId } }", new { q = new[] { "1" } })))["data"]!["createLaunchAgent"]!["launchAgentId"]!.ToString();
-            while (!over.IsCancellationRequested)
-            {
-                await Task.Delay(random.Next(500, 1500));
-                await Timed(poll, Stopwatch.GetTimestamp(), Body("query($a: ID!) { launchAgent(id: $a) { id name stopPolling } }", new { a = id }));
-                var item = await Timed(poll, Stopwatch.GetTimestamp(), Body("mutation($a: ID) { popFromRunQueue(input: {entityName: \"local\", projectName: \"model-registry\", queueName: \"server\", launchAgentId: $a}) { runQueueItemId runSpec } }", new { a = id }));
-                if (item?["data"]?["popFromRunQueue"]?["runQueueItemId"] is { } taken)
+        var agents = Enumerable
+            .Range(0, 50)
+            .Select(a =>
+                Task.Run(async () =>
                 {
-                    await Timed(poll, Stopwatch.GetTimestamp(), Body("mutation($i: ID!) { ackRunQueueItem(input: {runQueueItemId: $i, runName: \"r\"}) { success } }", new { i = taken.ToString() }));
-                }
-            }
-        })).ToList();
+                    var random = new Random(a);
+                    var id = (
+                        await Call(
+                            client,
+                            Body(
+                                "mutation($q: [ID!]!) { createLaunchAgent(input: {entityName: \"local\", projectName: \"model-registry\", runQueues: $q, hostname: \"h\"}) { launchAgentId } }",
+                                new { q = new[] { "1" } }
+                            )
+                        )
+                    )["data"]!["createLaunchAgent"]!["launchAgentId"]!.ToString();
+                    while (!over.IsCancellationRequested)
+                    {
+                        await Task.Delay(random.Next(500, 1500));
+                        await Timed(
+                            poll,
+                            Stopwatch.GetTimestamp(),
+                            Body("query($a: ID!) { launchAgent(id: $a) { id name stopPolling } }", new { a = id })
+                        );
+                        var item = await Timed(
+                            poll,
+                            Stopwatch.GetTimestamp(),
+                            Body(
+                                "mutation($a: ID) { popFromRunQueue(input: {entityName: \"local\", projectName: \"model-registry\", queueName: \"server\", launchAgentId: $a}) { runQueueItemId runSpec } }",
+                                new { a = id }
+                            )
+                        );
+                        if (item?["data"]?["popFromRunQueue"]?["runQueueItemId"] is { } taken)
+                        {
+                            await Timed(
+                                poll,
+                                Stopwatch.GetTimestamp(),
+                                Body(
+                                    "mutation($i: ID!) { ackRunQueueItem(input: {runQueueItemId: $i, runName: \"r\"}) { success } }",
+                                    new { i = taken.ToString() }
+                                )
+                            );
+                        }
+                    }
+                })
+            )
+            .ToList();
 
         // Warm: the first seconds of a process are its compiler's.
         Load(3, null);
@@ -178,7 +234,9 @@ internal static class AgentBenchmarks
         over.Cancel();
         Task.WaitAll([.. agents]);
         Stop(database.Path);
-        Console.WriteLine($"server, {push.Count / (double)Seconds:0} pushes a second and 50 agents that poll: {errors} errors; pushes p50 {At(push, 0.5):0.0} ms, p99 {At(push, 0.99):0.0} ms; polls p99 {At(poll, 0.99):0.0} ms (no error, p99 under 50 ms)");
+        Console.WriteLine(
+            $"server, {push.Count / (double)Seconds:0} pushes a second and 50 agents that poll: {errors} errors; pushes p50 {At(push, 0.5):0.0} ms, p99 {At(push, 0.99):0.0} ms; polls p99 {At(poll, 0.99):0.0} ms (no error, p99 under 50 ms)"
+        );
 
         void Load(int seconds, ConcurrentBag<double>? times)
         {
@@ -222,7 +280,8 @@ internal static class AgentBenchmarks
             }
         }
 
-        static double At(ConcurrentBag<double> times, double part) => times.Order().ElementAt((int)((times.Count - 1) * part));
+        static double At(ConcurrentBag<double> times, double part) =>
+            times.Order().ElementAt((int)((times.Count - 1) * part));
     }
 
     private sealed record Database(string Path, string Home, string Url, string Key);
@@ -240,23 +299,47 @@ internal static class AgentBenchmarks
 
     private static HttpClient Client(Database database)
     {
-        var client = new HttpClient(new SocketsHttpHandler { MaxConnectionsPerServer = 64 }) { BaseAddress = new Uri(database.Url) };
-        client.DefaultRequestHeaders.Authorization = new AuthenticationHeaderValue("Basic", Convert.ToBase64String(Encoding.UTF8.GetBytes("api:" + database.Key)));
+        var client = new HttpClient(new SocketsHttpHandler { MaxConnectionsPerServer = 64 })
+        {
+            BaseAddress = new Uri(database.Url),
+        };
+        client.DefaultRequestHeaders.Authorization = new AuthenticationHeaderValue(
+            "Basic",
+            Convert.ToBase64String(Encoding.UTF8.GetBytes("api:" + database.Key))
+        );
         return client;
     }
 
     private static string Body(string query, object variables) => JsonSerializer.Serialize(new { query, variables });
 
-    private static string PushBody(string queue, int number, string uri = "https://github.com/me/train", string? program = null)
+    private static string PushBody(
+        string queue,
+        int number,
+        string uri = "https://github.com/me/train",
+        string? program = null
+    )
     {
-        var overrides = new JsonObject { ["args"] = new JsonArray("--n", number.ToString(CultureInfo.InvariantCulture)) };
+        var overrides = new JsonObject
+        {
+            ["args"] = new JsonArray("--n", number.ToString(CultureInfo.InvariantCulture)),
+        };
         if (program is not null)
         {
             overrides["entry_point"] = new JsonArray(program);
         }
 
-        var spec = new JsonObject { ["uri"] = uri, ["entity"] = "local", ["project"] = "bench", ["resource"] = "local-process", ["overrides"] = overrides }.ToJsonString();
-        return Body("mutation pushToRunQueueByName($q: String!, $s: JSONString!) { pushToRunQueueByName(input: {entityName: \"local\", projectName: \"model-registry\", queueName: $q, runSpec: $s}) { runQueueItemId } }", new { q = queue, s = spec });
+        var spec = new JsonObject
+        {
+            ["uri"] = uri,
+            ["entity"] = "local",
+            ["project"] = "bench",
+            ["resource"] = "local-process",
+            ["overrides"] = overrides,
+        }.ToJsonString();
+        return Body(
+            "mutation pushToRunQueueByName($q: String!, $s: JSONString!) { pushToRunQueueByName(input: {entityName: \"local\", projectName: \"model-registry\", queueName: $q, runSpec: $s}) { runQueueItemId } }",
+            new { q = queue, s = spec }
+        );
     }
 
     private static async Task<JsonNode> Call(HttpClient client, string body)
@@ -271,24 +354,54 @@ internal static class AgentBenchmarks
     {
         while (true)
         {
-            var item = Call(client, Body("query($q: String!, $i: ID!) { project(name: \"model-registry\", entityName: \"local\") { runQueue(name: $q) { runQueueItem(id: $i) { state associatedRunId error { message } } } } }", new { q = queue, i = id })).GetAwaiter().GetResult()["data"]!["project"]!["runQueue"]!["runQueueItem"]!;
+            var item = Call(
+                    client,
+                    Body(
+                        "query($q: String!, $i: ID!) { project(name: \"model-registry\", entityName: \"local\") { runQueue(name: $q) { runQueueItem(id: $i) { state associatedRunId error { message } } } } }",
+                        new { q = queue, i = id }
+                    )
+                )
+                .GetAwaiter()
+                .GetResult()["data"]!["project"]!["runQueue"]!["runQueueItem"]!;
             switch (item["state"]!.ToString())
             {
-                case "FINISHED": return item;
-                case "FAILED": throw new InvalidOperationException(item["error"]!.ToJsonString());
-                default: Thread.Sleep(20); break;
+                case "FINISHED":
+                    return item;
+                case "FAILED":
+                    throw new InvalidOperationException(item["error"]!.ToJsonString());
+                default:
+                    Thread.Sleep(20);
+                    break;
             }
         }
     }
 
-    private static int Pending(HttpClient client, string queue) => Call(client, Body("query($q: String!) { project(name: \"model-registry\", entityName: \"local\") { runQueue(name: $q) { pendingCount } } }", new { q = queue })).GetAwaiter().GetResult()["data"]!["project"]!["runQueue"]!["pendingCount"]!.GetValue<int>();
+    private static int Pending(HttpClient client, string queue) =>
+        Call(
+                client,
+                Body(
+                    "query($q: String!) { project(name: \"model-registry\", entityName: \"local\") { runQueue(name: $q) { pendingCount } } }",
+                    new { q = queue }
+                )
+            )
+            .GetAwaiter()
+            .GetResult()["data"]!["project"]!["runQueue"]!["pendingCount"]!.GetValue<int>();
 
     private static string Repository(string? program = null)
     {
-        var folder = Directory.CreateDirectory(Path.Combine(Program.WorkFolder, "repo-" + Guid.NewGuid().ToString("n")[..6])).FullName;
+        var folder = Directory
+            .CreateDirectory(Path.Combine(Program.WorkFolder, "repo-" + Guid.NewGuid().ToString("n")[..6]))
+            .FullName;
         File.WriteAllText(Path.Combine(folder, "main.py"), program ?? "print('ran')\n");
         File.WriteAllText(Path.Combine(folder, "requirements.txt"), "");
-        foreach (var words in new[] { new[] { "init", "-q" }, ["add", "."], ["-c", "user.name=b", "-c", "user.email=b@example.org", "commit", "-q", "-m", "one"] })
+        foreach (
+            var words in new[]
+            {
+                new[] { "init", "-q" },
+                ["add", "."],
+                ["-c", "user.name=b", "-c", "user.email=b@example.org", "commit", "-q", "-m", "one"],
+            }
+        )
         {
             using var git = Process.Start(new ProcessStartInfo("git", words) { WorkingDirectory = folder })!;
             git.WaitForExit();
@@ -302,8 +415,18 @@ internal static class AgentBenchmarks
     {
         Program.Script($"$null = Connect-Wandb -Local -Path '{database.Path}'; $null = New-WandbRunQueue {queue}");
         var config = Path.Combine(Program.WorkFolder, queue + ".yaml");
-        File.WriteAllText(config, $$"""{ "name": "{{queue}}", "queues": ["{{queue}}"], "local_server": "{{database.Path}}", "no_install": true, "policy": { "resources": ["local-process"], "git_hosts": ["file"] }, {{more}} }""");
-        var start = new ProcessStartInfo("dotnet", [Path.Combine(Program.ModuleFolder, "lib", "WandbLaunch.Host.dll"), "agent", config]) { RedirectStandardOutput = true, RedirectStandardError = true };
+        File.WriteAllText(
+            config,
+            $$"""{ "name": "{{queue}}", "queues": ["{{queue}}"], "local_server": "{{database.Path}}", "no_install": true, "policy": { "resources": ["local-process"], "git_hosts": ["file"] }, {{more}} }"""
+        );
+        var start = new ProcessStartInfo(
+            "dotnet",
+            [Path.Combine(Program.ModuleFolder, "lib", "WandbLaunch.Host.dll"), "agent", config]
+        )
+        {
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+        };
         var agent = Process.Start(start)!;
         agent.OutputDataReceived += (_, _) => { };
         agent.ErrorDataReceived += (_, e) => Console.Error.Write(e.Data is null ? "" : e.Data + "\n");
@@ -314,7 +437,19 @@ internal static class AgentBenchmarks
 
     private static void WaitForAgent(HttpClient client)
     {
-        while (Call(client, Body("{ project(name: \"model-registry\", entityName: \"local\") { launchAgents { id } } }", new { })).GetAwaiter().GetResult()["data"]!["project"]!["launchAgents"]!.AsArray().Count == 0)
+        while (
+            Call(
+                    client,
+                    Body(
+                        "{ project(name: \"model-registry\", entityName: \"local\") { launchAgents { id } } }",
+                        new { }
+                    )
+                )
+                .GetAwaiter()
+                .GetResult()["data"]!["project"]!["launchAgents"]!
+                .AsArray()
+                .Count == 0
+        )
         {
             Thread.Sleep(100);
         }

@@ -32,23 +32,46 @@ internal static class Program
         Work = Directory.CreateTempSubdirectory("wandblaunch-bench-").FullName;
         Environment.SetEnvironmentVariable("WANDBLAUNCH_HOME", Path.Combine(Work, "home"));
         Environment.SetEnvironmentVariable("WANDB_API_KEY", null);
-        var wanted = args.Length > 0 ? args : ["import", "process", "container", "stream", "log", "push", "start", "idle", "server"];
+        var wanted =
+            args.Length > 0
+                ? args
+                : ["import", "process", "container", "stream", "log", "push", "start", "idle", "server"];
         try
         {
             foreach (var name in wanted)
             {
                 switch (name)
                 {
-                    case "import": Import(); break;
-                    case "process": LocalProcess(); break;
-                    case "container": Container(); break;
-                    case "stream": Stream(); break;
-                    case "log": Log(); break;
-                    case "push": AgentBenchmarks.Push(); break;
-                    case "start": AgentBenchmarks.Start(); break;
-                    case "idle": AgentBenchmarks.Idle(); break;
-                    case "server": AgentBenchmarks.Server(); break;
-                    case "memory": AgentBenchmarks.Memory(); break;
+                    case "import":
+                        Import();
+                        break;
+                    case "process":
+                        LocalProcess();
+                        break;
+                    case "container":
+                        Container();
+                        break;
+                    case "stream":
+                        Stream();
+                        break;
+                    case "log":
+                        Log();
+                        break;
+                    case "push":
+                        AgentBenchmarks.Push();
+                        break;
+                    case "start":
+                        AgentBenchmarks.Start();
+                        break;
+                    case "idle":
+                        AgentBenchmarks.Idle();
+                        break;
+                    case "server":
+                        AgentBenchmarks.Server();
+                        break;
+                    case "memory":
+                        AgentBenchmarks.Memory();
+                        break;
                 }
             }
         }
@@ -66,8 +89,21 @@ internal static class Program
     {
         var empty = Path.Combine(Work, "Empty");
         Directory.CreateDirectory(empty);
-        File.Copy(Directory.EnumerateFiles(Path.Combine(Root, "tests", "WandbLaunch.Benchmarks.Empty", "bin"), "WandbLaunch.Benchmarks.Empty.dll", SearchOption.AllDirectories).OrderByDescending(File.GetLastWriteTimeUtc).First(), Path.Combine(empty, "Empty.dll"));
-        File.WriteAllText(Path.Combine(empty, "Empty.psd1"), "@{ RootModule = 'Empty.dll'; ModuleVersion = '1.0'; CmdletsToExport = @('Get-Nothing'); FunctionsToExport = @(); AliasesToExport = @(); VariablesToExport = @() }");
+        File.Copy(
+            Directory
+                .EnumerateFiles(
+                    Path.Combine(Root, "tests", "WandbLaunch.Benchmarks.Empty", "bin"),
+                    "WandbLaunch.Benchmarks.Empty.dll",
+                    SearchOption.AllDirectories
+                )
+                .OrderByDescending(File.GetLastWriteTimeUtc)
+                .First(),
+            Path.Combine(empty, "Empty.dll")
+        );
+        File.WriteAllText(
+            Path.Combine(empty, "Empty.psd1"),
+            "@{ RootModule = 'Empty.dll'; ModuleVersion = '1.0'; CmdletsToExport = @('Get-Nothing'); FunctionsToExport = @(); AliasesToExport = @(); VariablesToExport = @() }"
+        );
         var (ours, bare) = (new List<double>(), new List<double>());
         for (var i = 0; i < Rounds; i++)
         {
@@ -81,10 +117,20 @@ internal static class Program
     private static void LocalProcess()
     {
         var project = NewProject("import sys\nprint(sys.argv[1:])\n");
-        var times = Self("launch", project, "-Resource local-process").Split('\n', StringSplitOptions.RemoveEmptyEntries).Select(Number).ToList();
-        var python = Directory.EnumerateFiles(Path.Combine(Work, "home", "cache", "venvs"), "python", SearchOption.AllDirectories).First();
-        var bare = Enumerable.Range(0, Rounds).Select(_ => Time(python, Path.Combine(project, "main.py"), "--n", "1")).ToList();
-        Console.WriteLine($"local-process, second launch: {Median(times):0} ms; the bare program {Median(bare):0} ms; overhead {Median(times) - Median(bare):0} ms (at most 250)");
+        var times = Self("launch", project, "-Resource local-process")
+            .Split('\n', StringSplitOptions.RemoveEmptyEntries)
+            .Select(Number)
+            .ToList();
+        var python = Directory
+            .EnumerateFiles(Path.Combine(Work, "home", "cache", "venvs"), "python", SearchOption.AllDirectories)
+            .First();
+        var bare = Enumerable
+            .Range(0, Rounds)
+            .Select(_ => Time(python, Path.Combine(project, "main.py"), "--n", "1"))
+            .ToList();
+        Console.WriteLine(
+            $"local-process, second launch: {Median(times):0} ms; the bare program {Median(bare):0} ms; overhead {Median(times) - Median(bare):0} ms (at most 250)"
+        );
     }
 
     private static void Container()
@@ -93,9 +139,29 @@ internal static class Program
 
         // A second of work: what is compared is the way there and back.
         var project = NewProject("import sys, time\ntime.sleep(1)\nprint(sys.argv[1:])\n");
-        var times = Self("launch", project, $"-BaseImage {image}").Split('\n', StringSplitOptions.RemoveEmptyEntries).Select(Number).ToList();
+        var times = Self("launch", project, $"-BaseImage {image}")
+            .Split('\n', StringSplitOptions.RemoveEmptyEntries)
+            .Select(Number)
+            .ToList();
         var built = Run("docker", "images", "-q", "wandb-launch").Trim().Split('\n')[0];
-        var bare = Enumerable.Range(0, Rounds).Select(_ => Time("docker", "run", "--rm", "--init", "-v", project + ":/home/launch/src:ro", built, "python", "/home/launch/src/main.py", "--n", "1")).ToList();
+        var bare = Enumerable
+            .Range(0, Rounds)
+            .Select(_ =>
+                Time(
+                    "docker",
+                    "run",
+                    "--rm",
+                    "--init",
+                    "-v",
+                    project + ":/home/launch/src:ro",
+                    built,
+                    "python",
+                    "/home/launch/src/main.py",
+                    "--n",
+                    "1"
+                )
+            )
+            .ToList();
         Report("second Start-WandbLaunch in a container against docker run", times, bare, "ms", "at most 1.25");
     }
 
@@ -103,7 +169,9 @@ internal static class Program
     {
         var small = Number(Self("stream", "1000"));
         var large = Number(Self("stream", "100000"));
-        Console.WriteLine($"Get-WandbRun | Where-Object over 100,000 runs: peak {large:0} MB; over 1,000: {small:0} MB; difference {large - small:0} MB (at most 40)");
+        Console.WriteLine(
+            $"Get-WandbRun | Where-Object over 100,000 runs: peak {large:0} MB; over 1,000: {small:0} MB; difference {large - small:0} MB (at most 40)"
+        );
     }
 
     private static void Log()
@@ -111,12 +179,17 @@ internal static class Program
         var image = Environment.GetEnvironmentVariable("WANDBLAUNCH_TEST_BASE_IMAGE") ?? "mini-python:3.11";
         const string Program = "line = 'x' * 99 + '\\n'\nfor i in range(1024):\n    print(line * 1024, end='')\n";
         var project = NewProject(Program);
-        var ours = Self("log", project, $"-BaseImage {image}").Split('\n', StringSplitOptions.RemoveEmptyEntries).Select(Number).ToList();
+        var ours = Self("log", project, $"-BaseImage {image}")
+            .Split('\n', StringSplitOptions.RemoveEmptyEntries)
+            .Select(Number)
+            .ToList();
         var name = "wandblaunch-bench-log";
         Run("docker", "run", "--name", name, image, "python", "-c", Program);
         var bare = Enumerable.Range(0, 3).Select(_ => Time("docker", "logs", name)).ToList();
         Run("docker", "rm", "-f", name);
-        Console.WriteLine($"100 MB of container log: Receive-WandbLaunchLog {Median(ours):0} ms, docker logs {Median(bare):0} ms; speed ratio {Median(bare) / Median(ours):0.00} (at least 0.5)");
+        Console.WriteLine(
+            $"100 MB of container log: Receive-WandbLaunchLog {Median(ours):0} ms, docker logs {Median(bare):0} ms; speed ratio {Median(bare) / Median(ours):0.00} (at least 0.5)"
+        );
     }
 
     private static int Child(string[] words)
@@ -129,7 +202,8 @@ internal static class Program
                 using (var runspace = Open(false))
                 {
                     using var warm = PowerShell.Create(runspace);
-                    warm.AddScript("Get-Module -ListAvailable nothing-at-all; $null = Get-Command Import-Module").Invoke();
+                    warm.AddScript("Get-Module -ListAvailable nothing-at-all; $null = Get-Command Import-Module")
+                        .Invoke();
                     using var shell = PowerShell.Create(runspace);
                     shell.AddCommand("Import-Module").AddArgument(module);
                     var clock = Stopwatch.StartNew();
@@ -166,9 +240,18 @@ internal static class Program
             case ["stream", var count]:
                 using (var runspace = Open(true))
                 {
-                    Invoke(runspace, $"$null = Connect-Wandb -Local -Path '{Seed(int.Parse(count, CultureInfo.InvariantCulture))}'");
-                    Invoke(runspace, "Get-WandbRun -Project bench -PageSize 1000 | Where-Object { $_.Config['lr'] -lt 0 }");
-                    Invoke(runspace, $"Stop-WandbLaunchServer -Path '{Seed(int.Parse(count, CultureInfo.InvariantCulture))}'");
+                    Invoke(
+                        runspace,
+                        $"$null = Connect-Wandb -Local -Path '{Seed(int.Parse(count, CultureInfo.InvariantCulture))}'"
+                    );
+                    Invoke(
+                        runspace,
+                        "Get-WandbRun -Project bench -PageSize 1000 | Where-Object { $_.Config['lr'] -lt 0 }"
+                    );
+                    Invoke(
+                        runspace,
+                        $"Stop-WandbLaunchServer -Path '{Seed(int.Parse(count, CultureInfo.InvariantCulture))}'"
+                    );
                     Console.WriteLine(Process.GetCurrentProcess().PeakWorkingSet64 / 1048576.0);
                 }
 
@@ -181,18 +264,28 @@ internal static class Program
     // Runs straight into the server's file, for what is measured is the way out of it.
     private static string Seed(int count)
     {
-        var path = Path.Combine(Environment.GetEnvironmentVariable("WANDBLAUNCH_HOME")!, "seed", count.ToString(CultureInfo.InvariantCulture) + ".db");
+        var path = Path.Combine(
+            Environment.GetEnvironmentVariable("WANDBLAUNCH_HOME")!,
+            "seed",
+            count.ToString(CultureInfo.InvariantCulture) + ".db"
+        );
         if (!File.Exists(path))
         {
-            Script($"$null = Start-WandbLaunchServer -Path '{path}'; $null = Connect-Wandb -Local -Path '{path}'; Stop-WandbLaunchServer -Path '{path}'");
-            Run("python3", "-c", $$"""
+            Script(
+                $"$null = Start-WandbLaunchServer -Path '{path}'; $null = Connect-Wandb -Local -Path '{path}'; Stop-WandbLaunchServer -Path '{path}'"
+            );
+            Run(
+                "python3",
+                "-c",
+                $$"""
                 import sqlite3
                 c = sqlite3.connect("{{path}}")
                 c.execute("INSERT INTO projects (entity, name, created_at) VALUES ('local', 'bench', '2026-01-01')")
                 c.executemany("INSERT INTO runs (project, name, display_name, state, config, summary, created_at) VALUES (1, ?, ?, 'finished', ?, ?, ?)",
                   (("r%07d" % i, "run %d" % i, '{"lr": {"value": %d} }' % i, '{"loss": %d, "text": "%s"}' % (i, "x" * 300), "2026-01-01T00:00:%09.6f" % (i / 10000)) for i in range({{count}})))
                 c.commit()
-                """);
+                """
+            );
         }
 
         return path;
@@ -231,13 +324,25 @@ internal static class Program
 
     private static string NewProject(string program)
     {
-        var folder = Directory.CreateDirectory(Path.Combine(Work, "project-" + Guid.NewGuid().ToString("n")[..6])).FullName;
+        var folder = Directory
+            .CreateDirectory(Path.Combine(Work, "project-" + Guid.NewGuid().ToString("n")[..6]))
+            .FullName;
         File.WriteAllText(Path.Combine(folder, "main.py"), program);
         File.WriteAllText(Path.Combine(folder, "requirements.txt"), "");
         return folder;
     }
 
-    internal static string Self(params string[] words) => Run(Environment.ProcessPath!, [.. Environment.ProcessPath!.EndsWith("dotnet", StringComparison.Ordinal) ? [typeof(Program).Assembly.Location] : Array.Empty<string>(), "child", .. words]);
+    internal static string Self(params string[] words) =>
+        Run(
+            Environment.ProcessPath!,
+            [
+                .. Environment.ProcessPath!.EndsWith("dotnet", StringComparison.Ordinal)
+                    ? [typeof(Program).Assembly.Location]
+                    : Array.Empty<string>(),
+                "child",
+                .. words,
+            ]
+        );
 
     private static double Time(string program, params string[] arguments)
     {
@@ -268,11 +373,15 @@ internal static class Program
         }
 
         process.WaitForExit();
-        return process.ExitCode == 0 ? text.ToString() : throw new InvalidOperationException($"{program}: {error.Result}");
+        return process.ExitCode == 0
+            ? text.ToString()
+            : throw new InvalidOperationException($"{program}: {error.Result}");
     }
 
     private static void Report(string what, List<double> ours, List<double> bare, string unit, string bound) =>
-        Console.WriteLine($"{what}: {Median(ours):0.0} {unit} against {Median(bare):0.0} {unit}; ratio {Median(ours) / Median(bare):0.00} ({bound})");
+        Console.WriteLine(
+            $"{what}: {Median(ours):0.0} {unit} against {Median(bare):0.0} {unit}; ratio {Median(ours) / Median(bare):0.00} ({bound})"
+        );
 
     internal static double Median(List<double> values) => values.Order().ElementAt(values.Count / 2);
 

@@ -15,7 +15,11 @@ internal static class Program
     private static async Task<int> Main(string[] args)
     {
         var config = AgentConfig.Resolve(LaunchEnvironment.Current, null, (JsonObject)JsonNode.Parse(args[1])!);
-        using var connection = await WandbConnection.OpenAsync(WandbSettings.Resolve(LaunchEnvironment.Current, Path.GetTempPath(), args[0]), null, default);
+        using var connection = await WandbConnection.OpenAsync(
+            WandbSettings.Resolve(LaunchEnvironment.Current, Path.GetTempPath(), args[0]),
+            null,
+            default
+        );
         using var agent = await LaunchAgent.StartAsync(
             config,
             connection,
@@ -32,7 +36,8 @@ internal static class Program
                 },
                 RetryPause = _ => TimeSpan.FromMilliseconds(200),
             },
-            default);
+            default
+        );
         return await agent.RunAsync();
     }
 }

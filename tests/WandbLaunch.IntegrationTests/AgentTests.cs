@@ -10,7 +10,10 @@ public sealed class AgentTests
     private static Process StartAgent(string more)
     {
         var path = Path.Combine(Machine.Root, $"agent-{Guid.NewGuid():n}.ps1");
-        File.WriteAllText(path, $"$null = Connect-Wandb -Local; Start-WandbLaunchAgent -NoInstall -AllowResource local-process, local-container -AllowGitHost file -StopWhenEmpty -BaseImage '{Machine.BaseImage}' {more}; exit $LASTEXITCODE");
+        File.WriteAllText(
+            path,
+            $"$null = Connect-Wandb -Local; Start-WandbLaunchAgent -NoInstall -AllowResource local-process, local-container -AllowGitHost file -StopWhenEmpty -BaseImage '{Machine.BaseImage}' {more}; exit $LASTEXITCODE"
+        );
         var process = Machine.Start("dotnet", [Machine.ShellAssembly, path])!;
         process.OutputDataReceived += (_, _) => { };
         process.ErrorDataReceived += (_, _) => { };
@@ -35,9 +38,14 @@ public sealed class AgentTests
     public void Two_agents_drain_two_queues_and_one_is_killed_in_the_middle()
     {
         var ran = Path.Combine(Machine.Root, "ran.txt");
-        var repository = Machine.NewRepository("agents", $"import os, sys, time\nf = os.open({JsonSerializer.Serialize(ran)}, os.O_APPEND | os.O_CREAT | os.O_WRONLY)\nos.write(f, (sys.argv[2] + '\\n').encode())\ntime.sleep(0.5)\nsys.exit(3 if sys.argv[2] == '7' else 0)\n");
+        var repository = Machine.NewRepository(
+            "agents",
+            $"import os, sys, time\nf = os.open({JsonSerializer.Serialize(ran)}, os.O_APPEND | os.O_CREAT | os.O_WRONLY)\nos.write(f, (sys.argv[2] + '\\n').encode())\ntime.sleep(0.5)\nsys.exit(3 if sys.argv[2] == '7' else 0)\n"
+        );
         var uri = new Uri(repository).AbsoluteUri;
-        Machine.Shell($"$null = Connect-Wandb -Local; $null = 'one', 'two' | New-WandbRunQueue; 1..20 | ForEach-Object {{ New-WandbLaunchConfig {uri} -Resource local-process -Argument \"n=$_\" }} | ForEach-Object {{ $i = 0 }} {{ $_ | Add-WandbLaunchQueueItem -Queue $(if ($i++ % 2) {{ 'one' }} else {{ 'two' }}) | Out-Null }}");
+        Machine.Shell(
+            $"$null = Connect-Wandb -Local; $null = 'one', 'two' | New-WandbRunQueue; 1..20 | ForEach-Object {{ New-WandbLaunchConfig {uri} -Resource local-process -Argument \"n=$_\" }} | ForEach-Object {{ $i = 0 }} {{ $_ | Add-WandbLaunchQueueItem -Queue $(if ($i++ % 2) {{ 'one' }} else {{ 'two' }}) | Out-Null }}"
+        );
         using var first = StartAgent("-Queue one,two -Name first -MaxJobs 2");
         using var second = StartAgent("-Queue two,one -Name second -MaxJobs 2");
         Until(() => Lines(ran).Length >= 6, "six runs");
@@ -49,8 +57,14 @@ public sealed class AgentTests
         var output = "";
         for (var i = 0; i < 15; i++)
         {
-            output = Machine.Shell("$null = Connect-Wandb -Local; 'one', 'two' | Get-WandbLaunchQueueItem | ForEach-Object { \"$($_.Arguments -join '') $($_.State) $($_.ExitCode)\" }");
-            if (!output.Contains("pending", StringComparison.Ordinal) && !output.Contains("leased", StringComparison.Ordinal) && !output.Contains("claimed", StringComparison.Ordinal))
+            output = Machine.Shell(
+                "$null = Connect-Wandb -Local; 'one', 'two' | Get-WandbLaunchQueueItem | ForEach-Object { \"$($_.Arguments -join '') $($_.State) $($_.ExitCode)\" }"
+            );
+            if (
+                !output.Contains("pending", StringComparison.Ordinal)
+                && !output.Contains("leased", StringComparison.Ordinal)
+                && !output.Contains("claimed", StringComparison.Ordinal)
+            )
             {
                 break;
             }
@@ -60,9 +74,20 @@ public sealed class AgentTests
             Assert.True(next.WaitForExit(120_000));
         }
 
-        Assert.Equal(Enumerable.Range(1, 20).Select(n => n == 7 ? $"n={n} failed 3" : $"n={n} finished 0").Order(StringComparer.Ordinal), output.Trim().ReplaceLineEndings("\n").Split('\n').Select(l => l.Trim()).Order(StringComparer.Ordinal));
-        Assert.Equal(Enumerable.Range(1, 20).Select(n => n.ToString(CultureInfo.InvariantCulture)).Order(StringComparer.Ordinal), Lines(ran).Order(StringComparer.Ordinal));
-        var agents = Machine.Shell("$null = Connect-Wandb -Local; Get-WandbLaunchAgent first, second | ForEach-Object { \"$($_.Name) $($_.State)\" }");
+        Assert.Equal(
+            Enumerable
+                .Range(1, 20)
+                .Select(n => n == 7 ? $"n={n} failed 3" : $"n={n} finished 0")
+                .Order(StringComparer.Ordinal),
+            output.Trim().ReplaceLineEndings("\n").Split('\n').Select(l => l.Trim()).Order(StringComparer.Ordinal)
+        );
+        Assert.Equal(
+            Enumerable.Range(1, 20).Select(n => n.ToString(CultureInfo.InvariantCulture)).Order(StringComparer.Ordinal),
+            Lines(ran).Order(StringComparer.Ordinal)
+        );
+        var agents = Machine.Shell(
+            "$null = Connect-Wandb -Local; Get-WandbLaunchAgent first, second | ForEach-Object { \"$($_.Name) $($_.State)\" }"
+        );
         Assert.Contains("second stopped", agents, StringComparison.Ordinal);
     }
 
@@ -70,21 +95,36 @@ public sealed class AgentTests
     public void A_container_goes_on_when_its_agent_and_its_watcher_are_killed_and_the_next_agent_finds_it()
     {
         Machine.NeedDocker();
-        var repository = Machine.NewRepository("container-agent", "import time, os\nprint('begin', os.environ['WANDB_LAUNCH_TRACE_ID'], flush=True)\ntime.sleep(6)\nprint('end', flush=True)\n");
-        Machine.Shell($"$null = Connect-Wandb -Local; $null = New-WandbRunQueue boxes; $null = Add-WandbLaunchQueueItem {new Uri(repository).AbsoluteUri} -Queue boxes");
+        var repository = Machine.NewRepository(
+            "container-agent",
+            "import time, os\nprint('begin', os.environ['WANDB_LAUNCH_TRACE_ID'], flush=True)\ntime.sleep(6)\nprint('end', flush=True)\n"
+        );
+        Machine.Shell(
+            $"$null = Connect-Wandb -Local; $null = New-WandbRunQueue boxes; $null = Add-WandbLaunchQueueItem {new Uri(repository).AbsoluteUri} -Queue boxes"
+        );
         using (var agent = StartAgent("-Queue boxes -Name boxer"))
         {
-            Until(() => Machine.Exec("docker", ["ps", "-q", "--filter", "label=ai.wandb.launch=run"]).Output.Trim().Length > 0, "a container");
+            Until(
+                () =>
+                    Machine.Exec("docker", ["ps", "-q", "--filter", "label=ai.wandb.launch=run"]).Output.Trim().Length
+                    > 0,
+                "a container"
+            );
             agent.Kill();
             agent.WaitForExit();
         }
 
-        foreach (var folder in Directory.EnumerateDirectories("/proc").Where(f => int.TryParse(Path.GetFileName(f), out _)))
+        foreach (
+            var folder in Directory.EnumerateDirectories("/proc").Where(f => int.TryParse(Path.GetFileName(f), out _))
+        )
         {
             try
             {
                 var words = File.ReadAllText(folder + "/cmdline");
-                if (words.Contains("WandbLaunch.Host.dll", StringComparison.Ordinal) && words.Contains(Machine.Root, StringComparison.Ordinal))
+                if (
+                    words.Contains("WandbLaunch.Host.dll", StringComparison.Ordinal)
+                    && words.Contains(Machine.Root, StringComparison.Ordinal)
+                )
                 {
                     Process.GetProcessById(int.Parse(Path.GetFileName(folder), CultureInfo.InvariantCulture)).Kill();
                 }
@@ -95,7 +135,10 @@ public sealed class AgentTests
             }
         }
 
-        Assert.NotEqual("", Machine.Exec("docker", ["ps", "-q", "--filter", "label=ai.wandb.launch=run"]).Output.Trim());
+        Assert.NotEqual(
+            "",
+            Machine.Exec("docker", ["ps", "-q", "--filter", "label=ai.wandb.launch=run"]).Output.Trim()
+        );
         using (var next = StartAgent("-Queue boxes -Name boxer"))
         {
             Assert.True(next.WaitForExit(120_000), "the next agent ends");
@@ -103,7 +146,9 @@ public sealed class AgentTests
         }
 
         // The log is whole, and said once.
-        var output = Machine.Shell("$null = Connect-Wandb -Local; $i = Get-WandbLaunchQueueItem boxes; \"$($i.State) $($i.ExitCode)\"; Get-WandbLaunch $i.RunId | Receive-WandbLaunchLog");
+        var output = Machine.Shell(
+            "$null = Connect-Wandb -Local; $i = Get-WandbLaunchQueueItem boxes; \"$($i.State) $($i.ExitCode)\"; Get-WandbLaunch $i.RunId | Receive-WandbLaunchLog"
+        );
         Assert.Matches(@"^finished 0\r?\nbegin \d+\r?\nend\r?\n$", output);
         Assert.Equal("", Machine.Exec("docker", ["ps", "-aq", "--filter", "label=ai.wandb.launch=run"]).Output.Trim());
     }
@@ -114,12 +159,21 @@ public sealed class AgentTests
         Machine.NeedDocker();
         var data = Directory.CreateDirectory(Path.Combine(Machine.Root, "data")).FullName;
         File.WriteAllText(Path.Combine(data, "file.txt"), "from the host");
-        var repository = Machine.NewRepository("mount-agent", "import os\nprint(open('/data/file.txt').read(), os.uname().nodename)\n");
-        Machine.Shell($"$null = Connect-Wandb -Local; $null = New-WandbRunQueue mounts; $null = Add-WandbLaunchQueueItem {new Uri(repository).AbsoluteUri} -Queue mounts -ResourceArgs @{{ 'local-container' = @{{ volume = '{data}:/data:ro'; hostname = 'box' }} }}; $null = Add-WandbLaunchQueueItem {new Uri(repository).AbsoluteUri} -Queue mounts -ResourceArgs @{{ 'local-container' = @{{ volume = '/etc:/data:ro' }} }}; $null = Add-WandbLaunchQueueItem {new Uri(repository).AbsoluteUri} -Queue mounts -ResourceArgs @{{ 'local-container' = @{{ privileged = $true }} }}");
-        using var agent = StartAgent($"-Queue mounts -Name mounter -AllowMount '{data}:ro' -AllowDockerArgument hostname");
+        var repository = Machine.NewRepository(
+            "mount-agent",
+            "import os\nprint(open('/data/file.txt').read(), os.uname().nodename)\n"
+        );
+        Machine.Shell(
+            $"$null = Connect-Wandb -Local; $null = New-WandbRunQueue mounts; $null = Add-WandbLaunchQueueItem {new Uri(repository).AbsoluteUri} -Queue mounts -ResourceArgs @{{ 'local-container' = @{{ volume = '{data}:/data:ro'; hostname = 'box' }} }}; $null = Add-WandbLaunchQueueItem {new Uri(repository).AbsoluteUri} -Queue mounts -ResourceArgs @{{ 'local-container' = @{{ volume = '/etc:/data:ro' }} }}; $null = Add-WandbLaunchQueueItem {new Uri(repository).AbsoluteUri} -Queue mounts -ResourceArgs @{{ 'local-container' = @{{ privileged = $true }} }}"
+        );
+        using var agent = StartAgent(
+            $"-Queue mounts -Name mounter -AllowMount '{data}:ro' -AllowDockerArgument hostname"
+        );
         Assert.True(agent.WaitForExit(120_000), "the agent ends");
         Assert.Equal(2, agent.ExitCode);
-        var output = Machine.Shell("$null = Connect-Wandb -Local; Get-WandbLaunchQueueItem mounts | ForEach-Object { \"$($_.State) $($_.Error)\" }; Get-WandbLaunch -State Finished | Where-Object Agent -eq mounter | Receive-WandbLaunchLog");
+        var output = Machine.Shell(
+            "$null = Connect-Wandb -Local; Get-WandbLaunchQueueItem mounts | ForEach-Object { \"$($_.State) $($_.Error)\" }; Get-WandbLaunch -State Finished | Where-Object Agent -eq mounter | Receive-WandbLaunchLog"
+        );
         var lines = output.Trim().ReplaceLineEndings("\n").Split('\n');
         Assert.Equal("finished", lines[0].Trim());
         Assert.Contains("mount of '/etc' is not allowed", lines[1], StringComparison.Ordinal);
@@ -131,13 +185,23 @@ public sealed class AgentTests
     public void A_service_leaves_its_runs_running_when_it_is_restarted()
     {
         var ran = Path.Combine(Machine.Root, "service-ran.txt");
-        var repository = Machine.NewRepository("service-agent", $"import os, time\nf = os.open({JsonSerializer.Serialize(ran)}, os.O_APPEND | os.O_CREAT | os.O_WRONLY)\nos.write(f, b'begin\\n')\ntime.sleep(5)\nos.write(f, b'end\\n')\n");
-        Machine.Shell($"$null = Connect-Wandb -Local; $null = New-WandbRunQueue served; $null = Add-WandbLaunchQueueItem {new Uri(repository).AbsoluteUri} -Queue served -Resource local-process");
+        var repository = Machine.NewRepository(
+            "service-agent",
+            $"import os, time\nf = os.open({JsonSerializer.Serialize(ran)}, os.O_APPEND | os.O_CREAT | os.O_WRONLY)\nos.write(f, b'begin\\n')\ntime.sleep(5)\nos.write(f, b'end\\n')\n"
+        );
+        Machine.Shell(
+            $"$null = Connect-Wandb -Local; $null = New-WandbRunQueue served; $null = Add-WandbLaunchQueueItem {new Uri(repository).AbsoluteUri} -Queue served -Resource local-process"
+        );
         var config = Path.Combine(Machine.Root, "service.yaml");
-        Machine.Shell($"$null = Connect-Wandb -Local; [System.IO.File]::WriteAllText('{config}', (Register-WandbLaunchAgent -Name served -Queue served -NoInstall -AllowResource local-process -AllowGitHost file -StopWhenEmpty -WhatIf).ConfigContent)");
+        Machine.Shell(
+            $"$null = Connect-Wandb -Local; [System.IO.File]::WriteAllText('{config}', (Register-WandbLaunchAgent -Name served -Queue served -NoInstall -AllowResource local-process -AllowGitHost file -StopWhenEmpty -WhatIf).ConfigContent)"
+        );
         Process Service()
         {
-            var process = Machine.Start("dotnet", [Path.Combine(Machine.Module, "lib", "WandbLaunch.Host.dll"), "agent", config])!;
+            var process = Machine.Start(
+                "dotnet",
+                [Path.Combine(Machine.Module, "lib", "WandbLaunch.Host.dll"), "agent", config]
+            )!;
             process.OutputDataReceived += (_, _) => { };
             process.ErrorDataReceived += (_, _) => { };
             process.BeginOutputReadLine();
@@ -160,6 +224,13 @@ public sealed class AgentTests
         }
 
         Assert.Equal(["begin", "end"], Lines(ran));
-        Assert.Equal("finished 0", Machine.Shell("$null = Connect-Wandb -Local; Get-WandbLaunchQueueItem served | ForEach-Object { \"$($_.State) $($_.ExitCode)\" }").Trim());
+        Assert.Equal(
+            "finished 0",
+            Machine
+                .Shell(
+                    "$null = Connect-Wandb -Local; Get-WandbLaunchQueueItem served | ForEach-Object { \"$($_.State) $($_.ExitCode)\" }"
+                )
+                .Trim()
+        );
     }
 }

@@ -10,7 +10,8 @@ public sealed class IsolationTests
         var yaml = Path.Combine(AppContext.BaseDirectory, "other", "YamlDotNet.dll");
         Assert.True(File.Exists(json) && File.Exists(yaml));
         var repository = Machine.NewRepository("isolation");
-        var output = Machine.Shell($$"""
+        var output = Machine.Shell(
+            $$"""
             $json = [System.Reflection.Assembly]::LoadFrom('{{json}}')
             $yaml = [System.Reflection.Assembly]::LoadFrom('{{yaml}}')
             "before: $($json.GetName().Version) $($yaml.GetName().Version)"
@@ -21,7 +22,8 @@ public sealed class IsolationTests
             [System.AppDomain]::CurrentDomain.GetAssemblies() | Where-Object { $_.GetName().Name -in 'Newtonsoft.Json', 'YamlDotNet', 'WandbLaunch.Core' } | ForEach-Object {
                 "$($_.GetName().Name) $($_.GetName().Version) $([System.Runtime.Loader.AssemblyLoadContext]::GetLoadContext($_).Name)"
             }
-            """);
+            """
+        );
         // The engine brings a Newtonsoft.Json of its own, which wins in the session over the one that was asked for.
         Assert.Contains(" 13.0.0.0\n", output.ReplaceLineEndings("\n"), StringComparison.Ordinal);
         Assert.Contains("\n1\n", output.ReplaceLineEndings("\n"), StringComparison.Ordinal);
@@ -34,26 +36,33 @@ public sealed class IsolationTests
     [Fact]
     public void Importing_loads_none_of_the_modules_libraries()
     {
-        var output = Machine.Shell("""
+        var output = Machine.Shell(
+            """
             "module: $((Get-Module WandbLaunch).Name)"
             [System.AppDomain]::CurrentDomain.GetAssemblies() | ForEach-Object { $_.GetName().Name } | Where-Object { $_ -in 'WandbLaunch.Core', 'LibGit2Sharp', 'Docker.DotNet', 'YamlDotNet', 'Polly.Core', 'Google.Protobuf' }
             $null = Get-Command -Module WandbLaunch
             (New-WandbLaunchConfig x).uri
             [System.AppDomain]::CurrentDomain.GetAssemblies() | ForEach-Object { $_.GetName().Name } | Where-Object { $_ -in 'LibGit2Sharp', 'Docker.DotNet', 'Polly.Core', 'Google.Protobuf' }
-            """);
-        Assert.Equal(["module: WandbLaunch", "x"], output.Split('\n', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries));
+            """
+        );
+        Assert.Equal(
+            ["module: WandbLaunch", "x"],
+            output.Split('\n', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries)
+        );
     }
 
     [Fact]
     public void The_module_imports_twice_and_again_after_it_was_removed()
     {
-        var output = Machine.Shell($$"""
+        var output = Machine.Shell(
+            $$"""
             Import-Module '{{Machine.Module}}/WandbLaunch.psd1'
             Remove-Module WandbLaunch
             Import-Module '{{Machine.Module}}/WandbLaunch.psd1' -Force
             Import-Module '{{Machine.Module}}/WandbLaunch.psd1' -Force
             (New-WandbLaunchConfig x).uri
-            """);
+            """
+        );
         Assert.Equal("x", output.Trim());
     }
 }

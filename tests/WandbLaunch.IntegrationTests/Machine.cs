@@ -15,9 +15,11 @@ public sealed class Machine : IDisposable
 
     public static string Module => Path.Combine(Sources, "out", "WandbLaunch");
 
-    public static string OfflineRun => Path.Combine(AppContext.BaseDirectory, "data", "sdk-run-v0.12.21", "offline-run-20261124_070622-22stxuh9");
+    public static string OfflineRun =>
+        Path.Combine(AppContext.BaseDirectory, "data", "sdk-run-v0.12.21", "offline-run-20261124_070622-22stxuh9");
 
-    public static string BaseImage => Environment.GetEnvironmentVariable("WANDBLAUNCH_TEST_BASE_IMAGE") ?? "mini-python:3.11";
+    public static string BaseImage =>
+        Environment.GetEnvironmentVariable("WANDBLAUNCH_TEST_BASE_IMAGE") ?? "mini-python:3.11";
 
     /// <summary>Skips with the reason where an engine is missing; in CI that is a failure.</summary>
     public static void Need(bool there, string what)
@@ -29,9 +31,19 @@ public sealed class Machine : IDisposable
         }
     }
 
-    public static void NeedDocker() => Need(Exec("docker", ["image", "inspect", BaseImage]).Code == 0, $"a Docker Engine with the image {BaseImage} (tests/engines/python-image.sh makes it)");
+    public static void NeedDocker() =>
+        Need(
+            Exec("docker", ["image", "inspect", BaseImage]).Code == 0,
+            $"a Docker Engine with the image {BaseImage} (tests/engines/python-image.sh makes it)"
+        );
 
-    public static (int Code, string Output, string Error) Exec(string program, string[] arguments, string? folder = null, string? input = null, params (string Name, string? Value)[] variables)
+    public static (int Code, string Output, string Error) Exec(
+        string program,
+        string[] arguments,
+        string? folder = null,
+        string? input = null,
+        params (string Name, string? Value)[] variables
+    )
     {
         using var process = Start(program, arguments, folder, variables);
         if (process is null)
@@ -47,15 +59,37 @@ public sealed class Machine : IDisposable
         return (process.ExitCode, output.Result, error.Result);
     }
 
-    public static Process? Start(string program, string[] arguments, string? folder = null, params (string Name, string? Value)[] variables)
+    public static Process? Start(
+        string program,
+        string[] arguments,
+        string? folder = null,
+        params (string Name, string? Value)[] variables
+    )
     {
-        var start = new ProcessStartInfo(program) { RedirectStandardInput = true, RedirectStandardOutput = true, RedirectStandardError = true, StandardOutputEncoding = Encoding.UTF8, WorkingDirectory = folder ?? Root };
+        var start = new ProcessStartInfo(program)
+        {
+            RedirectStandardInput = true,
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+            StandardOutputEncoding = Encoding.UTF8,
+            WorkingDirectory = folder ?? Root,
+        };
         foreach (var argument in arguments)
         {
             start.ArgumentList.Add(argument);
         }
 
-        foreach (var name in new[] { "WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_ENTITY", "WANDB_PROJECT", "MSBuildSDKsPath", "MSBUILD_EXE_PATH" })
+        foreach (
+            var name in new[]
+            {
+                "WANDB_API_KEY",
+                "WANDB_BASE_URL",
+                "WANDB_ENTITY",
+                "WANDB_PROJECT",
+                "MSBuildSDKsPath",
+                "MSBUILD_EXE_PATH",
+            }
+        )
         {
             start.Environment.Remove(name);
         }
@@ -78,7 +112,15 @@ public sealed class Machine : IDisposable
         }
     }
 
-    public static string ShellAssembly => Directory.EnumerateFiles(Path.Combine(Sources, "src", "WandbLaunch.Shell", "bin"), "WandbLaunch.Shell.dll", SearchOption.AllDirectories).OrderByDescending(File.GetLastWriteTimeUtc).First();
+    public static string ShellAssembly =>
+        Directory
+            .EnumerateFiles(
+                Path.Combine(Sources, "src", "WandbLaunch.Shell", "bin"),
+                "WandbLaunch.Shell.dll",
+                SearchOption.AllDirectories
+            )
+            .OrderByDescending(File.GetLastWriteTimeUtc)
+            .First();
 
     /// <summary>Runs commands in the built shell; anything on the error stream fails the test.</summary>
     public static string Shell(string script, params (string Name, string? Value)[] variables)
@@ -88,7 +130,10 @@ public sealed class Machine : IDisposable
         return output;
     }
 
-    public static (int Code, string Output, string Error) TryShell(string script, params (string Name, string? Value)[] variables)
+    public static (int Code, string Output, string Error) TryShell(
+        string script,
+        params (string Name, string? Value)[] variables
+    )
     {
         var path = Path.Combine(Root, $"script-{Guid.NewGuid():n}.ps1");
         File.WriteAllText(path, script);
@@ -107,10 +152,15 @@ public sealed class Machine : IDisposable
     {
         if (!File.Exists(Path.Combine(Root, "gitconfig")))
         {
-            File.WriteAllText(Path.Combine(Root, "gitconfig"), "[user]\nname = Test\nemail = test@example.org\n[init]\ndefaultBranch = main\n");
+            File.WriteAllText(
+                Path.Combine(Root, "gitconfig"),
+                "[user]\nname = Test\nemail = test@example.org\n[init]\ndefaultBranch = main\n"
+            );
         }
 
-        var folder = Directory.CreateDirectory(Path.Combine(Root, name + "-" + Guid.NewGuid().ToString("n")[..6])).FullName;
+        var folder = Directory
+            .CreateDirectory(Path.Combine(Root, name + "-" + Guid.NewGuid().ToString("n")[..6]))
+            .FullName;
         Git(folder, "init", "-q", "-b", "main");
         File.WriteAllText(Path.Combine(folder, "main.py"), program);
         File.WriteAllText(Path.Combine(folder, "requirements.txt"), "");
@@ -121,7 +171,9 @@ public sealed class Machine : IDisposable
 
     public void Dispose()
     {
-        TryShell("Get-WandbLaunch -State Running | Stop-WandbLaunch; Get-WandbLaunchServer | Where-Object Running | Stop-WandbLaunchServer");
+        TryShell(
+            "Get-WandbLaunch -State Running | Stop-WandbLaunch; Get-WandbLaunchServer | Where-Object Running | Stop-WandbLaunchServer"
+        );
         try
         {
             Directory.Delete(Root, true);

@@ -5,7 +5,10 @@ public sealed class QuickstartTests
     [Fact]
     public void The_readmes_main_job_reproduces_a_run_and_changes_it()
     {
-        var (code, output, error) = Machine.Exec("dotnet", [Machine.ShellAssembly, Path.Combine(Machine.Sources, "docs", "examples", "quickstart.ps1")]);
+        var (code, output, error) = Machine.Exec(
+            "dotnet",
+            [Machine.ShellAssembly, Path.Combine(Machine.Sources, "docs", "examples", "quickstart.ps1")]
+        );
         Assert.True(code == 0, output + error);
         Check(output);
     }
@@ -14,7 +17,17 @@ public sealed class QuickstartTests
     public void The_same_in_containers_of_the_real_engine()
     {
         Machine.NeedDocker();
-        var (code, output, error) = Machine.Exec("dotnet", [Machine.ShellAssembly, Path.Combine(Machine.Sources, "docs", "examples", "quickstart.ps1"), "-Resource", "local-container", "-BaseImage", Machine.BaseImage]);
+        var (code, output, error) = Machine.Exec(
+            "dotnet",
+            [
+                Machine.ShellAssembly,
+                Path.Combine(Machine.Sources, "docs", "examples", "quickstart.ps1"),
+                "-Resource",
+                "local-container",
+                "-BaseImage",
+                Machine.BaseImage,
+            ]
+        );
         Assert.True(code == 0, output + error);
         Check(output);
         Assert.Equal("", Machine.Exec("docker", ["ps", "-aq", "--filter", "label=ai.wandb.launch"]).Output);
@@ -23,9 +36,18 @@ public sealed class QuickstartTests
     [Fact]
     public void The_readmes_queues_are_worked_off()
     {
-        var (code, output, error) = Machine.Exec("dotnet", [Machine.ShellAssembly, Path.Combine(Machine.Sources, "docs", "examples", "queues.ps1")]);
+        var (code, output, error) = Machine.Exec(
+            "dotnet",
+            [Machine.ShellAssembly, Path.Combine(Machine.Sources, "docs", "examples", "queues.ps1")]
+        );
         Assert.True(code == 0, output + error);
-        Assert.Equal((2, 2), (output.Split('\n').Count(l => l.Contains("RunFinished", StringComparison.Ordinal)), output.Split('\n').Count(l => l.Contains("RunFailed", StringComparison.Ordinal))));
+        Assert.Equal(
+            (2, 2),
+            (
+                output.Split('\n').Count(l => l.Contains("RunFinished", StringComparison.Ordinal)),
+                output.Split('\n').Count(l => l.Contains("RunFailed", StringComparison.Ordinal))
+            )
+        );
         Assert.Matches(@"demo +failed .*layers=4 lr=1 ", output);
         Assert.Contains("exit code of the agent: 2", output, StringComparison.Ordinal);
     }

@@ -15,7 +15,8 @@ public sealed class AgentCrashTests
 {
     private const string Project = "model-registry";
 
-    public static TheoryData<string> Steps() => ["popped", "journaled", "acknowledged", "claimed", "prepared", "handed over", "started", "ended", "reported"];
+    public static TheoryData<string> Steps() =>
+        ["popped", "journaled", "acknowledged", "claimed", "prepared", "handed over", "started", "ended", "reported"];
 
     [Theory]
     [MemberData(nameof(Steps))]
@@ -95,11 +96,24 @@ public sealed class AgentCrashTests
 
         internal static async Task<Place> CreateAsync(int items, double seconds = 0.2)
         {
-            var server = await LaunchServer.StartAsync(Path.Combine(Fixture.NewFolder("crash"), "wandb.db"), "127.0.0.1", 0, Fixture.Key, lease: TimeSpan.FromSeconds(1));
-            var connection = await WandbConnection.OpenAsync(WandbSettings.Resolve(LaunchEnvironment.Current, Fixture.Root, server.Url, Fixture.Key), null, default);
+            var server = await LaunchServer.StartAsync(
+                Path.Combine(Fixture.NewFolder("crash"), "wandb.db"),
+                "127.0.0.1",
+                0,
+                Fixture.Key,
+                lease: TimeSpan.FromSeconds(1)
+            );
+            var connection = await WandbConnection.OpenAsync(
+                WandbSettings.Resolve(LaunchEnvironment.Current, Fixture.Root, server.Url, Fixture.Key),
+                null,
+                default
+            );
             var folder = Fixture.NewFolder("crash-repo");
             var log = Path.Combine(folder, "ran.txt");
-            await File.WriteAllTextAsync(Path.Combine(folder, "main.py"), $"import sys, time, os\nf = os.open({JsonSerializer.Serialize(log)}, os.O_APPEND | os.O_CREAT | os.O_WRONLY)\nos.write(f, (sys.argv[1] + '\\n').encode())\nprint('ran', flush=True)\ntime.sleep({seconds.ToString(System.Globalization.CultureInfo.InvariantCulture)})\n");
+            await File.WriteAllTextAsync(
+                Path.Combine(folder, "main.py"),
+                $"import sys, time, os\nf = os.open({JsonSerializer.Serialize(log)}, os.O_APPEND | os.O_CREAT | os.O_WRONLY)\nos.write(f, (sys.argv[1] + '\\n').encode())\nprint('ran', flush=True)\ntime.sleep({seconds.ToString(System.Globalization.CultureInfo.InvariantCulture)})\n"
+            );
             await File.WriteAllTextAsync(Path.Combine(folder, "requirements.txt"), "");
             Fixture.Git(folder, "init", "-q");
             Fixture.Git(folder, "add", "main.py", "requirements.txt");
@@ -107,18 +121,49 @@ public sealed class AgentCrashTests
             var place = new Place(server, connection, log) { _items = items };
             await connection.Queues.CreateAsync("local", Project, place.Queue, "PROJECT", null, null, default);
             var uri = new Uri(folder).AbsoluteUri;
-            await connection.Queues.PushAsync("local", Project, place.Queue, null, [.. Enumerable.Range(0, items).Select(n => new QueuePush(new JsonObject
-            {
-                ["uri"] = uri, ["resource"] = "local-process", ["entity"] = "local", ["project"] = "crash", ["overrides"] = new JsonObject { ["args"] = new JsonArray(n.ToString(System.Globalization.CultureInfo.InvariantCulture)) },
-            }))], default);
+            await connection.Queues.PushAsync(
+                "local",
+                Project,
+                place.Queue,
+                null,
+                [
+                    .. Enumerable
+                        .Range(0, items)
+                        .Select(n => new QueuePush(
+                            new JsonObject
+                            {
+                                ["uri"] = uri,
+                                ["resource"] = "local-process",
+                                ["entity"] = "local",
+                                ["project"] = "crash",
+                                ["overrides"] = new JsonObject
+                                {
+                                    ["args"] = new JsonArray(
+                                        n.ToString(System.Globalization.CultureInfo.InvariantCulture)
+                                    ),
+                                },
+                            }
+                        )),
+                ],
+                default
+            );
             return place;
         }
 
         internal Process Start(string? step, int jobs, string name, string more)
         {
-            var config = $$"""{ "name": "{{name}}-{{Queue}}", "queues": ["{{Queue}}"], "max_jobs": {{jobs}}, "no_install": true, "stop_when_empty": true, "policy": { "resources": ["local-process"], "git_hosts": ["file"] } {{(more.Length > 0 ? ", " + more : "")}} }""";
+            var config =
+                $$"""{ "name": "{{name}}-{{Queue}}", "queues": ["{{Queue}}"], "max_jobs": {{jobs}}, "no_install": true, "stop_when_empty": true, "policy": { "resources": ["local-process"], "git_hosts": ["file"] } {{(more.Length > 0 ? ", " + more : "")}} }""";
             var start = new ProcessStartInfo("dotnet") { RedirectStandardOutput = true, RedirectStandardError = true };
-            foreach (var word in new[] { Path.Combine(AppContext.BaseDirectory, "WandbLaunch.CrashAgent.dll"), _server.Url, config, step ?? "" })
+            foreach (
+                var word in new[]
+                {
+                    Path.Combine(AppContext.BaseDirectory, "WandbLaunch.CrashAgent.dll"),
+                    _server.Url,
+                    config,
+                    step ?? "",
+                }
+            )
             {
                 start.ArgumentList.Add(word);
             }
@@ -165,7 +210,13 @@ public sealed class AgentCrashTests
 
         internal async Task CheckAsync()
         {
-            Assert.Equal(Enumerable.Range(0, _items).Select(n => n.ToString(System.Globalization.CultureInfo.InvariantCulture)).Order(StringComparer.Ordinal), Lines().Order(StringComparer.Ordinal));
+            Assert.Equal(
+                Enumerable
+                    .Range(0, _items)
+                    .Select(n => n.ToString(System.Globalization.CultureInfo.InvariantCulture))
+                    .Order(StringComparer.Ordinal),
+                Lines().Order(StringComparer.Ordinal)
+            );
             Assert.All(await ItemsAsync(), i => Assert.Equal(("finished", (int?)0), (i.State, i.ExitCode)));
             foreach (var agent in AgentStore.Default.Folders().Where(f => f.EndsWith(Queue, StringComparison.Ordinal)))
             {
@@ -176,10 +227,17 @@ public sealed class AgentCrashTests
         // The agent that was killed had no last word: its successor has it.
         internal async Task CheckNobodyWorksAsync()
         {
-            var agents = await new AgentApi(_connection.Transport, _connection.Api).ListAsync("local", Project, _connection.Queues, default);
+            var agents = await new AgentApi(_connection.Transport, _connection.Api).ListAsync(
+                "local",
+                Project,
+                _connection.Queues,
+                default
+            );
             Assert.Equal(["stopped", "stopped"], agents.Select(a => a.State));
             var states = new List<string>();
-            await foreach (var run in _connection.Api.RunsAsync("local", Project, null, "+created_at", 50, _server.Url, default))
+            await foreach (
+                var run in _connection.Api.RunsAsync("local", Project, null, "+created_at", 50, _server.Url, default)
+            )
             {
                 states.Add(run.State!);
             }

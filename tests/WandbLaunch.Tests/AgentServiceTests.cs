@@ -12,25 +12,51 @@ public sealed class AgentServiceTests
     private const string Secret = "0123456789abcdef0123456789abcdef01234567";
 
     // Blanks, quotes, and what each format takes for something else.
-    private static readonly string[] Command = ["/opt/dot net/dotnet", "C:\\Program Files\\WandbLaunch\\lib\\", "agent", "50% of $HOME \"quoted\" & <tag>"];
+    private static readonly string[] Command =
+    [
+        "/opt/dot net/dotnet",
+        "C:\\Program Files\\WandbLaunch\\lib\\",
+        "agent",
+        "50% of $HOME \"quoted\" & <tag>",
+    ];
 
-    private static AgentConfig Config() => AgentConfig.Resolve(
-        new LaunchEnvironment { Home = Fixture.NewFolder("service-home"), Variable = _ => null }, null,
-        (JsonObject)JsonNode.Parse($$"""{ "queues": ["a", "b & c"], "entity": "me", "api_key": "{{Secret}}", "webhook": "https://hooks.example.org/{{Secret}}", "environment_variables": { "MY_TOKEN": "my-secret-token", "PLAIN": "1" } }""")!);
+    private static AgentConfig Config() =>
+        AgentConfig.Resolve(
+            new LaunchEnvironment { Home = Fixture.NewFolder("service-home"), Variable = _ => null },
+            null,
+            (JsonObject)
+                JsonNode.Parse(
+                    $$"""{ "queues": ["a", "b & c"], "entity": "me", "api_key": "{{Secret}}", "webhook": "https://hooks.example.org/{{Secret}}", "environment_variables": { "MY_TOKEN": "my-secret-token", "PLAIN": "1" } }"""
+                )!
+        );
 
-    private static AgentServiceDefinition Define(AgentServiceKind kind, bool machineWide = false, string? account = null) =>
-        AgentServices.Define(new ServicePlace(kind, "/home/me", "/home/me/data", machineWide), "gpu", Config(), Command, account, new Dictionary<string, string> { ["WANDBLAUNCH_HOME"] = "/data dir" });
+    private static AgentServiceDefinition Define(
+        AgentServiceKind kind,
+        bool machineWide = false,
+        string? account = null
+    ) =>
+        AgentServices.Define(
+            new ServicePlace(kind, "/home/me", "/home/me/data", machineWide),
+            "gpu",
+            Config(),
+            Command,
+            account,
+            new Dictionary<string, string> { ["WANDBLAUNCH_HOME"] = "/data dir" }
+        );
 
     private static void Validate(string xml)
     {
         var schemas = new XmlSchemaSet();
         schemas.Add(null, Path.Combine(AppContext.BaseDirectory, "data", "scheduled-task.xsd"));
-        var settings = new XmlReaderSettings { ValidationType = ValidationType.Schema, Schemas = schemas, ValidationFlags = XmlSchemaValidationFlags.ReportValidationWarnings };
+        var settings = new XmlReaderSettings
+        {
+            ValidationType = ValidationType.Schema,
+            Schemas = schemas,
+            ValidationFlags = XmlSchemaValidationFlags.ReportValidationWarnings,
+        };
         settings.ValidationEventHandler += (_, e) => throw e.Exception;
         using var reader = XmlReader.Create(new StringReader(xml), settings);
-        while (reader.Read())
-        {
-        }
+        while (reader.Read()) { }
     }
 
     [Theory]
@@ -38,14 +64,27 @@ public sealed class AgentServiceTests
     [InlineData(true, "DOMAIN\\launcher", "BootTrigger", "Password")]
     [InlineData(true, "DOMAIN\\managed$", "BootTrigger", "Password")]
     [InlineData(true, "NETWORK SERVICE", "BootTrigger", null)]
-    public void A_scheduled_task_is_valid_by_the_schema_of_tasks(bool machineWide, string? account, string trigger, string? logon)
+    public void A_scheduled_task_is_valid_by_the_schema_of_tasks(
+        bool machineWide,
+        string? account,
+        string trigger,
+        string? logon
+    )
     {
         var definition = Define(AgentServiceKind.ScheduledTask, machineWide, account);
         Validate(definition.Content);
-        Assert.Throws<XmlSchemaValidationException>(() => Validate(definition.Content.Replace("PT1M", "PT1S", StringComparison.Ordinal)));
-        Assert.Throws<XmlSchemaValidationException>(() => Validate(definition.Content.Replace("RunLevel>", "Level>", StringComparison.Ordinal)));
+        Assert.Throws<XmlSchemaValidationException>(() =>
+            Validate(definition.Content.Replace("PT1M", "PT1S", StringComparison.Ordinal))
+        );
+        Assert.Throws<XmlSchemaValidationException>(() =>
+            Validate(definition.Content.Replace("RunLevel>", "Level>", StringComparison.Ordinal))
+        );
         Assert.Contains(trigger, definition.Content, StringComparison.Ordinal);
-        Assert.Equal(logon is not null, definition.Content.Contains($"<LogonType>{logon ?? ""}", StringComparison.Ordinal) || (logon is null && definition.Content.Contains("LogonType", StringComparison.Ordinal)));
+        Assert.Equal(
+            logon is not null,
+            definition.Content.Contains($"<LogonType>{logon ?? ""}", StringComparison.Ordinal)
+                || (logon is null && definition.Content.Contains("LogonType", StringComparison.Ordinal))
+        );
         Assert.Contains("<RestartOnFailure>", definition.Content, StringComparison.Ordinal);
         Assert.Contains("<ExecutionTimeLimit>PT0S", definition.Content, StringComparison.Ordinal);
         Assert.Equal(@"\WandbLaunch\gpu", definition.Path);
@@ -94,11 +133,23 @@ public sealed class AgentServiceTests
         Assert.Equal("/home/me/Library/LaunchAgents/ai.wandb.launch.agent.gpu.plist", definition.Path);
         var path = Path.Combine(Fixture.NewFolder("plist"), "a.plist");
         File.WriteAllText(path, definition.Content);
-        var (code, output) = Run("python3", "-c", $"import plistlib, json; print(json.dumps(plistlib.load(open('{path}', 'rb'))))");
+        var (code, output) = Run(
+            "python3",
+            "-c",
+            $"import plistlib, json; print(json.dumps(plistlib.load(open('{path}', 'rb'))))"
+        );
         Assert.True(code == 0, output);
         var map = JsonNode.Parse(output)!;
         Assert.Equal(Command, map["ProgramArguments"]!.AsArray().Select(w => w!.ToString()));
-        Assert.Equal(("ai.wandb.launch.agent.gpu", "true", "false", "/data dir"), (map["Label"]!.ToString(), map["RunAtLoad"]!.ToString(), map["KeepAlive"]!["SuccessfulExit"]!.ToString(), map["EnvironmentVariables"]!["WANDBLAUNCH_HOME"]!.ToString()));
+        Assert.Equal(
+            ("ai.wandb.launch.agent.gpu", "true", "false", "/data dir"),
+            (
+                map["Label"]!.ToString(),
+                map["RunAtLoad"]!.ToString(),
+                map["KeepAlive"]!["SuccessfulExit"]!.ToString(),
+                map["EnvironmentVariables"]!["WANDBLAUNCH_HOME"]!.ToString()
+            )
+        );
     }
 
     [Theory]
@@ -108,7 +159,14 @@ public sealed class AgentServiceTests
     public void No_secret_is_in_a_definition_or_shown(AgentServiceKind kind)
     {
         var definition = Define(kind);
-        foreach (var shown in new[] { definition.Content, definition.ConfigContent, string.Join('\n', definition.Activation) })
+        foreach (
+            var shown in new[]
+            {
+                definition.Content,
+                definition.ConfigContent,
+                string.Join('\n', definition.Activation),
+            }
+        )
         {
             Assert.DoesNotContain(Secret, shown, StringComparison.Ordinal);
             Assert.DoesNotContain("my-secret-token", shown, StringComparison.Ordinal);
@@ -123,13 +181,23 @@ public sealed class AgentServiceTests
     public void The_cmdlets_write_show_and_remove_a_service()
     {
         using var shell = new Shell();
-        var definition = (AgentServiceDefinition)Assert.Single(shell.Ok("Register-WandbLaunchAgent -Name svc-test -Queue q1,q2 -MaxJobs 3 -AllowGitHost git.example.org -WhatIf")).BaseObject;
+        var definition = (AgentServiceDefinition)
+            Assert
+                .Single(
+                    shell.Ok(
+                        "Register-WandbLaunchAgent -Name svc-test -Queue q1,q2 -MaxJobs 3 -AllowGitHost git.example.org -WhatIf"
+                    )
+                )
+                .BaseObject;
         Assert.False(File.Exists(definition.Path));
         Assert.Contains("WandbLaunch.Host.dll", definition.Content, StringComparison.Ordinal);
         Assert.Contains("\"max_jobs\": 3", definition.ConfigContent, StringComparison.Ordinal);
         Assert.Contains(Fixture.Server.Url, definition.ConfigContent, StringComparison.Ordinal);
         shell.Fails("Register-WandbLaunchAgent -Name svc-test -User somebody -WhatIf", "AccountWithoutSystem");
-        shell.Fails("Register-WandbLaunchAgent -Name svc-test -MaxJobs 3 -Webhook http://example.org/ -WhatIf", "AgentConfigInvalid");
+        shell.Fails(
+            "Register-WandbLaunchAgent -Name svc-test -MaxJobs 3 -Webhook http://example.org/ -WhatIf",
+            "AgentConfigInvalid"
+        );
         shell.Fails("Unregister-WandbLaunchAgent -Name svc-nope -Confirm:$false", "ServiceNotFound");
 
         // With a vault the agent runs in pwsh, which reads the key itself.
@@ -139,8 +207,17 @@ public sealed class AgentServiceTests
         try
         {
             Environment.SetEnvironmentVariable("PATH", folder + Path.PathSeparator + path);
-            var secret = (AgentServiceDefinition)Assert.Single(shell.Ok("Register-WandbLaunchAgent -Name svc-test -SecretName \"it's mine\" -Vault v -WhatIf")).BaseObject;
-            Assert.Contains("-SecretName 'it''s mine' -Vault 'v'; Start-WandbLaunchAgent", secret.Content, StringComparison.Ordinal);
+            var secret = (AgentServiceDefinition)
+                Assert
+                    .Single(
+                        shell.Ok("Register-WandbLaunchAgent -Name svc-test -SecretName \"it's mine\" -Vault v -WhatIf")
+                    )
+                    .BaseObject;
+            Assert.Contains(
+                "-SecretName 'it''s mine' -Vault 'v'; Start-WandbLaunchAgent",
+                secret.Content,
+                StringComparison.Ordinal
+            );
             Assert.DoesNotContain(Fixture.Key, secret.Content + secret.ConfigText, StringComparison.Ordinal);
         }
         finally
@@ -151,7 +228,9 @@ public sealed class AgentServiceTests
 
     private static (int Code, string Output) Run(string program, params string[] arguments)
     {
-        using var process = Process.Start(new ProcessStartInfo(program, arguments) { RedirectStandardOutput = true, RedirectStandardError = true })!;
+        using var process = Process.Start(
+            new ProcessStartInfo(program, arguments) { RedirectStandardOutput = true, RedirectStandardError = true }
+        )!;
         var error = process.StandardError.ReadToEndAsync();
         var output = process.StandardOutput.ReadToEnd();
         process.WaitForExit();

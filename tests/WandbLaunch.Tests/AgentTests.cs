@@ -28,12 +28,23 @@ public sealed class AgentTests
         return new Uri(folder).AbsoluteUri;
     }
 
-    private static string Quick => Repository("import os, sys, json\nprint(json.dumps({'args': sys.argv[1:], 'env': {k: v for k, v in os.environ.items() if k.startswith(('WANDB', 'CUDA'))}}))\n");
+    private static string Quick =>
+        Repository(
+            "import os, sys, json\nprint(json.dumps({'args': sys.argv[1:], 'env': {k: v for k, v in os.environ.items() if k.startswith(('WANDB', 'CUDA'))}}))\n"
+        );
 
-    private static JsonObject Spec(string uri, params string[] words) => new()
-    {
-        ["uri"] = uri, ["resource"] = "local-process", ["entity"] = "local", ["project"] = "agents", ["overrides"] = new JsonObject { ["args"] = new JsonArray([.. words.Select(w => (JsonNode?)JsonValue.Create(w))]) },
-    };
+    private static JsonObject Spec(string uri, params string[] words) =>
+        new()
+        {
+            ["uri"] = uri,
+            ["resource"] = "local-process",
+            ["entity"] = "local",
+            ["project"] = "agents",
+            ["overrides"] = new JsonObject
+            {
+                ["args"] = new JsonArray([.. words.Select(w => (JsonNode?)JsonValue.Create(w))]),
+            },
+        };
 
     /// <summary>A server, a connection, and agents against it.</summary>
     private sealed class Place : IAsyncDisposable
@@ -51,18 +62,38 @@ public sealed class AgentTests
         internal static async Task<Place> CreateAsync(bool generation2022 = false, params string[] queues)
         {
             var place = new Place();
-            place._server = await LaunchServer.StartAsync(place.Path, "127.0.0.1", 0, Fixture.Key, generation2022, TimeSpan.FromSeconds(2));
+            place._server = await LaunchServer.StartAsync(
+                place.Path,
+                "127.0.0.1",
+                0,
+                Fixture.Key,
+                generation2022,
+                TimeSpan.FromSeconds(2)
+            );
             place.Url = place._server.Url;
             place.Connection = await ConnectAsync(place.Url);
             foreach (var queue in queues)
             {
-                await place.Connection.Queues.CreateAsync("local", generation2022 ? "agents" : Project, queue, "PROJECT", null, null, default);
+                await place.Connection.Queues.CreateAsync(
+                    "local",
+                    generation2022 ? "agents" : Project,
+                    queue,
+                    "PROJECT",
+                    null,
+                    null,
+                    default
+                );
             }
 
             return place;
         }
 
-        internal static Task<WandbConnection> ConnectAsync(string url) => WandbConnection.OpenAsync(WandbSettings.Resolve(LaunchEnvironment.Current, Fixture.Root, url, Fixture.Key, null, "agents"), null, default);
+        internal static Task<WandbConnection> ConnectAsync(string url) =>
+            WandbConnection.OpenAsync(
+                WandbSettings.Resolve(LaunchEnvironment.Current, Fixture.Root, url, Fixture.Key, null, "agents"),
+                null,
+                default
+            );
 
         internal async Task StopServerAsync()
         {
@@ -70,19 +101,42 @@ public sealed class AgentTests
             _server = null;
         }
 
-        internal async Task StartServerAsync() => _server = await LaunchServer.StartAsync(Path, "127.0.0.1", new Uri(Url).Port, Fixture.Key, lease: TimeSpan.FromSeconds(2));
+        internal async Task StartServerAsync() =>
+            _server = await LaunchServer.StartAsync(
+                Path,
+                "127.0.0.1",
+                new Uri(Url).Port,
+                Fixture.Key,
+                lease: TimeSpan.FromSeconds(2)
+            );
 
         internal async Task PushAsync(string queue, params JsonObject[] specs)
         {
             var project = (await Connection.Api.DialectAsync(default)).PushByName ? Project : "agents";
-            Assert.All(await Connection.Queues.PushAsync("local", project, queue, null, [.. specs.Select(s => new QueuePush(s))], default), p => Assert.Null(p.Fault));
+            Assert.All(
+                await Connection.Queues.PushAsync(
+                    "local",
+                    project,
+                    queue,
+                    null,
+                    [.. specs.Select(s => new QueuePush(s))],
+                    default
+                ),
+                p => Assert.Null(p.Fault)
+            );
         }
 
         internal async Task<List<WandbLaunchQueueItem>> ItemsAsync(string queue)
         {
             var project = (await Connection.Api.DialectAsync(default)).PushByName ? Project : "agents";
             var items = new List<WandbLaunchQueueItem>();
-            await foreach (var item in Connection.Queues.ItemsAsync(await Connection.Queues.GetAsync("local", project, queue, null, default), [], default))
+            await foreach (
+                var item in Connection.Queues.ItemsAsync(
+                    await Connection.Queues.GetAsync("local", project, queue, null, default),
+                    [],
+                    default
+                )
+            )
             {
                 items.Add(item);
             }
@@ -90,16 +144,40 @@ public sealed class AgentTests
             return items;
         }
 
-        internal async Task<LaunchAgent> AgentAsync(string settings, WandbConnection? connection = null, Dictionary<string, string?>? variables = null)
+        internal async Task<LaunchAgent> AgentAsync(
+            string settings,
+            WandbConnection? connection = null,
+            Dictionary<string, string?>? variables = null
+        )
         {
-            var map = (JsonObject)JsonNode.Parse($$"""{ "name": "t-{{Guid.NewGuid().ToString("n")[..6]}}", "no_install": true, "policy": { "resources": ["local-process", "local-container"], "git_hosts": ["file"] } }""")!;
+            var map = (JsonObject)
+                JsonNode.Parse(
+                    $$"""{ "name": "t-{{Guid.NewGuid().ToString("n")[..6]}}", "no_install": true, "policy": { "resources": ["local-process", "local-container"], "git_hosts": ["file"] } }"""
+                )!;
             foreach (var (key, value) in (JsonObject)JsonNode.Parse(settings)!)
             {
                 map[key] = value?.DeepClone();
             }
 
-            var environment = variables is null ? LaunchEnvironment.Current : new LaunchEnvironment { Variable = name => variables.TryGetValue(name, out var given) ? given : Environment.GetEnvironmentVariable(name) };
-            return await LaunchAgent.StartAsync(AgentConfig.Resolve(environment, null, map), connection ?? Connection, new AgentCallbacks { Happened = Events.Enqueue, RetryPause = _ => TimeSpan.FromMilliseconds(50), AwayPause = _ => TimeSpan.FromMilliseconds(100), RunPause = _ => TimeSpan.FromMilliseconds(50) }, default);
+            var environment = variables is null
+                ? LaunchEnvironment.Current
+                : new LaunchEnvironment
+                {
+                    Variable = name =>
+                        variables.TryGetValue(name, out var given) ? given : Environment.GetEnvironmentVariable(name),
+                };
+            return await LaunchAgent.StartAsync(
+                AgentConfig.Resolve(environment, null, map),
+                connection ?? Connection,
+                new AgentCallbacks
+                {
+                    Happened = Events.Enqueue,
+                    RetryPause = _ => TimeSpan.FromMilliseconds(50),
+                    AwayPause = _ => TimeSpan.FromMilliseconds(100),
+                    RunPause = _ => TimeSpan.FromMilliseconds(50),
+                },
+                default
+            );
         }
 
         internal async Task<int> RunAsync(string settings)
@@ -142,20 +220,44 @@ public sealed class AgentTests
         Assert.Contains("never called wandb.init", Assert.Single(items[0].Warning), StringComparison.Ordinal);
 
         // The log is attached to the item: a file of the agent's own run on the server.
-        var agents = await new AgentApi(place.Connection.Transport, place.Connection.Api).ListAsync("local", Project, place.Connection.Queues, default);
+        var agents = await new AgentApi(place.Connection.Transport, place.Connection.Api).ListAsync(
+            "local",
+            Project,
+            place.Connection.Queues,
+            default
+        );
         var agent = Assert.Single(agents);
         Assert.Equal(("stopped", "q"), (agent.State, Assert.Single(agent.Queues)));
         var file = Assert.Single(items[1].ErrorFile);
         Assert.Equal($"{items[1].Id}/error/error.log", file);
-        var content = await place.Connection.Api.ReadFileAsync(new RunPath("local", Project, agent.ServerName!), file, 1 << 20, default);
+        var content = await place.Connection.Api.ReadFileAsync(
+            new RunPath("local", Project, agent.ServerName!),
+            file,
+            1 << 20,
+            default
+        );
         Assert.Equal("last words of ['7']\n", Encoding.UTF8.GetString(content!));
         Assert.Equal(
-            [AgentEventKind.AgentStarted, AgentEventKind.ItemTaken, AgentEventKind.RunStarted, AgentEventKind.RunFinished, AgentEventKind.ItemTaken, AgentEventKind.RunStarted, AgentEventKind.RunFailed, AgentEventKind.Draining, AgentEventKind.AgentStopped],
-            place.Events.Select(e => e.Kind));
+            [
+                AgentEventKind.AgentStarted,
+                AgentEventKind.ItemTaken,
+                AgentEventKind.RunStarted,
+                AgentEventKind.RunFinished,
+                AgentEventKind.ItemTaken,
+                AgentEventKind.RunStarted,
+                AgentEventKind.RunFailed,
+                AgentEventKind.Draining,
+                AgentEventKind.AgentStopped,
+            ],
+            place.Events.Select(e => e.Kind)
+        );
 
         // The log on disk has the same, one JSON object a line.
         var log = File.ReadAllLines(Path.Combine(AgentStore.Default.FolderOf(place.Events.First().Agent), "agent.log"));
-        Assert.Equal(place.Events.Select(e => e.Kind.ToString()), log.Select(l => JsonDocument.Parse(l).RootElement.GetProperty("kind").GetString()));
+        Assert.Equal(
+            place.Events.Select(e => e.Kind.ToString()),
+            log.Select(l => JsonDocument.Parse(l).RootElement.GetProperty("kind").GetString())
+        );
     }
 
     [Fact]
@@ -168,7 +270,12 @@ public sealed class AgentTests
         spec["sweep_id"] = "sw1";
         spec["overrides"]!["run_config"] = new JsonObject { ["lr"] = 0.1 };
         await place.PushAsync("q", spec);
-        Assert.Equal(0, await place.RunAsync("""{ "queues": ["q"], "stop_when_empty": true, "environment_variables": { "WANDB_MODE": "offline" } }"""));
+        Assert.Equal(
+            0,
+            await place.RunAsync(
+                """{ "queues": ["q"], "stop_when_empty": true, "environment_variables": { "WANDB_MODE": "offline" } }"""
+            )
+        );
         var item = Assert.Single(await place.ItemsAsync("q"));
         var run = LaunchStore.Default.Get(item.RunId!);
         Assert.Equal((item.RunId, "agents"), (run.Id, run.Project));
@@ -177,7 +284,20 @@ public sealed class AgentTests
         string? Variable(string name) => log.GetProperty("env").TryGetProperty(name, out var v) ? v.GetString() : null;
         Assert.Equal(
             ("my run", "ann", "sw1", "q", "local", item.Id, item.RunId, "{\"lr\":0.1}", "offline", null, Fixture.Key),
-            (Variable("WANDB_NAME"), Variable("WANDB_USERNAME"), Variable("WANDB_SWEEP_ID"), Variable("WANDB_LAUNCH_QUEUE_NAME"), Variable("WANDB_LAUNCH_QUEUE_ENTITY"), Variable("WANDB_LAUNCH_TRACE_ID"), Variable("WANDB_RUN_ID"), Variable("WANDB_CONFIG"), Variable("WANDB_MODE"), Variable("WANDB_RESUME"), Variable("WANDB_API_KEY")));
+            (
+                Variable("WANDB_NAME"),
+                Variable("WANDB_USERNAME"),
+                Variable("WANDB_SWEEP_ID"),
+                Variable("WANDB_LAUNCH_QUEUE_NAME"),
+                Variable("WANDB_LAUNCH_QUEUE_ENTITY"),
+                Variable("WANDB_LAUNCH_TRACE_ID"),
+                Variable("WANDB_RUN_ID"),
+                Variable("WANDB_CONFIG"),
+                Variable("WANDB_MODE"),
+                Variable("WANDB_RESUME"),
+                Variable("WANDB_API_KEY")
+            )
+        );
 
         // The code's copy is gone after a run that went well; its log stays.
         Assert.False(Directory.Exists(Path.Combine(LaunchStore.Default.Folder(run.Id), "src")));
@@ -194,13 +314,14 @@ public sealed class AgentTests
             return spec;
         }
 
-        JsonObject Container(string name, JsonNode value) => Change(s =>
-        {
-            s["uri"] = null;
-            s["resource"] = "local-container";
-            s["docker"] = new JsonObject { ["docker_image"] = "python:3.12" };
-            s["resource_args"] = new JsonObject { ["local-container"] = new JsonObject { [name] = value } };
-        });
+        JsonObject Container(string name, JsonNode value) =>
+            Change(s =>
+            {
+                s["uri"] = null;
+                s["resource"] = "local-container";
+                s["docker"] = new JsonObject { ["docker_image"] = "python:3.12" };
+                s["resource_args"] = new JsonObject { ["local-container"] = new JsonObject { [name] = value } };
+            });
 
         await place.PushAsync(
             "q",
@@ -214,10 +335,28 @@ public sealed class AgentTests
             Container("v", Fixture.Root + "/train/../home:/data:ro"),
             Change(s => s["resource"] = "moon"),
             Change(s => s["overrides"] = "nonsense"),
-            Spec(Quick));
-        Assert.Equal(LaunchAgent.ExitFailures, await place.RunAsync($$"""{ "queues": "q", "stop_when_empty": true, "policy": { "resources": ["local-process", "local-container"], "git_hosts": ["file"], "mounts": ["{{Fixture.Root}}/train:ro"] } }"""));
+            Spec(Quick)
+        );
+        Assert.Equal(
+            LaunchAgent.ExitFailures,
+            await place.RunAsync(
+                $$"""{ "queues": "q", "stop_when_empty": true, "policy": { "resources": ["local-process", "local-container"], "git_hosts": ["file"], "mounts": ["{{Fixture.Root}}/train:ro"] } }"""
+            )
+        );
         var items = await place.ItemsAsync("q");
-        string[] reasons = ["git host 'git.example.org' is not allowed", "entity 'somebody' are not allowed", "entity 'somebody' may not be reproduced", "cannot be launched from a queue", "'privileged' is not allowed", "mount of '/etc' is not allowed", "only read-only", "absolute paths", "no resource 'moon'", "overrides"];
+        string[] reasons =
+        [
+            "git host 'git.example.org' is not allowed",
+            "entity 'somebody' are not allowed",
+            "entity 'somebody' may not be reproduced",
+            "cannot be launched from a queue",
+            "'privileged' is not allowed",
+            "mount of '/etc' is not allowed",
+            "only read-only",
+            "absolute paths",
+            "no resource 'moon'",
+            "overrides",
+        ];
         for (var i = 0; i < reasons.Length; i++)
         {
             Assert.Equal("failed", items[i].State);
@@ -244,18 +383,28 @@ public sealed class AgentTests
             """{ "docker": { "docker_image": 1 }, "resource": [], "project": {} }""",
         };
         await place.PushAsync("q", [.. bad.Select(b => (JsonObject)JsonNode.Parse(b)!), Spec(Quick)]);
-        Assert.Equal(LaunchAgent.ExitFailures, await place.RunAsync("""{ "queues": "q", "stop_when_empty": true, "max_retry": 0 }"""));
+        Assert.Equal(
+            LaunchAgent.ExitFailures,
+            await place.RunAsync("""{ "queues": "q", "stop_when_empty": true, "max_retry": 0 }""")
+        );
         var items = await place.ItemsAsync("q");
         Assert.Equal("finished", items[^1].State);
         Assert.Equal(bad.Length + 1, items.Count);
-        Assert.All(items.SkipLast(1), i => Assert.True(i is { State: "failed", Error.Length: > 0 }, i.Config + " " + i.State));
+        Assert.All(
+            items.SkipLast(1),
+            i => Assert.True(i is { State: "failed", Error.Length: > 0 }, i.Config + " " + i.State)
+        );
         Assert.All(items, i => Assert.NotNull(i.Arguments));
     }
 
     [Fact]
     public void The_default_policy_is_safe_and_each_rule_can_be_changed()
     {
-        void Refused(AgentPolicy policy, LaunchConfig config) => Assert.Equal(AgentPolicy.Refusal, Assert.Throws<LaunchException>(() => policy.Check(config, "me", config.Entity ?? "me")).ErrorId);
+        void Refused(AgentPolicy policy, LaunchConfig config) =>
+            Assert.Equal(
+                AgentPolicy.Refusal,
+                Assert.Throws<LaunchException>(() => policy.Check(config, "me", config.Entity ?? "me")).ErrorId
+            );
         var git = new LaunchConfig { Uri = "https://github.com/a/b" };
         var policy = new AgentPolicy();
         policy.Check(git, "me", "me");
@@ -275,7 +424,11 @@ public sealed class AgentTests
         var folder = Fixture.NewFolder("mounts");
         Directory.CreateSymbolicLink(Path.Combine(folder, "out"), "/etc");
         File.WriteAllText(Path.Combine(folder, "docker.sock"), "");
-        LaunchConfig Mount(string volume) => git with { ResourceArgs = new JsonObject { ["local-container"] = new JsonObject { ["volume"] = volume } } };
+        LaunchConfig Mount(string volume) =>
+            git with
+            {
+                ResourceArgs = new JsonObject { ["local-container"] = new JsonObject { ["volume"] = volume } },
+            };
         var mounting = policy with { Mounts = [folder] };
         var (config, volumes) = mounting.Check(Mount(folder + "/data:/data"), "me", "me");
         Assert.Equal(folder + "/data:/data", Assert.Single(volumes));
@@ -283,7 +436,11 @@ public sealed class AgentTests
         Refused(mounting, Mount(folder + "/out/passwd:/data"));
         Refused(mounting, Mount(folder + "/docker.sock:/var/run/docker.sock"));
         Refused(mounting, Mount(folder + "-other:/data"));
-        (policy with { Mounts = [folder + "/docker.sock"] }).Check(Mount(folder + "/docker.sock:/var/run/docker.sock"), "me", "me");
+        (policy with { Mounts = [folder + "/docker.sock"] }).Check(
+            Mount(folder + "/docker.sock:/var/run/docker.sock"),
+            "me",
+            "me"
+        );
     }
 
     [Fact]
@@ -296,7 +453,12 @@ public sealed class AgentTests
             await place.PushAsync("a", Spec(quick), Spec(quick));
             await place.PushAsync("b", Spec(quick), Spec(quick));
             place.Events.Clear();
-            Assert.Equal(0, await place.RunAsync($$"""{ "queues": ["a", "b"], "stop_when_empty": true, "queue_order": "{{order}}" }"""));
+            Assert.Equal(
+                0,
+                await place.RunAsync(
+                    $$"""{ "queues": ["a", "b"], "stop_when_empty": true, "queue_order": "{{order}}" }"""
+                )
+            );
             Assert.Equal(expected, string.Join(' ', place.Of(AgentEventKind.ItemTaken).Select(e => e.Queue)));
         }
     }
@@ -305,7 +467,9 @@ public sealed class AgentTests
     public async Task Runs_at_the_same_time_never_share_a_gpu_also_not_those_of_two_agents()
     {
         await using var place = await Place.CreateAsync(false, "q");
-        var uri = Repository("import os, time\nprint(os.environ['CUDA_VISIBLE_DEVICES'], flush=True)\ntime.sleep(0.5)\n");
+        var uri = Repository(
+            "import os, time\nprint(os.environ['CUDA_VISIBLE_DEVICES'], flush=True)\ntime.sleep(0.5)\n"
+        );
         await place.PushAsync("q", [.. Enumerable.Range(0, 8).Select(_ => Spec(uri))]);
         Environment.SetEnvironmentVariable("WANDBLAUNCH_GPUS", "0,1,2,3");
         try
@@ -316,8 +480,18 @@ public sealed class AgentTests
                 Assert.Equal(2, agent.GpusPerJob);
             }
 
-            await Assert.ThrowsAsync<LaunchException>(() => place.AgentAsync("""{ "queues": "q", "gpus_per_job": 5 }"""));
-            var codes = await Task.WhenAll(Enumerable.Range(0, 2).Select(_ => place.RunAsync("""{ "queues": "q", "stop_when_empty": true, "max_jobs": 4, "gpus_per_job": 1 }""")));
+            await Assert.ThrowsAsync<LaunchException>(() =>
+                place.AgentAsync("""{ "queues": "q", "gpus_per_job": 5 }""")
+            );
+            var codes = await Task.WhenAll(
+                Enumerable
+                    .Range(0, 2)
+                    .Select(_ =>
+                        place.RunAsync(
+                            """{ "queues": "q", "stop_when_empty": true, "max_jobs": 4, "gpus_per_job": 1 }"""
+                        )
+                    )
+            );
             Assert.Equal([0, 0], codes);
         }
         finally
@@ -325,11 +499,17 @@ public sealed class AgentTests
             Environment.SetEnvironmentVariable("WANDBLAUNCH_GPUS", null);
         }
 
-        var runs = (await place.ItemsAsync("q")).Select(i => LaunchStore.Default.Get(i.RunId!)).Select(r => (Gpu: File.ReadAllText(r.LogPath!).Trim(), r.Started, r.Finished)).ToList();
+        var runs = (await place.ItemsAsync("q"))
+            .Select(i => LaunchStore.Default.Get(i.RunId!))
+            .Select(r => (Gpu: File.ReadAllText(r.LogPath!).Trim(), r.Started, r.Finished))
+            .ToList();
         Assert.All(runs, r => Assert.Contains(r.Gpu, new[] { "0", "1", "2", "3" }));
         foreach (var (a, i) in runs.Select((r, i) => (r, i)))
         {
-            Assert.All(runs.Skip(i + 1).Where(b => b.Gpu == a.Gpu), b => Assert.True(b.Started >= a.Finished || a.Started >= b.Finished));
+            Assert.All(
+                runs.Skip(i + 1).Where(b => b.Gpu == a.Gpu),
+                b => Assert.True(b.Started >= a.Finished || a.Started >= b.Finished)
+            );
         }
     }
 
@@ -344,11 +524,24 @@ public sealed class AgentTests
         container["resource"] = "local-container";
         container["uri"] = null;
         container["docker"] = new JsonObject { ["docker_image"] = "nothing:here" };
-        await place.PushAsync("q", container, Spec(Repository("import sys\nsys.exit(1)\n")), Spec(new Uri(repository).AbsoluteUri));
-        Assert.Equal(LaunchAgent.ExitFailures, await place.RunAsync("""{ "queues": "q", "stop_when_empty": true, "max_retry": 2, "docker_host": "tcp://127.0.0.1:9" }"""));
+        await place.PushAsync(
+            "q",
+            container,
+            Spec(Repository("import sys\nsys.exit(1)\n")),
+            Spec(new Uri(repository).AbsoluteUri)
+        );
+        Assert.Equal(
+            LaunchAgent.ExitFailures,
+            await place.RunAsync(
+                """{ "queues": "q", "stop_when_empty": true, "max_retry": 2, "docker_host": "tcp://127.0.0.1:9" }"""
+            )
+        );
         var items = await place.ItemsAsync("q");
         Assert.Equal(2, place.Of(AgentEventKind.Retry).Count());
-        Assert.All(place.Of(AgentEventKind.Retry), e => Assert.Equal((items[0].Id, "DockerUnavailable"), (e.ItemId, e.ErrorId)));
+        Assert.All(
+            place.Of(AgentEventKind.Retry),
+            e => Assert.Equal((items[0].Id, "DockerUnavailable"), (e.ItemId, e.ErrorId))
+        );
         Assert.Equal(["failed", "failed", "failed"], items.Select(i => i.State));
         Assert.Contains("No Docker Engine answers", items[0].Error, StringComparison.Ordinal);
         Assert.Contains("exit code 1", items[1].Error, StringComparison.Ordinal);
@@ -361,7 +554,9 @@ public sealed class AgentTests
         await using var place = await Place.CreateAsync(false, "q");
         var folder = Fixture.NewFolder("children");
         var child = Path.Combine(folder, "child.txt");
-        var uri = Repository($"import subprocess, sys, time\np = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\nopen({JsonSerializer.Serialize(child)}, 'w').write(str(p.pid))\nprint('up', flush=True)\ntime.sleep(float(sys.argv[1]))\np.kill()\n");
+        var uri = Repository(
+            $"import subprocess, sys, time\np = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\nopen({JsonSerializer.Serialize(child)}, 'w').write(str(p.pid))\nprint('up', flush=True)\ntime.sleep(float(sys.argv[1]))\np.kill()\n"
+        );
         await place.PushAsync("q", Spec(uri, "1"), Spec(uri, "60"));
         using (var agent = await place.AgentAsync("""{ "queues": "q" }"""))
         {
@@ -394,24 +589,38 @@ public sealed class AgentTests
         await using var place = await Place.CreateAsync(false, "q");
         var uri = Repository("import time\nprint('up', flush=True)\ntime.sleep(60)\n");
         await place.PushAsync("q", Spec(uri));
-        using var agent = await place.AgentAsync("""{ "queues": "q", "stopped_run_timeout": 1, "stop_grace_period": 1 }""");
+        using var agent = await place.AgentAsync(
+            """{ "queues": "q", "stopped_run_timeout": 1, "stop_grace_period": 1 }"""
+        );
         var running = agent.RunAsync();
         await place.UntilAsync(() => place.Of(AgentEventKind.RunStarted).Any());
         var run = place.Of(AgentEventKind.RunStarted).First().RunId!;
         await place.Connection.Api.UpsertRunAsync(new RunUpsert(run, "local", "agents"), default);
-        await place.Connection.Transport.QueryAsync("StopRun", "mutation StopRun($id: ID!) { stopRun(input: {id: $id}) { success } }", new { id = Convert.ToBase64String(Encoding.UTF8.GetBytes($"Run:v1:{run}:agents:local")) }, default);
+        await place.Connection.Transport.QueryAsync(
+            "StopRun",
+            "mutation StopRun($id: ID!) { stopRun(input: {id: $id}) { success } }",
+            new { id = Convert.ToBase64String(Encoding.UTF8.GetBytes($"Run:v1:{run}:agents:local")) },
+            default
+        );
         await place.UntilAsync(() => place.Of(AgentEventKind.RunStopped).Any());
-        Assert.True(await new AgentApi(place.Connection.Transport, place.Connection.Api).StopAsync(agent.AgentId!, default));
+        Assert.True(
+            await new AgentApi(place.Connection.Transport, place.Connection.Api).StopAsync(agent.AgentId!, default)
+        );
         Assert.Equal(LaunchAgent.ExitStopped, await running.WaitAsync(TimeSpan.FromSeconds(30)));
         Assert.Equal("stopped", Assert.Single(await place.ItemsAsync("q")).State);
-        Assert.Contains("stopped from the server", place.Of(AgentEventKind.AgentStopped).Single().Message, StringComparison.Ordinal);
+        Assert.Contains(
+            "stopped from the server",
+            place.Of(AgentEventKind.AgentStopped).Single().Message,
+            StringComparison.Ordinal
+        );
     }
 
     [Fact]
     public async Task A_preempted_run_goes_back_to_its_queue_under_its_own_id_five_times_at_most()
     {
         await using var place = await Place.CreateAsync(false, "q");
-        var uri = Repository("""
+        var uri = Repository(
+            """
             import os, json, urllib.request, base64
             base, entity, project, run = (os.environ[n] for n in ("WANDB_BASE_URL", "WANDB_ENTITY", "WANDB_PROJECT", "WANDB_RUN_ID"))
             auth = "Basic " + base64.b64encode(("api:" + os.environ["WANDB_API_KEY"]).encode()).decode()
@@ -422,7 +631,8 @@ public sealed class AgentTests
             post(f"/files/{entity}/{project}/{run}/file_stream", {"complete": True, "exitcode": 1})
             print(os.environ.get("WANDB_RESUME"), os.environ.get("WANDB_SWEEP_ID"))
             raise SystemExit(1)
-            """);
+            """
+        );
         var spec = Spec(uri);
         spec["sweep_id"] = "sw1";
         await place.PushAsync("q", spec);
@@ -444,8 +654,15 @@ public sealed class AgentTests
         var other = Spec(Quick);
         other["project"] = "elsewhere";
         await place.PushAsync("q", other, Spec("https://git.example.org/a/b"));
-        Assert.Equal(LaunchAgent.ExitFailures, await place.RunAsync("""{ "queues": "q", "project": "agents", "stop_when_empty": true }"""));
-        Assert.Contains("'elsewhere' is not this agent's", place.Of(AgentEventKind.Warning).First().Message, StringComparison.Ordinal);
+        Assert.Equal(
+            LaunchAgent.ExitFailures,
+            await place.RunAsync("""{ "queues": "q", "project": "agents", "stop_when_empty": true }""")
+        );
+        Assert.Contains(
+            "'elsewhere' is not this agent's",
+            place.Of(AgentEventKind.Warning).First().Message,
+            StringComparison.Ordinal
+        );
         var items = await place.ItemsAsync("q");
         Assert.Equal(["claimed", "failed"], items.Select(i => i.State));
         Assert.Equal("agents", LaunchStore.Default.Get(items[0].RunId!).Project);
@@ -465,7 +682,10 @@ public sealed class AgentTests
         await Task.Delay(1500);
         await place.StartServerAsync();
         Assert.Equal(0, await running.WaitAsync(TimeSpan.FromSeconds(60)));
-        Assert.Equal((1, 1), (place.Of(AgentEventKind.ServerAway).Count(), place.Of(AgentEventKind.ServerBack).Count()));
+        Assert.Equal(
+            (1, 1),
+            (place.Of(AgentEventKind.ServerAway).Count(), place.Of(AgentEventKind.ServerBack).Count())
+        );
         using var connection = await Place.ConnectAsync(place.Url);
         var queue = await connection.Queues.GetAsync("local", Project, "q", null, default);
         await foreach (var item in connection.Queues.ItemsAsync(queue, [], default))
@@ -481,10 +701,21 @@ public sealed class AgentTests
         using var proxy = new BadProxy(place.Url);
         using var connection = await Place.ConnectAsync(proxy.Url);
         await place.PushAsync("q", Spec(Quick), Spec(Quick), Spec(Quick));
-        using var agent = await place.AgentAsync("""{ "queues": "q", "max_jobs": 2, "stop_when_empty": true }""", connection);
+        using var agent = await place.AgentAsync(
+            """{ "queues": "q", "max_jobs": 2, "stop_when_empty": true }""",
+            connection
+        );
 
         // Each of these once, in this order, then every pop is answered twice.
-        foreach (var bad in new[] { "<html>a proxy's page</html>", "{\"data\": {\"popFromRunQueue\": {\"runSpec\": 7}}}", "[1, 2", "{\"errors\": [\"no\"]}" })
+        foreach (
+            var bad in new[]
+            {
+                "<html>a proxy's page</html>",
+                "{\"data\": {\"popFromRunQueue\": {\"runSpec\": 7}}}",
+                "[1, 2",
+                "{\"errors\": [\"no\"]}",
+            }
+        )
         {
             proxy.Answers.Enqueue((200, bad));
         }
@@ -497,7 +728,10 @@ public sealed class AgentTests
         var items = await place.ItemsAsync("q");
         Assert.All(items, i => Assert.Equal("finished", i.State));
         Assert.Equal(3, place.Of(AgentEventKind.RunStarted).Count());
-        Assert.Equal((1, 1), (place.Of(AgentEventKind.ServerAway).Count(), place.Of(AgentEventKind.ServerBack).Count()));
+        Assert.Equal(
+            (1, 1),
+            (place.Of(AgentEventKind.ServerAway).Count(), place.Of(AgentEventKind.ServerBack).Count())
+        );
         Assert.Empty(proxy.Answers);
     }
 
@@ -514,11 +748,15 @@ public sealed class AgentTests
             switch (asked["query"]!.ToString())
             {
                 case var q when q.Contains("__type(name: \"Mutation\")", StringComparison.Ordinal):
-                    answer["data"]!["MutationType"]!["fields"]!.AsArray().Add(new JsonObject { ["name"] = "upsertSweep" });
+                    answer["data"]!["MutationType"]!["fields"]!
+                        .AsArray()
+                        .Add(new JsonObject { ["name"] = "upsertSweep" });
                     answer["data"]!["ProjectType"]!["fields"]!.AsArray().Add(new JsonObject { ["name"] = "sweep" });
                     return answer;
                 case var q when q.Contains("sweep(sweepName", StringComparison.Ordinal):
-                    return JsonNode.Parse("""{ "data": { "project": { "sweep": { "id": "U3dlZXA=", "state": "RUNNING" } } } }""");
+                    return JsonNode.Parse(
+                        """{ "data": { "project": { "sweep": { "id": "U3dlZXA=", "state": "RUNNING" } } } }"""
+                    );
                 case var q when q.Contains("upsertSweep(", StringComparison.Ordinal):
                     set.Enqueue(asked["variables"]!);
                     return JsonNode.Parse("""{ "data": { "upsertSweep": { "sweep": { "name": "sw1" } } } }""");
@@ -532,9 +770,20 @@ public sealed class AgentTests
         await place.PushAsync("q", scheduler);
         using var agent = await place.AgentAsync("""{ "queues": "q", "stop_when_empty": true }""", connection);
         Assert.Equal(LaunchAgent.ExitFailures, await agent.RunAsync().WaitAsync(TimeSpan.FromSeconds(60)));
-        Assert.Equal(("failed", 3), ((await place.ItemsAsync("q"))[0].State, (await place.ItemsAsync("q"))[0].ExitCode));
+        Assert.Equal(
+            ("failed", 3),
+            ((await place.ItemsAsync("q"))[0].State, (await place.ItemsAsync("q"))[0].ExitCode)
+        );
         var sweep = Assert.Single(set);
-        Assert.Equal(("U3dlZXA=", "CANCELED", "local", "agents"), (sweep["id"]!.ToString(), sweep["state"]!.ToString(), sweep["entity"]!.ToString(), sweep["project"]!.ToString()));
+        Assert.Equal(
+            ("U3dlZXA=", "CANCELED", "local", "agents"),
+            (
+                sweep["id"]!.ToString(),
+                sweep["state"]!.ToString(),
+                sweep["entity"]!.ToString(),
+                sweep["project"]!.ToString()
+            )
+        );
     }
 
     [Fact]
@@ -545,8 +794,16 @@ public sealed class AgentTests
         // A git host that takes the connection and says nothing.
         using var silent = new System.Net.Sockets.TcpListener(IPAddress.Loopback, 0);
         silent.Start();
-        await place.PushAsync("q", Spec($"http://127.0.0.1:{((IPEndPoint)silent.LocalEndpoint).Port}/a/b.git"), Spec(Quick));
-        using var agent = await place.AgentAsync("{ \"queues\": \"q\", \"stop_when_empty\": true, \"policy\": { \"resources\": [\"local-process\"], \"git_hosts\": [\"file\", \"127.0.0.1\"] } }", null, new() { ["WANDB_LAUNCH_START_TIMEOUT"] = "2" });
+        await place.PushAsync(
+            "q",
+            Spec($"http://127.0.0.1:{((IPEndPoint)silent.LocalEndpoint).Port}/a/b.git"),
+            Spec(Quick)
+        );
+        using var agent = await place.AgentAsync(
+            "{ \"queues\": \"q\", \"stop_when_empty\": true, \"policy\": { \"resources\": [\"local-process\"], \"git_hosts\": [\"file\", \"127.0.0.1\"] } }",
+            null,
+            new() { ["WANDB_LAUNCH_START_TIMEOUT"] = "2" }
+        );
         Assert.Equal(LaunchAgent.ExitFailures, await agent.RunAsync().WaitAsync(TimeSpan.FromSeconds(60)));
         var items = await place.ItemsAsync("q");
         Assert.Equal(["failed", "finished"], items.Select(i => i.State));
@@ -560,8 +817,14 @@ public sealed class AgentTests
         var quick = Quick;
         await place.PushAsync("q", [.. Enumerable.Range(0, 4).Select(_ => Spec(quick))]);
         Assert.Equal(0, await place.RunAsync("""{ "queues": "q", "max_runs": 3, "max_jobs": 2 }"""));
-        Assert.Equal(["finished", "finished", "finished", "pending"], (await place.ItemsAsync("q")).Select(i => i.State));
-        Assert.Equal(0, await place.RunAsync($$"""{ "queues": "q", "until": "{{DateTimeOffset.UtcNow.AddSeconds(3):o}}" }"""));
+        Assert.Equal(
+            ["finished", "finished", "finished", "pending"],
+            (await place.ItemsAsync("q")).Select(i => i.State)
+        );
+        Assert.Equal(
+            0,
+            await place.RunAsync($$"""{ "queues": "q", "until": "{{DateTimeOffset.UtcNow.AddSeconds(3):o}}" }""")
+        );
         Assert.Equal("finished", (await place.ItemsAsync("q"))[3].State);
     }
 
@@ -570,9 +833,28 @@ public sealed class AgentTests
     {
         await using var place = await Place.CreateAsync(false, "q");
         using var agent = await place.AgentAsync("""{ "queues": "q", "name": "only-one" }""");
-        Assert.Equal("AgentRunning", (await Assert.ThrowsAsync<LaunchException>(() => place.AgentAsync("""{ "queues": "q", "name": "only-one" }"""))).ErrorId);
-        Assert.Equal("QueueNotFound", (await Assert.ThrowsAsync<LaunchException>(() => place.AgentAsync("""{ "queues": ["q", "nope"] }"""))).ErrorId);
-        Assert.Equal("AgentNameInvalid", (await Assert.ThrowsAsync<LaunchException>(() => place.AgentAsync("""{ "queues": "q", "name": "../x" }"""))).ErrorId);
+        Assert.Equal(
+            "AgentRunning",
+            (
+                await Assert.ThrowsAsync<LaunchException>(() =>
+                    place.AgentAsync("""{ "queues": "q", "name": "only-one" }""")
+                )
+            ).ErrorId
+        );
+        Assert.Equal(
+            "QueueNotFound",
+            (
+                await Assert.ThrowsAsync<LaunchException>(() => place.AgentAsync("""{ "queues": ["q", "nope"] }"""))
+            ).ErrorId
+        );
+        Assert.Equal(
+            "AgentNameInvalid",
+            (
+                await Assert.ThrowsAsync<LaunchException>(() =>
+                    place.AgentAsync("""{ "queues": "q", "name": "../x" }""")
+                )
+            ).ErrorId
+        );
     }
 
     [Fact]
@@ -580,20 +862,58 @@ public sealed class AgentTests
     {
         var folder = Fixture.NewFolder("settings");
         var file = Path.Combine(folder, "launch-config.yaml");
-        File.WriteAllText(file, "entity: of-file\nproject: p\nmax_jobs: 3\nqueues: [a, 'b,c']\nqueue: d\nbuilder:\n  type: docker\npolicy:\n  git_hosts: [x]\n  mounts: [/data]\n");
+        File.WriteAllText(
+            file,
+            "entity: of-file\nproject: p\nmax_jobs: 3\nqueues: [a, 'b,c']\nqueue: d\nbuilder:\n  type: docker\npolicy:\n  git_hosts: [x]\n  mounts: [/data]\n"
+        );
         AgentConfig Resolve(string parameters = "{}", params (string Name, string Value)[] variables) =>
-            AgentConfig.Resolve(new LaunchEnvironment { Home = folder, Variable = n => variables.FirstOrDefault(v => v.Name == n).Value }, file, (JsonObject)JsonNode.Parse(parameters)!);
+            AgentConfig.Resolve(
+                new LaunchEnvironment
+                {
+                    Home = folder,
+                    Variable = n => variables.FirstOrDefault(v => v.Name == n).Value,
+                },
+                file,
+                (JsonObject)JsonNode.Parse(parameters)!
+            );
         var plain = Resolve();
         Assert.Equal(("of-file", "p", 3), (plain.Entity, plain.Project, plain.MaxJobs));
         Assert.Equal(["a", "b", "c", "d"], plain.Queues);
         Assert.Contains("builder", Assert.Single(plain.Warnings), StringComparison.Ordinal);
-        Assert.Equal(("of-env", 5), Resolve("{}", ("WANDB_ENTITY", "of-env"), ("WANDB_LAUNCH_MAX_JOBS", "5")) is var e ? (e.Entity, e.MaxJobs) : default);
-        Assert.Equal(("given", -1), Resolve("""{ "entity": "given", "max_jobs": -1 }""", ("WANDB_ENTITY", "of-env"), ("WANDB_LAUNCH_MAX_JOBS", "5")) is var g ? (g.Entity, g.MaxJobs) : default);
+        Assert.Equal(
+            ("of-env", 5),
+            Resolve("{}", ("WANDB_ENTITY", "of-env"), ("WANDB_LAUNCH_MAX_JOBS", "5")) is var e
+                ? (e.Entity, e.MaxJobs)
+                : default
+        );
+        Assert.Equal(
+            ("given", -1),
+            Resolve(
+                """{ "entity": "given", "max_jobs": -1 }""",
+                ("WANDB_ENTITY", "of-env"),
+                ("WANDB_LAUNCH_MAX_JOBS", "5")
+            )
+                is var g
+                ? (g.Entity, g.MaxJobs)
+                : default
+        );
         var rules = Resolve("""{ "policy": { "git_hosts": ["y"] } }""").Policy;
         Assert.Equal(("y", "/data"), (Assert.Single(rules.GitHosts), Assert.Single(rules.Mounts)));
         Assert.Equal(TimeSpan.FromSeconds(7), Resolve("{}", ("WANDB_LAUNCH_START_TIMEOUT", "7")).StartTimeout);
         Assert.Null(Resolve("{}", ("WANDB_LAUNCH_START_TIMEOUT", "0")).StartTimeout);
-        foreach (var bad in new[] { "max_jobs: -2", "max_jobs: many", "moon: 1", "queue_order: odd", "webhook: http://example.org/x", "until: soon", "policy: {moon: 1}", "gpus_per_job: -1" })
+        foreach (
+            var bad in new[]
+            {
+                "max_jobs: -2",
+                "max_jobs: many",
+                "moon: 1",
+                "queue_order: odd",
+                "webhook: http://example.org/x",
+                "until: soon",
+                "policy: {moon: 1}",
+                "gpus_per_job: -1",
+            }
+        )
         {
             File.WriteAllText(file, bad);
             Assert.Equal("AgentConfigInvalid", Assert.Throws<LaunchException>(() => Resolve()).ErrorId);
@@ -601,8 +921,20 @@ public sealed class AgentTests
 
         File.WriteAllText(file, "queues: [a\n b: c: d");
         Assert.Equal("YamlInvalid", Assert.Throws<LaunchException>(() => Resolve()).ErrorId);
-        Assert.Equal("AgentConfigNotFound", Assert.Throws<LaunchException>(() => AgentConfig.Resolve(LaunchEnvironment.Current, Path.Combine(folder, "nope"), [])).ErrorId);
-        Assert.Equal("default", Assert.Single(AgentConfig.Resolve(new LaunchEnvironment { Home = folder, Variable = _ => null }, null, []).Queues));
+        Assert.Equal(
+            "AgentConfigNotFound",
+            Assert
+                .Throws<LaunchException>(() =>
+                    AgentConfig.Resolve(LaunchEnvironment.Current, Path.Combine(folder, "nope"), [])
+                )
+                .ErrorId
+        );
+        Assert.Equal(
+            "default",
+            Assert.Single(
+                AgentConfig.Resolve(new LaunchEnvironment { Home = folder, Variable = _ => null }, null, []).Queues
+            )
+        );
     }
 
     [Fact]
@@ -613,14 +945,26 @@ public sealed class AgentTests
         {
             for (var i = 0; i < 200; i++)
             {
-                log.Write(new AgentEvent { Time = DateTimeOffset.UtcNow, Kind = AgentEventKind.Warning, Agent = "a", Message = $"line {i}" });
+                log.Write(
+                    new AgentEvent
+                    {
+                        Time = DateTimeOffset.UtcNow,
+                        Kind = AgentEventKind.Warning,
+                        Agent = "a",
+                        Message = $"line {i}",
+                    }
+                );
             }
         }
 
         var files = Directory.GetFiles(folder).Select(f => Path.GetFileName(f)).Order().ToArray();
         Assert.Equal(["agent.1.log", "agent.2.log", "agent.3.log", "agent.4.log", "agent.5.log", "agent.log"], files);
         Assert.All(files, f => Assert.True(new FileInfo(Path.Combine(folder, f)).Length <= 2000));
-        Assert.Contains("line 199", (await File.ReadAllLinesAsync(Path.Combine(folder, "agent.log")))[^1], StringComparison.Ordinal);
+        Assert.Contains(
+            "line 199",
+            (await File.ReadAllLinesAsync(Path.Combine(folder, "agent.log")))[^1],
+            StringComparison.Ordinal
+        );
     }
 
     [Fact]
@@ -638,7 +982,9 @@ public sealed class AgentTests
                 var context = await hook.GetContextAsync();
                 using (var reader = new StreamReader(context.Request.InputStream))
                 {
-                    posted.Enqueue(JsonDocument.Parse(await reader.ReadToEndAsync()).RootElement.GetProperty("kind").GetString()!);
+                    posted.Enqueue(
+                        JsonDocument.Parse(await reader.ReadToEndAsync()).RootElement.GetProperty("kind").GetString()!
+                    );
                 }
 
                 context.Response.Close();
@@ -646,14 +992,37 @@ public sealed class AgentTests
         });
         using var shell = new Shell();
         shell.Ok("$null = New-WandbRunQueue agentq");
-        shell.Ok($"$null = 1..2 | ForEach-Object {{ Add-WandbLaunchQueueItem {Quick} -Queue agentq -Resource local-process -Argument n=$_ }}");
-        var output = shell.Ok($"Start-WandbLaunchAgent -Queue agentq -Name cmdlet-agent -AllowResource local-process -AllowGitHost file -NoInstall -StopWhenEmpty -Webhook http://127.0.0.1:{port}/x -OnRunStarted {{ \"started $($_.ItemId)\" }} -OnRunFinished {{ param($e) \"finished $($e.ExitCode)\" }}");
-        Assert.Equal(["started", "finished", "started", "finished"], output.Select(o => o.BaseObject).OfType<string>().Select(s => s.Split(' ')[0]));
+        shell.Ok(
+            $"$null = 1..2 | ForEach-Object {{ Add-WandbLaunchQueueItem {Quick} -Queue agentq -Resource local-process -Argument n=$_ }}"
+        );
+        var output = shell.Ok(
+            $"Start-WandbLaunchAgent -Queue agentq -Name cmdlet-agent -AllowResource local-process -AllowGitHost file -NoInstall -StopWhenEmpty -Webhook http://127.0.0.1:{port}/x -OnRunStarted {{ \"started $($_.ItemId)\" }} -OnRunFinished {{ param($e) \"finished $($e.ExitCode)\" }}"
+        );
+        Assert.Equal(
+            ["started", "finished", "started", "finished"],
+            output.Select(o => o.BaseObject).OfType<string>().Select(s => s.Split(' ')[0])
+        );
         Assert.Equal(0, shell.Ok("$LASTEXITCODE")[0].BaseObject);
-        Assert.Equal(["AgentStarted", "ItemTaken", "RunStarted", "RunFinished", "ItemTaken", "RunStarted", "RunFinished", "Draining", "AgentStopped"], posted);
+        Assert.Equal(
+            [
+                "AgentStarted",
+                "ItemTaken",
+                "RunStarted",
+                "RunFinished",
+                "ItemTaken",
+                "RunStarted",
+                "RunFinished",
+                "Draining",
+                "AgentStopped",
+            ],
+            posted
+        );
         hook.Stop();
         var agent = (WandbLaunchAgent)Assert.Single(shell.Ok("Get-WandbLaunchAgent cmdlet-*")).BaseObject;
-        Assert.Equal(("stopped", 0, 2, 2, 0), (agent.State, agent.ExitCode!.Value, agent.Taken!.Value, agent.Succeeded!.Value, agent.Failed!.Value));
+        Assert.Equal(
+            ("stopped", 0, 2, 2, 0),
+            (agent.State, agent.ExitCode!.Value, agent.Taken!.Value, agent.Succeeded!.Value, agent.Failed!.Value)
+        );
         shell.Fails("Get-WandbLaunchAgent nobody", "AgentNotFound");
         shell.Fails("Stop-WandbLaunchAgent nobody", "AgentNotFound");
         shell.Fails("Start-WandbLaunchAgent -Queue nope", "QueueNotFound");
@@ -669,7 +1038,15 @@ public sealed class AgentTests
         }
 
         Assert.Empty(shell.Ok("Stop-WandbLaunchAgent waiting-agent -WhatIf"));
-        Assert.Equal("stopped", ((WandbLaunchAgent)Assert.Single(shell.Ok("Get-WandbLaunchAgent waiting-agent | Stop-WandbLaunchAgent -Drain -PassThru")).BaseObject).State);
+        Assert.Equal(
+            "stopped",
+            (
+                (WandbLaunchAgent)
+                    Assert
+                        .Single(shell.Ok("Get-WandbLaunchAgent waiting-agent | Stop-WandbLaunchAgent -Drain -PassThru"))
+                        .BaseObject
+            ).State
+        );
         Assert.Equal(LaunchAgent.ExitStopped, running.EndInvoke(work)[^1].BaseObject);
 
         // Ctrl+C: the pipeline stops, and the agent says goodbye.
@@ -682,7 +1059,10 @@ public sealed class AgentTests
         }
 
         interrupted.Stop();
-        Assert.Equal("stopped", ((WandbLaunchAgent)Assert.Single(shell.Ok("Get-WandbLaunchAgent interrupted-agent")).BaseObject).State);
+        Assert.Equal(
+            "stopped",
+            ((WandbLaunchAgent)Assert.Single(shell.Ok("Get-WandbLaunchAgent interrupted-agent")).BaseObject).State
+        );
     }
 
     private static int FreePort()
@@ -750,7 +1130,10 @@ public sealed class AgentTests
                 return;
             }
 
-            using var request = new HttpRequestMessage(new HttpMethod(context.Request.HttpMethod), target + context.Request.RawUrl);
+            using var request = new HttpRequestMessage(
+                new HttpMethod(context.Request.HttpMethod),
+                target + context.Request.RawUrl
+            );
             if (context.Request.HasEntityBody)
             {
                 request.Content = new ByteArrayContent(body.ToArray());
@@ -768,7 +1151,12 @@ public sealed class AgentTests
                 }
 
                 context.Response.StatusCode = (int)response.StatusCode;
-                if (Change is { } change && request.Method == HttpMethod.Post && context.Request.RawUrl == "/graphql" && change(JsonNode.Parse(body.ToArray())!, JsonNode.Parse(bytes)!) is { } changed)
+                if (
+                    Change is { } change
+                    && request.Method == HttpMethod.Post
+                    && context.Request.RawUrl == "/graphql"
+                    && change(JsonNode.Parse(body.ToArray())!, JsonNode.Parse(bytes)!) is { } changed
+                )
                 {
                     context.Response.StatusCode = 200;
                     bytes = Encoding.UTF8.GetBytes(changed.ToJsonString());

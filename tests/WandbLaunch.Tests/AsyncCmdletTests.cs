@@ -24,7 +24,10 @@ public sealed class AsyncCmdletTests
     public void Objects_come_in_order_and_more_than_the_queue_holds()
     {
         using var shell = New("1..3 | Test-Work -Do many");
-        Assert.Equal(Enumerable.Range(1, 3).SelectMany(i => Enumerable.Range(0, 5000).Select(n => i * 10_000 + n)), shell.Invoke<int>());
+        Assert.Equal(
+            Enumerable.Range(1, 3).SelectMany(i => Enumerable.Range(0, 5000).Select(n => i * 10_000 + n)),
+            shell.Invoke<int>()
+        );
     }
 
     [Fact]
@@ -52,7 +55,9 @@ public sealed class AsyncCmdletTests
         TestWorkCommand.Ended = new TaskCompletionSource();
         using var shell = New("");
         shell.Commands.Clear();
-        shell.AddScript("function Select-First { begin { $n = 0 } process { $_; if (++$n -eq 3) { throw 'enough' } } }; 1 | Test-Work -Do forever | Select-First");
+        shell.AddScript(
+            "function Select-First { begin { $n = 0 } process { $_; if (++$n -eq 3) { throw 'enough' } } }; 1 | Test-Work -Do forever | Select-First"
+        );
         Assert.Throws<RuntimeException>(() => shell.Invoke());
         await TestWorkCommand.Ended.Task.WaitAsync(TimeSpan.FromSeconds(5));
     }
@@ -106,7 +111,10 @@ public sealed class TestWorkCommand : AsyncPSCmdlet
     [Parameter]
     public string Do { get; set; } = "";
 
-    protected override Task BeginAsync() => Do == "start" ? throw new LaunchException("Start", LaunchErrorCategory.InvalidOperation, "at the start", null) : Task.CompletedTask;
+    protected override Task BeginAsync() =>
+        Do == "start"
+            ? throw new LaunchException("Start", LaunchErrorCategory.InvalidOperation, "at the start", null)
+            : Task.CompletedTask;
 
     protected override async Task ProcessAsync()
     {
@@ -121,7 +129,11 @@ public sealed class TestWorkCommand : AsyncPSCmdlet
                 break;
             case "odd":
                 await Task.Yield();
-                Output(Number % 2 == 1 ? Number : throw new LaunchException("Even", LaunchErrorCategory.InvalidArgument, "even", Number));
+                Output(
+                    Number % 2 == 1
+                        ? Number
+                        : throw new LaunchException("Even", LaunchErrorCategory.InvalidArgument, "even", Number)
+                );
                 break;
             case "late":
                 _ = Task.Run(async () =>

@@ -11,7 +11,10 @@ public sealed class DocsTests
         foreach (var (path, content) in Generator.Generate())
         {
             var full = Path.Combine(Fixture.SourceRoot(), path);
-            Assert.True(File.Exists(full) && File.ReadAllText(full).ReplaceLineEndings("\n") == content, $"{path} is out of date: dotnet run --project tools/WandbLaunch.Docs");
+            Assert.True(
+                File.Exists(full) && File.ReadAllText(full).ReplaceLineEndings("\n") == content,
+                $"{path} is out of date: dotnet run --project tools/WandbLaunch.Docs"
+            );
         }
     }
 
@@ -19,7 +22,11 @@ public sealed class DocsTests
     public void Every_cmdlet_is_exported_described_and_has_two_examples()
     {
         using var shell = new Shell(false);
-        var exported = shell.Ok("(Get-Module WandbLaunch).ExportedCmdlets.Keys | ForEach-Object { $_ }").Select(o => o.ToString()).Order().ToArray();
+        var exported = shell
+            .Ok("(Get-Module WandbLaunch).ExportedCmdlets.Keys | ForEach-Object { $_ }")
+            .Select(o => o.ToString())
+            .Order()
+            .ToArray();
         Assert.Equal(Generator.CmdletTypes.Select(Generator.Name).Order(), exported);
         foreach (var type in Generator.CmdletTypes)
         {
@@ -49,7 +56,10 @@ public sealed class DocsTests
         foreach (var example in Generator.CmdletTypes.SelectMany(Generator.Examples))
         {
             // Those that name a host of the outside world, or ask at the console, cannot run here.
-            if (!example.Code.Contains("https://", StringComparison.Ordinal) && !example.Code.Contains("Read-Host", StringComparison.Ordinal))
+            if (
+                !example.Code.Contains("https://", StringComparison.Ordinal)
+                && !example.Code.Contains("Read-Host", StringComparison.Ordinal)
+            )
             {
                 data.Add(example.Cmdlet, example.Code);
             }
@@ -67,10 +77,17 @@ public sealed class DocsTests
         using var shell = new Shell(false);
         try
         {
-            shell.Ok("$null = Connect-Wandb -Local; $null = Import-WandbRun ./wandb/offline-run-20261124_070622-22stxuh9 -Entity local");
-            if (cmdlet.EndsWith("-WandbLaunch", StringComparison.Ordinal) || cmdlet.EndsWith("Log", StringComparison.Ordinal))
+            shell.Ok(
+                "$null = Connect-Wandb -Local; $null = Import-WandbRun ./wandb/offline-run-20261124_070622-22stxuh9 -Entity local"
+            );
+            if (
+                cmdlet.EndsWith("-WandbLaunch", StringComparison.Ordinal)
+                || cmdlet.EndsWith("Log", StringComparison.Ordinal)
+            )
             {
-                shell.Ok("$null = Start-WandbLaunch ./train -EntryPoint 'python train.py' -Resource local-process -Quiet");
+                shell.Ok(
+                    "$null = Start-WandbLaunch ./train -EntryPoint 'python train.py' -Resource local-process -Quiet"
+                );
             }
 
             if (cmdlet.Contains("Queue", StringComparison.Ordinal))
@@ -80,12 +97,23 @@ public sealed class DocsTests
             }
 
             shell.Run(code);
-            Assert.True(shell.Errors.Count == 0 || (cmdlet == "Stop-WandbLaunchServer" && shell.Errors.All(e => e.FullyQualifiedErrorId.StartsWith("ServerNotRunning", StringComparison.Ordinal))), string.Join("\n", shell.Errors));
+            Assert.True(
+                shell.Errors.Count == 0
+                    || (
+                        cmdlet == "Stop-WandbLaunchServer"
+                        && shell.Errors.All(e =>
+                            e.FullyQualifiedErrorId.StartsWith("ServerNotRunning", StringComparison.Ordinal)
+                        )
+                    ),
+                string.Join("\n", shell.Errors)
+            );
         }
         finally
         {
             Environment.SetEnvironmentVariable("PYTHONPATH", null);
-            shell.Run("Get-WandbLaunch -State Running | Stop-WandbLaunch; Get-WandbLaunchServer | Where-Object Running | Stop-WandbLaunchServer");
+            shell.Run(
+                "Get-WandbLaunch -State Running | Stop-WandbLaunch; Get-WandbLaunchServer | Where-Object Running | Stop-WandbLaunchServer"
+            );
         }
     }
 
@@ -94,12 +122,25 @@ public sealed class DocsTests
     {
         using var shell = new Shell(false);
         var format = System.Xml.Linq.XDocument.Load(Path.Combine(Fixture.Module, "WandbLaunch.format.ps1xml"));
-        var types = Generator.CmdletTypes.SelectMany(t => t.GetCustomAttributes(typeof(OutputTypeAttribute), false).Cast<OutputTypeAttribute>()).SelectMany(o => o.Type).Select(t => t.Name).Where(t => t.StartsWith("WandbLaunch", StringComparison.Ordinal)).Distinct();
+        var types = Generator
+            .CmdletTypes.SelectMany(t =>
+                t.GetCustomAttributes(typeof(OutputTypeAttribute), false).Cast<OutputTypeAttribute>()
+            )
+            .SelectMany(o => o.Type)
+            .Select(t => t.Name)
+            .Where(t => t.StartsWith("WandbLaunch", StringComparison.Ordinal))
+            .Distinct();
         foreach (var type in types)
         {
-            var views = format.Descendants("View").Where(v => v.Descendants("TypeName").Any(n => n.Value == type)).ToList();
+            var views = format
+                .Descendants("View")
+                .Where(v => v.Descendants("TypeName").Any(n => n.Value == type))
+                .ToList();
             Assert.Contains(views, v => v.Element("TableControl") is not null);
-            Assert.True(type == "WandbLaunch.LaunchConfig" || views.Exists(v => v.Element("ListControl") is not null), type);
+            Assert.True(
+                type == "WandbLaunch.LaunchConfig" || views.Exists(v => v.Element("ListControl") is not null),
+                type
+            );
         }
     }
 }

@@ -43,13 +43,27 @@ public sealed class Fixture : IAsyncLifetime
     public async ValueTask InitializeAsync()
     {
         Module = FindModule();
-        CopyFolder(Path.Combine(AppContext.BaseDirectory, "data", "sdk-run-v0.12.21", "offline-run-20261124_070622-22stxuh9"), OfflineRun);
-        await File.WriteAllTextAsync(Path.Combine(Root, "gitconfig"), "[user]\nname = Test\nemail = test@example.org\n[init]\ndefaultBranch = main\n[protocol \"file\"]\nallow = always\n");
-        Git(Root, "clone", "--quiet", Path.Combine(AppContext.BaseDirectory, "data", "sdk-run-v0.12.21", "train.bundle"), Repository);
+        CopyFolder(
+            Path.Combine(AppContext.BaseDirectory, "data", "sdk-run-v0.12.21", "offline-run-20261124_070622-22stxuh9"),
+            OfflineRun
+        );
+        await File.WriteAllTextAsync(
+            Path.Combine(Root, "gitconfig"),
+            "[user]\nname = Test\nemail = test@example.org\n[init]\ndefaultBranch = main\n[protocol \"file\"]\nallow = always\n"
+        );
+        Git(
+            Root,
+            "clone",
+            "--quiet",
+            Path.Combine(AppContext.BaseDirectory, "data", "sdk-run-v0.12.21", "train.bundle"),
+            Repository
+        );
 
         // The SDK itself cannot be installed without an index: a stand-in with what the program calls, that reads the launch environment as reference E.4 says.
         Directory.CreateDirectory(Path.Combine(Root, "stub", "wandb"));
-        await File.WriteAllTextAsync(Path.Combine(Root, "stub", "wandb", "__init__.py"), """
+        await File.WriteAllTextAsync(
+            Path.Combine(Root, "stub", "wandb", "__init__.py"),
+            """
             import json, os
             class Config(dict):
                 __getattr__ = dict.__getitem__
@@ -60,14 +74,24 @@ public sealed class Fixture : IAsyncLifetime
                 return Run(config or {})
             def log(row):
                 pass
-            """);
+            """
+        );
 
         Directory.CreateDirectory(Train);
         await File.WriteAllTextAsync(Path.Combine(Train, "requirements.txt"), "");
         await File.WriteAllTextAsync(Path.Combine(Train, "train.py"), "import sys\nprint('args', sys.argv[1:])\n");
-        await File.WriteAllTextAsync(Path.Combine(Train, "main.py"), "import sys, os, json\nprint(json.dumps({'args': sys.argv[1:], 'env': {k: v for k, v in os.environ.items() if k.startswith(('WANDB', 'MY_'))}, 'cwd': os.getcwd()}))\n");
-        await File.WriteAllTextAsync(Path.Combine(Train, "sleep.py"), "import time\nprint('sleeping', flush=True)\ntime.sleep(600)\n");
-        await File.WriteAllTextAsync(Path.Combine(Train, "fail.py"), "import sys\nprint('the last words')\nsys.exit(3)\n");
+        await File.WriteAllTextAsync(
+            Path.Combine(Train, "main.py"),
+            "import sys, os, json\nprint(json.dumps({'args': sys.argv[1:], 'env': {k: v for k, v in os.environ.items() if k.startswith(('WANDB', 'MY_'))}, 'cwd': os.getcwd()}))\n"
+        );
+        await File.WriteAllTextAsync(
+            Path.Combine(Train, "sleep.py"),
+            "import time\nprint('sleeping', flush=True)\ntime.sleep(600)\n"
+        );
+        await File.WriteAllTextAsync(
+            Path.Combine(Train, "fail.py"),
+            "import sys\nprint('the last words')\nsys.exit(3)\n"
+        );
 
         Server = await LaunchServer.StartAsync(Path.Combine(Root, "server", "wandb.db"), "127.0.0.1", 0, Key);
         using var connection = await ConnectAsync();
@@ -75,7 +99,11 @@ public sealed class Fixture : IAsyncLifetime
     }
 
     internal static Task<WandbConnection> ConnectAsync(string key = Key) =>
-        WandbConnection.OpenAsync(WandbSettings.Resolve(LaunchEnvironment.Current, Root, Server.Url, key), null, default);
+        WandbConnection.OpenAsync(
+            WandbSettings.Resolve(LaunchEnvironment.Current, Root, Server.Url, key),
+            null,
+            default
+        );
 
     public async ValueTask DisposeAsync()
     {
@@ -92,7 +120,12 @@ public sealed class Fixture : IAsyncLifetime
 
     public static string Git(string folder, params string[] arguments)
     {
-        var start = new ProcessStartInfo("git") { WorkingDirectory = folder, RedirectStandardOutput = true, RedirectStandardError = true };
+        var start = new ProcessStartInfo("git")
+        {
+            WorkingDirectory = folder,
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+        };
         foreach (var argument in arguments)
         {
             start.ArgumentList.Add(argument);
@@ -106,7 +139,8 @@ public sealed class Fixture : IAsyncLifetime
         return output;
     }
 
-    public static string NewFolder(string name) => Directory.CreateDirectory(Path.Combine(Root, name + "-" + Guid.NewGuid().ToString("n")[..6])).FullName;
+    public static string NewFolder(string name) =>
+        Directory.CreateDirectory(Path.Combine(Root, name + "-" + Guid.NewGuid().ToString("n")[..6])).FullName;
 
     internal static void CopyFolder(string from, string to)
     {
@@ -205,7 +239,10 @@ public sealed class Shell : IDisposable
     {
         Run(script, variables);
         var error = Assert.Single(Errors);
-        Assert.True(error.FullyQualifiedErrorId.StartsWith(id + ",", StringComparison.Ordinal), $"{error.FullyQualifiedErrorId}: {error}");
+        Assert.True(
+            error.FullyQualifiedErrorId.StartsWith(id + ",", StringComparison.Ordinal),
+            $"{error.FullyQualifiedErrorId}: {error}"
+        );
         return error;
     }
 

@@ -8,14 +8,33 @@ public sealed class LaunchConfigTests
 {
     private static string[] Apply(string[] own, ArgumentSet over) => [.. ArgumentSet.Apply(own, over)];
 
-    private static ArgumentSet Pairs(params (string, object?)[] pairs) => ArgumentSet.FromPairs(pairs.Select(p => new KeyValuePair<string, object?>(p.Item1, p.Item2)));
+    private static ArgumentSet Pairs(params (string, object?)[] pairs) =>
+        ArgumentSet.FromPairs(pairs.Select(p => new KeyValuePair<string, object?>(p.Item1, p.Item2)));
 
     [Fact]
     public void Overrides_take_the_place_of_the_runs_own_words_in_every_form()
     {
         string[] own = ["input.txt", "--lr", "0.1", "--epochs=3", "--verbose", "--name", "two words", "-x", "-1"];
-        Assert.Equal(["input.txt", "--lr", "0.5", "--epochs=9", "--verbose", "--name", "two words", "-x", "-1"], Apply(own, ArgumentSet.FromWords(["lr=0.5", "--epochs=9"])));
-        Assert.Equal(["input.txt", "--lr", "0.1", "--epochs=3", "--verbose", "--name", "$HOME 'q' \"d\" 🙂\n", "-x", "2", "--new", "1"], Apply(own, Pairs(("name", "$HOME 'q' \"d\" 🙂\n"), ("x", 2), ("new", 1L))));
+        Assert.Equal(
+            ["input.txt", "--lr", "0.5", "--epochs=9", "--verbose", "--name", "two words", "-x", "-1"],
+            Apply(own, ArgumentSet.FromWords(["lr=0.5", "--epochs=9"]))
+        );
+        Assert.Equal(
+            [
+                "input.txt",
+                "--lr",
+                "0.1",
+                "--epochs=3",
+                "--verbose",
+                "--name",
+                "$HOME 'q' \"d\" 🙂\n",
+                "-x",
+                "2",
+                "--new",
+                "1",
+            ],
+            Apply(own, Pairs(("name", "$HOME 'q' \"d\" 🙂\n"), ("x", 2), ("new", 1L)))
+        );
         Assert.Equal(own, Apply(own, ArgumentSet.FromWords([])));
         Assert.Equal(["other", "--lr", "1"], Apply(own, ArgumentSet.FromWords(["other", "--lr", "1"])));
     }
@@ -24,13 +43,19 @@ public sealed class LaunchConfigTests
     public void Null_is_a_bare_flag_and_true_the_word()
     {
         // Reference C.4 and K 4.
-        Assert.Equal(["--bare", "--flag", "True", "--off", "False", "--many", "1", "2"], Apply([], Pairs(("bare", null), ("flag", true), ("off", false), ("many", new object?[] { 1, 2 }))));
+        Assert.Equal(
+            ["--bare", "--flag", "True", "--off", "False", "--many", "1", "2"],
+            Apply([], Pairs(("bare", null), ("flag", true), ("off", false), ("many", new object?[] { 1, 2 })))
+        );
         Assert.Equal(["--bare"], Apply([], ArgumentSet.FromWords(["--bare"])));
     }
 
     [Fact]
     public void The_same_name_twice_in_a_list_is_an_error() =>
-        Assert.Equal("ArgumentTwice", Assert.Throws<LaunchException>(() => ArgumentSet.Named(["--lr", "1", "lr=2"])).ErrorId);
+        Assert.Equal(
+            "ArgumentTwice",
+            Assert.Throws<LaunchException>(() => ArgumentSet.Named(["--lr", "1", "lr=2"])).ErrorId
+        );
 
     [Fact]
     public void A_config_of_every_key_survives_the_way_through_json()
@@ -54,44 +79,77 @@ public sealed class LaunchConfigTests
     public void Yaml_json_text_and_files_are_the_same()
     {
         var folder = Fixture.NewFolder("config");
-        File.WriteAllText(Path.Combine(folder, "c.json"), "{\"uri\": \"u\", \"overrides\": {\"args\": {\"lr\": 0.1, \"deep\": true}}}");
+        File.WriteAllText(
+            Path.Combine(folder, "c.json"),
+            "{\"uri\": \"u\", \"overrides\": {\"args\": {\"lr\": 0.1, \"deep\": true}}}"
+        );
         File.WriteAllText(Path.Combine(folder, "c.yaml"), "uri: u\noverrides:\n  args:\n    lr: 0.1\n    deep: true\n");
         var expected = "{\"uri\":\"u\",\"overrides\":{\"args\":{\"lr\":0.1,\"deep\":true}}}";
         Assert.Equal(expected, LaunchConfig.Read("c.json", folder).ToJson().ToJsonString());
         Assert.Equal(expected, LaunchConfig.Read("c.yaml", folder).ToJson().ToJsonString());
-        Assert.Equal(expected, LaunchConfig.Read("uri: u\noverrides: {args: {lr: 0.1, deep: true}}", folder).ToJson().ToJsonString());
-        Assert.Equal("ConfigNotFound", Assert.Throws<LaunchException>(() => LaunchConfig.Read("nope.json", folder)).ErrorId);
-        Assert.Equal("ConfigInvalid", Assert.Throws<LaunchException>(() => LaunchConfig.Read("{\"uri\": }", folder)).ErrorId);
-        Assert.Equal("ConfigInvalid", Assert.Throws<LaunchException>(() => LaunchConfig.Read("{\"docker\": 3}", folder)).ErrorId);
+        Assert.Equal(
+            expected,
+            LaunchConfig.Read("uri: u\noverrides: {args: {lr: 0.1, deep: true}}", folder).ToJson().ToJsonString()
+        );
+        Assert.Equal(
+            "ConfigNotFound",
+            Assert.Throws<LaunchException>(() => LaunchConfig.Read("nope.json", folder)).ErrorId
+        );
+        Assert.Equal(
+            "ConfigInvalid",
+            Assert.Throws<LaunchException>(() => LaunchConfig.Read("{\"uri\": }", folder)).ErrorId
+        );
+        Assert.Equal(
+            "ConfigInvalid",
+            Assert.Throws<LaunchException>(() => LaunchConfig.Read("{\"docker\": 3}", folder)).ErrorId
+        );
     }
 
     [Fact]
     public void Parameters_win_over_the_config_name_by_name()
     {
         using var shell = new Shell(false);
-        var config = Assert.Single(shell.Ok("""
-            New-WandbLaunchConfig -Config '{"uri":"./train","project":"a","name":"n","overrides":{"args":["--lr","0.1","--epochs","3"],"run_config":{"x":1,"y":2}}}' -Project b -Argument 'lr=0.5' -RunConfig @{ y = 3; z = @(1,2) } -DockerArgs 'memory=1g','env=A=1','env=B=2'
-            """));
-        var json = (JsonObject)JsonNode.Parse(shell.Ok("$config.overrides.args | ForEach-Object { $_ }", ("config", config)).Count > 0 ? ToJson(config) : "{}")!;
-        Assert.Equal("""{"uri":"./train","project":"b","name":"n","docker":{"args":{"memory":"1g","env":["A=1","B=2"]}},"overrides":{"args":{"epochs":"3","lr":"0.5"},"run_config":{"x":1,"y":3,"z":[1,2]}}}""", json.ToJsonString());
+        var config = Assert.Single(
+            shell.Ok(
+                """
+                New-WandbLaunchConfig -Config '{"uri":"./train","project":"a","name":"n","overrides":{"args":["--lr","0.1","--epochs","3"],"run_config":{"x":1,"y":2}}}' -Project b -Argument 'lr=0.5' -RunConfig @{ y = 3; z = @(1,2) } -DockerArgs 'memory=1g','env=A=1','env=B=2'
+                """
+            )
+        );
+        var json = (JsonObject)
+            JsonNode.Parse(
+                shell.Ok("$config.overrides.args | ForEach-Object { $_ }", ("config", config)).Count > 0
+                    ? ToJson(config)
+                    : "{}"
+            )!;
+        Assert.Equal(
+            """{"uri":"./train","project":"b","name":"n","docker":{"args":{"memory":"1g","env":["A=1","B=2"]}},"overrides":{"args":{"epochs":"3","lr":"0.5"},"run_config":{"x":1,"y":3,"z":[1,2]}}}""",
+            json.ToJsonString()
+        );
     }
 
     // What ConvertTo-Json writes: properties by their names.
     private static string ToJson(System.Management.Automation.PSObject o) => Node(o)!.ToJsonString();
 
-    private static JsonNode? Node(object? value) => value switch
-    {
-        null => null,
-        System.Management.Automation.PSObject { BaseObject: System.Management.Automation.PSCustomObject } o => new JsonObject(o.Properties.Select(p => KeyValuePair.Create(p.Name, Node(p.Value)))),
-        System.Management.Automation.PSObject o => Node(o.BaseObject),
-        string s => JsonValue.Create(s),
-        System.Collections.IEnumerable list => new JsonArray([.. list.Cast<object?>().Select(Node)]),
-        _ => JsonNode.Parse(System.Text.Json.JsonSerializer.Serialize(value)),
-    };
+    private static JsonNode? Node(object? value) =>
+        value switch
+        {
+            null => null,
+            System.Management.Automation.PSObject { BaseObject: System.Management.Automation.PSCustomObject } o =>
+                new JsonObject(o.Properties.Select(p => KeyValuePair.Create(p.Name, Node(p.Value)))),
+            System.Management.Automation.PSObject o => Node(o.BaseObject),
+            string s => JsonValue.Create(s),
+            System.Collections.IEnumerable list => new JsonArray([.. list.Cast<object?>().Select(Node)]),
+            _ => JsonNode.Parse(System.Text.Json.JsonSerializer.Serialize(value)),
+        };
 
     [Theory]
     [InlineData("https://wandb.ai/me/demo/runs/22stxuh9", LaunchUriKind.WandbRun, "me/demo/22stxuh9")]
-    [InlineData("https://wandb.ai/me/demo/runs/22stxuh9/overview?workspace=user", LaunchUriKind.WandbRun, "me/demo/22stxuh9")]
+    [InlineData(
+        "https://wandb.ai/me/demo/runs/22stxuh9/overview?workspace=user",
+        LaunchUriKind.WandbRun,
+        "me/demo/22stxuh9"
+    )]
     [InlineData("http://localhost:8080/me/demo/runs/abc", LaunchUriKind.WandbRun, "me/demo/abc")]
     [InlineData("http://10.0.0.7:8080/me/demo/runs/abc", LaunchUriKind.WandbRun, "me/demo/abc")]
     [InlineData("https://wandb.corp.example/me/demo/runs/abc", LaunchUriKind.WandbRun, "me/demo/abc")]
@@ -118,7 +176,10 @@ public sealed class LaunchConfigTests
     public void Git_addresses_are_split(string text, string location, string? reference, string? folder)
     {
         var uri = LaunchUri.Parse(text, "/");
-        Assert.Equal((LaunchUriKind.Git, location, reference, folder), (uri.Kind, uri.Location, uri.Ref, uri.Subfolder));
+        Assert.Equal(
+            (LaunchUriKind.Git, location, reference, folder),
+            (uri.Kind, uri.Location, uri.Ref, uri.Subfolder)
+        );
     }
 
     [Theory]
@@ -154,23 +215,52 @@ public sealed class LaunchConfigTests
     [InlineData("a/.GIT/config")]
     [InlineData("")]
     public void Paths_that_leave_the_folder_are_refused(string path) =>
-        Assert.Equal("PathOutside", Assert.Throws<LaunchException>(() => SafePath.Combine("/tmp/x", path, "path")).ErrorId);
+        Assert.Equal(
+            "PathOutside",
+            Assert.Throws<LaunchException>(() => SafePath.Combine("/tmp/x", path, "path")).ErrorId
+        );
 
     [Fact]
     public void Requirements_are_cleaned_pinned_and_refused()
     {
         var folder = Fixture.NewFolder("req");
-        File.WriteAllText(Path.Combine(folder, "requirements.txt"), "\uFEFFNumPy>=1.0 ; python_version > '3'  # comment\n-r more.txt\nextra[a,b]\n--index-url https://x/simple\n-e git+https://github.com/u/r.git@v1#egg=r\n-e .\n./local.whl\nhashed==1 --hash=sha256:ab \\\n  --hash=sha256:cd\n");
+        File.WriteAllText(
+            Path.Combine(folder, "requirements.txt"),
+            "\uFEFFNumPy>=1.0 ; python_version > '3'  # comment\n-r more.txt\nextra[a,b]\n--index-url https://x/simple\n-e git+https://github.com/u/r.git@v1#egg=r\n-e .\n./local.whl\nhashed==1 --hash=sha256:ab \\\n  --hash=sha256:cd\n"
+        );
         File.WriteAllText(Path.Combine(folder, "more.txt"), "torch\n");
         var set = RequirementSet.Create("numpy==1.26.4\ntorch==2.0\nextra==5\nother==9\nhashed==7\n", folder);
-        Assert.Equal(["NumPy==1.26.4 ; python_version > '3'", "torch==2.0", "extra[a,b]==5", "--index-url https://x/simple", "git+https://github.com/u/r.git@v1#egg=r", "hashed==1 --hash=sha256:ab   --hash=sha256:cd"], set.Lines);
+        Assert.Equal(
+            [
+                "NumPy==1.26.4 ; python_version > '3'",
+                "torch==2.0",
+                "extra[a,b]==5",
+                "--index-url https://x/simple",
+                "git+https://github.com/u/r.git@v1#egg=r",
+                "hashed==1 --hash=sha256:ab   --hash=sha256:cd",
+            ],
+            set.Lines
+        );
         Assert.False(set.Frozen);
         Assert.Equal(2, set.Warnings.Count);
         Assert.Equal(["a==1", "wandb"], RequirementSet.Create("a==1\nwandb==0.12.22.dev1\n", null).Lines);
-        foreach (var line in new[] { "git+ext::sh -c id", "git+file:///etc", "x @ git+http://h/r", "git+https://-oProxy/x", "--install-option=x", "-r ../../etc/passwd" })
+        foreach (
+            var line in new[]
+            {
+                "git+ext::sh -c id",
+                "git+file:///etc",
+                "x @ git+http://h/r",
+                "git+https://-oProxy/x",
+                "--install-option=x",
+                "-r ../../etc/passwd",
+            }
+        )
         {
             File.WriteAllText(Path.Combine(folder, "requirements.txt"), line);
-            Assert.Contains(Assert.Throws<LaunchException>(() => RequirementSet.Create(null, folder)).ErrorId, new[] { "RequirementRefused", "PathOutside" });
+            Assert.Contains(
+                Assert.Throws<LaunchException>(() => RequirementSet.Create(null, folder)).ErrorId,
+                new[] { "RequirementRefused", "PathOutside" }
+            );
         }
     }
 
@@ -178,18 +268,67 @@ public sealed class LaunchConfigTests
     public void Docker_arguments_are_a_typed_list()
     {
         var container = new Docker.DotNet.Models.CreateContainerParameters { HostConfig = new(), Env = [] };
-        Runners.DockerArguments.Apply(container, (JsonObject)JsonNode.Parse("""{"cpus": 1.5, "m": "2g", "shm_size": "64m", "--env": ["A=1", "B=2"], "gpus": "device=0,1", "ulimit": ["nofile=10:20"], "w": "/x"}""")!);
-        Assert.Equal((1_500_000_000, 2L << 30, 64L << 20, "/x"), (container.HostConfig.NanoCPUs, container.HostConfig.Memory, container.HostConfig.ShmSize, container.WorkingDir));
+        Runners.DockerArguments.Apply(
+            container,
+            (JsonObject)
+                JsonNode.Parse(
+                    """{"cpus": 1.5, "m": "2g", "shm_size": "64m", "--env": ["A=1", "B=2"], "gpus": "device=0,1", "ulimit": ["nofile=10:20"], "w": "/x"}"""
+                )!
+        );
+        Assert.Equal(
+            (1_500_000_000, 2L << 30, 64L << 20, "/x"),
+            (
+                container.HostConfig.NanoCPUs,
+                container.HostConfig.Memory,
+                container.HostConfig.ShmSize,
+                container.WorkingDir
+            )
+        );
         Assert.Equal(["A=1", "B=2"], container.Env);
         Assert.Equal(["0", "1"], container.HostConfig.DeviceRequests[0].DeviceIDs);
-        foreach (var refused in new[] { "privileged", "volume", "v", "network", "device", "cap-add", "pid", "security-opt", "userns", "mount" })
+        foreach (
+            var refused in new[]
+            {
+                "privileged",
+                "volume",
+                "v",
+                "network",
+                "device",
+                "cap-add",
+                "pid",
+                "security-opt",
+                "userns",
+                "mount",
+            }
+        )
         {
-            Assert.Equal("DockerArgumentRefused", Assert.Throws<LaunchException>(() => Runners.DockerArguments.Check(new JsonObject { [refused] = "x" })).ErrorId);
+            Assert.Equal(
+                "DockerArgumentRefused",
+                Assert
+                    .Throws<LaunchException>(() => Runners.DockerArguments.Check(new JsonObject { [refused] = "x" }))
+                    .ErrorId
+            );
         }
 
-        foreach (var (name, value) in new[] { ("memory", "lots"), ("cpus", "-1"), ("workdir", "x"), ("gpus", "--all"), ("ulimit", "x"), ("name", "a b"), ("env", "=x") })
+        foreach (
+            var (name, value) in new[]
+            {
+                ("memory", "lots"),
+                ("cpus", "-1"),
+                ("workdir", "x"),
+                ("gpus", "--all"),
+                ("ulimit", "x"),
+                ("name", "a b"),
+                ("env", "=x"),
+            }
+        )
         {
-            Assert.Equal("DockerArgumentInvalid", Assert.Throws<LaunchException>(() => Runners.DockerArguments.Check(new JsonObject { [name] = value })).ErrorId);
+            Assert.Equal(
+                "DockerArgumentInvalid",
+                Assert
+                    .Throws<LaunchException>(() => Runners.DockerArguments.Check(new JsonObject { [name] = value }))
+                    .ErrorId
+            );
         }
 
         Assert.Throws<LaunchException>(() => Runners.DockerArguments.Check(new JsonObject { ["memory"] = true }));
@@ -198,18 +337,23 @@ public sealed class LaunchConfigTests
     [Fact]
     public void The_dockerfile_follows_python_gpu_and_the_base_image()
     {
-        string Base(string? image, string? python, bool gpu = false, string? cuda = null) => Images.ImageBuilder.Plan(image, python, gpu, cuda, 1000, RequirementSet.None, []).BaseImage;
+        string Base(string? image, string? python, bool gpu = false, string? cuda = null) =>
+            Images.ImageBuilder.Plan(image, python, gpu, cuda, 1000, RequirementSet.None, []).BaseImage;
         Assert.Equal("python:3.9-buster", Base(null, "3.9.2"));
         Assert.Equal("python:3.12-bookworm", Base(null, "3.12"));
         Assert.Equal("nvidia/cuda:11.8-runtime", Base(null, "3.9", true, "11.8"));
         Assert.Equal("nvidia/cuda:10.0-runtime", Base(null, "3.9", true));
         Assert.Equal("mine:1", Base("mine:1", "3.9", true));
-        var text = Images.ImageBuilder.Dockerfile(Images.ImageBuilder.Plan("b", "3.9", false, null, 4321, RequirementSet.None, ["git"]));
+        var text = Images.ImageBuilder.Dockerfile(
+            Images.ImageBuilder.Plan("b", "3.9", false, null, 4321, RequirementSet.None, ["git"])
+        );
         Assert.Contains("USER 4321", text, StringComparison.Ordinal);
         Assert.Contains("apt-get install -y --no-install-recommends git", text, StringComparison.Ordinal);
         Assert.Throws<LaunchException>(() => Base("a b", "3.9"));
         Assert.Throws<LaunchException>(() => Base(null, "3.9; rm"));
-        Assert.Throws<LaunchException>(() => Images.ImageBuilder.Plan("b", "3.9", false, null, 1, RequirementSet.None, ["git; id"]));
+        Assert.Throws<LaunchException>(() =>
+            Images.ImageBuilder.Plan("b", "3.9", false, null, 1, RequirementSet.None, ["git; id"])
+        );
     }
 
     [Fact]
@@ -226,8 +370,19 @@ public sealed class LaunchConfigTests
             return System.Text.Encoding.UTF8.GetString(stream.ToArray());
         }
 
-        Assert.Equal("""{"uri":"u","docker":{"user_id":5,"odd":[1,null]},"git":{"x":{"y":1}},"overrides":{"args":["a",""],"z":2},"new":null}""", Written("""{"new": null, "docker": {"odd": [1, null], "user_id": 5}, "git": {"x": {"y": 1}}, "uri": "u", "overrides": {"z": 2, "args": ["a", ""]}}"""));
-        Assert.Equal("""{"uri":"u","author":"me","queue_entity":"team"}""", Written("""{"uri": "u", "author": null, "queue_entity": "other"}""", "me", "team"));
-        Assert.Equal("""{"uri":"u","author":"you","queue_entity":"other"}""", Written("""{"uri": "u", "author": "you", "queue_entity": "other"}""", "me"));
+        Assert.Equal(
+            """{"uri":"u","docker":{"user_id":5,"odd":[1,null]},"git":{"x":{"y":1}},"overrides":{"args":["a",""],"z":2},"new":null}""",
+            Written(
+                """{"new": null, "docker": {"odd": [1, null], "user_id": 5}, "git": {"x": {"y": 1}}, "uri": "u", "overrides": {"z": 2, "args": ["a", ""]}}"""
+            )
+        );
+        Assert.Equal(
+            """{"uri":"u","author":"me","queue_entity":"team"}""",
+            Written("""{"uri": "u", "author": null, "queue_entity": "other"}""", "me", "team")
+        );
+        Assert.Equal(
+            """{"uri":"u","author":"you","queue_entity":"other"}""",
+            Written("""{"uri": "u", "author": "you", "queue_entity": "other"}""", "me")
+        );
     }
 }

@@ -3,8 +3,8 @@ using System.Management.Automation;
 using System.Net.Http.Headers;
 using System.Text;
 using System.Text.Json.Nodes;
-using WandbLaunch.Api;
 using WandbLaunch.Agents;
+using WandbLaunch.Api;
 using WandbLaunch.Queues;
 using WandbLaunch.Server;
 using WandbLaunch.Settings;
@@ -25,29 +25,63 @@ public sealed class QueueTests
         return name;
     }
 
-    private static async Task<LaunchServer> StartServerAsync(bool generation2022 = false, string? path = null, TimeSpan? lease = null) =>
-        await LaunchServer.StartAsync(path ?? Path.Combine(Fixture.NewFolder("queue-server"), "wandb.db"), "127.0.0.1", 0, Fixture.Key, generation2022, lease);
+    private static async Task<LaunchServer> StartServerAsync(
+        bool generation2022 = false,
+        string? path = null,
+        TimeSpan? lease = null
+    ) =>
+        await LaunchServer.StartAsync(
+            path ?? Path.Combine(Fixture.NewFolder("queue-server"), "wandb.db"),
+            "127.0.0.1",
+            0,
+            Fixture.Key,
+            generation2022,
+            lease
+        );
 
-    private static Task<WandbConnection> ConnectAsync(LaunchServer server) => WandbConnection.OpenAsync(WandbSettings.Resolve(LaunchEnvironment.Current, Fixture.Root, server.Url, Fixture.Key), null, default);
+    private static Task<WandbConnection> ConnectAsync(LaunchServer server) =>
+        WandbConnection.OpenAsync(
+            WandbSettings.Resolve(LaunchEnvironment.Current, Fixture.Root, server.Url, Fixture.Key),
+            null,
+            default
+        );
 
     [Fact]
     public void Runs_flow_into_a_queue_and_out_again()
     {
         using var shell = new Shell();
         var queue = NewQueue(shell);
-        var items = shell.Ok($"Get-WandbRun -Project demo | Add-WandbLaunchQueueItem -Queue {queue} -Argument @{{ lr = 0.1 }} -Resource local-process").Select(Item).ToList();
+        var items = shell
+            .Ok(
+                $"Get-WandbRun -Project demo | Add-WandbLaunchQueueItem -Queue {queue} -Argument @{{ lr = 0.1 }} -Resource local-process"
+            )
+            .Select(Item)
+            .ToList();
         var item = Assert.Single(items);
-        Assert.Equal(("pending", queue, "local", "demo", "lr=0.1"), (item.State, item.Queue, item.Entity, item.Project, Assert.Single(item.Arguments)));
+        Assert.Equal(
+            ("pending", queue, "local", "demo", "lr=0.1"),
+            (item.State, item.Queue, item.Entity, item.Project, Assert.Single(item.Arguments))
+        );
         Assert.Equal($"{Fixture.Server.Url}/local/demo/runs/22stxuh9", item.Uri);
         var listed = Item(Assert.Single(shell.Ok($"Get-WandbLaunchQueueItem {queue}")));
         Assert.Equal((item.Id, 1, item.Uri), (listed.Id, listed.Position, listed.Uri));
         Assert.Equal("local", listed.Spec!["author"]!.ToString());
-        var again = Item(Assert.Single(shell.Ok($"Get-WandbLaunchQueueItem {queue} | Add-WandbLaunchQueueItem -Queue {queue} -Argument lr=0.2")));
+        var again = Item(
+            Assert.Single(
+                shell.Ok($"Get-WandbLaunchQueueItem {queue} | Add-WandbLaunchQueueItem -Queue {queue} -Argument lr=0.2")
+            )
+        );
         Assert.Equal("lr=0.2", Assert.Single(again.Arguments));
         Assert.Equal(2, ((WandbRunQueue)Assert.Single(shell.Ok($"Get-WandbRunQueue {queue}")).BaseObject).Pending);
-        Assert.Empty(shell.Ok($"Get-WandbLaunchQueueItem {queue} | Remove-WandbLaunchQueueItem -Confirm:$false; Get-WandbLaunchQueueItem {queue}"));
+        Assert.Empty(
+            shell.Ok(
+                $"Get-WandbLaunchQueueItem {queue} | Remove-WandbLaunchQueueItem -Confirm:$false; Get-WandbLaunchQueueItem {queue}"
+            )
+        );
         shell.Fails($"Remove-WandbLaunchQueueItem {queue} {item.Id} -Confirm:$false", "ItemNotFound");
-        Assert.Empty(shell.Ok($"Add-WandbLaunchQueueItem {Train} -Queue {queue} -WhatIf; Get-WandbLaunchQueueItem {queue}"));
+        Assert.Empty(
+            shell.Ok($"Add-WandbLaunchQueueItem {Train} -Queue {queue} -WhatIf; Get-WandbLaunchQueueItem {queue}")
+        );
     }
 
     [Fact]
@@ -55,17 +89,54 @@ public sealed class QueueTests
     {
         using var shell = new Shell();
         var queue = NewQueue(shell);
-        var rows = shell.Ok($"[pscustomobject]@{{ lr = '0.1'; name = 'a b' }}, [pscustomobject]@{{ lr = '0.2'; name = 'c' }} | Add-WandbLaunchQueueItem -Uri {Train} -Queue {queue}").Select(Item).ToList();
+        var rows = shell
+            .Ok(
+                $"[pscustomobject]@{{ lr = '0.1'; name = 'a b' }}, [pscustomobject]@{{ lr = '0.2'; name = 'c' }} | Add-WandbLaunchQueueItem -Uri {Train} -Queue {queue}"
+            )
+            .Select(Item)
+            .ToList();
         Assert.Equal(["lr=0.1 name=a b", "lr=0.2 name=c"], rows.Select(r => string.Join(' ', r.Arguments)));
         Assert.All(rows, r => Assert.Equal("train", r.Project));
-        var grid = shell.Ok($"Add-WandbLaunchQueueItem {Train} -Queue {queue} -Argument @{{ seed = 1 }} -Grid @{{ lr = 1e-3, 1e-4; layers = 2, 4; opt = 'sgd' }}").Select(i => string.Join(' ', Item(i).Arguments)).ToList();
-        Assert.Equal(["seed=1 layers=2 lr=0.001 opt=sgd", "seed=1 layers=2 lr=0.0001 opt=sgd", "seed=1 layers=4 lr=0.001 opt=sgd", "seed=1 layers=4 lr=0.0001 opt=sgd"], grid);
+        var grid = shell
+            .Ok(
+                $"Add-WandbLaunchQueueItem {Train} -Queue {queue} -Argument @{{ seed = 1 }} -Grid @{{ lr = 1e-3, 1e-4; layers = 2, 4; opt = 'sgd' }}"
+            )
+            .Select(i => string.Join(' ', Item(i).Arguments))
+            .ToList();
+        Assert.Equal(
+            [
+                "seed=1 layers=2 lr=0.001 opt=sgd",
+                "seed=1 layers=2 lr=0.0001 opt=sgd",
+                "seed=1 layers=4 lr=0.001 opt=sgd",
+                "seed=1 layers=4 lr=0.0001 opt=sgd",
+            ],
+            grid
+        );
         shell.Fails($"Add-WandbLaunchQueueItem {Train} -Queue {queue} -Grid @{{ lr = @() }}", "GridEmpty");
-        Assert.Equal(["lr=NaN", "lr=-Infinity"], shell.Ok($"Add-WandbLaunchQueueItem {Train} -Queue {queue} -Grid @{{ lr = [double]::NaN, [single]::NegativeInfinity }}").Select(i => Item(i).Arguments[0]));
+        Assert.Equal(
+            ["lr=NaN", "lr=-Infinity"],
+            shell
+                .Ok(
+                    $"Add-WandbLaunchQueueItem {Train} -Queue {queue} -Grid @{{ lr = [double]::NaN, [single]::NegativeInfinity }}"
+                )
+                .Select(i => Item(i).Arguments[0])
+        );
 
         // A config from the pipeline stays a config beside other parameters.
-        var config = Item(Assert.Single(shell.Ok($"New-WandbLaunchConfig {Train} -Argument lr=1 | Add-WandbLaunchQueueItem -Queue {queue} -Name one")));
-        Assert.Equal(("--lr 1", "one"), (string.Join(' ', config.Arguments).Replace("lr=1", "--lr 1", StringComparison.Ordinal), config.Spec!["name"]!.ToString()));
+        var config = Item(
+            Assert.Single(
+                shell.Ok(
+                    $"New-WandbLaunchConfig {Train} -Argument lr=1 | Add-WandbLaunchQueueItem -Queue {queue} -Name one"
+                )
+            )
+        );
+        Assert.Equal(
+            ("--lr 1", "one"),
+            (
+                string.Join(' ', config.Arguments).Replace("lr=1", "--lr 1", StringComparison.Ordinal),
+                config.Spec!["name"]!.ToString()
+            )
+        );
     }
 
     [Fact]
@@ -74,11 +145,19 @@ public sealed class QueueTests
         using var shell = new Shell();
         var queue = NewQueue(shell);
         var before = Fixture.Server;
-        var result = shell.Run($"1..2000 | ForEach-Object {{ if ($_ % 500 -eq 0) {{ @{{ uri = './train' }} }} else {{ @{{ uri = '{Train}'; overrides = @{{ args = @{{ n = $_ }} }} }} }} }} | Add-WandbLaunchQueueItem -Queue {queue}");
+        var result = shell.Run(
+            $"1..2000 | ForEach-Object {{ if ($_ % 500 -eq 0) {{ @{{ uri = './train' }} }} else {{ @{{ uri = '{Train}'; overrides = @{{ args = @{{ n = $_ }} }} }} }} }} | Add-WandbLaunchQueueItem -Queue {queue}"
+        );
         Assert.Equal(1996, result.Count);
         Assert.Equal(4, shell.Errors.Count);
-        Assert.All(shell.Errors, e => Assert.StartsWith("FolderCannotBeQueued,", e.FullyQualifiedErrorId, StringComparison.Ordinal));
-        Assert.Equal(Enumerable.Range(1, 2000).Where(n => n % 500 != 0).Select(n => $"n={n}"), shell.Ok($"Get-WandbLaunchQueueItem {queue}").Select(i => Item(i).Arguments[0]));
+        Assert.All(
+            shell.Errors,
+            e => Assert.StartsWith("FolderCannotBeQueued,", e.FullyQualifiedErrorId, StringComparison.Ordinal)
+        );
+        Assert.Equal(
+            Enumerable.Range(1, 2000).Where(n => n % 500 != 0).Select(n => $"n={n}"),
+            shell.Ok($"Get-WandbLaunchQueueItem {queue}").Select(i => Item(i).Arguments[0])
+        );
         Assert.Same(before, Fixture.Server);
     }
 
@@ -99,7 +178,10 @@ public sealed class QueueTests
     {
         using var shell = new Shell();
         var queue = NewQueue(shell);
-        var (code, answer) = await PushBatchAsync(queue, """[{"runSpec": {"uri": "a"}}, 5, {}, {"runSpec": "x"}, {"runSpec": {}, "priority": 1.5}, {"runSpec": {}, "templateVariableValues": [1]}, {"runSpec": {"uri": "b"}}]""");
+        var (code, answer) = await PushBatchAsync(
+            queue,
+            """[{"runSpec": {"uri": "a"}}, 5, {}, {"runSpec": "x"}, {"runSpec": {}, "priority": 1.5}, {"runSpec": {}, "templateVariableValues": [1]}, {"runSpec": {"uri": "b"}}]"""
+        );
         Assert.Equal(200, code);
         var results = answer["results"]!.AsArray();
         Assert.Equal("NSSSSSN", string.Concat(results.Select(r => r!.GetValueKind().ToString()[0])));
@@ -125,8 +207,14 @@ public sealed class QueueTests
     private static async Task<(int Code, JsonNode Answer)> PushBatchAsync(string queue, string body)
     {
         using var client = new HttpClient();
-        client.DefaultRequestHeaders.Authorization = new AuthenticationHeaderValue("Basic", Convert.ToBase64String(Encoding.UTF8.GetBytes($"api:{Fixture.Key}")));
-        using var response = await client.PostAsync(new Uri($"{Fixture.Server.Url}/queues/push?entity=local&project=model-registry&queue={queue}"), new StringContent(body, Encoding.UTF8, "application/json"));
+        client.DefaultRequestHeaders.Authorization = new AuthenticationHeaderValue(
+            "Basic",
+            Convert.ToBase64String(Encoding.UTF8.GetBytes($"api:{Fixture.Key}"))
+        );
+        using var response = await client.PostAsync(
+            new Uri($"{Fixture.Server.Url}/queues/push?entity=local&project=model-registry&queue={queue}"),
+            new StringContent(body, Encoding.UTF8, "application/json")
+        );
         return ((int)response.StatusCode, JsonNode.Parse(await response.Content.ReadAsStringAsync())!);
     }
 
@@ -135,9 +223,26 @@ public sealed class QueueTests
     {
         using var shell = new Shell();
         var queue = NewQueue(shell);
-        Assert.Contains("git URL", shell.Fails($"Add-WandbLaunchQueueItem ./train -Queue {queue}", "FolderCannotBeQueued").ToString(), StringComparison.Ordinal);
-        Assert.Contains("Import-WandbRun", shell.Fails($"Add-WandbLaunchQueueItem ./wandb/offline-run-20261124_070622-22stxuh9 -Queue {queue}", "FolderCannotBeQueued").ToString(), StringComparison.Ordinal);
-        Assert.Contains("New-WandbRunQueue nope", shell.Fails($"Add-WandbLaunchQueueItem {Train} -Queue nope", "QueueNotFound").ToString(), StringComparison.Ordinal);
+        Assert.Contains(
+            "git URL",
+            shell.Fails($"Add-WandbLaunchQueueItem ./train -Queue {queue}", "FolderCannotBeQueued").ToString(),
+            StringComparison.Ordinal
+        );
+        Assert.Contains(
+            "Import-WandbRun",
+            shell
+                .Fails(
+                    $"Add-WandbLaunchQueueItem ./wandb/offline-run-20261124_070622-22stxuh9 -Queue {queue}",
+                    "FolderCannotBeQueued"
+                )
+                .ToString(),
+            StringComparison.Ordinal
+        );
+        Assert.Contains(
+            "New-WandbRunQueue nope",
+            shell.Fails($"Add-WandbLaunchQueueItem {Train} -Queue nope", "QueueNotFound").ToString(),
+            StringComparison.Ordinal
+        );
         shell.Fails($"Add-WandbLaunchQueueItem -Queue {queue} -Name x", "SourceMissing");
         shell.Fails($"Add-WandbLaunchQueueItem {Train} -Queue {queue} -Resource moon", "ResourceUnknown");
         shell.Fails($"Add-WandbLaunchQueueItem {Train} -Queue {queue} -Priority high", "ItemRefused");
@@ -168,10 +273,13 @@ public sealed class QueueTests
         Assert.True(await api.AckAsync(first.Id, "run1", default));
         shell.Ok($"Remove-WandbRunQueue {name} -Confirm:$false");
         shell.Fails($"Get-WandbRunQueue {name}", "QueueNotFound");
-        using var database = new Microsoft.Data.Sqlite.SqliteConnection("Data Source=" + Path.Combine(Fixture.Root, "server", "wandb.db"));
+        using var database = new Microsoft.Data.Sqlite.SqliteConnection(
+            "Data Source=" + Path.Combine(Fixture.Root, "server", "wandb.db")
+        );
         database.Open();
         using var command = database.CreateCommand();
-        command.CommandText = $"SELECT group_concat(i.state) FROM items i JOIN queues q ON q.id = i.queue WHERE q.name = '{name}'";
+        command.CommandText =
+            $"SELECT group_concat(i.state) FROM items i JOIN queues q ON q.id = i.queue WHERE q.name = '{name}'";
         Assert.Equal("CLAIMED", command.ExecuteScalar());
     }
 
@@ -179,24 +287,54 @@ public sealed class QueueTests
     public void Priorities_template_variables_and_resources_of_a_queue()
     {
         using var shell = new Shell();
-        var queue = NewQueue(shell, "-PrioritizationMode V0 -Access Private -Resource local-container -ResourceArgs @{ memory = '{{memory}}'; cpus = '{{cpus}}' } -TemplateVariable @{ memory = @{ type = 'string'; enum = '4g', '8g'; default = '4g' }; cpus = @{ type = 'integer'; minimum = 1; maximum = 8 } }");
-        string Push(string more) => Item(Assert.Single(shell.Ok($"Add-WandbLaunchQueueItem {Train} -Queue {queue} {more}"))).Id;
+        var queue = NewQueue(
+            shell,
+            "-PrioritizationMode V0 -Access Private -Resource local-container -ResourceArgs @{ memory = '{{memory}}'; cpus = '{{cpus}}' } -TemplateVariable @{ memory = @{ type = 'string'; enum = '4g', '8g'; default = '4g' }; cpus = @{ type = 'integer'; minimum = 1; maximum = 8 } }"
+        );
+        string Push(string more) =>
+            Item(Assert.Single(shell.Ok($"Add-WandbLaunchQueueItem {Train} -Queue {queue} {more}"))).Id;
         var low = Push("-Priority low -TemplateVariable @{ cpus = 1 }");
         var high = Push("-Priority high -TemplateVariable @{ cpus = 2; memory = '8g' }");
         var plain = Push("-TemplateVariable @{ cpus = 3 }");
         var items = shell.Ok($"Get-WandbLaunchQueueItem {queue}").Select(Item).ToDictionary(i => i.Id);
         Assert.Equal((3, 1, 2), (items[low].Position, items[high].Position, items[plain].Position));
-        Assert.Equal("{\"local-container\":{\"cpus\":2,\"memory\":\"8g\"}}", items[high].Spec!["resource_args"]!.ToJsonString());
+        Assert.Equal(
+            "{\"local-container\":{\"cpus\":2,\"memory\":\"8g\"}}",
+            items[high].Spec!["resource_args"]!.ToJsonString()
+        );
         Assert.Equal("4g", items[low].Spec!["resource_args"]!["local-container"]!["memory"]!.ToString());
-        Assert.Contains("memory", shell.Fails($"Add-WandbLaunchQueueItem {Train} -Queue {queue} -TemplateVariable @{{ cpus = 1; memory = '5g' }}", "ItemRefused").ToString(), StringComparison.Ordinal);
-        shell.Fails($"Add-WandbLaunchQueueItem {Train} -Queue {queue} -TemplateVariable @{{ cpus = 'two' }}", "ItemRefused");
+        Assert.Contains(
+            "memory",
+            shell
+                .Fails(
+                    $"Add-WandbLaunchQueueItem {Train} -Queue {queue} -TemplateVariable @{{ cpus = 1; memory = '5g' }}",
+                    "ItemRefused"
+                )
+                .ToString(),
+            StringComparison.Ordinal
+        );
+        shell.Fails(
+            $"Add-WandbLaunchQueueItem {Train} -Queue {queue} -TemplateVariable @{{ cpus = 'two' }}",
+            "ItemRefused"
+        );
         shell.Fails($"Add-WandbLaunchQueueItem {Train} -Queue {queue}", "ItemRefused");
-        shell.Fails($"Add-WandbLaunchQueueItem {Train} -Queue {queue} -TemplateVariable @{{ moon = 1 }}", "ItemRefused");
+        shell.Fails(
+            $"Add-WandbLaunchQueueItem {Train} -Queue {queue} -TemplateVariable @{{ moon = 1 }}",
+            "ItemRefused"
+        );
 
-        var set = (WandbRunQueue)Assert.Single(shell.Ok($"Set-WandbRunQueue {queue} -ResourceArgs @{{ memory = '1g' }} -PassThru")).BaseObject;
+        var set = (WandbRunQueue)
+            Assert
+                .Single(shell.Ok($"Set-WandbRunQueue {queue} -ResourceArgs @{{ memory = '1g' }} -PassThru"))
+                .BaseObject;
         Assert.Equal(("local-container", "V0", "USER"), (set.Resource, set.PrioritizationMode, set.Access));
         var next = Push("-TemplateVariable @{ cpus = 1 }");
-        Assert.Equal("{\"local-container\":{\"memory\":\"1g\"}}", Item(Assert.Single(shell.Ok($"Get-WandbLaunchQueueItem {queue} -Id {next}"))).Spec!["resource_args"]!.ToJsonString());
+        Assert.Equal(
+            "{\"local-container\":{\"memory\":\"1g\"}}",
+            Item(Assert.Single(shell.Ok($"Get-WandbLaunchQueueItem {queue} -Id {next}"))).Spec![
+                "resource_args"
+            ]!.ToJsonString()
+        );
     }
 
     [Fact]
@@ -206,12 +344,23 @@ public sealed class QueueTests
         using var shell = new Shell(false);
         shell.Ok($"$null = Connect-Wandb {server.Url} -ApiKey $key -Project train", ("key", Shell.Secure(Fixture.Key)));
         shell.Ok("$null = New-WandbRunQueue old");
-        var items = shell.Ok($"1..120 | ForEach-Object {{ @{{ uri = '{Train}'; overrides = @{{ args = @{{ n = $_ }} }} }} }} | Add-WandbLaunchQueueItem -Queue old").Select(Item).ToList();
+        var items = shell
+            .Ok(
+                $"1..120 | ForEach-Object {{ @{{ uri = '{Train}'; overrides = @{{ args = @{{ n = $_ }} }} }} }} | Add-WandbLaunchQueueItem -Queue old"
+            )
+            .Select(Item)
+            .ToList();
         Assert.Equal((120, "train"), (items.Count, items[0].QueueProject));
-        Assert.Equal(Enumerable.Range(1, 120), items.Select(i => int.Parse(i.Arguments[0][2..], System.Globalization.CultureInfo.InvariantCulture)));
+        Assert.Equal(
+            Enumerable.Range(1, 120),
+            items.Select(i => int.Parse(i.Arguments[0][2..], System.Globalization.CultureInfo.InvariantCulture))
+        );
         Assert.Equal(120, shell.Ok("Get-WandbLaunchQueueItem old").Count(i => Item(i).State == "pending"));
         shell.Ok($"$null = Add-WandbLaunchQueueItem {Train}");
-        Assert.Equal(["default", "old"], shell.Ok("Get-WandbRunQueue").Select(q => ((WandbRunQueue)q.BaseObject).Name).Order());
+        Assert.Equal(
+            ["default", "old"],
+            shell.Ok("Get-WandbRunQueue").Select(q => ((WandbRunQueue)q.BaseObject).Name).Order()
+        );
         shell.Fails($"Add-WandbLaunchQueueItem {Train} -Queue old -Priority high", "ServerTooOld");
         shell.Fails("Get-WandbLaunchQueueItem old -Id 1 | Remove-WandbLaunchQueueItem -Confirm:$false", "ServerTooOld");
         shell.Fails("Remove-WandbRunQueue old -Confirm:$false", "ServerTooOld");
@@ -220,7 +369,19 @@ public sealed class QueueTests
         var api = new AgentApi(connection.Transport, connection.Api);
         var item = (await api.PopAsync("local", "train", "old", null, default))!;
         Assert.True(await api.AckAsync(item.Id, "run1", default));
-        Assert.Equal(("claimed", "run1"), (await connection.Queues.ItemAsync((await connection.Queues.FindAsync("local", "train", "old", null, default))!, item.Id, default)) is { } found ? (found.State, found.RunId) : default);
+        Assert.Equal(
+            ("claimed", "run1"),
+            (
+                await connection.Queues.ItemAsync(
+                    (await connection.Queues.FindAsync("local", "train", "old", null, default))!,
+                    item.Id,
+                    default
+                )
+            )
+                is { } found
+                ? (found.State, found.RunId)
+                : default
+        );
     }
 
     [Fact]
@@ -229,7 +390,14 @@ public sealed class QueueTests
         await using var server = await StartServerAsync(lease: TimeSpan.FromMilliseconds(200));
         using var connection = await ConnectAsync(server);
         await connection.Queues.CreateAsync("local", "model-registry", "q", "PROJECT", null, null, default);
-        await connection.Queues.PushAsync("local", "model-registry", "q", null, [.. Enumerable.Range(1, 3).Select(n => new QueuePush(new JsonObject { ["uri"] = Train, ["n"] = n }))], default);
+        await connection.Queues.PushAsync(
+            "local",
+            "model-registry",
+            "q",
+            null,
+            [.. Enumerable.Range(1, 3).Select(n => new QueuePush(new JsonObject { ["uri"] = Train, ["n"] = n }))],
+            default
+        );
         var api = new AgentApi(connection.Transport, connection.Api);
         async Task<PoppedItem?> Pop() => await api.PopAsync("local", "model-registry", "q", null, default);
         var lost = (await Pop())!;
@@ -260,60 +428,88 @@ public sealed class QueueTests
         {
             await connection.Queues.CreateAsync("local", "model-registry", "q", "PROJECT", null, null, default);
             queue = await connection.Queues.GetAsync("local", "model-registry", "q", null, default);
-            await connection.Queues.PushAsync("local", "model-registry", "q", null, [.. Enumerable.Range(0, Items).Select(n => new QueuePush(new JsonObject { ["uri"] = Train, ["n"] = n }))], default);
+            await connection.Queues.PushAsync(
+                "local",
+                "model-registry",
+                "q",
+                null,
+                [
+                    .. Enumerable
+                        .Range(0, Items)
+                        .Select(n => new QueuePush(new JsonObject { ["uri"] = Train, ["n"] = n })),
+                ],
+                default
+            );
         }
 
         var taken = new ConcurrentDictionary<string, int>();
-        var agents = Enumerable.Range(0, 8).Select(agent => Task.Run(async () =>
-        {
-            using var connection = await ConnectAsync(server);
-            using var transport = new GraphQLTransport(connection.Settings, 0);
-            var api = new AgentApi(transport, connection.Api);
-            var empty = 0;
-            while (empty < 20)
-            {
-                try
+        var agents = Enumerable
+            .Range(0, 8)
+            .Select(agent =>
+                Task.Run(async () =>
                 {
-                    if (await api.PopAsync("local", "model-registry", "q", null, default) is not { } item)
-                    {
-                        empty++;
-                        await Task.Delay(100);
-                        continue;
-                    }
-
-                    empty = 0;
-                    var run = $"agent{agent}-{item.Id}";
-                    bool? mine = null;
-                    while (mine is null)
+                    using var connection = await ConnectAsync(server);
+                    using var transport = new GraphQLTransport(connection.Settings, 0);
+                    var api = new AgentApi(transport, connection.Api);
+                    var empty = 0;
+                    while (empty < 20)
                     {
                         try
                         {
-                            mine = await api.ClaimAsync(new QueueApi(transport, connection.Api, ""), queue, item.Id, run, default);
+                            if (await api.PopAsync("local", "model-registry", "q", null, default) is not { } item)
+                            {
+                                empty++;
+                                await Task.Delay(100);
+                                continue;
+                            }
+
+                            empty = 0;
+                            var run = $"agent{agent}-{item.Id}";
+                            bool? mine = null;
+                            while (mine is null)
+                            {
+                                try
+                                {
+                                    mine = await api.ClaimAsync(
+                                        new QueueApi(transport, connection.Api, ""),
+                                        queue,
+                                        item.Id,
+                                        run,
+                                        default
+                                    );
+                                }
+                                catch (LaunchException)
+                                {
+                                    // The server is away; the answer may be lost.
+                                    await Task.Delay(50);
+                                }
+                            }
+
+                            if (mine.Value)
+                            {
+                                taken.AddOrUpdate(item.Id, 1, (_, n) => n + 1);
+                            }
                         }
                         catch (LaunchException)
                         {
-                            // The server is away; the answer may be lost.
                             await Task.Delay(50);
                         }
                     }
-
-                    if (mine.Value)
-                    {
-                        taken.AddOrUpdate(item.Id, 1, (_, n) => n + 1);
-                    }
-                }
-                catch (LaunchException)
-                {
-                    await Task.Delay(50);
-                }
-            }
-        })).ToList();
+                })
+            )
+            .ToList();
         for (var i = 0; i < 2; i++)
         {
             await Task.Delay(1500);
             await server.DisposeAsync();
             await Task.Delay(200);
-            server = await LaunchServer.StartAsync(path, "127.0.0.1", port, Fixture.Key, lease: TimeSpan.FromSeconds(1));
+            server = await LaunchServer.StartAsync(
+                path,
+                "127.0.0.1",
+                port,
+                Fixture.Key,
+                lease: TimeSpan.FromSeconds(1)
+            );
         }
 
         await Task.WhenAll(agents);

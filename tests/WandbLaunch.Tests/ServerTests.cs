@@ -18,10 +18,20 @@ public sealed class ServerTests
             Assert.Equal(401, (int)(await client.PostAsync(new Uri(Fixture.Server.Url + path), null)).StatusCode);
         }
 
-        client.DefaultRequestHeaders.Authorization = new AuthenticationHeaderValue("Basic", Convert.ToBase64String(Encoding.UTF8.GetBytes("api:" + Fixture.Key + "x")));
+        client.DefaultRequestHeaders.Authorization = new AuthenticationHeaderValue(
+            "Basic",
+            Convert.ToBase64String(Encoding.UTF8.GetBytes("api:" + Fixture.Key + "x"))
+        );
         Assert.Equal(401, (int)(await client.GetAsync(new Uri(Fixture.Server.Url))).StatusCode);
-        client.DefaultRequestHeaders.Authorization = new AuthenticationHeaderValue("Basic", Convert.ToBase64String(Encoding.UTF8.GetBytes("api:" + Fixture.Key)));
-        Assert.Contains("WandbLaunch server", await client.GetStringAsync(new Uri(Fixture.Server.Url)), StringComparison.Ordinal);
+        client.DefaultRequestHeaders.Authorization = new AuthenticationHeaderValue(
+            "Basic",
+            Convert.ToBase64String(Encoding.UTF8.GetBytes("api:" + Fixture.Key))
+        );
+        Assert.Contains(
+            "WandbLaunch server",
+            await client.GetStringAsync(new Uri(Fixture.Server.Url)),
+            StringComparison.Ordinal
+        );
         using var foreign = new HttpRequestMessage(HttpMethod.Get, Fixture.Server.Url);
         foreign.Headers.Host = "evil.example";
         Assert.Equal(403, (int)(await client.SendAsync(foreign)).StatusCode);
@@ -32,14 +42,39 @@ public sealed class ServerTests
     {
         using var shell = new Shell();
         var run = (WandbRun)Assert.Single(shell.Ok("Get-WandbRun local/demo/runs/22stxuh9")).BaseObject;
-        Assert.Equal(("22stxuh9", "finished", "local", "demo", Fixture.Commit), (run.Id, run.State, run.Entity, run.Project, run.Commit));
-        Assert.Equal<(object?, object?, object?)>((0.1, 3L, "two words"), (run.Config["lr"], run.Config["epochs"], run.Config["name"]));
+        Assert.Equal(
+            ("22stxuh9", "finished", "local", "demo", Fixture.Commit),
+            (run.Id, run.State, run.Entity, run.Project, run.Commit)
+        );
+        Assert.Equal<(object?, object?, object?)>(
+            (0.1, 3L, "two words"),
+            (run.Config["lr"], run.Config["epochs"], run.Config["name"])
+        );
         Assert.DoesNotContain("_wandb", run.Config.Keys);
         Assert.Equal(1.458, (double)run.Summary["loss"]!, 3);
-        var files = shell.Ok("Get-WandbRun -Project demo | Get-WandbRunFile").Select(f => (WandbRunFile)f.BaseObject).ToList();
-        Assert.Equal(["code/train.py", "diff.patch", "output.log", "requirements.txt", "wandb-metadata.json", "wandb-summary.json"], files.Select(f => f.Name));
-        var saved = shell.Ok("Get-WandbRun -Project demo | Get-WandbRunFile -Name *.patch, code/* -Destination ./saved").Select(f => ((WandbRunFile)f.BaseObject).LocalPath!).ToList();
-        Assert.Equal(File.ReadAllBytes(Path.Combine(Fixture.OfflineRun, "files", "code", "train.py")), File.ReadAllBytes(saved[0]));
+        var files = shell
+            .Ok("Get-WandbRun -Project demo | Get-WandbRunFile")
+            .Select(f => (WandbRunFile)f.BaseObject)
+            .ToList();
+        Assert.Equal(
+            [
+                "code/train.py",
+                "diff.patch",
+                "output.log",
+                "requirements.txt",
+                "wandb-metadata.json",
+                "wandb-summary.json",
+            ],
+            files.Select(f => f.Name)
+        );
+        var saved = shell
+            .Ok("Get-WandbRun -Project demo | Get-WandbRunFile -Name *.patch, code/* -Destination ./saved")
+            .Select(f => ((WandbRunFile)f.BaseObject).LocalPath!)
+            .ToList();
+        Assert.Equal(
+            File.ReadAllBytes(Path.Combine(Fixture.OfflineRun, "files", "code", "train.py")),
+            File.ReadAllBytes(saved[0])
+        );
         Assert.EndsWith(Path.Combine("22stxuh9", "diff.patch"), saved[1], StringComparison.Ordinal);
     }
 
@@ -48,20 +83,34 @@ public sealed class ServerTests
     {
         var history = new List<string>();
         var run = TransactionLog.Read(Path.Combine(Fixture.OfflineRun, "run-22stxuh9.wandb"), history.Add);
-        Assert.Equal(("22stxuh9", "demo", "lab-pc", Fixture.Commit, 0), (run.Id, run.Project, run.Host, run.Commit, run.ExitCode));
+        Assert.Equal(
+            ("22stxuh9", "demo", "lab-pc", Fixture.Commit, 0),
+            (run.Id, run.Project, run.Host, run.Commit, run.ExitCode)
+        );
         Assert.Equal(3, history.Count);
         Assert.Contains("\"loss\":1.458", history[2], StringComparison.Ordinal);
         using var connection = await Fixture.ConnectAsync();
-        var data = await connection.Transport.QueryAsync("H", "query H { project(name: \"demo\", entityName: \"local\") { run(name: \"22stxuh9\") { historyLineCount history } } }", null, default);
+        var data = await connection.Transport.QueryAsync(
+            "H",
+            "query H { project(name: \"demo\", entityName: \"local\") { run(name: \"22stxuh9\") { historyLineCount history } } }",
+            null,
+            default
+        );
         Assert.Equal("3", data.Text("project", "run", "historyLineCount"));
 
         // Cut off in the middle, as a killed run leaves it: what is whole counts.
         var cut = Path.Combine(Fixture.NewFolder("cut"), "run-x.wandb");
-        await File.WriteAllBytesAsync(cut, (await File.ReadAllBytesAsync(Path.Combine(Fixture.OfflineRun, "run-22stxuh9.wandb")))[..600]);
+        await File.WriteAllBytesAsync(
+            cut,
+            (await File.ReadAllBytesAsync(Path.Combine(Fixture.OfflineRun, "run-22stxuh9.wandb")))[..600]
+        );
         var part = TransactionLog.Read(cut, _ => { });
         Assert.True(part.Truncated && part.Id == "22stxuh9" && part.ExitCode is null);
         await File.WriteAllTextAsync(cut, "nonsense");
-        Assert.Equal("TransactionLogInvalid", Assert.Throws<LaunchException>(() => TransactionLog.Read(cut, _ => { })).ErrorId);
+        Assert.Equal(
+            "TransactionLogInvalid",
+            Assert.Throws<LaunchException>(() => TransactionLog.Read(cut, _ => { })).ErrorId
+        );
     }
 
     [Fact]
@@ -71,7 +120,16 @@ public sealed class ServerTests
         string[] states = ["finished", "failed", "crashed", "running"];
         for (var i = 0; i < 40; i++)
         {
-            await connection.Api.UpsertRunAsync(new RunUpsert($"filter{i:00}", "local", "filters") { DisplayName = $"ResNet-{i}", State = states[i % 4], Tags = i % 2 == 0 ? ["even", "x"] : ["odd"], Config = $"{{\"lr\":{{\"value\":{i}}}}}" }, default);
+            await connection.Api.UpsertRunAsync(
+                new RunUpsert($"filter{i:00}", "local", "filters")
+                {
+                    DisplayName = $"ResNet-{i}",
+                    State = states[i % 4],
+                    Tags = i % 2 == 0 ? ["even", "x"] : ["odd"],
+                    Config = $"{{\"lr\":{{\"value\":{i}}}}}",
+                },
+                default
+            );
         }
 
         using var shell = new Shell();
@@ -85,13 +143,18 @@ public sealed class ServerTests
         Assert.Equal(0, Count("-CreatedBefore 2020-01-01"));
         Assert.Equal(40, Count("-CreatedAfter 2020-01-01"));
         Assert.Equal(5, Count("""-Filter '{"config.lr.value": {"$lt": 5}}'"""));
-        Assert.Equal("filter00", shell.Ok("Get-WandbRun -Project filters -Order '+created_at'")[0].Properties["Id"].Value);
+        Assert.Equal(
+            "filter00",
+            shell.Ok("Get-WandbRun -Project filters -Order '+created_at'")[0].Properties["Id"].Value
+        );
         shell.Fails("Get-WandbRun -Project filters -Filter '{'", "FilterInvalid");
         shell.Fails("""Get-WandbRun -Project filters -Filter '{"nope": 1}'""", "GraphQLError");
 
         // The pipeline stops early: the pages behind are not asked for.
         var before = connection.Transport.Requests;
-        var seen = shell.Run("Get-WandbRun -Project filters -PageSize 5 | ForEach-Object { $_; if (++$n -ge 3) { break } }");
+        var seen = shell.Run(
+            "Get-WandbRun -Project filters -PageSize 5 | ForEach-Object { $_; if (++$n -ge 3) { break } }"
+        );
         Assert.True(seen.Count <= 3 && connection.Transport.Requests == before);
     }
 
@@ -99,7 +162,9 @@ public sealed class ServerTests
     public void Missing_runs_projects_and_files_fail_alone()
     {
         using var shell = new Shell();
-        var output = shell.Run("'local/demo/runs/nothere0', 'https://github.com/u/r', 'local/demo/runs/22stxuh9' | Get-WandbRun");
+        var output = shell.Run(
+            "'local/demo/runs/nothere0', 'https://github.com/u/r', 'local/demo/runs/22stxuh9' | Get-WandbRun"
+        );
         Assert.Single(output);
         Assert.Equal(["RunNotFound", "RunUriInvalid"], shell.Errors.Select(e => e.FullyQualifiedErrorId.Split(',')[0]));
         Assert.Equal(ErrorCategory.ObjectNotFound, shell.Errors[0].CategoryInfo.Category);
@@ -116,8 +181,16 @@ public sealed class ServerTests
         string url;
         using (var shell = new Shell(false))
         {
-            url = shell.Ok("(Start-WandbLaunchServer $path).Url; $null = Connect-Wandb -Local -Path $path; $null = Import-WandbRun ./wandb -Entity local", ("path", path))[0].ToString();
-            Assert.True(OperatingSystem.IsWindows() || File.GetUnixFileMode(path + ".key") == (UnixFileMode.UserRead | UnixFileMode.UserWrite));
+            url = shell
+                .Ok(
+                    "(Start-WandbLaunchServer $path).Url; $null = Connect-Wandb -Local -Path $path; $null = Import-WandbRun ./wandb -Entity local",
+                    ("path", path)
+                )[0]
+                .ToString();
+            Assert.True(
+                OperatingSystem.IsWindows()
+                    || File.GetUnixFileMode(path + ".key") == (UnixFileMode.UserRead | UnixFileMode.UserWrite)
+            );
             Assert.Equal(url, shell.Ok("(Start-WandbLaunchServer $path).Url")[0].ToString());
         }
 
@@ -143,7 +216,9 @@ public sealed class ServerTests
         using var shell = new Shell();
         for (var i = 0; i < 2; i++)
         {
-            shell.Ok($"Remove-Module WandbLaunch; Import-Module '{Fixture.Module}/WandbLaunch.psd1'; Import-Module '{Fixture.Module}/WandbLaunch.psd1' -Force; $null = New-WandbLaunchConfig x");
+            shell.Ok(
+                $"Remove-Module WandbLaunch; Import-Module '{Fixture.Module}/WandbLaunch.psd1'; Import-Module '{Fixture.Module}/WandbLaunch.psd1' -Force; $null = New-WandbLaunchConfig x"
+            );
         }
     }
 
@@ -153,18 +228,33 @@ public sealed class ServerTests
         using var connection = await Fixture.ConnectAsync();
         var folder = Fixture.NewFolder("deleted");
         Fixture.CopyFolder(Fixture.OfflineRun, folder);
-        await WandbLaunch.Import.RunFolderImport.ImportAsync(connection.Api, folder, "local", "deleted", "local", (_, _) => { }, default);
+        await WandbLaunch.Import.RunFolderImport.ImportAsync(
+            connection.Api,
+            folder,
+            "local",
+            "deleted",
+            "local",
+            (_, _) => { },
+            default
+        );
         var run = new RunPath("local", "deleted", "22stxuh9");
         var file = Assert.Single(await connection.Api.FilesAsync(run, ["requirements.txt"], default));
-        await using (var database = new Microsoft.Data.Sqlite.SqliteConnection("Data Source=" + Path.Combine(Fixture.Root, "server", "wandb.db")))
+        await using (
+            var database = new Microsoft.Data.Sqlite.SqliteConnection(
+                "Data Source=" + Path.Combine(Fixture.Root, "server", "wandb.db")
+            )
+        )
         {
             await database.OpenAsync();
             await using var command = database.CreateCommand();
-            command.CommandText = "DELETE FROM files WHERE name = 'requirements.txt' AND run IN (SELECT r.id FROM runs r JOIN projects p ON p.id = r.project WHERE p.name = 'deleted')";
+            command.CommandText =
+                "DELETE FROM files WHERE name = 'requirements.txt' AND run IN (SELECT r.id FROM runs r JOIN projects p ON p.id = r.project WHERE p.name = 'deleted')";
             Assert.Equal(1, await command.ExecuteNonQueryAsync());
         }
 
-        var error = await Assert.ThrowsAsync<LaunchException>(() => connection.Api.SaveFileAsync(file, folder, default));
+        var error = await Assert.ThrowsAsync<LaunchException>(() =>
+            connection.Api.SaveFileAsync(file, folder, default)
+        );
         Assert.Equal("RunFileDeleted", error.ErrorId);
     }
 
@@ -172,14 +262,41 @@ public sealed class ServerTests
     public async Task The_address_of_a_file_needs_no_key_and_serves_one_file_one_method_and_one_day()
     {
         using var connection = await Fixture.ConnectAsync();
-        var file = Assert.Single(await connection.Api.FilesAsync(new RunPath("local", "demo", "22stxuh9"), ["diff.patch"], default));
+        var file = Assert.Single(
+            await connection.Api.FilesAsync(new RunPath("local", "demo", "22stxuh9"), ["diff.patch"], default)
+        );
         using var client = new HttpClient();
-        async Task<int> Code(string url, HttpMethod method) => (int)(await client.SendAsync(new HttpRequestMessage(method, new Uri(url)))).StatusCode;
+        async Task<int> Code(string url, HttpMethod method) =>
+            (int)(await client.SendAsync(new HttpRequestMessage(method, new Uri(url)))).StatusCode;
         Assert.Equal(200, await Code(file.Url, HttpMethod.Get));
         Assert.Equal(401, await Code(file.Url, HttpMethod.Put));
-        Assert.Equal(401, await Code(file.Url.Replace("diff.patch", "config.yaml", StringComparison.Ordinal), HttpMethod.Get));
-        Assert.Equal(401, await Code(file.Url[..^2] + (file.Url.EndsWith("00", StringComparison.Ordinal) ? "11" : "00"), HttpMethod.Get));
-        Assert.Equal(401, await Code(file.Url.Replace("expires=", "expires=9", StringComparison.Ordinal), HttpMethod.Get));
-        Assert.Equal(401, await Code(Fixture.Server.Url + "/files/local/demo/22stxuh9/diff.patch?" + new WandbLaunch.Server.UrlSigner(Encoding.UTF8.GetBytes(Fixture.Key)).Sign("GET", "/files/local/demo/22stxuh9/diff.patch", DateTimeOffset.UtcNow.AddSeconds(-5)), HttpMethod.Get));
+        Assert.Equal(
+            401,
+            await Code(file.Url.Replace("diff.patch", "config.yaml", StringComparison.Ordinal), HttpMethod.Get)
+        );
+        Assert.Equal(
+            401,
+            await Code(
+                file.Url[..^2] + (file.Url.EndsWith("00", StringComparison.Ordinal) ? "11" : "00"),
+                HttpMethod.Get
+            )
+        );
+        Assert.Equal(
+            401,
+            await Code(file.Url.Replace("expires=", "expires=9", StringComparison.Ordinal), HttpMethod.Get)
+        );
+        Assert.Equal(
+            401,
+            await Code(
+                Fixture.Server.Url
+                    + "/files/local/demo/22stxuh9/diff.patch?"
+                    + new WandbLaunch.Server.UrlSigner(Encoding.UTF8.GetBytes(Fixture.Key)).Sign(
+                        "GET",
+                        "/files/local/demo/22stxuh9/diff.patch",
+                        DateTimeOffset.UtcNow.AddSeconds(-5)
+                    ),
+                HttpMethod.Get
+            )
+        );
     }
 }

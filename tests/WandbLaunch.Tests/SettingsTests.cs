@@ -10,30 +10,52 @@ public sealed class SettingsTests
 {
     private const string Key = "0123456789abcdef0123456789abcdef01234567";
 
-    private static LaunchEnvironment Machine(string home, params (string Name, string Value)[] variables) => new()
-    {
-        Home = home,
-        Variable = name => variables.FirstOrDefault(v => v.Name == name).Value,
-        IsWindows = false,
-    };
+    private static LaunchEnvironment Machine(string home, params (string Name, string Value)[] variables) =>
+        new()
+        {
+            Home = home,
+            Variable = name => variables.FirstOrDefault(v => v.Name == name).Value,
+            IsWindows = false,
+        };
 
     [Fact]
     public void Parameter_beats_environment_beats_local_beats_global_beats_netrc()
     {
         var home = Fixture.NewFolder("home");
         Directory.CreateDirectory(Path.Combine(home, ".config", "wandb"));
-        File.WriteAllText(Path.Combine(home, ".config", "wandb", "settings"), "[default]\nentity = global\nproject = global\nbase_url = https://global.example\n");
+        File.WriteAllText(
+            Path.Combine(home, ".config", "wandb", "settings"),
+            "[default]\nentity = global\nproject = global\nbase_url = https://global.example\n"
+        );
         Directory.CreateDirectory(Path.Combine(home, "work", "wandb"));
-        File.WriteAllText(Path.Combine(home, "work", "wandb", "settings"), "[default]\nentity = local\nproject = local\n");
+        File.WriteAllText(
+            Path.Combine(home, "work", "wandb", "settings"),
+            "[default]\nentity = local\nproject = local\n"
+        );
         File.WriteAllText(Path.Combine(home, ".netrc"), $"machine global.example login user password {Key}\n");
         var work = Path.Combine(home, "work");
 
         var settings = WandbSettings.Resolve(Machine(home), work);
-        Assert.Equal(("local", "local", "https://global.example", Key, SettingSource.Netrc), (settings.Entity, settings.Project, settings.BaseUrl, settings.ApiKey, settings.ApiKeySource));
+        Assert.Equal(
+            ("local", "local", "https://global.example", Key, SettingSource.Netrc),
+            (settings.Entity, settings.Project, settings.BaseUrl, settings.ApiKey, settings.ApiKeySource)
+        );
         settings = WandbSettings.Resolve(Machine(home, ("WANDB_ENTITY", "env"), ("WANDB_API_KEY", "e" + Key)), work);
-        Assert.Equal(("env", "local", "e" + Key, SettingSource.Environment), (settings.Entity, settings.Project, settings.ApiKey, settings.ApiKeySource));
-        settings = WandbSettings.Resolve(Machine(home, ("WANDB_ENTITY", "env"), ("WANDB_API_KEY", "e" + Key)), work, "https://p.example/", "p" + Key, "p");
-        Assert.Equal(("p", "https://p.example", "p" + Key, SettingSource.Parameter), (settings.Entity, settings.BaseUrl, settings.ApiKey, settings.ApiKeySource));
+        Assert.Equal(
+            ("env", "local", "e" + Key, SettingSource.Environment),
+            (settings.Entity, settings.Project, settings.ApiKey, settings.ApiKeySource)
+        );
+        settings = WandbSettings.Resolve(
+            Machine(home, ("WANDB_ENTITY", "env"), ("WANDB_API_KEY", "e" + Key)),
+            work,
+            "https://p.example/",
+            "p" + Key,
+            "p"
+        );
+        Assert.Equal(
+            ("p", "https://p.example", "p" + Key, SettingSource.Parameter),
+            (settings.Entity, settings.BaseUrl, settings.ApiKey, settings.ApiKeySource)
+        );
     }
 
     [Theory]
@@ -63,7 +85,8 @@ public sealed class SettingsTests
         Assert.Equal(Path.Combine(home, "_netrc"), Netrc.FilePath(Machine(home)));
 
         var file = Path.Combine(home, "n");
-        const string Other = "# mine\nmachine github.com\n  login me\n  password \"a b\\\"c\"\n\ndefault login x password y\n";
+        const string Other =
+            "# mine\nmachine github.com\n  login me\n  password \"a b\\\"c\"\n\ndefault login x password y\n";
         File.WriteAllText(file, Other + "machine api.wandb.ai login user password old\n");
         Netrc.Save(file, "api.wandb.ai", "user", Key);
         Assert.Equal(Other + $"machine api.wandb.ai\n  login user\n  password {Key}\n", File.ReadAllText(file));
@@ -84,16 +107,29 @@ public sealed class SettingsTests
     public void Connect_tells_who_and_where_but_never_the_key()
     {
         using var shell = new Shell(false);
-        var connection = Assert.Single(shell.Ok($"Connect-Wandb {Fixture.Server.Url} -ApiKey $key -Save", ("key", Shell.Secure(Fixture.Key))));
+        var connection = Assert.Single(
+            shell.Ok($"Connect-Wandb {Fixture.Server.Url} -ApiKey $key -Save", ("key", Shell.Secure(Fixture.Key)))
+        );
         Assert.Equal("local", connection.Properties["Username"].Value);
         Assert.Equal("Parameter", connection.Properties["ApiKeySource"].Value.ToString());
-        Assert.DoesNotContain(Fixture.Key, string.Concat(connection.Properties.Select(p => p.Value)), StringComparison.Ordinal);
+        Assert.DoesNotContain(
+            Fixture.Key,
+            string.Concat(connection.Properties.Select(p => p.Value)),
+            StringComparison.Ordinal
+        );
         Assert.Contains(Fixture.Key, File.ReadAllText(Path.Combine(Fixture.Root, "netrc")), StringComparison.Ordinal);
         shell.Ok("Disconnect-Wandb");
         Assert.Empty(shell.Ok("Get-WandbConnection"));
-        Assert.Equal("Netrc", Assert.Single(shell.Ok($"Connect-Wandb {Fixture.Server.Url}")).Properties["ApiKeySource"].Value.ToString());
+        Assert.Equal(
+            "Netrc",
+            Assert.Single(shell.Ok($"Connect-Wandb {Fixture.Server.Url}")).Properties["ApiKeySource"].Value.ToString()
+        );
         shell.Ok("Disconnect-Wandb -Forget");
-        Assert.DoesNotContain(Fixture.Key, File.ReadAllText(Path.Combine(Fixture.Root, "netrc")), StringComparison.Ordinal);
+        Assert.DoesNotContain(
+            Fixture.Key,
+            File.ReadAllText(Path.Combine(Fixture.Root, "netrc")),
+            StringComparison.Ordinal
+        );
         shell.Fails($"Connect-Wandb {Fixture.Server.Url}", "ApiKeyMissing");
     }
 
@@ -102,12 +138,33 @@ public sealed class SettingsTests
     {
         using var shell = new Shell(false);
         var key = ("key", (object)Shell.Secure(Key));
-        Assert.Contains("Connect-Wandb -ApiKey", shell.Fails($"Connect-Wandb {Fixture.Server.Url} -ApiKey $key", "ApiKeyRejected", key).ToString(), StringComparison.Ordinal);
-        Assert.Equal(System.Management.Automation.ErrorCategory.ConnectionError, shell.Fails("Connect-Wandb http://127.0.0.1:9 -ApiKey $key", "HostUnreachable", key).CategoryInfo.Category);
+        Assert.Contains(
+            "Connect-Wandb -ApiKey",
+            shell.Fails($"Connect-Wandb {Fixture.Server.Url} -ApiKey $key", "ApiKeyRejected", key).ToString(),
+            StringComparison.Ordinal
+        );
+        Assert.Equal(
+            System.Management.Automation.ErrorCategory.ConnectionError,
+            shell.Fails("Connect-Wandb http://127.0.0.1:9 -ApiKey $key", "HostUnreachable", key).CategoryInfo.Category
+        );
         shell.Fails("Connect-Wandb http://no-such-host.invalid -ApiKey $key", "HostNotFound", key);
-        shell.Fails($"Connect-Wandb {Fixture.Server.Url.Replace("http:", "https:", StringComparison.Ordinal)} -ApiKey $key", "TlsFailed", key);
+        shell.Fails(
+            $"Connect-Wandb {Fixture.Server.Url.Replace("http:", "https:", StringComparison.Ordinal)} -ApiKey $key",
+            "TlsFailed",
+            key
+        );
         shell.Fails("Connect-Wandb https://wandb.ai -ApiKey $key", "BaseUrlInvalid", key);
-        Assert.DoesNotContain("tooshort", shell.Fails("Connect-Wandb http://127.0.0.1:9 -ApiKey $key", "ApiKeyInvalid", ("key", Shell.Secure("tooshort"))).ToString(), StringComparison.Ordinal);
+        Assert.DoesNotContain(
+            "tooshort",
+            shell
+                .Fails(
+                    "Connect-Wandb http://127.0.0.1:9 -ApiKey $key",
+                    "ApiKeyInvalid",
+                    ("key", Shell.Secure("tooshort"))
+                )
+                .ToString(),
+            StringComparison.Ordinal
+        );
     }
 
     [Fact]
@@ -144,21 +201,52 @@ public sealed class SettingsTests
                 requests.Add(text);
                 var head = answer[..(answer.IndexOf("\r\n\r\n", StringComparison.Ordinal) + 4)];
                 var body = answer[head.Length..];
-                await stream.WriteAsync(Encoding.UTF8.GetBytes(System.Text.RegularExpressions.Regex.Replace(head, "Content-Length: \\d+", $"Content-Length: {body.Length}\r\nConnection: close") + body));
+                await stream.WriteAsync(
+                    Encoding.UTF8.GetBytes(
+                        System.Text.RegularExpressions.Regex.Replace(
+                            head,
+                            "Content-Length: \\d+",
+                            $"Content-Length: {body.Length}\r\nConnection: close"
+                        ) + body
+                    )
+                );
             }
         });
-        var settings = WandbSettings.Resolve(Machine("/nowhere", ("WANDB_USERNAME", "me"), ("WANDB__EXTRA_HTTP_HEADERS", "{\"X-Extra\": \"1\"}")), "/", $"http://127.0.0.1:{((IPEndPoint)listener.LocalEndpoint).Port}", Key);
+        var settings = WandbSettings.Resolve(
+            Machine("/nowhere", ("WANDB_USERNAME", "me"), ("WANDB__EXTRA_HTTP_HEADERS", "{\"X-Extra\": \"1\"}")),
+            "/",
+            $"http://127.0.0.1:{((IPEndPoint)listener.LocalEndpoint).Port}",
+            Key
+        );
         var waits = 0;
         using var transport = new GraphQLTransport(settings) { OnRetry = _ => waits++ };
         var api = new WandbApi(transport);
         Assert.Equal("e", (await api.ViewerAsync(default))!.Entity);
         Assert.Equal(2, waits);
-        Assert.Contains("conflict!", (await Assert.ThrowsAsync<LaunchException>(() => api.ViewerAsync(default))).Message, StringComparison.Ordinal);
-        Assert.Equal("AccessDenied", (await Assert.ThrowsAsync<LaunchException>(() => api.ViewerAsync(default))).ErrorId);
-        Assert.Contains("bare; m", (await Assert.ThrowsAsync<LaunchException>(() => api.ViewerAsync(default))).Message, StringComparison.Ordinal);
-        Assert.Equal("ServerAnswerInvalid", (await Assert.ThrowsAsync<LaunchException>(() => api.ViewerAsync(default))).ErrorId);
+        Assert.Contains(
+            "conflict!",
+            (await Assert.ThrowsAsync<LaunchException>(() => api.ViewerAsync(default))).Message,
+            StringComparison.Ordinal
+        );
+        Assert.Equal(
+            "AccessDenied",
+            (await Assert.ThrowsAsync<LaunchException>(() => api.ViewerAsync(default))).ErrorId
+        );
+        Assert.Contains(
+            "bare; m",
+            (await Assert.ThrowsAsync<LaunchException>(() => api.ViewerAsync(default))).Message,
+            StringComparison.Ordinal
+        );
+        Assert.Equal(
+            "ServerAnswerInvalid",
+            (await Assert.ThrowsAsync<LaunchException>(() => api.ViewerAsync(default))).ErrorId
+        );
         await server;
-        Assert.Contains("Authorization: Basic " + Convert.ToBase64String(Encoding.UTF8.GetBytes("api:" + Key)), requests[0], StringComparison.Ordinal);
+        Assert.Contains(
+            "Authorization: Basic " + Convert.ToBase64String(Encoding.UTF8.GetBytes("api:" + Key)),
+            requests[0],
+            StringComparison.Ordinal
+        );
         Assert.Contains("X-WANDB-USERNAME: me", requests[0], StringComparison.Ordinal);
         Assert.Contains("X-Extra: 1", requests[0], StringComparison.Ordinal);
     }
@@ -167,7 +255,14 @@ public sealed class SettingsTests
     public void Secrets_are_masked_in_messages()
     {
         Secrets.Register("very-secret-value");
-        Assert.Equal("a *** b https://***@github.com/x WANDB_API_KEY=***", Secrets.Mask("a very-secret-value b https://user:pw@github.com/x WANDB_API_KEY=abc-def"));
-        Assert.True(Secrets.IsSecretName("MY_API_KEY") && Secrets.IsSecretName("GITHUB_TOKEN") && !Secrets.IsSecretName("TOKENIZERS_PARALLELISM"));
+        Assert.Equal(
+            "a *** b https://***@github.com/x WANDB_API_KEY=***",
+            Secrets.Mask("a very-secret-value b https://user:pw@github.com/x WANDB_API_KEY=abc-def")
+        );
+        Assert.True(
+            Secrets.IsSecretName("MY_API_KEY")
+                && Secrets.IsSecretName("GITHUB_TOKEN")
+                && !Secrets.IsSecretName("TOKENIZERS_PARALLELISM")
+        );
     }
 }

@@ -21,19 +21,39 @@ public sealed class SourceTests
         return folder;
     }
 
-    private static ResolveContext Context(string? cache = null) => new(Fixture.Root, new LaunchCache(cache ?? Fixture.NewFolder("cache")), async _ => await Fixture.ConnectAsync()) { ScratchFolder = () => Fixture.NewFolder("scratch") };
+    private static ResolveContext Context(string? cache = null) =>
+        new(Fixture.Root, new LaunchCache(cache ?? Fixture.NewFolder("cache")), async _ => await Fixture.ConnectAsync())
+        {
+            ScratchFolder = () => Fixture.NewFolder("scratch"),
+        };
 
     // A run folder of this repository: its commit and the patch that git itself makes.
-    private static string RunOf(string repository, string program = "main.py", string? patch = null, string requirements = "", string? commit = null)
+    private static string RunOf(
+        string repository,
+        string program = "main.py",
+        string? patch = null,
+        string requirements = "",
+        string? commit = null
+    )
     {
         var folder = Fixture.NewFolder("offline-run-20260101_000000-abcdefgh");
         Directory.CreateDirectory(Path.Combine(folder, "files"));
-        File.WriteAllBytes(Path.Combine(folder, "files", "diff.patch"), Encoding.Latin1.GetBytes(patch ?? Diff(repository)));
+        File.WriteAllBytes(
+            Path.Combine(folder, "files", "diff.patch"),
+            Encoding.Latin1.GetBytes(patch ?? Diff(repository))
+        );
         File.WriteAllText(Path.Combine(folder, "files", "requirements.txt"), requirements);
         var metadata = new System.Text.Json.Nodes.JsonObject
         {
-            ["python"] = "3", ["program"] = program, ["codePath"] = program, ["args"] = new System.Text.Json.Nodes.JsonArray("--a", "1"),
-            ["git"] = new System.Text.Json.Nodes.JsonObject { ["remote"] = new Uri(repository).AbsoluteUri, ["commit"] = commit ?? Fixture.Git(repository, "rev-parse", "HEAD").Trim() },
+            ["python"] = "3",
+            ["program"] = program,
+            ["codePath"] = program,
+            ["args"] = new System.Text.Json.Nodes.JsonArray("--a", "1"),
+            ["git"] = new System.Text.Json.Nodes.JsonObject
+            {
+                ["remote"] = new Uri(repository).AbsoluteUri,
+                ["commit"] = commit ?? Fixture.Git(repository, "rev-parse", "HEAD").Trim(),
+            },
         };
         File.WriteAllText(Path.Combine(folder, "files", "wandb-metadata.json"), metadata.ToJsonString());
         return folder;
@@ -41,7 +61,12 @@ public sealed class SourceTests
 
     private static string Diff(string repository, params string[] more)
     {
-        var start = new System.Diagnostics.ProcessStartInfo("git") { WorkingDirectory = repository, RedirectStandardOutput = true, StandardOutputEncoding = Encoding.Latin1 };
+        var start = new System.Diagnostics.ProcessStartInfo("git")
+        {
+            WorkingDirectory = repository,
+            RedirectStandardOutput = true,
+            StandardOutputEncoding = Encoding.Latin1,
+        };
         foreach (var word in new[] { "diff", "--binary", "-M", "HEAD" }.Concat(more))
         {
             start.ArgumentList.Add(word);
@@ -54,7 +79,12 @@ public sealed class SourceTests
     private static Task<ResolvedRun> Resolve(string uri, LaunchConfig? config = null, string? cache = null) =>
         SourceResolver.ResolveAsync((config ?? new LaunchConfig()) with { Uri = uri }, Context(cache), default);
 
-    private static async Task<LaunchException> Fails(string id, string uri, LaunchConfig? config = null, string? cache = null)
+    private static async Task<LaunchException> Fails(
+        string id,
+        string uri,
+        LaunchConfig? config = null,
+        string? cache = null
+    )
     {
         var error = await Assert.ThrowsAsync<LaunchException>(() => Resolve(uri, config, cache));
         Assert.Equal(id, error.ErrorId);
@@ -64,15 +94,29 @@ public sealed class SourceTests
     [Fact]
     public async Task The_real_sdks_run_is_resolved_from_its_folder_and_from_the_server()
     {
-        foreach (var uri in new[] { Fixture.OfflineRun, Fixture.Server.Url + "/local/demo/runs/22stxuh9", "local/demo/runs/22stxuh9" })
+        foreach (
+            var uri in new[]
+            {
+                Fixture.OfflineRun,
+                Fixture.Server.Url + "/local/demo/runs/22stxuh9",
+                "local/demo/runs/22stxuh9",
+            }
+        )
         {
-            var run = await Resolve(uri, new LaunchConfig { GitRepo = Fixture.Repository, Args = ArgumentSet.FromWords(["lr=0.5"]) });
+            var run = await Resolve(
+                uri,
+                new LaunchConfig { GitRepo = Fixture.Repository, Args = ArgumentSet.FromWords(["lr=0.5"]) }
+            );
             Assert.Equal(Fixture.Commit, run.Commit);
             Assert.True(run.Patched);
             Assert.Equal(["python", "train.py"], run.EntryPoint);
             Assert.Equal(["--lr", "0.5", "--epochs", "3", "--name", "two words"], run.Arguments);
             Assert.Equal("3.11.2", run.PythonVersion);
-            Assert.Contains("loss = 2.0  # changed, not committed", File.ReadAllText(Path.Combine(run.Workspace!, "train.py")), StringComparison.Ordinal);
+            Assert.Contains(
+                "loss = 2.0  # changed, not committed",
+                File.ReadAllText(Path.Combine(run.Workspace!, "train.py")),
+                StringComparison.Ordinal
+            );
             Assert.True(run.Requirements.Frozen || File.Exists(Path.Combine(run.Workspace!, "requirements.txt")));
         }
     }
@@ -80,17 +124,36 @@ public sealed class SourceTests
     [Fact]
     public async Task A_git_version_leaves_the_patch_out()
     {
-        var run = await Resolve(Fixture.OfflineRun, new LaunchConfig { GitRepo = Fixture.Repository, GitVersion = Fixture.Commit });
+        var run = await Resolve(
+            Fixture.OfflineRun,
+            new LaunchConfig { GitRepo = Fixture.Repository, GitVersion = Fixture.Commit }
+        );
         Assert.False(run.Patched);
-        Assert.Contains("loss = 1.0", File.ReadAllText(Path.Combine(run.Workspace!, "train.py")), StringComparison.Ordinal);
+        Assert.Contains(
+            "loss = 1.0",
+            File.ReadAllText(Path.Combine(run.Workspace!, "train.py")),
+            StringComparison.Ordinal
+        );
     }
 
     [Fact]
     public async Task Patches_of_every_kind_give_the_same_files()
     {
         var repository = NewRepository(
-            "patch", ("main.py", "print(1)\n"), ("requirements.txt", ""), ("crlf.txt", "a\r\nb\r\nc\r\n"), ("old name.txt", string.Join('\n', Enumerable.Range(0, 40))), ("gone.txt", "x\n"), ("run.sh", "echo\n"), ("noeol.txt", "no end"), ("ünï.txt", "ä\n"));
-        File.WriteAllBytes(Path.Combine(repository, "image.bin"), [.. Enumerable.Range(0, 4000).Select(i => (byte)(i * 7))]);
+            "patch",
+            ("main.py", "print(1)\n"),
+            ("requirements.txt", ""),
+            ("crlf.txt", "a\r\nb\r\nc\r\n"),
+            ("old name.txt", string.Join('\n', Enumerable.Range(0, 40))),
+            ("gone.txt", "x\n"),
+            ("run.sh", "echo\n"),
+            ("noeol.txt", "no end"),
+            ("ünï.txt", "ä\n")
+        );
+        File.WriteAllBytes(
+            Path.Combine(repository, "image.bin"),
+            [.. Enumerable.Range(0, 4000).Select(i => (byte)(i * 7))]
+        );
         Fixture.Git(repository, "add", "-A");
         Fixture.Git(repository, "commit", "-q", "-m", "two");
 
@@ -101,7 +164,10 @@ public sealed class SourceTests
         File.Delete(Path.Combine(repository, "gone.txt"));
         File.WriteAllText(Path.Combine(repository, "noeol.txt"), "no end still");
         File.WriteAllText(Path.Combine(repository, "ünï.txt"), "ö 🙂\n");
-        File.WriteAllBytes(Path.Combine(repository, "image.bin"), [.. Enumerable.Range(0, 5000).Select(i => (byte)(i * 11))]);
+        File.WriteAllBytes(
+            Path.Combine(repository, "image.bin"),
+            [.. Enumerable.Range(0, 5000).Select(i => (byte)(i * 11))]
+        );
         Directory.CreateDirectory(Path.Combine(repository, "sub"));
         File.WriteAllText(Path.Combine(repository, "sub", "added.txt"), "new\n");
         if (!OperatingSystem.IsWindows())
@@ -111,19 +177,48 @@ public sealed class SourceTests
 
         Fixture.Git(repository, "add", "-A");
         var run = await Resolve(RunOf(repository));
-        var expected = Directory.EnumerateFiles(repository, "*", SearchOption.AllDirectories).Select(f => Path.GetRelativePath(repository, f)).Where(f => !f.StartsWith(".git", StringComparison.Ordinal)).Order().ToList();
-        Assert.Equal(expected, Directory.EnumerateFiles(run.Workspace!, "*", SearchOption.AllDirectories).Select(f => Path.GetRelativePath(run.Workspace!, f)).Order());
-        Assert.All(expected, f => Assert.Equal(File.ReadAllBytes(Path.Combine(repository, f)), File.ReadAllBytes(Path.Combine(run.Workspace!, f))));
-        Assert.True(OperatingSystem.IsWindows() || File.GetUnixFileMode(Path.Combine(run.Workspace!, "run.sh")).HasFlag(UnixFileMode.UserExecute));
+        var expected = Directory
+            .EnumerateFiles(repository, "*", SearchOption.AllDirectories)
+            .Select(f => Path.GetRelativePath(repository, f))
+            .Where(f => !f.StartsWith(".git", StringComparison.Ordinal))
+            .Order()
+            .ToList();
+        Assert.Equal(
+            expected,
+            Directory
+                .EnumerateFiles(run.Workspace!, "*", SearchOption.AllDirectories)
+                .Select(f => Path.GetRelativePath(run.Workspace!, f))
+                .Order()
+        );
+        Assert.All(
+            expected,
+            f =>
+                Assert.Equal(
+                    File.ReadAllBytes(Path.Combine(repository, f)),
+                    File.ReadAllBytes(Path.Combine(run.Workspace!, f))
+                )
+        );
+        Assert.True(
+            OperatingSystem.IsWindows()
+                || File.GetUnixFileMode(Path.Combine(run.Workspace!, "run.sh")).HasFlag(UnixFileMode.UserExecute)
+        );
     }
 
     [Fact]
     public async Task A_patch_taken_in_a_subfolder_finds_its_place()
     {
-        var repository = NewRepository("sub", ("requirements.txt", ""), ("src/app/main.py", "print(1)\n"), ("src/app/other.txt", "o\n"), ("main.py", ""));
+        var repository = NewRepository(
+            "sub",
+            ("requirements.txt", ""),
+            ("src/app/main.py", "print(1)\n"),
+            ("src/app/other.txt", "o\n"),
+            ("main.py", "")
+        );
         File.WriteAllText(Path.Combine(repository, "src", "app", "other.txt"), "changed\n");
         Fixture.Git(repository, "add", "-A");
-        var run = await Resolve(RunOf(repository, "src/app/main.py", Diff(Path.Combine(repository, "src", "app"), "--relative")));
+        var run = await Resolve(
+            RunOf(repository, "src/app/main.py", Diff(Path.Combine(repository, "src", "app"), "--relative"))
+        );
         Assert.Equal("changed\n", File.ReadAllText(Path.Combine(run.Workspace!, "src", "app", "other.txt")));
     }
 
@@ -133,7 +228,12 @@ public sealed class SourceTests
         var lines = string.Join('\n', Enumerable.Range(0, 60)) + "\n";
         var repository = NewRepository("misfit", ("requirements.txt", ""), ("main.py", lines), ("good.txt", "a\n"));
         File.WriteAllText(Path.Combine(repository, "good.txt"), "b\n");
-        File.WriteAllText(Path.Combine(repository, "main.py"), lines.Replace("\n3\n", "\nthree\n", StringComparison.Ordinal).Replace("\n50\n", "\nfifty\n", StringComparison.Ordinal));
+        File.WriteAllText(
+            Path.Combine(repository, "main.py"),
+            lines
+                .Replace("\n3\n", "\nthree\n", StringComparison.Ordinal)
+                .Replace("\n50\n", "\nfifty\n", StringComparison.Ordinal)
+        );
         var patch = Diff(repository).Replace("-50\n", "-fivezero\n", StringComparison.Ordinal);
         var cache = Fixture.NewFolder("cache");
         var error = await Fails("PatchDoesNotApply", RunOf(repository, patch: patch), cache: cache);
@@ -144,10 +244,18 @@ public sealed class SourceTests
     [Theory]
     [InlineData("diff --git a/../x b/../x\nnew file mode 100644\n--- /dev/null\n+++ b/../x\n@@ -0,0 +1 @@\n+x\n")]
     [InlineData("--- a/x\n+++ b//etc/passwd\n@@ -0,0 +1 @@\n+x\n")]
-    [InlineData("diff --git a/.git/hooks/x b/.git/hooks/x\nnew file mode 100755\n--- /dev/null\n+++ b/.git/hooks/x\n@@ -0,0 +1 @@\n+x\n")]
-    [InlineData("diff --git a/l b/l\nnew file mode 120000\n--- /dev/null\n+++ b/l\n@@ -0,0 +1 @@\n+/etc/passwd\n\\ No newline at end of file\n")]
-    [InlineData("diff --git a/d/l b/d/l\nnew file mode 120000\n--- /dev/null\n+++ b/d/l\n@@ -0,0 +1 @@\n+../../x\n\\ No newline at end of file\n")]
-    [InlineData("diff --git \"a/\\056\\056/x\" \"b/\\056\\056/x\"\nnew file mode 100644\n--- /dev/null\n+++ \"b/\\056\\056/x\"\n@@ -0,0 +1 @@\n+x\n")]
+    [InlineData(
+        "diff --git a/.git/hooks/x b/.git/hooks/x\nnew file mode 100755\n--- /dev/null\n+++ b/.git/hooks/x\n@@ -0,0 +1 @@\n+x\n"
+    )]
+    [InlineData(
+        "diff --git a/l b/l\nnew file mode 120000\n--- /dev/null\n+++ b/l\n@@ -0,0 +1 @@\n+/etc/passwd\n\\ No newline at end of file\n"
+    )]
+    [InlineData(
+        "diff --git a/d/l b/d/l\nnew file mode 120000\n--- /dev/null\n+++ b/d/l\n@@ -0,0 +1 @@\n+../../x\n\\ No newline at end of file\n"
+    )]
+    [InlineData(
+        "diff --git \"a/\\056\\056/x\" \"b/\\056\\056/x\"\nnew file mode 100644\n--- /dev/null\n+++ \"b/\\056\\056/x\"\n@@ -0,0 +1 @@\n+x\n"
+    )]
     [InlineData("diff --git a/main.py b/main.py\nsimilarity index 100%\nrename from main.py\nrename to ../main.py\n")]
     public async Task A_patch_that_reaches_out_is_refused(string patch)
     {
@@ -187,7 +295,13 @@ public sealed class SourceTests
     [Fact]
     public async Task Branches_tags_commits_and_subfolders_of_git()
     {
-        var repository = NewRepository("refs", ("main.py", "print('main')\n"), ("requirements.txt", ""), ("sub/main.py", "print('sub')\n"), ("sub/requirements.txt", ""));
+        var repository = NewRepository(
+            "refs",
+            ("main.py", "print('main')\n"),
+            ("requirements.txt", ""),
+            ("sub/main.py", "print('sub')\n"),
+            ("sub/requirements.txt", "")
+        );
         var first = Fixture.Git(repository, "rev-parse", "HEAD").Trim();
         Fixture.Git(repository, "tag", "-a", "v1", "-m", "v1");
         Fixture.Git(repository, "checkout", "-q", "-b", "feature/x");
@@ -196,7 +310,13 @@ public sealed class SourceTests
         Fixture.Git(repository, "checkout", "-q", "main");
         var uri = new Uri(repository).AbsoluteUri;
         var cache = Fixture.NewFolder("cache");
-        async Task<string> Main(string text, string? version = null) => File.ReadAllText(Path.Combine((await Resolve(text, new LaunchConfig { GitVersion = version }, cache)).Workspace!, "main.py"));
+        async Task<string> Main(string text, string? version = null) =>
+            File.ReadAllText(
+                Path.Combine(
+                    (await Resolve(text, new LaunchConfig { GitVersion = version }, cache)).Workspace!,
+                    "main.py"
+                )
+            );
         Assert.Equal("print('main')\n", await Main(uri));
         Assert.Equal("print('feature')\n", await Main(uri + "@feature/x"));
         Assert.Equal("print('main')\n", await Main(uri, "v1"));
@@ -225,7 +345,16 @@ public sealed class SourceTests
     {
         var inner = NewRepository("inner", ("lib.py", "x = 1\n"));
         var outer = NewRepository("outer", ("main.py", ""), ("requirements.txt", ""));
-        Fixture.Git(outer, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", new Uri(inner).AbsoluteUri, "deps/inner");
+        Fixture.Git(
+            outer,
+            "-c",
+            "protocol.file.allow=always",
+            "submodule",
+            "--quiet",
+            "add",
+            new Uri(inner).AbsoluteUri,
+            "deps/inner"
+        );
         Fixture.Git(outer, "commit", "-q", "-m", "sub");
         var run = await Resolve(new Uri(outer).AbsoluteUri);
         Assert.Equal("x = 1\n", File.ReadAllText(Path.Combine(run.Workspace!, "deps", "inner", "lib.py")));
@@ -234,18 +363,42 @@ public sealed class SourceTests
     [Fact]
     public async Task A_folder_goes_as_it_is_without_what_is_ignored()
     {
-        var repository = NewRepository("folder", ("main.py", "print(1)\n"), ("requirements.txt", ""), (".gitignore", "*.log\nbuild/\n"), (".dockerignore", "secret*\n!secret-not\ndata/**\n"), ("kept.log", "tracked"));
+        var repository = NewRepository(
+            "folder",
+            ("main.py", "print(1)\n"),
+            ("requirements.txt", ""),
+            (".gitignore", "*.log\nbuild/\n"),
+            (".dockerignore", "secret*\n!secret-not\ndata/**\n"),
+            ("kept.log", "tracked")
+        );
         Fixture.Git(repository, "add", "-f", "kept.log");
         Fixture.Git(repository, "commit", "-q", "-m", "log");
         File.WriteAllText(Path.Combine(repository, "main.py"), "print('uncommitted')\n");
-        foreach (var (path, _) in new[] { ("x.log", 0), ("build/x", 0), ("secret.txt", 0), ("secret-not", 0), ("data/deep/x", 0), ("new.txt", 0), ("wandb/run/x", 0) })
+        foreach (
+            var (path, _) in new[]
+            {
+                ("x.log", 0),
+                ("build/x", 0),
+                ("secret.txt", 0),
+                ("secret-not", 0),
+                ("data/deep/x", 0),
+                ("new.txt", 0),
+                ("wandb/run/x", 0),
+            }
+        )
         {
             Directory.CreateDirectory(Path.GetDirectoryName(Path.Combine(repository, path))!);
             File.WriteAllText(Path.Combine(repository, path), "x");
         }
 
         var run = await Resolve(repository);
-        Assert.Equal([".dockerignore", ".gitignore", "kept.log", "main.py", "new.txt", "requirements.txt", "secret-not"], Directory.EnumerateFiles(run.Workspace!, "*", SearchOption.AllDirectories).Select(f => Path.GetRelativePath(run.Workspace!, f)).Order(StringComparer.Ordinal));
+        Assert.Equal(
+            [".dockerignore", ".gitignore", "kept.log", "main.py", "new.txt", "requirements.txt", "secret-not"],
+            Directory
+                .EnumerateFiles(run.Workspace!, "*", SearchOption.AllDirectories)
+                .Select(f => Path.GetRelativePath(run.Workspace!, f))
+                .Order(StringComparer.Ordinal)
+        );
         Assert.Equal("print('uncommitted')\n", File.ReadAllText(Path.Combine(run.Workspace!, "main.py")));
 
         // A folder that is no repository, and whose name looks like git's.
@@ -300,10 +453,20 @@ public sealed class SourceTests
     [Fact]
     public async Task A_notebook_becomes_a_script()
     {
-        var repository = NewRepository("notebook", ("requirements.txt", ""), ("nb/train.ipynb", """{"cells": [{"cell_type": "markdown", "source": ["# no"]}, {"cell_type": "code", "source": ["%matplotlib inline\n", "!pip install x\n", "print('cell')\n"]}, {"cell_type": "code", "source": "x = 1"}]}"""));
+        var repository = NewRepository(
+            "notebook",
+            ("requirements.txt", ""),
+            (
+                "nb/train.ipynb",
+                """{"cells": [{"cell_type": "markdown", "source": ["# no"]}, {"cell_type": "code", "source": ["%matplotlib inline\n", "!pip install x\n", "print('cell')\n"]}, {"cell_type": "code", "source": "x = 1"}]}"""
+            )
+        );
         var run = await Resolve(RunOf(repository, "nb/train.ipynb"));
         Assert.Equal(["python", "nb/train.py"], run.EntryPoint);
-        Assert.Equal("pass  # %matplotlib inline\npass  # !pip install x\nprint('cell')\n\n\nx = 1\n\n", File.ReadAllText(Path.Combine(run.Workspace!, "nb", "train.py")));
+        Assert.Equal(
+            "pass  # %matplotlib inline\npass  # !pip install x\nprint('cell')\n\n\nx = 1\n\n",
+            File.ReadAllText(Path.Combine(run.Workspace!, "nb", "train.py"))
+        );
     }
 
     [Fact]
@@ -311,7 +474,9 @@ public sealed class SourceTests
     {
         var repository = NewRepository("race", ("main.py", ""), ("requirements.txt", ""));
         var cache = Fixture.NewFolder("cache");
-        var runs = await Task.WhenAll(Enumerable.Range(0, 8).Select(_ => Task.Run(() => Resolve(new Uri(repository).AbsoluteUri, null, cache))));
+        var runs = await Task.WhenAll(
+            Enumerable.Range(0, 8).Select(_ => Task.Run(() => Resolve(new Uri(repository).AbsoluteUri, null, cache)))
+        );
         Assert.Single(runs.Select(r => r.Workspace).Distinct());
         Assert.Single(new LaunchCache(cache).Entries(), e => e.Kind == "workspaces");
     }
@@ -325,7 +490,8 @@ public sealed class SourceTests
         GitMirror.SilenceLimit = TimeSpan.FromSeconds(3);
         try
         {
-            var fault = await Fails("GitFetchFailed", $"http://{listener.LocalEndpoint}/me/train.git").WaitAsync(TimeSpan.FromSeconds(30));
+            var fault = await Fails("GitFetchFailed", $"http://{listener.LocalEndpoint}/me/train.git")
+                .WaitAsync(TimeSpan.FromSeconds(30));
             Assert.Contains("time", fault.Message, StringComparison.OrdinalIgnoreCase);
         }
         finally

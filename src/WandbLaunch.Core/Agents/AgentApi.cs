@@ -16,21 +16,41 @@ internal sealed record AgentState(string? Name, bool StopPolling);
 internal sealed class AgentApi(GraphQLTransport transport, WandbApi api)
 {
     /// <summary>Takes the next item of a queue, or null when it is empty. Another agent gets it unless it is acknowledged in time.</summary>
-    internal async Task<PoppedItem?> PopAsync(string entity, string project, string queue, string? agent, CancellationToken token)
+    internal async Task<PoppedItem?> PopAsync(
+        string entity,
+        string project,
+        string queue,
+        string? agent,
+        CancellationToken token
+    )
     {
         var data = await transport.QueryAsync(
             "popFromRunQueue",
             "mutation popFromRunQueue($entity: String!, $project: String!, $queueName: String!, $launchAgentId: ID) { popFromRunQueue(input: {entityName: $entity, projectName: $project, queueName: $queueName, launchAgentId: $launchAgentId}) { runQueueItemId runSpec } }",
-            new { entity, project, queueName = queue, launchAgentId = agent },
-            token).ConfigureAwait(false);
+            new
+            {
+                entity,
+                project,
+                queueName = queue,
+                launchAgentId = agent,
+            },
+            token
+        );
         if (data.At("popFromRunQueue") is not { } item)
         {
             return null;
         }
 
-        return item.Text("runQueueItemId") is { Length: > 0 } id && item.Document("runSpec") is { ValueKind: JsonValueKind.Object } spec
+        return
+            item.Text("runQueueItemId") is { Length: > 0 } id
+            && item.Document("runSpec") is { ValueKind: JsonValueKind.Object } spec
             ? new PoppedItem(id, JsonObject.Create(spec.Clone())!)
-            : throw new LaunchException("ServerAnswerInvalid", LaunchErrorCategory.ProtocolError, $"The server gave an item of the queue {queue} without an id or a spec.", queue);
+            : throw new LaunchException(
+                "ServerAnswerInvalid",
+                LaunchErrorCategory.ProtocolError,
+                $"The server gave an item of the queue {queue} without an id or a spec.",
+                queue
+            );
     }
 
     /// <summary>Makes a popped item this agent's own; false when its lease was over and somebody else has it.</summary>
@@ -40,47 +60,94 @@ internal sealed class AgentApi(GraphQLTransport transport, WandbApi api)
             "ackRunQueueItem",
             "mutation ackRunQueueItem($itemId: ID!, $runId: String!) { ackRunQueueItem(input: {runQueueItemId: $itemId, runName: $runId}) { success } }",
             new { itemId = item, runId = run },
-            token).ConfigureAwait(false);
+            token
+        );
         return data.Flag("ackRunQueueItem", "success") ?? false;
     }
 
     /// <summary>As <see cref="AckAsync"/>, and can be asked again after an answer that was lost: an item that carries this run already is this agent's. The run's id must be nobody else's.</summary>
-    internal async Task<bool> ClaimAsync(QueueApi queues, WandbRunQueue queue, string item, string run, CancellationToken token) =>
-        await AckAsync(item, run, token).ConfigureAwait(false) || (await queues.ItemAsync(queue, item, token).ConfigureAwait(false))?.RunId == run;
+    internal async Task<bool> ClaimAsync(
+        QueueApi queues,
+        WandbRunQueue queue,
+        string item,
+        string run,
+        CancellationToken token
+    ) => await AckAsync(item, run, token) || (await queues.ItemAsync(queue, item, token))?.RunId == run;
 
     /// <summary>Reports an item that could not be run. Servers of 2022 know only an ack with the run "None" (reference B.3).</summary>
-    internal async Task FailAsync(string item, string message, string stage, IReadOnlyList<string> files, bool acknowledged, CancellationToken token)
+    internal async Task FailAsync(
+        string item,
+        string message,
+        string stage,
+        IReadOnlyList<string> files,
+        bool acknowledged,
+        CancellationToken token
+    )
     {
-        var dialect = await api.DialectAsync(token).ConfigureAwait(false);
+        var dialect = await api.DialectAsync(token);
         if (dialect.Mutations.Contains("failRunQueueItem"))
         {
-            await ReportAsync("failRunQueueItem", item, message, stage, files, token).ConfigureAwait(false);
+            await ReportAsync("failRunQueueItem", item, message, stage, files, token);
         }
         else if (!acknowledged)
         {
-            await AckAsync(item, "None", token).ConfigureAwait(false);
+            await AckAsync(item, "None", token);
         }
     }
 
-    internal async Task WarnAsync(string item, string message, string stage, IReadOnlyList<string> files, CancellationToken token)
+    internal async Task WarnAsync(
+        string item,
+        string message,
+        string stage,
+        IReadOnlyList<string> files,
+        CancellationToken token
+    )
     {
-        if ((await api.DialectAsync(token).ConfigureAwait(false)).Mutations.Contains("updateRunQueueItemWarning"))
+        if ((await api.DialectAsync(token)).Mutations.Contains("updateRunQueueItemWarning"))
         {
-            await ReportAsync("updateRunQueueItemWarning", item, message, stage, files, token).ConfigureAwait(false);
+            await ReportAsync("updateRunQueueItemWarning", item, message, stage, files, token);
         }
     }
 
     /// <summary>Reports the end of an item's run; only this project's own server knows it.</summary>
-    internal Task FinishAsync(string item, string state, int? exitCode, string? message, string? stage, IReadOnlyList<string> files, CancellationToken token) => transport.QueryAsync(
-        "finishRunQueueItem",
-        "mutation finishRunQueueItem($input: FinishRunQueueItemInput!) { finishRunQueueItem(input: $input) { success } }",
-        new { input = new { runQueueItemId = item, state, exitCode, message, stage, filePaths = files } },
-        token);
+    internal Task FinishAsync(
+        string item,
+        string state,
+        int? exitCode,
+        string? message,
+        string? stage,
+        IReadOnlyList<string> files,
+        CancellationToken token
+    ) =>
+        transport.QueryAsync(
+            "finishRunQueueItem",
+            "mutation finishRunQueueItem($input: FinishRunQueueItemInput!) { finishRunQueueItem(input: $input) { success } }",
+            new
+            {
+                input = new
+                {
+                    runQueueItemId = item,
+                    state,
+                    exitCode,
+                    message,
+                    stage,
+                    filePaths = files,
+                },
+            },
+            token
+        );
 
     /// <summary>Registers an agent; null on servers that know no agents (reference B.1).</summary>
-    internal async Task<string?> CreateAsync(string entity, string project, IReadOnlyList<string> queueIds, string hostname, string config, CancellationToken token)
+    internal async Task<string?> CreateAsync(
+        string entity,
+        string project,
+        IReadOnlyList<string> queueIds,
+        string hostname,
+        string config,
+        CancellationToken token
+    )
     {
-        var dialect = await api.DialectAsync(token).ConfigureAwait(false);
+        var dialect = await api.DialectAsync(token);
         if (!dialect.Agents)
         {
             return null;
@@ -92,13 +159,29 @@ internal sealed class AgentApi(GraphQLTransport transport, WandbApi api)
             ? await transport.QueryAsync(
                 "createLaunchAgent",
                 "mutation createLaunchAgent($entity: String!, $project: String!, $queues: [ID!]!, $hostname: String!, $agentConfig: JSONString, $version: String) { createLaunchAgent(input: {entityName: $entity, projectName: $project, runQueues: $queues, hostname: $hostname, agentConfig: $agentConfig, version: $version}) { launchAgentId } }",
-                new { entity, project, queues = queueIds, hostname, agentConfig = config, version },
-                token).ConfigureAwait(false)
+                new
+                {
+                    entity,
+                    project,
+                    queues = queueIds,
+                    hostname,
+                    agentConfig = config,
+                    version,
+                },
+                token
+            )
             : await transport.QueryAsync(
                 "createLaunchAgent",
                 "mutation createLaunchAgent($entity: String!, $project: String!, $queues: [ID!]!, $hostname: String!) { createLaunchAgent(input: {entityName: $entity, projectName: $project, runQueues: $queues, hostname: $hostname}) { launchAgentId } }",
-                new { entity, project, queues = queueIds, hostname },
-                token).ConfigureAwait(false);
+                new
+                {
+                    entity,
+                    project,
+                    queues = queueIds,
+                    hostname,
+                },
+                token
+            );
         return data.Text("createLaunchAgent", "launchAgentId");
     }
 
@@ -111,7 +194,8 @@ internal sealed class AgentApi(GraphQLTransport transport, WandbApi api)
                 "updateLaunchAgent",
                 "mutation updateLaunchAgent($agentId: ID!, $agentStatus: String) { updateLaunchAgent(input: {launchAgentId: $agentId, agentStatus: $agentStatus}) { success } }",
                 new { agentId = agent, agentStatus = status },
-                token).ConfigureAwait(false);
+                token
+            );
         }
     }
 
@@ -122,14 +206,24 @@ internal sealed class AgentApi(GraphQLTransport transport, WandbApi api)
             return new AgentState(null, false);
         }
 
-        var data = await transport.QueryAsync("LaunchAgent", "query LaunchAgent($agentId: ID!) { launchAgent(id: $agentId) { id name runQueues hostname agentStatus stopPolling heartbeatAt } }", new { agentId = agent }, token).ConfigureAwait(false);
+        var data = await transport.QueryAsync(
+            "LaunchAgent",
+            "query LaunchAgent($agentId: ID!) { launchAgent(id: $agentId) { id name runQueues hostname agentStatus stopPolling heartbeatAt } }",
+            new { agentId = agent },
+            token
+        );
         return new AgentState(data.Text("launchAgent", "name"), data.Flag("launchAgent", "stopPolling") ?? false);
     }
 
     /// <summary>The agents of a project; only this project's own server lists them.</summary>
-    internal async Task<IReadOnlyList<WandbLaunchAgent>> ListAsync(string entity, string project, QueueApi queues, CancellationToken token)
+    internal async Task<IReadOnlyList<WandbLaunchAgent>> ListAsync(
+        string entity,
+        string project,
+        QueueApi queues,
+        CancellationToken token
+    )
     {
-        var dialect = await api.DialectAsync(token).ConfigureAwait(false);
+        var dialect = await api.DialectAsync(token);
         if (!dialect.ProjectFields.Contains("launchAgents"))
         {
             return [];
@@ -139,46 +233,58 @@ internal sealed class AgentApi(GraphQLTransport transport, WandbApi api)
             "LaunchAgents",
             "query LaunchAgents($entity: String!, $project: String!) { project(name: $project, entityName: $entity) { launchAgents { id name runQueues hostname agentStatus stopPolling heartbeatAt createdAt } } }",
             new { entity, project },
-            token).ConfigureAwait(false);
+            token
+        );
         if (data.At("project") is null)
         {
             return [];
         }
 
-        var names = (await queues.QueuesAsync(entity, project, token).ConfigureAwait(false)).ToDictionary(q => q.Id, q => q.Name);
-        return [.. data.Items("project", "launchAgents").Select(a => new WandbLaunchAgent
-        {
-            Name = a.Text("name") ?? a.Text("id") ?? "",
-            State = StateOf(a),
-            AgentId = a.Text("id"),
-            ServerName = a.Text("name"),
-            Entity = entity,
-            QueueProject = project,
-            Hostname = a.Text("hostname"),
-            Queues = [.. a.Items("runQueues").Select(q => names.GetValueOrDefault(q.ToString(), q.ToString()))],
-            Heartbeat = a.Time("heartbeatAt"),
-            Started = a.Time("createdAt"),
-        })];
+        var names = (await queues.QueuesAsync(entity, project, token)).ToDictionary(q => q.Id, q => q.Name);
+        return
+        [
+            .. data.Items("project", "launchAgents")
+                .Select(a => new WandbLaunchAgent
+                {
+                    Name = a.Text("name") ?? a.Text("id") ?? "",
+                    State = StateOf(a),
+                    AgentId = a.Text("id"),
+                    ServerName = a.Text("name"),
+                    Entity = entity,
+                    QueueProject = project,
+                    Hostname = a.Text("hostname"),
+                    Queues = [.. a.Items("runQueues").Select(q => names.GetValueOrDefault(q.ToString(), q.ToString()))],
+                    Heartbeat = a.Time("heartbeatAt"),
+                    Started = a.Time("createdAt"),
+                }),
+        ];
 
-        static string StateOf(JsonElement agent) => agent.Text("agentStatus") switch
-        {
-            "KILLED" => "stopped",
-            _ when agent.Time("heartbeatAt") is { } last && DateTimeOffset.UtcNow - last > TimeSpan.FromMinutes(2) => "lost",
-            _ when agent.Flag("stopPolling") == true => "draining",
-            "RUNNING" => "running",
-            _ => "polling",
-        };
+        static string StateOf(JsonElement agent) =>
+            agent.Text("agentStatus") switch
+            {
+                "KILLED" => "stopped",
+                _ when agent.Time("heartbeatAt") is { } last
+                        && DateTimeOffset.UtcNow - last > TimeSpan.FromMinutes(2) => "lost",
+                _ when agent.Flag("stopPolling") == true => "draining",
+                "RUNNING" => "running",
+                _ => "polling",
+            };
     }
 
     /// <summary>Asks an agent to end by way of the server; false when the server has no such thing.</summary>
     internal async Task<bool> StopAsync(string agent, CancellationToken token)
     {
-        if (!(await api.DialectAsync(token).ConfigureAwait(false)).Mutations.Contains("stopLaunchAgent"))
+        if (!(await api.DialectAsync(token)).Mutations.Contains("stopLaunchAgent"))
         {
             return false;
         }
 
-        var data = await transport.QueryAsync("stopLaunchAgent", "mutation stopLaunchAgent($agentId: ID!) { stopLaunchAgent(input: {launchAgentId: $agentId}) { success } }", new { agentId = agent }, token).ConfigureAwait(false);
+        var data = await transport.QueryAsync(
+            "stopLaunchAgent",
+            "mutation stopLaunchAgent($agentId: ID!) { stopLaunchAgent(input: {launchAgentId: $agentId}) { success } }",
+            new { agentId = agent },
+            token
+        );
         return data.Flag("stopLaunchAgent", "success") ?? false;
     }
 
@@ -188,8 +294,14 @@ internal sealed class AgentApi(GraphQLTransport transport, WandbApi api)
         var data = await transport.QueryAsync(
             "GetSweepState",
             "query GetSweepState($entity: String, $project: String, $sweep: String!) { project(name: $project, entityName: $entity) { sweep(sweepName: $sweep) { state } } }",
-            new { entity, project, sweep },
-            token).ConfigureAwait(false);
+            new
+            {
+                entity,
+                project,
+                sweep,
+            },
+            token
+        );
         return data.Text("project", "sweep", "state");
     }
 
@@ -199,30 +311,59 @@ internal sealed class AgentApi(GraphQLTransport transport, WandbApi api)
         var data = await transport.QueryAsync(
             "GetSweep",
             "query GetSweep($entity: String, $project: String, $sweep: String!) { project(name: $project, entityName: $entity) { sweep(sweepName: $sweep) { id state } } }",
-            new { entity, project, sweep },
-            token).ConfigureAwait(false);
-        if (data.Text("project", "sweep", "id") is { } id && data.Text("project", "sweep", "state") is "PENDING" or "RUNNING" or "PAUSED")
+            new
+            {
+                entity,
+                project,
+                sweep,
+            },
+            token
+        );
+        if (
+            data.Text("project", "sweep", "id") is { } id
+            && data.Text("project", "sweep", "state") is "PENDING" or "RUNNING" or "PAUSED"
+        )
         {
             await transport.QueryAsync(
                 "UpsertSweep",
                 "mutation UpsertSweep($id: ID, $state: String, $entity: String, $project: String) { upsertSweep(input: {id: $id, state: $state, entityName: $entity, projectName: $project}) { sweep { name } } }",
-                new { id, state = "CANCELED", entity, project },
-                token).ConfigureAwait(false);
+                new
+                {
+                    id,
+                    state = "CANCELED",
+                    entity,
+                    project,
+                },
+                token
+            );
         }
     }
 
     /// <summary>Waits until one of the queues has an item; only this project's own server tells. False when the time is over.</summary>
     internal async Task<bool> WaitAsync(IReadOnlyList<string> queueIds, TimeSpan limit, CancellationToken token)
     {
-        var path = $"/queues/wait?timeout={limit.TotalSeconds.ToString(CultureInfo.InvariantCulture)}{string.Concat(queueIds.Select(q => "&queue=" + Uri.EscapeDataString(q)))}";
-        return (await transport.GetAsync(path, token).ConfigureAwait(false)).Flag("ready") ?? false;
+        var path =
+            $"/queues/wait?timeout={limit.TotalSeconds.ToString(CultureInfo.InvariantCulture)}{string.Concat(queueIds.Select(q => "&queue=" + Uri.EscapeDataString(q)))}";
+        return (await transport.GetAsync(path, token)).Flag("ready") ?? false;
     }
 
-    private async Task ReportAsync(string operation, string item, string message, string stage, IReadOnlyList<string> files, CancellationToken token)
+    private async Task ReportAsync(
+        string operation,
+        string item,
+        string message,
+        string stage,
+        IReadOnlyList<string> files,
+        CancellationToken token
+    )
     {
         // filePaths is left out when there are none (reference B.3).
         var (declared, given) = files.Count > 0 ? (", $filePaths: [String!]", ", filePaths: $filePaths") : ("", "");
-        var variables = new Dictionary<string, object?> { ["runQueueItemId"] = item, ["message"] = Secrets.Mask(message), ["stage"] = stage };
+        var variables = new Dictionary<string, object?>
+        {
+            ["runQueueItemId"] = item,
+            ["message"] = Secrets.Mask(message),
+            ["stage"] = stage,
+        };
         if (files.Count > 0)
         {
             variables["filePaths"] = files;
@@ -232,6 +373,7 @@ internal sealed class AgentApi(GraphQLTransport transport, WandbApi api)
             operation,
             $"mutation {operation}($runQueueItemId: ID!, $message: String!, $stage: String!{declared}) {{ {operation}(input: {{runQueueItemId: $runQueueItemId, message: $message, stage: $stage{given}}}) {{ success }} }}",
             variables,
-            token).ConfigureAwait(false);
+            token
+        );
     }
 }

@@ -25,12 +25,51 @@ internal sealed record AgentConfig
 
     private static readonly string[] Known =
     [
-        "entity", "project", "queues", "queue", "max_jobs", "max_schedulers", "api_key", "base_url", "secure_mode", "verbosity", "stopped_run_timeout", "environment", "registry", "build", "builder",
-        "name", "queue_project", "queue_order", "gpus_per_job", "max_retry", "stop_when_empty", "max_runs", "until", "webhook", "keep_log_days", "policy", "local_server",
-        "no_install", "volumes", "docker_host", "base_image", "stop_grace_period", "environment_variables", "pip",
+        "entity",
+        "project",
+        "queues",
+        "queue",
+        "max_jobs",
+        "max_schedulers",
+        "api_key",
+        "base_url",
+        "secure_mode",
+        "verbosity",
+        "stopped_run_timeout",
+        "environment",
+        "registry",
+        "build",
+        "builder",
+        "name",
+        "queue_project",
+        "queue_order",
+        "gpus_per_job",
+        "max_retry",
+        "stop_when_empty",
+        "max_runs",
+        "until",
+        "webhook",
+        "keep_log_days",
+        "policy",
+        "local_server",
+        "no_install",
+        "volumes",
+        "docker_host",
+        "base_image",
+        "stop_grace_period",
+        "environment_variables",
+        "pip",
     ];
 
-    private static readonly string[] KnownPolicy = ["entities", "git_hosts", "images", "resources", "mounts", "docker_args"];
+    private static readonly string[] KnownPolicy =
+    [
+        "entities",
+        "git_hosts",
+        "images",
+        "resources",
+        "mounts",
+        "docker_args",
+    ];
 
     // Of W&B's own agent; this one builds images its own way and needs none of them.
     private static readonly string[] Unused = ["environment", "registry", "build", "builder"];
@@ -72,7 +111,8 @@ internal sealed record AgentConfig
     internal JsonObject Source { get; init; } = [];
 
     /// <summary>W&amp;B's place for it, which WANDB_CONFIG_DIR does not move (reference K 23).</summary>
-    internal static string DefaultPath(LaunchEnvironment environment) => Path.Combine(environment.Home, ".config", "wandb", "launch-config.yaml");
+    internal static string DefaultPath(LaunchEnvironment environment) =>
+        Path.Combine(environment.Home, ".config", "wandb", "launch-config.yaml");
 
     /// <summary>Reads file and environment, and puts the parameters over them.</summary>
     /// <exception cref="LaunchException"><c>AgentConfigNotFound</c>, <c>AgentConfigInvalid</c>.</exception>
@@ -86,7 +126,12 @@ internal sealed record AgentConfig
         }
         else if (path is not null)
         {
-            throw new LaunchException("AgentConfigNotFound", LaunchErrorCategory.ObjectNotFound, $"There is no agent config {path}.", path);
+            throw new LaunchException(
+                "AgentConfigNotFound",
+                LaunchErrorCategory.ObjectNotFound,
+                $"There is no agent config {path}.",
+                path
+            );
         }
 
         if (map.FirstOrDefault(k => !Known.Contains(k.Key)) is { Key: { } unknown })
@@ -97,11 +142,21 @@ internal sealed record AgentConfig
 
         if (Text(map, "queue") is { } one)
         {
-            map["queues"] = new JsonArray([.. Words(map, "queues").Append(one).Distinct().Select(q => (JsonNode?)JsonValue.Create(q))]);
+            map["queues"] = new JsonArray([
+                .. Words(map, "queues").Append(one).Distinct().Select(q => (JsonNode?)JsonValue.Create(q)),
+            ]);
             map.Remove("queue");
         }
 
-        foreach (var (variable, key) in new[] { ("WANDB_ENTITY", "entity"), ("WANDB_PROJECT", "project"), ("WANDB_LAUNCH_MAX_JOBS", "max_jobs"), ("WANDB_BASE_URL", "base_url") })
+        foreach (
+            var (variable, key) in new[]
+            {
+                ("WANDB_ENTITY", "entity"),
+                ("WANDB_PROJECT", "project"),
+                ("WANDB_LAUNCH_MAX_JOBS", "max_jobs"),
+                ("WANDB_BASE_URL", "base_url"),
+            }
+        )
         {
             if (environment[variable] is { } value)
             {
@@ -125,7 +180,13 @@ internal sealed record AgentConfig
         }
 
         // A file that does not exist holds no mistake; and one that does may not hold this one.
-        return FromMap(map, environment, File.Exists(file) ? $"the agent's settings (parameters, environment, {file})" : "the agent's settings (parameters, environment)");
+        return FromMap(
+            map,
+            environment,
+            File.Exists(file)
+                ? $"the agent's settings (parameters, environment, {file})"
+                : "the agent's settings (parameters, environment)"
+        );
     }
 
     private static AgentConfig FromMap(JsonObject map, LaunchEnvironment environment, string file)
@@ -145,14 +206,22 @@ internal sealed record AgentConfig
         }
 
         var webhook = Text(map, "webhook");
-        if (webhook is not null && (!Uri.TryCreate(webhook, UriKind.Absolute, out var hook) || !(hook.Scheme == "https" || (hook.Scheme == "http" && hook.IsLoopback))))
+        if (
+            webhook is not null
+            && (
+                !Uri.TryCreate(webhook, UriKind.Absolute, out var hook)
+                || !(hook.Scheme == "https" || (hook.Scheme == "http" && hook.IsLoopback))
+            )
+        )
         {
             throw Invalid("webhook", "must be an https URL, or http on this machine.", file);
         }
 
         var volumes = Words(map, "volumes");
         var startTimeout = environment["WANDB_LAUNCH_START_TIMEOUT"] is { } text
-            ? double.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out var seconds) ? seconds : throw Invalid("WANDB_LAUNCH_START_TIMEOUT", "must be a number of seconds.", text)
+            ? double.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out var seconds)
+                ? seconds
+                : throw Invalid("WANDB_LAUNCH_START_TIMEOUT", "must be a number of seconds.", text)
             : 1800;
         var defaults = new AgentPolicy();
         return new AgentConfig
@@ -164,17 +233,39 @@ internal sealed record AgentConfig
             Entity = Text(map, "entity"),
             Project = Text(map, "project"),
             QueueProject = Text(map, "queue_project"),
-            Queues = [.. Words(map, "queues").SelectMany(q => q.Split(',', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries)).Distinct() is var queues && queues.Any() ? queues : ["default"]],
+            Queues =
+            [
+                .. Words(map, "queues")
+                    .SelectMany(q =>
+                        q.Split(',', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries)
+                    )
+                    .Distinct()
+                    is var queues
+                && queues.Any()
+                    ? queues
+                    : ["default"],
+            ],
             QueueOrder = Text(map, "queue_order") is { } order
-                ? Enum.TryParse<QueueOrder>(order, true, out var known) && Enum.IsDefined(known) ? known : throw Invalid("queue_order", "must be fair or strict.", file) : QueueOrder.Fair,
+                ? Enum.TryParse<QueueOrder>(order, true, out var known) && Enum.IsDefined(known)
+                    ? known
+                    : throw Invalid("queue_order", "must be fair or strict.", file)
+                : QueueOrder.Fair,
             // 0 was read as 1 by W&B's agent of 2022, and made today's never take anything.
-            MaxJobs = Whole(map, "max_jobs", Unlimited, file) is { } jobs ? jobs == 0 ? 1 : jobs : 1,
+            MaxJobs = Whole(map, "max_jobs", Unlimited, file) is { } jobs
+                ? jobs == 0
+                    ? 1
+                    : jobs
+                : 1,
             MaxSchedulers = Whole(map, "max_schedulers", Unlimited, file) ?? 1,
             GpusPerJob = Whole(map, "gpus_per_job", 0, file),
             MaxRetry = Whole(map, "max_retry", 0, file) ?? 3,
             StopWhenEmpty = Flag(map, "stop_when_empty", file),
             MaxRuns = Whole(map, "max_runs", 1, file),
-            Until = Text(map, "until") is { } until ? DateTimeOffset.TryParse(until, CultureInfo.InvariantCulture, DateTimeStyles.AssumeLocal, out var time) ? time : throw Invalid("until", "must be a date and time.", file) : null,
+            Until = Text(map, "until") is { } until
+                ? DateTimeOffset.TryParse(until, CultureInfo.InvariantCulture, DateTimeStyles.AssumeLocal, out var time)
+                    ? time
+                    : throw Invalid("until", "must be a date and time.", file)
+                : null,
             StoppedRunTimeout = TimeSpan.FromSeconds(Whole(map, "stopped_run_timeout", 0, file) ?? 60),
             StartTimeout = startTimeout > 0 ? TimeSpan.FromSeconds(startTimeout) : null,
             Webhook = webhook is null ? null : Secrets.Register(webhook),
@@ -185,7 +276,13 @@ internal sealed record AgentConfig
                 Entities = policy.ContainsKey("entities") ? Words(policy, "entities") : null,
                 GitHosts = policy.ContainsKey("git_hosts") ? Words(policy, "git_hosts") : defaults.GitHosts,
                 Images = policy.ContainsKey("images") ? Words(policy, "images") : defaults.Images,
-                Resources = policy.ContainsKey("resources") ? [.. Words(policy, "resources").Select(r => Launcher.ResourceOf(new LaunchConfig { Resource = r }))] : defaults.Resources,
+                Resources = policy.ContainsKey("resources")
+                    ?
+                    [
+                        .. Words(policy, "resources")
+                            .Select(r => Launcher.ResourceOf(new LaunchConfig { Resource = r })),
+                    ]
+                    : defaults.Resources,
                 Mounts = Words(policy, "mounts"),
                 DockerArguments = [.. Words(policy, "docker_args").Select(Runners.DockerArguments.CheckExtra)],
                 SecureMode = Flag(map, "secure_mode", file),
@@ -196,7 +293,8 @@ internal sealed record AgentConfig
                 Volumes = volumes,
                 DockerHost = Text(map, "docker_host"),
                 StopGraceSeconds = Whole(map, "stop_grace_period", 0, file) ?? 10,
-                Environment = Section(map, "environment_variables", file).ToDictionary(p => p.Key, p => p.Value?.ToString() ?? ""),
+                Environment = Section(map, "environment_variables", file)
+                    .ToDictionary(p => p.Key, p => p.Value?.ToString() ?? ""),
                 Pip = new PipSettings
                 {
                     IndexUrl = Text(pip, "index_url"),
@@ -207,7 +305,14 @@ internal sealed record AgentConfig
                     NoIndex = Flag(pip, "no_index", file),
                 },
             },
-            Warnings = [.. Unused.Where(u => map[u] is JsonObject { Count: > 0 }).Select(u => $"The setting '{u}' of {file} belongs to W&B's own agent and is not used: this one builds images on its Docker Engine.")],
+            Warnings =
+            [
+                .. Unused
+                    .Where(u => map[u] is JsonObject { Count: > 0 })
+                    .Select(u =>
+                        $"The setting '{u}' of {file} belongs to W&B's own agent and is not used: this one builds images on its Docker Engine."
+                    ),
+            ],
             Source = map,
         };
     }
@@ -226,35 +331,48 @@ internal sealed record AgentConfig
         return map;
     }
 
-    private static string? Text(JsonObject map, string key) => map[key] is JsonValue value && value.ToString() is { Length: > 0 } text ? text : null;
+    private static string? Text(JsonObject map, string key) =>
+        map[key] is JsonValue value && value.ToString() is { Length: > 0 } text ? text : null;
 
-    private static string[] Words(JsonObject map, string key) => map[key] switch
-    {
-        JsonArray list => [.. list.Select(v => v?.ToString() ?? "").Where(v => v.Length > 0)],
-        JsonValue one when one.ToString() is { Length: > 0 } text => [text],
-        _ => [],
-    };
+    private static string[] Words(JsonObject map, string key) =>
+        map[key] switch
+        {
+            JsonArray list => [.. list.Select(v => v?.ToString() ?? "").Where(v => v.Length > 0)],
+            JsonValue one when one.ToString() is { Length: > 0 } text => [text],
+            _ => [],
+        };
 
-    private static JsonObject Section(JsonObject map, string key, string file) => map[key] switch
-    {
-        null => [],
-        JsonObject section => section,
-        _ => throw Invalid(key, "must be a mapping.", file),
-    };
+    private static JsonObject Section(JsonObject map, string key, string file) =>
+        map[key] switch
+        {
+            null => [],
+            JsonObject section => section,
+            _ => throw Invalid(key, "must be a mapping.", file),
+        };
 
-    private static int? Whole(JsonObject map, string key, int least, string file) => map[key] switch
-    {
-        null => null,
-        JsonValue value when int.TryParse(value.ToString(), NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out var number) && number >= least => number,
-        _ => throw Invalid(key, $"must be a whole number of {least} or more.", file),
-    };
+    private static int? Whole(JsonObject map, string key, int least, string file) =>
+        map[key] switch
+        {
+            null => null,
+            JsonValue value
+                when int.TryParse(
+                    value.ToString(),
+                    NumberStyles.AllowLeadingSign,
+                    CultureInfo.InvariantCulture,
+                    out var number
+                )
+                    && number >= least => number,
+            _ => throw Invalid(key, $"must be a whole number of {least} or more.", file),
+        };
 
-    private static bool Flag(JsonObject map, string key, string file) => map[key] switch
-    {
-        null => false,
-        JsonValue value when bool.TryParse(value.ToString(), out var flag) => flag,
-        _ => throw Invalid(key, "must be true or false.", file),
-    };
+    private static bool Flag(JsonObject map, string key, string file) =>
+        map[key] switch
+        {
+            null => false,
+            JsonValue value when bool.TryParse(value.ToString(), out var flag) => flag,
+            _ => throw Invalid(key, "must be true or false.", file),
+        };
 
-    private static LaunchException Invalid(string key, string what, string file) => new("AgentConfigInvalid", LaunchErrorCategory.InvalidData, $"'{key}' in {file} {what}", key);
+    private static LaunchException Invalid(string key, string what, string file) =>
+        new("AgentConfigInvalid", LaunchErrorCategory.InvalidData, $"'{key}' in {file} {what}", key);
 }

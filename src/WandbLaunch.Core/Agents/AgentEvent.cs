@@ -100,5 +100,6 @@ public sealed record AgentEvent
     public LaunchedRun? Run { get; init; }
 
     /// <inheritdoc/>
-    public override string ToString() => $"{Time.ToLocalTime():HH:mm:ss} {Kind}{(Queue is null ? "" : $" {Queue}/{ItemId}")}{(RunId is null ? "" : $" run {RunId}")}{(Message.Length == 0 ? "" : ": " + Message)}";
+    public override string ToString() =>
+        $"{Time.ToLocalTime():HH:mm:ss} {Kind}{(Queue is null ? "" : $" {Queue}/{ItemId}")}{(RunId is null ? "" : $" run {RunId}")}{(Message.Length == 0 ? "" : ": " + Message)}";
 }

@@ -15,7 +15,18 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
     // Failures of the machine, the network or an engine. A program that fails, a wrong commit or a missing package stays what it is.
     private static readonly HashSet<string> MachineFaults =
     [
-        "DockerUnavailable", "DiskFull", "GitFetchFailed", "ServerError", "ServerTimeout", "RateLimited", "HostUnreachable", "HostNotFound", "ConnectionFailed", "ServerAnswerInvalid", "HostFailed", "MachineFailed",
+        "DockerUnavailable",
+        "DiskFull",
+        "GitFetchFailed",
+        "ServerError",
+        "ServerTimeout",
+        "RateLimited",
+        "HostUnreachable",
+        "HostNotFound",
+        "ConnectionFailed",
+        "ServerAnswerInvalid",
+        "HostFailed",
+        "MachineFailed",
     ];
 
     private readonly CancellationToken _stop = agent.Stopping;
@@ -32,21 +43,28 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
 
     private string Folder => LaunchStore.Default.Folder(_entry.LaunchId);
 
-    private static int ResumeCount(JsonObject spec) => spec["_resume_count"] is JsonValue value && int.TryParse(value.ToString(), out var count) ? count : 0;
+    private static int ResumeCount(JsonObject spec) =>
+        spec["_resume_count"] is JsonValue value && int.TryParse(value.ToString(), out var count) ? count : 0;
 
-    internal static bool Scheduler(JsonObject spec) => spec["uri"]?.ToString().StartsWith("placeholder", StringComparison.Ordinal) ?? false;
+    internal static bool Scheduler(JsonObject spec) =>
+        spec["uri"]?.ToString().StartsWith("placeholder", StringComparison.Ordinal) ?? false;
 
     /// <summary>For the status line.</summary>
-    internal string Describe() => $"{_entry.RunId} {(_since is { } from ? (DateTimeOffset.UtcNow - from).ToString(@"hh\:mm\:ss", System.Globalization.CultureInfo.InvariantCulture) : _doing)}";
+    internal string Describe() =>
+        $"{_entry.RunId} {(_since is { } from ? (DateTimeOffset.UtcNow - from).ToString(@"hh\:mm\:ss", System.Globalization.CultureInfo.InvariantCulture) : _doing)}";
 
     internal async Task RunAsync()
     {
         if (adopted)
         {
-            agent.Tell(AgentEventKind.ItemAdopted, _entry, $"was left {_entry.State.ToString().ToLowerInvariant()} by an agent that ended");
+            agent.Tell(
+                AgentEventKind.ItemAdopted,
+                _entry,
+                $"was left {_entry.State.ToString().ToLowerInvariant()} by an agent that ended"
+            );
         }
 
-        if (_entry.State == EntryState.Popped && !await ClaimAsync().ConfigureAwait(false))
+        if (_entry.State == EntryState.Popped && !await ClaimAsync())
         {
             return;
         }
@@ -55,18 +73,18 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
         {
             if (_entry.State == EntryState.Claimed)
             {
-                await StartAsync().ConfigureAwait(false);
+                await StartAsync();
             }
 
             if (_entry.State == EntryState.Started)
             {
-                await WatchAsync().ConfigureAwait(false);
+                await WatchAsync();
             }
         }
 
         agent.LeaveSlot(this);
         agent.Gpus?.Release(_entry.LaunchId);
-        await ReportAsync().ConfigureAwait(false);
+        await ReportAsync();
         agent.Journal.Remove(_entry.LaunchId);
         agent.Step("reported");
     }
@@ -82,7 +100,9 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
         catch (Exception e) when (e is not OperationCanceledException)
         {
             // Whatever an item holds, it must fail with a reason, and not come back for ever.
-            refusal = e as LaunchException ?? new LaunchException("Unexpected", LaunchErrorCategory.InvalidOperation, e.Message, null, e);
+            refusal =
+                e as LaunchException
+                ?? new LaunchException("Unexpected", LaunchErrorCategory.InvalidOperation, e.Message, null, e);
         }
 
         if (refusal is not null)
@@ -90,16 +110,22 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
             agent.Count(taken: true);
             var refused = refusal.ErrorId == AgentPolicy.Refusal;
             End(new EntryReport("FAILED", null, refusal.Message, "agent", null));
-            agent.Tell(refused ? AgentEventKind.ItemRefused : AgentEventKind.ItemFailed, _entry, refusal.Message, fault: refusal.ErrorId);
+            agent.Tell(
+                refused ? AgentEventKind.ItemRefused : AgentEventKind.ItemFailed,
+                _entry,
+                refusal.Message,
+                fault: refusal.ErrorId
+            );
 
             // Servers of 2022 are told by an ack with the run "None", so it must not have been acknowledged before.
             await agent.AskAsync(
                 async t =>
                 {
-                    await agent.AgentApi.FailAsync(_entry.Item, refusal.Message, "agent", [], false, t).ConfigureAwait(false);
+                    await agent.AgentApi.FailAsync(_entry.Item, refusal.Message, "agent", [], false, t);
                     return true;
                 },
-                _stop).ConfigureAwait(false);
+                _stop
+            );
             agent.Count(failed: true);
             agent.LeaveSlot(this);
             agent.Gpus?.Release(_entry.LaunchId);
@@ -107,8 +133,17 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
             return false;
         }
 
-        var queue = new WandbRunQueue { Id = _entry.QueueId, Name = _entry.Queue, Entity = _entry.Entity, QueueProject = _entry.QueueProject };
-        var mine = await agent.AskAsync(t => agent.AgentApi.ClaimAsync(agent.QueueApi, queue, _entry.Item, _entry.RunId, t), _stop).ConfigureAwait(false);
+        var queue = new WandbRunQueue
+        {
+            Id = _entry.QueueId,
+            Name = _entry.Queue,
+            Entity = _entry.Entity,
+            QueueProject = _entry.QueueProject,
+        };
+        var mine = await agent.AskAsync(
+            t => agent.AgentApi.ClaimAsync(agent.QueueApi, queue, _entry.Item, _entry.RunId, t),
+            _stop
+        );
         agent.Step("acknowledged");
         if (!mine)
         {
@@ -133,7 +168,18 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
         var key = Take("_wandb_api_key");
         var author = Take("author");
         var sweep = Take("sweep_id");
-        foreach (var name in new[] { "queue_entity", "_resume_count", "template_variables", "build", "builder", "registry", "job_name" })
+        foreach (
+            var name in new[]
+            {
+                "queue_entity",
+                "_resume_count",
+                "template_variables",
+                "build",
+                "builder",
+                "registry",
+                "job_name",
+            }
+        )
         {
             spec.Remove(name);
         }
@@ -143,9 +189,17 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
             // Agents of 2022 work for their own project alone (reference F.4, row 4; K 7).
             foreach (var (name, own) in new[] { ("entity", agent.Entity), ("project", agent.QueueProject) })
             {
-                if (spec[name]?.ToString() is { Length: > 0 } other && other != own && _entry.State == EntryState.Popped)
+                if (
+                    spec[name]?.ToString() is { Length: > 0 } other
+                    && other != own
+                    && _entry.State == EntryState.Popped
+                )
                 {
-                    agent.Tell(AgentEventKind.Warning, _entry, $"The item's {name} '{other}' is not this agent's; its run goes to '{own}'.");
+                    agent.Tell(
+                        AgentEventKind.Warning,
+                        _entry,
+                        $"The item's {name} '{other}' is not this agent's; its run goes to '{own}'."
+                    );
                 }
 
                 spec[name] = own;
@@ -157,17 +211,30 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
         {
             foreach (var arguments in resources.Select(r => r.Value).OfType<JsonObject>())
             {
-                baseImage ??= arguments["builder"] is JsonObject builder ? (builder["base_image"] ?? (builder["accelerator"] as JsonObject)?["base_image"])?.ToString() : null;
+                baseImage ??= arguments["builder"] is JsonObject builder
+                    ? (builder["base_image"] ?? (builder["accelerator"] as JsonObject)?["base_image"])?.ToString()
+                    : null;
                 arguments.Remove("builder");
             }
         }
 
-        var config = LaunchConfig.FromJson(spec) with { RunId = _entry.RunId, Entity = spec["entity"]?.ToString() is { Length: > 0 } target ? target : agent.Entity };
+        var config = LaunchConfig.FromJson(spec) with
+        {
+            RunId = _entry.RunId,
+            Entity = spec["entity"]?.ToString() is { Length: > 0 } target ? target : agent.Entity,
+        };
         config = config with { BaseImage = config.BaseImage ?? baseImage };
         (config, var volumes) = agent.Config.Policy.Check(config, agent.Entity, config.Entity!);
 
         // The agent's own image is its admin's choice, and needs no leave.
-        config = config with { BaseImage = config.BaseImage ?? agent.Config.BaseImage, DockerArgs = OwnNames(config.DockerArgs), ResourceArgs = OwnNames(config.ResourceArgs?["local-container"] as JsonObject) is { } plain ? WithContainer(config.ResourceArgs!, plain) : config.ResourceArgs };
+        config = config with
+        {
+            BaseImage = config.BaseImage ?? agent.Config.BaseImage,
+            DockerArgs = OwnNames(config.DockerArgs),
+            ResourceArgs = OwnNames(config.ResourceArgs?["local-container"] as JsonObject) is { } plain
+                ? WithContainer(config.ResourceArgs!, plain)
+                : config.ResourceArgs,
+        };
         var environment = new Dictionary<string, string>(agent.Config.Launch.Environment)
         {
             ["WANDB_LAUNCH_QUEUE_NAME"] = _entry.Queue,
@@ -226,7 +293,14 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
             }
 
             var map = (JsonObject)given.DeepClone();
-            foreach (var name in map.Select(p => p.Key).Where(k => Runners.DockerArguments.NameOf(k) is "name" || (_entry.Gpus is not null && Runners.DockerArguments.NameOf(k) is "gpus")).ToList())
+            foreach (
+                var name in map.Select(p => p.Key)
+                    .Where(k =>
+                        Runners.DockerArguments.NameOf(k) is "name"
+                        || (_entry.Gpus is not null && Runners.DockerArguments.NameOf(k) is "gpus")
+                    )
+                    .ToList()
+            )
             {
                 map.Remove(name);
                 if (Runners.DockerArguments.NameOf(name) == "gpus")
@@ -256,7 +330,7 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
                 return;
             }
 
-            await CheckSweepAsync().ConfigureAwait(false);
+            await CheckSweepAsync();
             using var limit = CancellationTokenSource.CreateLinkedTokenSource(_stop);
             if (agent.Config.StartTimeout is { } longest)
             {
@@ -265,20 +339,46 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
 
             try
             {
-                await LeaveWhenHungAsync(PrepareAndStartAsync(limit.Token), limit.Token).ConfigureAwait(false);
+                await LeaveWhenHungAsync(PrepareAndStartAsync(limit.Token), limit.Token);
             }
             catch (OperationCanceledException) when (!_stop.IsCancellationRequested)
             {
-                throw new LaunchException("StartTimeout", LaunchErrorCategory.OperationTimeout, $"The run did not start within {agent.Config.StartTimeout!.Value.TotalSeconds:0} s (WANDB_LAUNCH_START_TIMEOUT); it was {_doing}.", null);
+                throw new LaunchException(
+                    "StartTimeout",
+                    LaunchErrorCategory.OperationTimeout,
+                    $"The run did not start within {agent.Config.StartTimeout!.Value.TotalSeconds:0} s (WANDB_LAUNCH_START_TIMEOUT); it was {_doing}.",
+                    null
+                );
             }
         }
         catch (OperationCanceledException) when (_stop.IsCancellationRequested)
         {
-            Finish(new EntryReport("STOPPED", null, "The agent was stopped before the run began. Queue it again.", "agent", null), AgentEventKind.RunStopped, "stopped before it began", null);
+            Finish(
+                new EntryReport(
+                    "STOPPED",
+                    null,
+                    "The agent was stopped before the run began. Queue it again.",
+                    "agent",
+                    null
+                ),
+                AgentEventKind.RunStopped,
+                "stopped before it began",
+                null
+            );
         }
         catch (Exception e)
         {
-            await FailedAsync(e as LaunchException ?? new LaunchException(e is IOException or HttpRequestException ? "MachineFailed" : "Unexpected", LaunchErrorCategory.InvalidOperation, e.Message, null, e), "build").ConfigureAwait(false);
+            await FailedAsync(
+                e as LaunchException
+                    ?? new LaunchException(
+                        e is IOException or HttpRequestException ? "MachineFailed" : "Unexpected",
+                        LaunchErrorCategory.InvalidOperation,
+                        e.Message,
+                        null,
+                        e
+                    ),
+                "build"
+            );
         }
     }
 
@@ -287,18 +387,23 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
     {
         try
         {
-            await work.WaitAsync(token).ConfigureAwait(false);
+            await work.WaitAsync(token);
         }
         catch (OperationCanceledException) when (!work.IsCompleted)
         {
-            await Task.WhenAny(work, Task.Delay(TimeSpan.FromSeconds(5), CancellationToken.None)).ConfigureAwait(false);
+            await Task.WhenAny(work, Task.Delay(TimeSpan.FromSeconds(5), CancellationToken.None));
             if (!work.IsCompleted)
             {
-                _ = work.ContinueWith(static t => t.Exception, CancellationToken.None, TaskContinuationOptions.OnlyOnFaulted, TaskScheduler.Default);
+                _ = work.ContinueWith(
+                    static t => t.Exception,
+                    CancellationToken.None,
+                    TaskContinuationOptions.OnlyOnFaulted,
+                    TaskScheduler.Default
+                );
                 throw;
             }
 
-            await work.ConfigureAwait(false);
+            await work;
         }
     }
 
@@ -313,7 +418,13 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
         var run = LaunchStore.Load(Folder);
         using (var gate = FileGate.TryEnter(LaunchStore.LockPath(Folder)))
         {
-            if (gate is null || (run is not null && (run.State != LaunchState.Starting || File.Exists(LaunchStore.StartedPath(Folder)))))
+            if (
+                gate is null
+                || (
+                    run is not null
+                    && (run.State != LaunchState.Starting || File.Exists(LaunchStore.StartedPath(Folder)))
+                )
+            )
             {
                 return true;
             }
@@ -326,7 +437,11 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
     private async Task PrepareAndStartAsync(CancellationToken token)
     {
         var (config, options) = Prepare();
-        var launcher = new Launcher(LaunchCache.Default, LaunchStore.Default, _ => Task.FromResult<WandbConnection?>(agent.Connection))
+        var launcher = new Launcher(
+            LaunchCache.Default,
+            LaunchStore.Default,
+            _ => Task.FromResult<WandbConnection?>(agent.Connection)
+        )
         {
             Progress = (text, _) =>
             {
@@ -334,16 +449,16 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
                 agent.Status(Describe());
             },
         };
-        var prepared = await launcher.PrepareAsync(config, options, Path.GetTempPath(), token).ConfigureAwait(false);
+        var prepared = await launcher.PrepareAsync(config, options, Path.GetTempPath(), token);
         foreach (var warning in prepared.Warnings)
         {
             agent.Tell(AgentEventKind.Warning, _entry, warning);
-            await LaunchAgent.OnceAsync(t => agent.AgentApi.WarnAsync(_entry.Item, warning, "build", [], t)).ConfigureAwait(false);
+            await LaunchAgent.OnceAsync(t => agent.AgentApi.WarnAsync(_entry.Item, warning, "build", [], t));
         }
 
         agent.Step("prepared");
         _doing = "starting";
-        await HostProcess.StartRunAsync(prepared.Folder, prepared.Secrets, token).ConfigureAwait(false);
+        await HostProcess.StartRunAsync(prepared.Folder, prepared.Secrets, token);
         _handedOver = true;
         agent.Step("handed over");
         Save(_entry with { State = EntryState.Started });
@@ -353,33 +468,53 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
     // Reference F.4, row 7; servers that know no sweeps have none to check.
     private async Task CheckSweepAsync()
     {
-        if (_entry.Spec["sweep_id"]?.ToString() is not { Length: > 0 } sweep || !agent.Dialect.ProjectFields.Contains("sweep"))
+        if (
+            _entry.Spec["sweep_id"]?.ToString() is not { Length: > 0 } sweep
+            || !agent.Dialect.ProjectFields.Contains("sweep")
+        )
         {
             return;
         }
 
-        var state = await agent.AskAsync(t => agent.AgentApi.SweepStateAsync(_entry.RunEntity, _entry.Spec["project"]?.ToString() ?? "", sweep, t), _stop).ConfigureAwait(false);
+        var state = await agent.AskAsync(
+            t => agent.AgentApi.SweepStateAsync(_entry.RunEntity, _entry.Spec["project"]?.ToString() ?? "", sweep, t),
+            _stop
+        );
         if (state is not ("RUNNING" or "PAUSED"))
         {
-            throw new LaunchException("SweepEnded", LaunchErrorCategory.InvalidOperation, $"The sweep {sweep} is {state ?? "gone"}, so this run of it is not started.", sweep);
+            throw new LaunchException(
+                "SweepEnded",
+                LaunchErrorCategory.InvalidOperation,
+                $"The sweep {sweep} is {state ?? "gone"}, so this run of it is not started.",
+                sweep
+            );
         }
     }
 
     /// <summary>A failure before the program ran: tried again when the machine is to blame, else reported.</summary>
     private async Task FailedAsync(LaunchException fault, string stage)
     {
-        if (MachineFaults.Contains(fault.ErrorId) && _entry.Attempt < agent.Config.MaxRetry && agent.Mode is AgentMode.Working or AgentMode.Asked or AgentMode.Done)
+        if (
+            MachineFaults.Contains(fault.ErrorId)
+            && _entry.Attempt < agent.Config.MaxRetry
+            && agent.Mode is AgentMode.Working or AgentMode.Asked or AgentMode.Done
+        )
         {
             var attempt = _entry.Attempt + 1;
             var pause = agent.Callbacks.RetryPause(attempt);
             Save(_entry with { State = EntryState.Claimed, Attempt = attempt });
-            agent.Tell(AgentEventKind.Retry, _entry, $"{fault.Message} Tried again in {pause.TotalSeconds:0} s ({attempt} of {agent.Config.MaxRetry}).", fault: fault.ErrorId);
+            agent.Tell(
+                AgentEventKind.Retry,
+                _entry,
+                $"{fault.Message} Tried again in {pause.TotalSeconds:0} s ({attempt} of {agent.Config.MaxRetry}).",
+                fault: fault.ErrorId
+            );
             _doing = "waiting for another try";
             agent.LeaveSlot(this);
             try
             {
-                await Task.Delay(pause, _stop).ConfigureAwait(false);
-                await agent.EnterSlotAsync(this, _stop).ConfigureAwait(false);
+                await Task.Delay(pause, _stop);
+                await agent.EnterSlotAsync(this, _stop);
             }
             catch (OperationCanceledException)
             {
@@ -391,8 +526,18 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
         }
 
         Finish(
-            new EntryReport("FAILED", null, fault.Message, fault.ErrorId is AgentPolicy.Refusal or "StartTimeout" or "SweepEnded" ? "agent" : stage, null),
-            fault.ErrorId == AgentPolicy.Refusal ? AgentEventKind.ItemRefused : AgentEventKind.ItemFailed, fault.Message, null, fault.ErrorId);
+            new EntryReport(
+                "FAILED",
+                null,
+                fault.Message,
+                fault.ErrorId is AgentPolicy.Refusal or "StartTimeout" or "SweepEnded" ? "agent" : stage,
+                null
+            ),
+            fault.ErrorId == AgentPolicy.Refusal ? AgentEventKind.ItemRefused : AgentEventKind.ItemFailed,
+            fault.Message,
+            null,
+            fault.ErrorId
+        );
     }
 
     private async Task WatchAsync()
@@ -409,7 +554,19 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
             var run = LaunchStore.Refresh(Folder);
             if (run is null)
             {
-                Finish(new EntryReport("FAILED", null, "The launch was removed from the agent's machine while it ran; how it ended is not known.", "run", null), AgentEventKind.RunFailed, "its folder was removed", null, "LaunchRemoved");
+                Finish(
+                    new EntryReport(
+                        "FAILED",
+                        null,
+                        "The launch was removed from the agent's machine while it ran; how it ended is not known.",
+                        "run",
+                        null
+                    ),
+                    AgentEventKind.RunFailed,
+                    "its folder was removed",
+                    null,
+                    "LaunchRemoved"
+                );
                 return;
             }
 
@@ -417,22 +574,36 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
             {
                 told = true;
                 _since = run.Started;
-                agent.Tell(AgentEventKind.RunStarted, _entry, run.Resource == "local-process" ? $"process {run.ProcessId}" : $"container {run.ContainerId?[..Math.Min(12, run.ContainerId.Length)]}", run);
+                agent.Tell(
+                    AgentEventKind.RunStarted,
+                    _entry,
+                    run.Resource == "local-process"
+                        ? $"process {run.ProcessId}"
+                        : $"container {run.ContainerId?[..Math.Min(12, run.ContainerId.Length)]}",
+                    run
+                );
             }
 
             if (run.IsDone)
             {
-                await EndedAsync(run).ConfigureAwait(false);
+                await EndedAsync(run);
                 return;
             }
 
-            if (!IsWatched(run) && !await ReviveWatcherAsync(run, ++revived).ConfigureAwait(false))
+            if (!IsWatched(run) && !await ReviveWatcherAsync(run, ++revived))
             {
                 return;
             }
 
             // What must not happen again and again is asked for once; the watcher does the rest.
-            if (!stopSaid && (_stop.IsCancellationRequested || stopWanted?.Elapsed >= agent.Config.StoppedRunTimeout || (run.State == LaunchState.Starting && from.Elapsed > agent.Config.StartTimeout)))
+            if (
+                !stopSaid
+                && (
+                    _stop.IsCancellationRequested
+                    || stopWanted?.Elapsed >= agent.Config.StoppedRunTimeout
+                    || (run.State == LaunchState.Starting && from.Elapsed > agent.Config.StartTimeout)
+                )
+            )
             {
                 stopSaid = true;
                 LaunchStore.AskStop(Folder);
@@ -447,10 +618,20 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
             {
                 // A stop of the run that was asked for in W&B: the SDK ends it, and if it does not, the agent does (reference F.5).
                 asked.Restart();
-                await LaunchAgent.OnceAsync(async t => stopWanted = await agent.Api.RunStoppedAsync(RunPathOf(run), t).ConfigureAwait(false) ? Stopwatch.StartNew() : null).ConfigureAwait(false);
+                await LaunchAgent.OnceAsync(async t =>
+                    stopWanted = await agent.Api.RunStoppedAsync(RunPathOf(run), t) ? Stopwatch.StartNew() : null
+                );
             }
 
-            await Task.Delay(from.ElapsedMilliseconds switch { < 3000 => 40, < 60_000 => 250, _ => 1000 }, CancellationToken.None).ConfigureAwait(false);
+            await Task.Delay(
+                from.ElapsedMilliseconds switch
+                {
+                    < 3000 => 40,
+                    < 60_000 => 250,
+                    _ => 1000,
+                },
+                CancellationToken.None
+            );
         }
     }
 
@@ -478,18 +659,30 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
 
         if (times > 5)
         {
-            Finish(new EntryReport("FAILED", null, "The process that watches this run ends again and again.", "run", run.LogPath), AgentEventKind.RunFailed, "its watcher ends again and again", run, "HostFailed");
+            Finish(
+                new EntryReport(
+                    "FAILED",
+                    null,
+                    "The process that watches this run ends again and again.",
+                    "run",
+                    run.LogPath
+                ),
+                AgentEventKind.RunFailed,
+                "its watcher ends again and again",
+                run,
+                "HostFailed"
+            );
             return false;
         }
 
         try
         {
-            await HostProcess.StartRunAsync(Folder, new Dictionary<string, string>(), CancellationToken.None).ConfigureAwait(false);
+            await HostProcess.StartRunAsync(Folder, new Dictionary<string, string>(), CancellationToken.None);
         }
         catch (LaunchException)
         {
             // Tried again at the next look.
-            await Task.Delay(1000, CancellationToken.None).ConfigureAwait(false);
+            await Task.Delay(1000, CancellationToken.None);
         }
 
         return true;
@@ -499,7 +692,15 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
     {
         if (run.Started is null && run.State == LaunchState.Failed && MachineFaults.Contains(run.ErrorId ?? ""))
         {
-            await FailedAsync(new LaunchException(run.ErrorId!, LaunchErrorCategory.ResourceUnavailable, run.Reason ?? "it could not be started", run), "run").ConfigureAwait(false);
+            await FailedAsync(
+                new LaunchException(
+                    run.ErrorId!,
+                    LaunchErrorCategory.ResourceUnavailable,
+                    run.Reason ?? "it could not be started",
+                    run
+                ),
+                "run"
+            );
             return;
         }
 
@@ -515,7 +716,25 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
             (state, why) = ("FAILED", "It did not start in time (WANDB_LAUNCH_START_TIMEOUT).");
         }
 
-        Finish(new EntryReport(state, run.ExitCode, state == "FINISHED" ? null : $"The run {_entry.RunId} of {run.Source} {(state == "STOPPED" ? "was stopped" : "failed")}: {why}", "run", run.LogPath), kind, why + (run.Duration is { } took ? $" after {took.ToString(took.TotalDays >= 1 ? @"d\.hh\:mm\:ss" : @"hh\:mm\:ss", System.Globalization.CultureInfo.InvariantCulture)}" : ""), run);
+        Finish(
+            new EntryReport(
+                state,
+                run.ExitCode,
+                state == "FINISHED"
+                    ? null
+                    : $"The run {_entry.RunId} of {run.Source} {(state == "STOPPED" ? "was stopped" : "failed")}: {why}",
+                "run",
+                run.LogPath
+            ),
+            kind,
+            why
+                + (
+                    run.Duration is { } took
+                        ? $" after {took.ToString(took.TotalDays >= 1 ? @"d\.hh\:mm\:ss" : @"hh\:mm\:ss", System.Globalization.CultureInfo.InvariantCulture)}"
+                        : ""
+                ),
+            run
+        );
         if (run.State == LaunchState.Finished)
         {
             // The copy of the code; what a run keeps is on the server and in its log.
@@ -547,55 +766,110 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
         if (ran && _entry.RunEntity == agent.Entity)
         {
             // Whether it became a W&B run at all (reference F.5).
-            var state = await RunStateAsync(RunPathOf(run!)).ConfigureAwait(false);
-            if (state is "preempted" or "preempting" && report.State == "FAILED" && ResumeCount(_entry.Spec) < MostRequeues)
+            var state = await RunStateAsync(RunPathOf(run!));
+            if (
+                state is "preempted" or "preempting"
+                && report.State == "FAILED"
+                && ResumeCount(_entry.Spec) < MostRequeues
+            )
             {
-                var item = await RequeueAsync().ConfigureAwait(false);
-                report = report with { State = "STOPPED", Message = $"The run was preempted; it goes on as item {item}." };
+                var item = await RequeueAsync();
+                report = report with
+                {
+                    State = "STOPPED",
+                    Message = $"The run was preempted; it goes on as item {item}.",
+                };
                 agent.Tell(AgentEventKind.Requeued, _entry, report.Message!, run);
             }
             else if (state is null or "pending" && report.State != "STOPPED")
             {
-                warning = report.ExitCode == 0
-                    ? "The program ended well but never called wandb.init, so there is no W&B run of it."
-                    : "The program ended before it called wandb.init, so there is no W&B run of it.";
-                report = agent.Dialect.Finish || report.State == "FAILED" ? report : report with { State = "FAILED", Message = warning };
+                warning =
+                    report.ExitCode == 0
+                        ? "The program ended well but never called wandb.init, so there is no W&B run of it."
+                        : "The program ended before it called wandb.init, so there is no W&B run of it.";
+                report =
+                    agent.Dialect.Finish || report.State == "FAILED"
+                        ? report
+                        : report with
+                        {
+                            State = "FAILED",
+                            Message = warning,
+                        };
             }
         }
 
-        if (IsScheduler && report.State == "FAILED" && agent.Dialect.Mutations.Contains("upsertSweep") && agent.Dialect.ProjectFields.Contains("sweep")
-            && !await LaunchAgent.OnceAsync(t => agent.AgentApi.CancelSweepAsync(_entry.RunEntity, _entry.Spec["project"]?.ToString() ?? "", _entry.RunId, t)).ConfigureAwait(false))
+        if (
+            IsScheduler
+            && report.State == "FAILED"
+            && agent.Dialect.Mutations.Contains("upsertSweep")
+            && agent.Dialect.ProjectFields.Contains("sweep")
+            && !await LaunchAgent.OnceAsync(t =>
+                agent.AgentApi.CancelSweepAsync(
+                    _entry.RunEntity,
+                    _entry.Spec["project"]?.ToString() ?? "",
+                    _entry.RunId,
+                    t
+                )
+            )
+        )
         {
-            agent.Tell(AgentEventKind.Warning, _entry, $"The sweep {_entry.RunId} could not be set to CANCELED, though its scheduler failed; do so on its page.");
+            agent.Tell(
+                AgentEventKind.Warning,
+                _entry,
+                $"The sweep {_entry.RunId} could not be set to CANCELED, though its scheduler failed; do so on its page."
+            );
         }
 
-        var files = report.State == "FAILED" ? await UploadAsync("error", report).ConfigureAwait(false) : [];
+        var files = report.State == "FAILED" ? await UploadAsync("error", report) : [];
         await agent.AskAsync(
             async t =>
             {
                 if (warning is not null && agent.Dialect.Finish)
                 {
-                    await agent.AgentApi.WarnAsync(_entry.Item, warning, "run", [], t).ConfigureAwait(false);
+                    await agent.AgentApi.WarnAsync(_entry.Item, warning, "run", [], t);
                 }
 
                 if (agent.Dialect.Finish)
                 {
-                    await agent.AgentApi.FinishAsync(_entry.Item, report.State, report.ExitCode, report.Message is null ? null : Secrets.Mask(report.Message), report.Stage, files, t).ConfigureAwait(false);
+                    await agent.AgentApi.FinishAsync(
+                        _entry.Item,
+                        report.State,
+                        report.ExitCode,
+                        report.Message is null ? null : Secrets.Mask(report.Message),
+                        report.Stage,
+                        files,
+                        t
+                    );
                 }
                 else if (report.State == "FAILED" && (!ran || warning is not null))
                 {
                     // W&B shows how a run ended by itself; an item fails where there is no run to show it.
-                    await agent.AgentApi.FailAsync(_entry.Item, report.Message ?? "", report.Stage ?? "agent", files, true, t).ConfigureAwait(false);
+                    await agent.AgentApi.FailAsync(
+                        _entry.Item,
+                        report.Message ?? "",
+                        report.Stage ?? "agent",
+                        files,
+                        true,
+                        t
+                    );
                     if (!agent.Dialect.Mutations.Contains("failRunQueueItem"))
                     {
                         // 2022 has no word for it once an item was acknowledged: the run itself says so.
-                        await agent.Api.UpsertRunAsync(new RunUpsert(_entry.RunId, _entry.RunEntity, run?.Project ?? agent.QueueProject) { State = "failed", Notes = Secrets.Mask(report.Message ?? "") }, t).ConfigureAwait(false);
+                        await agent.Api.UpsertRunAsync(
+                            new RunUpsert(_entry.RunId, _entry.RunEntity, run?.Project ?? agent.QueueProject)
+                            {
+                                State = "failed",
+                                Notes = Secrets.Mask(report.Message ?? ""),
+                            },
+                            t
+                        );
                     }
                 }
 
                 return true;
             },
-            agent.Closed).ConfigureAwait(false);
+            agent.Closed
+        );
     }
 
     private async Task<string?> RunStateAsync(RunPath path)
@@ -604,13 +878,13 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
         for (var attempt = 0; ; attempt++)
         {
             string? state = null;
-            await LaunchAgent.OnceAsync(async t => state = await agent.Api.RunStateAsync(path, t).ConfigureAwait(false)).ConfigureAwait(false);
+            await LaunchAgent.OnceAsync(async t => state = await agent.Api.RunStateAsync(path, t));
             if (state is not (null or "pending") || agent.Dialect.Finish || attempt == 6)
             {
                 return state;
             }
 
-            await Task.Delay(agent.Callbacks.RunPause(attempt), agent.Closed).ConfigureAwait(false);
+            await Task.Delay(agent.Callbacks.RunPause(attempt), agent.Closed);
         }
     }
 
@@ -623,13 +897,19 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
         spec["_resume_count"] = count;
         spec.Remove("sweep_id");
         spec.Remove("_wandb_api_key");
-        var queue = new WandbRunQueue { Id = _entry.QueueId, Name = _entry.Queue, Entity = _entry.Entity, QueueProject = _entry.QueueProject };
+        var queue = new WandbRunQueue
+        {
+            Id = _entry.QueueId,
+            Name = _entry.Queue,
+            Entity = _entry.Entity,
+            QueueProject = _entry.QueueProject,
+        };
         return await agent.AskAsync(
             async t =>
             {
                 if (adopted && agent.Dialect.ItemFields.Contains("runSpec"))
                 {
-                    await foreach (var other in agent.QueueApi.ItemsAsync(queue, [], t).ConfigureAwait(false))
+                    await foreach (var other in agent.QueueApi.ItemsAsync(queue, [], t))
                     {
                         if (other.Spec?["run_id"]?.ToString() == _entry.RunId && ResumeCount(other.Spec) == count)
                         {
@@ -638,10 +918,20 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
                     }
                 }
 
-                var pushed = (await agent.QueueApi.PushAsync(_entry.Entity, _entry.QueueProject, _entry.Queue, null, [new QueuePush(spec)], t).ConfigureAwait(false))[0];
+                var pushed = (
+                    await agent.QueueApi.PushAsync(
+                        _entry.Entity,
+                        _entry.QueueProject,
+                        _entry.Queue,
+                        null,
+                        [new QueuePush(spec)],
+                        t
+                    )
+                )[0];
                 return pushed.Id ?? throw pushed.Fault!;
             },
-            agent.Closed).ConfigureAwait(false);
+            agent.Closed
+        );
     }
 
     // Reference F.5: <item>/<type>/<name> in the agent's own run.
@@ -652,7 +942,9 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
             return [];
         }
 
-        var text = Secrets.Mask(report.LogPath is not null && File.Exists(report.LogPath) ? Tail(report.LogPath) : report.Message ?? "");
+        var text = Secrets.Mask(
+            report.LogPath is not null && File.Exists(report.LogPath) ? Tail(report.LogPath) : report.Message ?? ""
+        );
         if (text.Length == 0)
         {
             return [];
@@ -660,7 +952,11 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
 
         var name = $"{_entry.Item}/{kind}/{kind}.log";
         var bytes = System.Text.Encoding.UTF8.GetBytes(text);
-        return await LaunchAgent.OnceAsync(t => agent.Api.UploadFilesAsync(run, [(name, () => new MemoryStream(bytes))], t)).ConfigureAwait(false) ? [name] : [];
+        return await LaunchAgent.OnceAsync(t =>
+            agent.Api.UploadFilesAsync(run, [(name, () => new MemoryStream(bytes))], t)
+        )
+            ? [name]
+            : [];
     }
 
     private static string Tail(string path)
@@ -671,9 +967,17 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
         return reader.ReadToEnd();
     }
 
-    private RunPath RunPathOf(LaunchedRun run) => new(_entry.RunEntity, run.Project?.ToLowerInvariant() ?? "", _entry.RunId);
+    private RunPath RunPathOf(LaunchedRun run) =>
+        new(_entry.RunEntity, run.Project?.ToLowerInvariant() ?? "", _entry.RunId);
 
-    private void End(EntryReport report) => Save(_entry with { State = EntryState.Ended, Report = report with { Message = report.Message is null ? null : Secrets.Mask(report.Message) } });
+    private void End(EntryReport report) =>
+        Save(
+            _entry with
+            {
+                State = EntryState.Ended,
+                Report = report with { Message = report.Message is null ? null : Secrets.Mask(report.Message) },
+            }
+        );
 
     private void Save(JournalEntry entry)
     {

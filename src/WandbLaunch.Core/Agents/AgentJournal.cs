@@ -64,7 +64,10 @@ internal sealed class AgentJournal(string folder)
     /// <summary>Eight characters that only this item of this server has.</summary>
     internal static string LaunchIdOf(string server, string item)
     {
-        var number = new System.Numerics.BigInteger(SHA256.HashData(Encoding.UTF8.GetBytes(server + "\n" + item)), true);
+        var number = new System.Numerics.BigInteger(
+            SHA256.HashData(Encoding.UTF8.GetBytes(server + "\n" + item)),
+            true
+        );
         var text = new StringBuilder(8);
         for (var i = 0; i < 8; i++)
         {
@@ -75,7 +78,8 @@ internal sealed class AgentJournal(string folder)
         return text.ToString();
     }
 
-    internal void Save(JournalEntry entry) => FileModes.WritePrivate(PathOf(entry.LaunchId), JsonSerializer.Serialize(entry, LaunchStore.Json));
+    internal void Save(JournalEntry entry) =>
+        FileModes.WritePrivate(PathOf(entry.LaunchId), JsonSerializer.Serialize(entry, LaunchStore.Json));
 
     internal void Remove(string launchId) => File.Delete(PathOf(launchId));
 
@@ -86,7 +90,12 @@ internal sealed class AgentJournal(string folder)
             yield break;
         }
 
-        foreach (var path in Directory.EnumerateFiles(Folder, "*.json").Where(p => Path.GetFileName(p)[0] != '.').Order(StringComparer.Ordinal))
+        foreach (
+            var path in Directory
+                .EnumerateFiles(Folder, "*.json")
+                .Where(p => Path.GetFileName(p)[0] != '.')
+                .Order(StringComparer.Ordinal)
+        )
         {
             JournalEntry? entry = null;
             try
@@ -96,7 +105,11 @@ internal sealed class AgentJournal(string folder)
             catch (Exception e) when (e is JsonException or IOException)
             {
                 // Written by a rename, so half of one means a broken disk: kept for a person to look at, and not tried again.
-                File.Move(path, path + ".broken-" + DateTime.UtcNow.ToString("yyyyMMddHHmmss", CultureInfo.InvariantCulture), true);
+                File.Move(
+                    path,
+                    path + ".broken-" + DateTime.UtcNow.ToString("yyyyMMddHHmmss", CultureInfo.InvariantCulture),
+                    true
+                );
             }
 
             if (entry is not null)

@@ -89,14 +89,28 @@ internal sealed class AgentStore(string root)
     /// <exception cref="LaunchException"><c>AgentRunning</c>, <c>AgentNameInvalid</c>.</exception>
     internal (string Name, string Folder, FileGate Gate) Enter(string? name)
     {
-        if (name is not null && (name.Length is 0 or > 64 || name.Any(c => !(char.IsAsciiLetterOrDigit(c) || c is '-' or '_' or '.')) || name[0] is '.' or '-'))
+        if (
+            name is not null
+            && (
+                name.Length is 0 or > 64
+                || name.Any(c => !(char.IsAsciiLetterOrDigit(c) || c is '-' or '_' or '.'))
+                || name[0] is '.' or '-'
+            )
+        )
         {
-            throw new LaunchException("AgentNameInvalid", LaunchErrorCategory.InvalidArgument, $"'{name}' cannot be the name of an agent: letters, digits, - _ . only, 64 at most.", name);
+            throw new LaunchException(
+                "AgentNameInvalid",
+                LaunchErrorCategory.InvalidArgument,
+                $"'{name}' cannot be the name of an agent: letters, digits, - _ . only, 64 at most.",
+                name
+            );
         }
 
         for (var number = 1; ; number++)
         {
-            var machine = new string([.. Environment.MachineName.ToLowerInvariant().Where(c => char.IsAsciiLetterOrDigit(c) || c is '-')]).Trim('-');
+            var machine = new string([
+                .. Environment.MachineName.ToLowerInvariant().Where(c => char.IsAsciiLetterOrDigit(c) || c is '-'),
+            ]).Trim('-');
             var wanted = name ?? (machine.Length == 0 ? "agent" : machine) + (number == 1 ? "" : $"-{number}");
             var folder = FileModes.CreatePrivateFolder(FolderOf(wanted));
 
@@ -109,7 +123,12 @@ internal sealed class AgentStore(string root)
 
             if (name is not null)
             {
-                throw new LaunchException("AgentRunning", LaunchErrorCategory.ResourceExists, $"An agent named {name} runs on this machine already. See Get-WandbLaunchAgent {name}; stop it with Stop-WandbLaunchAgent, or choose another -Name.", name);
+                throw new LaunchException(
+                    "AgentRunning",
+                    LaunchErrorCategory.ResourceExists,
+                    $"An agent named {name} runs on this machine already. See Get-WandbLaunchAgent {name}; stop it with Stop-WandbLaunchAgent, or choose another -Name.",
+                    name
+                );
             }
         }
     }
@@ -120,11 +139,13 @@ internal sealed class AgentStore(string root)
         return FileGate.TryEnter(path);
     }
 
-    internal IEnumerable<string> Folders() => Directory.Exists(root) ? Directory.EnumerateDirectories(root).Order(StringComparer.OrdinalIgnoreCase) : [];
+    internal IEnumerable<string> Folders() =>
+        Directory.Exists(root) ? Directory.EnumerateDirectories(root).Order(StringComparer.OrdinalIgnoreCase) : [];
 
     internal IEnumerable<WandbLaunchAgent> All() => Folders().Select(Load).OfType<WandbLaunchAgent>();
 
-    internal static void Save(string folder, WandbLaunchAgent agent) => FileModes.WritePrivate(StatePath(folder), JsonSerializer.Serialize(agent, LaunchStore.Json));
+    internal static void Save(string folder, WandbLaunchAgent agent) =>
+        FileModes.WritePrivate(StatePath(folder), JsonSerializer.Serialize(agent, LaunchStore.Json));
 
     /// <summary>Reads an agent; one whose lock is free without having said goodbye is lost.</summary>
     internal static WandbLaunchAgent? Load(string folder)
@@ -149,5 +170,6 @@ internal sealed class AgentStore(string root)
     }
 
     /// <summary>Asks an agent to end: after its runs, or with them.</summary>
-    internal static void AskStop(string folder, bool drain) => FileModes.WritePrivate(StopPath(folder), drain ? "drain" : "stop");
+    internal static void AskStop(string folder, bool drain) =>
+        FileModes.WritePrivate(StopPath(folder), drain ? "drain" : "stop");
 }

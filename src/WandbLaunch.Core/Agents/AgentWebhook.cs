@@ -8,10 +8,16 @@ namespace WandbLaunch.Agents;
 /// <summary>Posts an agent's events as JSON to an address. A hook that is slow, full or gone holds nothing up.</summary>
 internal sealed class AgentWebhook : IAsyncDisposable
 {
-    private static readonly JsonSerializerOptions Json = new() { DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull, PropertyNamingPolicy = JsonNamingPolicy.CamelCase };
+    private static readonly JsonSerializerOptions Json = new()
+    {
+        DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull,
+        PropertyNamingPolicy = JsonNamingPolicy.CamelCase,
+    };
 
     private readonly HttpClient _client = new() { Timeout = TimeSpan.FromSeconds(10) };
-    private readonly Channel<AgentEvent> _events = Channel.CreateBounded<AgentEvent>(new BoundedChannelOptions(1000) { FullMode = BoundedChannelFullMode.DropOldest });
+    private readonly Channel<AgentEvent> _events = Channel.CreateBounded<AgentEvent>(
+        new BoundedChannelOptions(1000) { FullMode = BoundedChannelFullMode.DropOldest }
+    );
     private readonly Uri _address;
     private readonly Action<string> _failed;
     private readonly Task _sending;
@@ -30,25 +36,25 @@ internal sealed class AgentWebhook : IAsyncDisposable
     public async ValueTask DisposeAsync()
     {
         _events.Writer.TryComplete();
-        await Task.WhenAny(_sending, Task.Delay(TimeSpan.FromSeconds(10))).ConfigureAwait(false);
+        await Task.WhenAny(_sending, Task.Delay(TimeSpan.FromSeconds(10)));
         _client.Dispose();
     }
 
     private async Task SendAllAsync()
     {
-        await foreach (var happened in _events.Reader.ReadAllAsync().ConfigureAwait(false))
+        await foreach (var happened in _events.Reader.ReadAllAsync())
         {
             var body = JsonSerializer.SerializeToUtf8Bytes(happened, Json);
             string? fault = null;
             for (var attempt = 0; attempt < 3; attempt++)
             {
-                fault = await SendAsync(body).ConfigureAwait(false);
+                fault = await SendAsync(body);
                 if (fault is null)
                 {
                     break;
                 }
 
-                await Task.Delay(TimeSpan.FromSeconds(1 << attempt)).ConfigureAwait(false);
+                await Task.Delay(TimeSpan.FromSeconds(1 << attempt));
             }
 
             if (fault is not null && _wellBefore)
@@ -67,7 +73,7 @@ internal sealed class AgentWebhook : IAsyncDisposable
         {
             using var content = new ByteArrayContent(body);
             content.Headers.ContentType = new MediaTypeHeaderValue("application/json");
-            using var response = await _client.PostAsync(_address, content).ConfigureAwait(false);
+            using var response = await _client.PostAsync(_address, content);
             return response.IsSuccessStatusCode ? null : $"HTTP {(int)response.StatusCode}";
         }
         catch (Exception e) when (e is HttpRequestException or OperationCanceledException or ObjectDisposedException)

@@ -25,14 +25,25 @@ internal sealed class GpuPool
     internal IReadOnlyList<string> Devices { get; }
 
     /// <summary>The machine's devices: of <c>WANDBLAUNCH_GPUS</c> (names with commas between), else of CUDA_VISIBLE_DEVICES, else what nvidia-smi lists.</summary>
-    internal static async Task<IReadOnlyList<string>> DevicesAsync(LaunchEnvironment environment, CancellationToken token)
+    internal static async Task<IReadOnlyList<string>> DevicesAsync(
+        LaunchEnvironment environment,
+        CancellationToken token
+    )
     {
         if ((environment["WANDBLAUNCH_GPUS"] ?? environment["CUDA_VISIBLE_DEVICES"]) is { } given)
         {
-            return given == "-1" ? [] : given.Split(',', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries);
+            return given == "-1"
+                ? []
+                : given.Split(',', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries);
         }
 
-        var start = new ProcessStartInfo("nvidia-smi") { RedirectStandardOutput = true, RedirectStandardError = true, UseShellExecute = false, CreateNoWindow = true };
+        var start = new ProcessStartInfo("nvidia-smi")
+        {
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+            UseShellExecute = false,
+            CreateNoWindow = true,
+        };
         start.ArgumentList.Add("--query-gpu=index");
         start.ArgumentList.Add("--format=csv,noheader");
         try
@@ -40,11 +51,14 @@ internal sealed class GpuPool
             using var process = Process.Start(start)!;
             using var limit = CancellationTokenSource.CreateLinkedTokenSource(token);
             limit.CancelAfter(TimeSpan.FromSeconds(15));
-            var text = await process.StandardOutput.ReadToEndAsync(limit.Token).ConfigureAwait(false);
-            await process.WaitForExitAsync(limit.Token).ConfigureAwait(false);
-            return process.ExitCode == 0 ? text.Split('\n', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries) : [];
+            var text = await process.StandardOutput.ReadToEndAsync(limit.Token);
+            await process.WaitForExitAsync(limit.Token);
+            return process.ExitCode == 0
+                ? text.Split('\n', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries)
+                : [];
         }
-        catch (Exception e) when (e is Win32Exception || (e is OperationCanceledException && !token.IsCancellationRequested))
+        catch (Exception e)
+            when (e is Win32Exception || (e is OperationCanceledException && !token.IsCancellationRequested))
         {
             return [];
         }

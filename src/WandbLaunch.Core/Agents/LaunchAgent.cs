@@ -61,7 +61,15 @@ internal sealed class LaunchAgent : IDisposable
     private volatile bool _askStopFlag;
     private volatile bool _gateLeft;
 
-    private LaunchAgent(AgentConfig config, WandbConnection connection, AgentCallbacks callbacks, AgentStore store, string name, string folder, FileGate gate)
+    private LaunchAgent(
+        AgentConfig config,
+        WandbConnection connection,
+        AgentCallbacks callbacks,
+        AgentStore store,
+        string name,
+        string folder,
+        FileGate gate
+    )
     {
         _callbacks = callbacks;
         Config = config;
@@ -76,7 +84,15 @@ internal sealed class LaunchAgent : IDisposable
         Api = new WandbApi(_transport);
         QueueApi = new QueueApi(_transport, Api, connection.AppUrl);
         AgentApi = new AgentApi(_transport, Api);
-        Entity = config.Entity ?? connection.Entity ?? throw new LaunchException("EntityMissing", LaunchErrorCategory.InvalidArgument, "It is not known whose queues are meant. Give -Entity, or set WANDB_ENTITY.", null);
+        Entity =
+            config.Entity
+            ?? connection.Entity
+            ?? throw new LaunchException(
+                "EntityMissing",
+                LaunchErrorCategory.InvalidArgument,
+                "It is not known whose queues are meant. Give -Entity, or set WANDB_ENTITY.",
+                null
+            );
     }
 
     internal AgentConfig Config { get; }
@@ -108,7 +124,11 @@ internal sealed class LaunchAgent : IDisposable
     /// <summary>Takes the agent's folder, finds its queues and registers it.</summary>
     /// <exception cref="LaunchException"><c>AgentRunning</c>, <c>QueueNotFound</c>, or what the server says.</exception>
     internal static async Task<LaunchAgent> StartAsync(
-        AgentConfig config, WandbConnection connection, AgentCallbacks callbacks, CancellationToken token)
+        AgentConfig config,
+        WandbConnection connection,
+        AgentCallbacks callbacks,
+        CancellationToken token
+    )
     {
         var store = AgentStore.Default;
         var (name, folder, gate) = store.Enter(config.Name);
@@ -117,8 +137,8 @@ internal sealed class LaunchAgent : IDisposable
         {
             var before = AgentStore.Load(folder);
             agent = new LaunchAgent(config, connection, callbacks, store, name, folder, gate);
-            await agent.RegisterAsync(token).ConfigureAwait(false);
-            await agent.BuryAsync(before).ConfigureAwait(false);
+            await agent.RegisterAsync(token);
+            await agent.BuryAsync(before);
             return agent;
         }
         catch
@@ -138,21 +158,43 @@ internal sealed class LaunchAgent : IDisposable
 
     private async Task RegisterAsync(CancellationToken token)
     {
-        Dialect = await Connection.Api.DialectAsync(token).ConfigureAwait(false);
+        Dialect = await Connection.Api.DialectAsync(token);
         QueueProject = Dialect.PushByName
             ? Config.QueueProject ?? QueueApi.TodaysProject
-            : Config.QueueProject ?? Config.Project ?? Connection.Project
-                ?? throw new LaunchException("ProjectMissing", LaunchErrorCategory.InvalidArgument, "On this server queues belong to a project: name it, as Start-WandbLaunchAgent <project>, or set WANDB_PROJECT.", null);
-        _queues = await FindQueuesAsync(token).ConfigureAwait(false);
-        AgentId = await new AgentApi(Connection.Transport, Connection.Api).CreateAsync(Entity, QueueProject, [.. _queues.Select(q => q.Id)], Environment.MachineName, Config.ForServer().ToJsonString(), token).ConfigureAwait(false);
-        var state = await new AgentApi(Connection.Transport, Connection.Api).GetAsync(AgentId, token).ConfigureAwait(false);
+            : Config.QueueProject
+                ?? Config.Project
+                ?? Connection.Project
+                ?? throw new LaunchException(
+                    "ProjectMissing",
+                    LaunchErrorCategory.InvalidArgument,
+                    "On this server queues belong to a project: name it, as Start-WandbLaunchAgent <project>, or set WANDB_PROJECT.",
+                    null
+                );
+        _queues = await FindQueuesAsync(token);
+        AgentId = await new AgentApi(Connection.Transport, Connection.Api).CreateAsync(
+            Entity,
+            QueueProject,
+            [.. _queues.Select(q => q.Id)],
+            Environment.MachineName,
+            Config.ForServer().ToJsonString(),
+            token
+        );
+        var state = await new AgentApi(Connection.Transport, Connection.Api).GetAsync(AgentId, token);
         _serverName = state.Name;
         if (_serverName is not null && Dialect.PushByName)
         {
             // The run that holds the logs of items that fail (reference F.2, row 6).
             try
             {
-                await Connection.Api.UpsertRunAsync(new RunUpsert(_serverName, Entity, QueueProject) { DisplayName = _serverName, JobType = "sweep-controller", Host = Environment.MachineName }, token).ConfigureAwait(false);
+                await Connection.Api.UpsertRunAsync(
+                    new RunUpsert(_serverName, Entity, QueueProject)
+                    {
+                        DisplayName = _serverName,
+                        JobType = "sweep-controller",
+                        Host = Environment.MachineName,
+                    },
+                    token
+                );
             }
             catch (LaunchException e)
             {
@@ -161,11 +203,26 @@ internal sealed class LaunchAgent : IDisposable
             }
         }
 
-        var devices = await GpuPool.DevicesAsync(LaunchEnvironment.Current, token).ConfigureAwait(false);
-        GpusPerJob = Config.GpusPerJob ?? (devices.Count == 0 ? 0 : Math.Max(1, devices.Count / Math.Max(1, Config.MaxJobs == AgentConfig.Unlimited ? devices.Count : Config.MaxJobs)));
+        var devices = await GpuPool.DevicesAsync(LaunchEnvironment.Current, token);
+        GpusPerJob =
+            Config.GpusPerJob
+            ?? (
+                devices.Count == 0
+                    ? 0
+                    : Math.Max(
+                        1,
+                        devices.Count
+                            / Math.Max(1, Config.MaxJobs == AgentConfig.Unlimited ? devices.Count : Config.MaxJobs)
+                    )
+            );
         if (GpusPerJob > devices.Count)
         {
-            throw new LaunchException("GpusMissing", LaunchErrorCategory.ResourceUnavailable, $"-GpusPerJob {GpusPerJob} cannot be: this machine has {devices.Count} GPUs (nvidia-smi, CUDA_VISIBLE_DEVICES).", GpusPerJob);
+            throw new LaunchException(
+                "GpusMissing",
+                LaunchErrorCategory.ResourceUnavailable,
+                $"-GpusPerJob {GpusPerJob} cannot be: this machine has {devices.Count} GPUs (nvidia-smi, CUDA_VISIBLE_DEVICES).",
+                GpusPerJob
+            );
         }
 
         Gpus = GpusPerJob > 0 ? new GpuPool(GpuPool.DefaultFolder, devices) : null;
@@ -174,7 +231,10 @@ internal sealed class LaunchAgent : IDisposable
     // One that was killed could not say goodbye, and would be seen as working on the server.
     private async Task BuryAsync(WandbLaunchAgent? before)
     {
-        if (before is not { State: not "stopped", AgentId: { } id, ServerName: { } name } || before.Server != Connection.BaseUrl)
+        if (
+            before is not { State: not "stopped", AgentId: { } id, ServerName: { } name }
+            || before.Server != Connection.BaseUrl
+        )
         {
             return;
         }
@@ -182,15 +242,15 @@ internal sealed class LaunchAgent : IDisposable
         await OnceAsync(async t =>
         {
             // Ids are small numbers on some servers: after a change of database this one may be another's.
-            if ((await AgentApi.GetAsync(id, t).ConfigureAwait(false)).Name == name)
+            if ((await AgentApi.GetAsync(id, t)).Name == name)
             {
-                await AgentApi.UpdateAsync(id, "KILLED", t).ConfigureAwait(false);
+                await AgentApi.UpdateAsync(id, "KILLED", t);
                 if (LogRun is not null)
                 {
-                    await Api.CompleteAsync(new RunPath(before.Entity!, before.QueueProject!, name), 1, t).ConfigureAwait(false);
+                    await Api.CompleteAsync(new RunPath(before.Entity!, before.QueueProject!, name), 1, t);
                 }
             }
-        }).ConfigureAwait(false);
+        });
     }
 
     // Reference B.4: without any queue the default one is made; one that is missing is an error.
@@ -199,7 +259,7 @@ internal sealed class LaunchAgent : IDisposable
         IReadOnlyList<WandbRunQueue> all;
         try
         {
-            all = await Connection.Queues.QueuesAsync(Entity, QueueProject, token).ConfigureAwait(false);
+            all = await Connection.Queues.QueuesAsync(Entity, QueueProject, token);
         }
         catch (LaunchException e) when (e.ErrorId == "ProjectNotFound" && Dialect.PushByName)
         {
@@ -208,16 +268,27 @@ internal sealed class LaunchAgent : IDisposable
 
         if (Config.Queues.Contains(QueueApi.DefaultQueue) && all.All(q => q.Name != QueueApi.DefaultQueue))
         {
-            await Connection.Queues.CreateAsync(Entity, QueueProject, QueueApi.DefaultQueue, "PROJECT", null, null, token).ConfigureAwait(false);
-            all = await Connection.Queues.QueuesAsync(Entity, QueueProject, token).ConfigureAwait(false);
+            await Connection.Queues.CreateAsync(
+                Entity,
+                QueueProject,
+                QueueApi.DefaultQueue,
+                "PROJECT",
+                null,
+                null,
+                token
+            );
+            all = await Connection.Queues.QueuesAsync(Entity, QueueProject, token);
         }
 
         var missing = Config.Queues.Where(n => all.All(q => q.Name != n)).ToList();
         return missing.Count == 0
             ? [.. Config.Queues.Select(n => all.First(q => q.Name == n))]
             : throw new LaunchException(
-                "QueueNotFound", LaunchErrorCategory.ObjectNotFound,
-                $"There is no queue {string.Join(", ", missing)} in {Entity}/{QueueProject}. {(all.Count > 0 ? "There are: " + string.Join(", ", all.Select(q => q.Name)) + "." : "There is none at all.")} Make it with New-WandbRunQueue.", missing);
+                "QueueNotFound",
+                LaunchErrorCategory.ObjectNotFound,
+                $"There is no queue {string.Join(", ", missing)} in {Entity}/{QueueProject}. {(all.Count > 0 ? "There are: " + string.Join(", ", all.Select(q => q.Name)) + "." : "There is none at all.")} Make it with New-WandbRunQueue.",
+                missing
+            );
     }
 
     /// <summary>Works until there is a reason to end, and gives the exit code.</summary>
@@ -228,15 +299,19 @@ internal sealed class LaunchAgent : IDisposable
         {
             Config.Warnings.ToList().ForEach(w => Tell(AgentEventKind.Warning, null, w));
             Tell(
-                AgentEventKind.AgentStarted, null,
+                AgentEventKind.AgentStarted,
+                null,
                 $"listens to {string.Join(", ", _queues.Select(q => q.Name))} of {Entity}/{QueueProject} on {Connection.BaseUrl}, {(Config.MaxJobs == AgentConfig.Unlimited ? "any number of runs" : Config.MaxJobs == 1 ? "one run" : $"{Config.MaxJobs} runs")} at a time"
-                + (Gpus is null ? "" : $", {GpusPerJob} of {Gpus.Devices.Count} GPUs each") + ". It runs other people's code. Policy: " + string.Join("; ", Config.Policy.Describe(Entity)));
-            await WarnOfTeamAsync().ConfigureAwait(false);
+                    + (Gpus is null ? "" : $", {GpusPerJob} of {Gpus.Devices.Count} GPUs each")
+                    + ". It runs other people's code. Policy: "
+                    + string.Join("; ", Config.Policy.Describe(Entity))
+            );
+            await WarnOfTeamAsync();
             SaveState();
             Adopt();
             Prune();
             _background.Add(Task.Run(WatchAsync));
-            await LoopAsync().ConfigureAwait(false);
+            await LoopAsync();
             code = _mode switch
             {
                 AgentMode.Stopping => ExitStoppedRuns,
@@ -246,7 +321,7 @@ internal sealed class LaunchAgent : IDisposable
         }
         finally
         {
-            await EndAsync(code).ConfigureAwait(false);
+            await EndAsync(code);
         }
 
         return code;
@@ -266,7 +341,11 @@ internal sealed class LaunchAgent : IDisposable
         }
 
         _noMore.Cancel();
-        Tell(AgentEventKind.Draining, null, $"{why}; {(_items.IsEmpty ? "nothing runs" : $"waits for {_items.Count} {(_items.Count == 1 ? "run" : "runs")}")}");
+        Tell(
+            AgentEventKind.Draining,
+            null,
+            $"{why}; {(_items.IsEmpty ? "nothing runs" : $"waits for {_items.Count} {(_items.Count == 1 ? "run" : "runs")}")}"
+        );
         SaveState();
         Wake();
     }
@@ -286,7 +365,11 @@ internal sealed class LaunchAgent : IDisposable
 
         _noMore.Cancel();
         _end.Cancel();
-        Tell(AgentEventKind.Draining, null, $"{why}; {(_items.IsEmpty ? "nothing runs" : $"stops {_items.Count} {(_items.Count == 1 ? "run" : "runs")}")}");
+        Tell(
+            AgentEventKind.Draining,
+            null,
+            $"{why}; {(_items.IsEmpty ? "nothing runs" : $"stops {_items.Count} {(_items.Count == 1 ? "run" : "runs")}")}"
+        );
         Wake();
     }
 
@@ -329,7 +412,7 @@ internal sealed class LaunchAgent : IDisposable
                 bool? gave = false;
                 try
                 {
-                    gave = await TakeNextAsync().ConfigureAwait(false);
+                    gave = await TakeNextAsync();
                 }
                 catch (OperationCanceledException)
                 {
@@ -349,7 +432,7 @@ internal sealed class LaunchAgent : IDisposable
                 }
             }
 
-            await RestAsync().ConfigureAwait(false);
+            await RestAsync();
         }
     }
 
@@ -357,7 +440,8 @@ internal sealed class LaunchAgent : IDisposable
     {
         lock (_lock)
         {
-            return (Config.MaxJobs == AgentConfig.Unlimited || _slots < Config.MaxJobs) && (Gpus is null || Gpus.Free() >= GpusPerJob);
+            return (Config.MaxJobs == AgentConfig.Unlimited || _slots < Config.MaxJobs)
+                && (Gpus is null || Gpus.Free() >= GpusPerJob);
         }
     }
 
@@ -374,7 +458,7 @@ internal sealed class LaunchAgent : IDisposable
 
         try
         {
-            return await TakeNextAsync(gpus, reserved).ConfigureAwait(false);
+            return await TakeNextAsync(gpus, reserved);
         }
         finally
         {
@@ -386,7 +470,10 @@ internal sealed class LaunchAgent : IDisposable
     {
         foreach (var queue in _queues.ToList())
         {
-            var item = await AskAsync(t => AgentApi.PopAsync(Entity, QueueProject, queue.Name, AgentId, t), _noMore.Token).ConfigureAwait(false);
+            var item = await AskAsync(
+                t => AgentApi.PopAsync(Entity, QueueProject, queue.Name, AgentId, t),
+                _noMore.Token
+            );
             if (item is null)
             {
                 continue;
@@ -406,7 +493,11 @@ internal sealed class LaunchAgent : IDisposable
                 continue;
             }
 
-            if (AgentItem.Scheduler(item.Spec) && Config.MaxSchedulers != AgentConfig.Unlimited && _schedulers >= Config.MaxSchedulers)
+            if (
+                AgentItem.Scheduler(item.Spec)
+                && Config.MaxSchedulers != AgentConfig.Unlimited
+                && _schedulers >= Config.MaxSchedulers
+            )
             {
                 // Not acknowledged: it goes back to its place (reference F.3).
                 continue;
@@ -414,7 +505,16 @@ internal sealed class LaunchAgent : IDisposable
 
             var entry = new JournalEntry
             {
-                LaunchId = launchId, Item = item.Id, Server = ServerKey, Entity = Entity, QueueProject = QueueProject, Queue = queue.Name, QueueId = queue.Id, Spec = item.Spec, Taken = DateTimeOffset.UtcNow, Gpus = gpus,
+                LaunchId = launchId,
+                Item = item.Id,
+                Server = ServerKey,
+                Entity = Entity,
+                QueueProject = QueueProject,
+                Queue = queue.Name,
+                QueueId = queue.Id,
+                Spec = item.Spec,
+                Taken = DateTimeOffset.UtcNow,
+                Gpus = gpus,
             };
             Gpus?.Give(reserved, launchId, Name);
             Journal.Save(entry);
@@ -447,7 +547,7 @@ internal sealed class LaunchAgent : IDisposable
         {
             try
             {
-                await item.RunAsync().ConfigureAwait(false);
+                await item.RunAsync();
             }
             catch (OperationCanceledException)
             {
@@ -507,7 +607,7 @@ internal sealed class LaunchAgent : IDisposable
                 }
             }
 
-            await Task.WhenAny(_wake.Task, Task.Delay(1000, token)).ConfigureAwait(false);
+            await Task.WhenAny(_wake.Task, Task.Delay(1000, token));
             token.ThrowIfCancellationRequested();
         }
     }
@@ -516,11 +616,12 @@ internal sealed class LaunchAgent : IDisposable
     {
         var wake = _wake.Task;
         using var rested = CancellationTokenSource.CreateLinkedTokenSource(_noMore.Token);
-        var rest = _mode != AgentMode.Working || !HasRoom() ? Task.Delay(1000, CancellationToken.None)
+        var rest =
+            _mode != AgentMode.Working || !HasRoom() ? Task.Delay(1000, CancellationToken.None)
             : Dialect.Wait ? WaitAtServerAsync(rested.Token)
             : PauseAsync(rested.Token);
-        await Task.WhenAny(rest, wake).ConfigureAwait(false);
-        await rested.CancelAsync().ConfigureAwait(false);
+        await Task.WhenAny(rest, wake);
+        await rested.CancelAsync();
         if (_wake.Task.IsCompleted)
         {
             _wake = NewWake();
@@ -528,7 +629,7 @@ internal sealed class LaunchAgent : IDisposable
 
         try
         {
-            await rest.WaitAsync(TimeSpan.FromSeconds(rest.IsCompleted ? 1 : 0)).ConfigureAwait(false);
+            await rest.WaitAsync(TimeSpan.FromSeconds(rest.IsCompleted ? 1 : 0));
         }
         catch (Exception e) when (e is OperationCanceledException or TimeoutException)
         {
@@ -543,13 +644,13 @@ internal sealed class LaunchAgent : IDisposable
         // A stop that was asked for between two waits wakes nobody.
         _askStopFlag = true;
         var from = DateTimeOffset.UtcNow;
-        var ready = await AskAsync(t => AgentApi.WaitAsync([.. _queues.Select(q => q.Id)], WaitAtServer, t), token).ConfigureAwait(false);
+        var ready = await AskAsync(t => AgentApi.WaitAsync([.. _queues.Select(q => q.Id)], WaitAtServer, t), token);
         _askStopFlag |= ready;
 
         // Told of work that others took, or that is not for us: not again at once.
         if (ready && from < _nextRest)
         {
-            await Task.Delay(200, token).ConfigureAwait(false);
+            await Task.Delay(200, token);
         }
 
         _nextRest = DateTimeOffset.UtcNow.AddMilliseconds(100);
@@ -558,7 +659,7 @@ internal sealed class LaunchAgent : IDisposable
     // Plain polling: often after work came, seldom when none does; never all agents at the same moment.
     private async Task PauseAsync(CancellationToken token)
     {
-        await Task.Delay(_pause * (0.75 + (Random.Shared.NextDouble() * 0.5)), token).ConfigureAwait(false);
+        await Task.Delay(_pause * (0.75 + (Random.Shared.NextDouble() * 0.5)), token);
         _pause = _pause * 1.5 > MostPause ? MostPause : _pause * 1.5;
         _askStopFlag = true;
     }
@@ -575,7 +676,7 @@ internal sealed class LaunchAgent : IDisposable
                 limit.CancelAfter(AnswerLimit);
                 try
                 {
-                    var answer = await ask(limit.Token).ConfigureAwait(false);
+                    var answer = await ask(limit.Token);
                     SetAway(false, null);
                     return answer;
                 }
@@ -596,7 +697,7 @@ internal sealed class LaunchAgent : IDisposable
 
             SetAway(true, fault);
             var pause = after ?? _callbacks.AwayPause(attempt);
-            await Task.Delay(pause > TimeSpan.FromMinutes(5) ? TimeSpan.FromMinutes(5) : pause, token).ConfigureAwait(false);
+            await Task.Delay(pause > TimeSpan.FromMinutes(5) ? TimeSpan.FromMinutes(5) : pause, token);
         }
     }
 
@@ -614,7 +715,12 @@ internal sealed class LaunchAgent : IDisposable
 
         if (away)
         {
-            Tell(AgentEventKind.ServerAway, null, $"{fault!.Message} Runs go on; it is tried again until the server answers.", fault: (fault as LaunchException)?.ErrorId ?? "ServerAnswerInvalid");
+            Tell(
+                AgentEventKind.ServerAway,
+                null,
+                $"{fault!.Message} Runs go on; it is tried again until the server answers.",
+                fault: (fault as LaunchException)?.ErrorId ?? "ServerAnswerInvalid"
+            );
         }
         else
         {
@@ -631,7 +737,7 @@ internal sealed class LaunchAgent : IDisposable
         var beat = Task.CompletedTask;
         while (_mode != AgentMode.Detaching && !_gateLeft)
         {
-            await Task.Delay(1000).ConfigureAwait(false);
+            await Task.Delay(1000);
             var now = DateTimeOffset.UtcNow;
             try
             {
@@ -640,7 +746,7 @@ internal sealed class LaunchAgent : IDisposable
                     Drain($"the time is over ({until.ToLocalTime():yyyy-MM-dd HH:mm:ss})", false);
                 }
 
-                await ReadMarkerAsync().ConfigureAwait(false);
+                await ReadMarkerAsync();
                 if (now - looked > TimeSpan.FromSeconds(20))
                 {
                     looked = now;
@@ -665,7 +771,7 @@ internal sealed class LaunchAgent : IDisposable
             }
         }
 
-        await beat.ConfigureAwait(false);
+        await beat;
     }
 
     // Whoever is on this machine can ask an agent to end, without a signal and without the server.
@@ -677,7 +783,7 @@ internal sealed class LaunchAgent : IDisposable
             return;
         }
 
-        var drain = await File.ReadAllTextAsync(marker).ConfigureAwait(false) == "drain";
+        var drain = await File.ReadAllTextAsync(marker) == "drain";
         File.Delete(marker);
         if (drain)
         {
@@ -711,23 +817,26 @@ internal sealed class LaunchAgent : IDisposable
             var status = _items.IsEmpty ? "POLLING" : "RUNNING";
             if (status != last.Status || now - last.Said > TimeSpan.FromSeconds(30))
             {
-                await OnceAsync(t => AgentApi.UpdateAsync(AgentId, status, t)).ConfigureAwait(false);
+                await OnceAsync(t => AgentApi.UpdateAsync(AgentId, status, t));
                 (last.Status, last.Said) = (status, now);
                 SaveState();
             }
 
             // A server that wakes its agents does so for a stop too; elsewhere the flag has to be looked for.
-            if (_mode == AgentMode.Working && (_askStopFlag || now - last.Asked > TimeSpan.FromSeconds(Dialect.Wait ? 60 : 10)))
+            if (
+                _mode == AgentMode.Working
+                && (_askStopFlag || now - last.Asked > TimeSpan.FromSeconds(Dialect.Wait ? 60 : 10))
+            )
             {
                 _askStopFlag = false;
                 last.Asked = now;
                 await OnceAsync(async t =>
                 {
-                    if ((await AgentApi.GetAsync(AgentId, t).ConfigureAwait(false)).StopPolling)
+                    if ((await AgentApi.GetAsync(AgentId, t)).StopPolling)
                     {
                         Drain("stopped from the server");
                     }
-                }).ConfigureAwait(false);
+                });
             }
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
@@ -753,7 +862,7 @@ internal sealed class LaunchAgent : IDisposable
         using var limit = new CancellationTokenSource(TimeSpan.FromSeconds(20));
         try
         {
-            await ask(limit.Token).ConfigureAwait(false);
+            await ask(limit.Token);
             return true;
         }
         catch (Exception e) when (e is not OutOfMemoryException)
@@ -780,12 +889,23 @@ internal sealed class LaunchAgent : IDisposable
             }
 
             var journal = own ? Journal : new AgentJournal(folder);
-            foreach (var entry in journal.Entries().Where(e => e.Server == ServerKey && !_items.ContainsKey(e.LaunchId)).ToList())
+            foreach (
+                var entry in journal
+                    .Entries()
+                    .Where(e => e.Server == ServerKey && !_items.ContainsKey(e.LaunchId))
+                    .ToList()
+            )
             {
                 if (!own)
                 {
                     var unstarted = entry.State is EntryState.Popped or EntryState.Claimed;
-                    if (entry.Entity != Entity || (unstarted && !_queues.Exists(q => q.Name == entry.Queue && entry.QueueProject == QueueProject)))
+                    if (
+                        entry.Entity != Entity
+                        || (
+                            unstarted
+                            && !_queues.Exists(q => q.Name == entry.Queue && entry.QueueProject == QueueProject)
+                        )
+                    )
                     {
                         continue;
                     }
@@ -807,7 +927,12 @@ internal sealed class LaunchAgent : IDisposable
         }
 
         var oldest = DateTimeOffset.UtcNow.AddDays(-Config.KeepLogDays);
-        foreach (var run in LaunchStore.Default.All().Where(r => r.Agent is not null && r.IsDone && r.Finished < oldest).ToList())
+        foreach (
+            var run in LaunchStore
+                .Default.All()
+                .Where(r => r.Agent is not null && r.IsDone && r.Finished < oldest)
+                .ToList()
+        )
         {
             try
             {
@@ -826,12 +951,21 @@ internal sealed class LaunchAgent : IDisposable
         {
             await OnceAsync(async t =>
             {
-                var data = await _transport.QueryAsync("EntityIsTeam", "query EntityIsTeam($entity: String!) { entity(name: $entity) { id isTeam } }", new { entity = Entity }, t).ConfigureAwait(false);
+                var data = await _transport.QueryAsync(
+                    "EntityIsTeam",
+                    "query EntityIsTeam($entity: String!) { entity(name: $entity) { id isTeam } }",
+                    new { entity = Entity },
+                    t
+                );
                 if (data.Flag("entity", "isTeam") == true)
                 {
-                    Tell(AgentEventKind.Warning, null, $"{Entity} is a team: every member can queue code that this agent runs.");
+                    Tell(
+                        AgentEventKind.Warning,
+                        null,
+                        $"{Entity} is a team: every member can queue code that this agent runs."
+                    );
                 }
-            }).ConfigureAwait(false);
+            });
         }
     }
 
@@ -847,9 +981,16 @@ internal sealed class LaunchAgent : IDisposable
     }
 
     /// <summary>The run that holds the logs of failures, where the server has one.</summary>
-    internal RunPath? LogRun => _serverName is null || !Dialect.PushByName ? null : new RunPath(Entity, QueueProject, _serverName);
+    internal RunPath? LogRun =>
+        _serverName is null || !Dialect.PushByName ? null : new RunPath(Entity, QueueProject, _serverName);
 
-    internal void Tell(AgentEventKind kind, JournalEntry? entry, string message, LaunchedRun? run = null, string? fault = null)
+    internal void Tell(
+        AgentEventKind kind,
+        JournalEntry? entry,
+        string message,
+        LaunchedRun? run = null,
+        string? fault = null
+    )
     {
         var happened = new AgentEvent
         {
@@ -889,9 +1030,16 @@ internal sealed class LaunchAgent : IDisposable
 
     private string StatusLine()
     {
-        var running = _items.Values.Where(i => !i.IsReporting).Select(i => i.Describe()).Order(StringComparer.Ordinal).ToList();
-        var doing = running.Count > 0 ? string.Join(", ", running.Take(4)) + (running.Count > 4 ? $" and {running.Count - 4} more" : "")
-            : _mode == AgentMode.Working ? "waits for " + string.Join(", ", Config.Queues) : "ends";
+        var running = _items
+            .Values.Where(i => !i.IsReporting)
+            .Select(i => i.Describe())
+            .Order(StringComparer.Ordinal)
+            .ToList();
+        var doing =
+            running.Count > 0
+                ? string.Join(", ", running.Take(4)) + (running.Count > 4 ? $" and {running.Count - 4} more" : "")
+            : _mode == AgentMode.Working ? "waits for " + string.Join(", ", Config.Queues)
+            : "ends";
         return $"{(_mode == AgentMode.Working ? "" : "draining; ")}{(_away ? "server away; " : "")}{doing} ({_taken} taken, {_succeeded} finished, {_failed} failed)";
     }
 
@@ -901,40 +1049,73 @@ internal sealed class LaunchAgent : IDisposable
         {
             if (!_gateLeft)
             {
-                AgentStore.Save(Folder, State(_mode == AgentMode.Working ? _items.IsEmpty ? "polling" : "running" : "draining", null));
+                AgentStore.Save(
+                    Folder,
+                    State(
+                        _mode == AgentMode.Working
+                            ? _items.IsEmpty
+                                ? "polling"
+                                : "running"
+                            : "draining",
+                        null
+                    )
+                );
             }
         }
     }
 
-    private WandbLaunchAgent State(string state, int? exitCode) => new()
-    {
-        Name = Name, State = state, Queues = Config.Queues, Entity = Entity, QueueProject = QueueProject, Hostname = Environment.MachineName, ProcessId = Environment.ProcessId, MaxJobs = Config.MaxJobs,
-        Running = _items.Values.Count(i => !i.IsReporting), Taken = _taken, Succeeded = _succeeded, Failed = _failed, Started = _started, Heartbeat = DateTimeOffset.UtcNow,
-        AgentId = AgentId, ServerName = _serverName, Server = Connection.BaseUrl, LogPath = _log.Path, ExitCode = exitCode,
-    };
+    private WandbLaunchAgent State(string state, int? exitCode) =>
+        new()
+        {
+            Name = Name,
+            State = state,
+            Queues = Config.Queues,
+            Entity = Entity,
+            QueueProject = QueueProject,
+            Hostname = Environment.MachineName,
+            ProcessId = Environment.ProcessId,
+            MaxJobs = Config.MaxJobs,
+            Running = _items.Values.Count(i => !i.IsReporting),
+            Taken = _taken,
+            Succeeded = _succeeded,
+            Failed = _failed,
+            Started = _started,
+            Heartbeat = DateTimeOffset.UtcNow,
+            AgentId = AgentId,
+            ServerName = _serverName,
+            Server = Connection.BaseUrl,
+            LogPath = _log.Path,
+            ExitCode = exitCode,
+        };
 
     private async Task EndAsync(int code)
     {
         _noMore.Cancel();
         if (!_away)
         {
-            await OnceAsync(t => AgentApi.UpdateAsync(AgentId, "KILLED", t)).ConfigureAwait(false);
+            await OnceAsync(t => AgentApi.UpdateAsync(AgentId, "KILLED", t));
             if (LogRun is { } run)
             {
-                await OnceAsync(t => Api.CompleteAsync(run, code == ExitBroken ? 1 : 0, t)).ConfigureAwait(false);
+                await OnceAsync(t => Api.CompleteAsync(run, code == ExitBroken ? 1 : 0, t));
             }
         }
 
         var left = _items.Count;
-        Tell(AgentEventKind.AgentStopped, null, $"{(_why.Length > 0 ? _why : "the agent broke off")}; {_taken} taken, {_succeeded} finished, {_failed} failed{(left > 0 ? $"; {left} go on and are looked after by the next agent of this machine" : "")} (exit code {code})");
+        Tell(
+            AgentEventKind.AgentStopped,
+            null,
+            $"{(_why.Length > 0 ? _why : "the agent broke off")}; {_taken} taken, {_succeeded} finished, {_failed} failed{(left > 0 ? $"; {left} go on and are looked after by the next agent of this machine" : "")} (exit code {code})"
+        );
         lock (_lock)
         {
             _gateLeft = true;
             AgentStore.Save(Folder, State("stopped", code));
         }
 
-        await _closed.CancelAsync().ConfigureAwait(false);
-        await Task.WhenAll(_background).WaitAsync(TimeSpan.FromSeconds(2)).ContinueWith(static _ => { }, TaskScheduler.Default).ConfigureAwait(false);
+        await _closed.CancelAsync();
+        await Task.WhenAll(_background)
+            .WaitAsync(TimeSpan.FromSeconds(2))
+            .ContinueWith(static _ => { }, TaskScheduler.Default);
     }
 
     internal void Wake()
@@ -970,10 +1151,18 @@ internal sealed record AgentCallbacks
     internal Action<string> Step { get; init; } = _ => { };
 
     /// <summary>How long to wait before a try after a failure of the machine.</summary>
-    internal Func<int, TimeSpan> RetryPause { get; init; } = attempt => TimeSpan.FromSeconds(Math.Min(5 * Math.Pow(3, attempt - 1), 300) * (0.8 + (Random.Shared.NextDouble() * 0.4)));
+    internal Func<int, TimeSpan> RetryPause { get; init; } =
+        attempt =>
+            TimeSpan.FromSeconds(
+                Math.Min(5 * Math.Pow(3, attempt - 1), 300) * (0.8 + (Random.Shared.NextDouble() * 0.4))
+            );
 
     /// <summary>How long to leave a server alone that does not answer.</summary>
-    internal Func<int, TimeSpan> AwayPause { get; init; } = attempt => TimeSpan.FromSeconds(Math.Min(Math.Pow(2, Math.Min(attempt, 10)), 30) * (0.75 + (Random.Shared.NextDouble() * 0.5)));
+    internal Func<int, TimeSpan> AwayPause { get; init; } =
+        attempt =>
+            TimeSpan.FromSeconds(
+                Math.Min(Math.Pow(2, Math.Min(attempt, 10)), 30) * (0.75 + (Random.Shared.NextDouble() * 0.5))
+            );
 
     /// <summary>How long to wait before a run that W&amp;B does not show is looked for again (reference F.5).</summary>
     internal Func<int, TimeSpan> RunPause { get; init; } = attempt => TimeSpan.FromSeconds(1 << attempt);

@@ -17,13 +17,17 @@ namespace WandbLaunch.Api;
 /// </summary>
 internal sealed class GraphQLTransport : IDisposable
 {
-    internal static readonly string UserAgent = $"WandbLaunch/{typeof(GraphQLTransport).Assembly.GetName().Version?.ToString(3)} (W&B Internal Client)";
+    internal static readonly string UserAgent =
+        $"WandbLaunch/{typeof(GraphQLTransport).Assembly.GetName().Version?.ToString(3)} (W&B Internal Client)";
 
     // 400 … 501: final by reference A.4 (H); everything else of 4xx and 5xx is tried again.
     private static readonly HashSet<int> FinalStatus = [400, 401, 403, 404, 409, 410, 413, 422, 501];
 
     // Specs travel as texts inside JSON: a quote is \" and not six characters.
-    internal static readonly JsonSerializerOptions PlainJson = new() { Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+    internal static readonly JsonSerializerOptions PlainJson = new()
+    {
+        Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping,
+    };
 
     /// <summary>The same for what is written piece by piece.</summary>
     internal static readonly JsonWriterOptions PlainWriter = new() { Encoder = PlainJson.Encoder };
@@ -62,36 +66,72 @@ internal sealed class GraphQLTransport : IDisposable
 
     /// <summary>Sends one operation and gives the <c>data</c> object.</summary>
     /// <exception cref="LaunchException">The server refused, cannot be reached, or answered with GraphQL errors.</exception>
-    internal async Task<JsonElement> QueryAsync(string operationName, string query, object? variables, CancellationToken token)
+    internal async Task<JsonElement> QueryAsync(
+        string operationName,
+        string query,
+        object? variables,
+        CancellationToken token
+    )
     {
-        var root = await AnswerAsync(operationName, query, variables, token).ConfigureAwait(false);
+        var root = await AnswerAsync(operationName, query, variables, token);
         if (root.Items("errors").Any())
         {
-            throw new LaunchException("GraphQLError", LaunchErrorCategory.InvalidOperation, $"The server refused {operationName}: {ErrorText(root)}", operationName);
+            throw new LaunchException(
+                "GraphQLError",
+                LaunchErrorCategory.InvalidOperation,
+                $"The server refused {operationName}: {ErrorText(root)}",
+                operationName
+            );
         }
 
         return root.TryGetProperty("data", out var data)
             ? data
-            : throw new LaunchException("ServerAnswerInvalid", LaunchErrorCategory.ProtocolError, $"{BaseUrl} answered {operationName} without data. Is this the address of a W&B API?", operationName);
+            : throw new LaunchException(
+                "ServerAnswerInvalid",
+                LaunchErrorCategory.ProtocolError,
+                $"{BaseUrl} answered {operationName} without data. Is this the address of a W&B API?",
+                operationName
+            );
     }
 
     /// <summary>Sends one operation of several fields: gives the <c>data</c> that came, and the error text of each field that failed alone.</summary>
-    internal async Task<(JsonElement Data, IReadOnlyDictionary<string, string> Faults)> QueryPartsAsync(string operationName, string query, object? variables, CancellationToken token)
+    internal async Task<(JsonElement Data, IReadOnlyDictionary<string, string> Faults)> QueryPartsAsync(
+        string operationName,
+        string query,
+        object? variables,
+        CancellationToken token
+    )
     {
-        var root = await AnswerAsync(operationName, query, variables, token).ConfigureAwait(false);
+        var root = await AnswerAsync(operationName, query, variables, token);
         var faults = new Dictionary<string, string>(StringComparer.Ordinal);
         foreach (var error in root.Items("errors"))
         {
-            var field = error.Items("path").FirstOrDefault() is { ValueKind: JsonValueKind.String } name ? name.GetString()! : null;
+            var field = error.Items("path").FirstOrDefault() is { ValueKind: JsonValueKind.String } name
+                ? name.GetString()!
+                : null;
             if (field is null || root.At("data") is null)
             {
-                throw new LaunchException("GraphQLError", LaunchErrorCategory.InvalidOperation, $"The server refused {operationName}: {ErrorText(root)}", operationName);
+                throw new LaunchException(
+                    "GraphQLError",
+                    LaunchErrorCategory.InvalidOperation,
+                    $"The server refused {operationName}: {ErrorText(root)}",
+                    operationName
+                );
             }
 
             faults[field] = error.Text("message") ?? error.ToString();
         }
 
-        return (root.At("data") ?? throw new LaunchException("ServerAnswerInvalid", LaunchErrorCategory.ProtocolError, $"{BaseUrl} answered {operationName} without data. Is this the address of a W&B API?", operationName), faults);
+        return (
+            root.At("data")
+                ?? throw new LaunchException(
+                    "ServerAnswerInvalid",
+                    LaunchErrorCategory.ProtocolError,
+                    $"{BaseUrl} answered {operationName} without data. Is this the address of a W&B API?",
+                    operationName
+                ),
+            faults
+        );
     }
 
     /// <summary>Gets JSON from a path below the base URL.</summary>
@@ -106,37 +146,55 @@ internal sealed class GraphQLTransport : IDisposable
                 return request;
             },
             HttpCompletionOption.ResponseContentRead,
-            token).ConfigureAwait(false);
-        return await ReadAsync(response, path, token).ConfigureAwait(false);
+            token
+        );
+        return await ReadAsync(response, path, token);
     }
 
-    private async Task<JsonElement> AnswerAsync(string operationName, string query, object? variables, CancellationToken token)
+    private async Task<JsonElement> AnswerAsync(
+        string operationName,
+        string query,
+        object? variables,
+        CancellationToken token
+    )
     {
-        var body = JsonSerializer.SerializeToUtf8Bytes(new { query, variables, operationName }, PlainJson);
+        var body = JsonSerializer.SerializeToUtf8Bytes(
+            new
+            {
+                query,
+                variables,
+                operationName,
+            },
+            PlainJson
+        );
         using var response = await SendAsync(
             _api,
             () =>
             {
-                var request = new HttpRequestMessage(HttpMethod.Post, BaseUrl + "/graphql") { Content = new ByteArrayContent(body) };
+                var request = new HttpRequestMessage(HttpMethod.Post, BaseUrl + "/graphql")
+                {
+                    Content = new ByteArrayContent(body),
+                };
                 request.Content.Headers.ContentType = new MediaTypeHeaderValue("application/json");
                 request.Headers.Authorization = ApiAuthorization();
                 request.Options.Set(OperationKey, operationName);
                 return request;
             },
             HttpCompletionOption.ResponseHeadersRead,
-            token).ConfigureAwait(false);
-        return await ReadAsync(response, operationName, token).ConfigureAwait(false);
+            token
+        );
+        return await ReadAsync(response, operationName, token);
     }
 
     private async Task<JsonElement> ReadAsync(HttpResponseMessage response, string what, CancellationToken token)
     {
-        await EnsureSuccessAsync(response, what, token).ConfigureAwait(false);
+        await EnsureSuccessAsync(response, what, token);
         try
         {
-            var stream = await response.Content.ReadAsStreamAsync(token).ConfigureAwait(false);
-            await using (stream.ConfigureAwait(false))
+            var stream = await response.Content.ReadAsStreamAsync(token);
+            await using (stream)
             {
-                var document = await JsonDocument.ParseAsync(stream, default, token).ConfigureAwait(false);
+                var document = await JsonDocument.ParseAsync(stream, default, token);
                 if (document.RootElement.ValueKind == JsonValueKind.Object)
                 {
                     return document.RootElement;
@@ -147,7 +205,13 @@ internal sealed class GraphQLTransport : IDisposable
         }
         catch (JsonException e)
         {
-            throw new LaunchException("ServerAnswerInvalid", LaunchErrorCategory.ProtocolError, $"{BaseUrl} answered {what} with something that is not JSON. Is this the address of a W&B API, and not of a web page or a proxy?", what, e);
+            throw new LaunchException(
+                "ServerAnswerInvalid",
+                LaunchErrorCategory.ProtocolError,
+                $"{BaseUrl} answered {what} with something that is not JSON. Is this the address of a W&B API, and not of a web page or a proxy?",
+                what,
+                e
+            );
         }
     }
 
@@ -164,8 +228,9 @@ internal sealed class GraphQLTransport : IDisposable
                 return request;
             },
             HttpCompletionOption.ResponseHeadersRead,
-            token).ConfigureAwait(false);
-        await EnsureSuccessAsync(response, target.AbsolutePath, token).ConfigureAwait(false);
+            token
+        );
+        await EnsureSuccessAsync(response, target.AbsolutePath, token);
         return response;
     }
 
@@ -191,8 +256,9 @@ internal sealed class GraphQLTransport : IDisposable
                 return request;
             },
             HttpCompletionOption.ResponseContentRead,
-            token).ConfigureAwait(false);
-        await EnsureSuccessAsync(response, target.AbsolutePath, token).ConfigureAwait(false);
+            token
+        );
+        await EnsureSuccessAsync(response, target.AbsolutePath, token);
     }
 
     /// <summary>Posts JSON to a path below the base URL (the file stream of reference B.6).</summary>
@@ -207,7 +273,8 @@ internal sealed class GraphQLTransport : IDisposable
                 content.Headers.ContentType = new MediaTypeHeaderValue("application/json");
                 return content;
             },
-            token);
+            token
+        );
     }
 
     /// <summary>Posts JSON that is made anew for each try, and gives the answer.</summary>
@@ -222,18 +289,20 @@ internal sealed class GraphQLTransport : IDisposable
                 return request;
             },
             HttpCompletionOption.ResponseContentRead,
-            token).ConfigureAwait(false);
-        return await ReadAsync(response, path, token).ConfigureAwait(false);
+            token
+        );
+        return await ReadAsync(response, path, token);
     }
 
     internal static string ErrorText(JsonElement root)
     {
-        static string One(JsonElement e) => e.ValueKind switch
-        {
-            JsonValueKind.String => e.GetString()!,
-            JsonValueKind.Object when e.TryGetProperty("message", out var message) => message.ToString(),
-            _ => e.ToString(),
-        };
+        static string One(JsonElement e) =>
+            e.ValueKind switch
+            {
+                JsonValueKind.String => e.GetString()!,
+                JsonValueKind.Object when e.TryGetProperty("message", out var message) => message.ToString(),
+                _ => e.ToString(),
+            };
 
         if (root.ValueKind == JsonValueKind.Object)
         {
@@ -283,50 +352,73 @@ internal sealed class GraphQLTransport : IDisposable
         var builder = new ResiliencePipelineBuilder<HttpResponseMessage>();
         if (retries > 0)
         {
-            builder.AddRetry(new RetryStrategyOptions<HttpResponseMessage>
-            {
-                MaxRetryAttempts = retries,
-                Delay = TimeSpan.FromSeconds(1),
-                BackoffType = DelayBackoffType.Exponential,
-                MaxDelay = TimeSpan.FromSeconds(60),
-                UseJitter = true,
-                ShouldHandle = static args => ValueTask.FromResult(args.Outcome switch
+            builder.AddRetry(
+                new RetryStrategyOptions<HttpResponseMessage>
                 {
-                    { Exception: HttpRequestException e } => IsTransient(e),
-                    { Exception: TimeoutException } => true,
-                    { Result: { } response } => (int)response.StatusCode >= 400 && !FinalStatus.Contains((int)response.StatusCode),
-                    _ => false,
-                }),
-                DelayGenerator = static args => ValueTask.FromResult(
-                    args.Outcome.Result?.Headers.RetryAfter is { } after
-                        ? after.Delta ?? (after.Date is { } date ? date - DateTimeOffset.UtcNow : null)
-                        : null),
-                OnRetry = args =>
-                {
-                    var why = args.Outcome.Result is { } r ? $"HTTP {(int)r.StatusCode}" : args.Outcome.Exception?.Message;
-                    OnRetry?.Invoke(Secrets.Mask($"{BaseUrl}: {why}; trying again in {args.RetryDelay.TotalSeconds:0.#} s (try {args.AttemptNumber + 2})"));
-                    args.Outcome.Result?.Dispose();
-                    return ValueTask.CompletedTask;
-                },
-            });
+                    MaxRetryAttempts = retries,
+                    Delay = TimeSpan.FromSeconds(1),
+                    BackoffType = DelayBackoffType.Exponential,
+                    MaxDelay = TimeSpan.FromSeconds(60),
+                    UseJitter = true,
+                    ShouldHandle = static args =>
+                        ValueTask.FromResult(
+                            args.Outcome switch
+                            {
+                                { Exception: HttpRequestException e } => IsTransient(e),
+                                { Exception: TimeoutException } => true,
+                                { Result: { } response } => (int)response.StatusCode >= 400
+                                    && !FinalStatus.Contains((int)response.StatusCode),
+                                _ => false,
+                            }
+                        ),
+                    DelayGenerator = static args =>
+                        ValueTask.FromResult(
+                            args.Outcome.Result?.Headers.RetryAfter is { } after
+                                ? after.Delta ?? (after.Date is { } date ? date - DateTimeOffset.UtcNow : null)
+                                : null
+                        ),
+                    OnRetry = args =>
+                    {
+                        var why = args.Outcome.Result is { } r
+                            ? $"HTTP {(int)r.StatusCode}"
+                            : args.Outcome.Exception?.Message;
+                        OnRetry?.Invoke(
+                            Secrets.Mask(
+                                $"{BaseUrl}: {why}; trying again in {args.RetryDelay.TotalSeconds:0.#} s (try {args.AttemptNumber + 2})"
+                            )
+                        );
+                        args.Outcome.Result?.Dispose();
+                        return ValueTask.CompletedTask;
+                    },
+                }
+            );
         }
 
         return builder.Build();
     }
 
     // A host that does not resolve, refuses, or fails TLS will not heal within a prompt's patience; a cut connection may.
-    private static bool IsTransient(HttpRequestException e) => e.HttpRequestError is
-        HttpRequestError.ResponseEnded or HttpRequestError.InvalidResponse or HttpRequestError.HttpProtocolError or HttpRequestError.Unknown
+    private static bool IsTransient(HttpRequestException e) =>
+        e.HttpRequestError
+            is HttpRequestError.ResponseEnded
+                or HttpRequestError.InvalidResponse
+                or HttpRequestError.HttpProtocolError
+                or HttpRequestError.Unknown
         || e.InnerException is IOException;
 
-    private async Task<HttpResponseMessage> SendAsync(HttpClient client, Func<HttpRequestMessage> create, HttpCompletionOption completion, CancellationToken token)
+    private async Task<HttpResponseMessage> SendAsync(
+        HttpClient client,
+        Func<HttpRequestMessage> create,
+        HttpCompletionOption completion,
+        CancellationToken token
+    )
     {
         try
         {
             return await _pipeline.ExecuteAsync(
                 async cancel =>
                 {
-                    await WaitForRateLimitAsync(cancel).ConfigureAwait(false);
+                    await WaitForRateLimitAsync(cancel);
                     Interlocked.Increment(ref Requests);
                     using var request = create();
                     using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancel);
@@ -338,7 +430,7 @@ internal sealed class GraphQLTransport : IDisposable
                     HttpResponseMessage response;
                     try
                     {
-                        response = await client.SendAsync(request, completion, limit.Token).ConfigureAwait(false);
+                        response = await client.SendAsync(request, completion, limit.Token);
                     }
                     catch (OperationCanceledException) when (!cancel.IsCancellationRequested)
                     {
@@ -348,7 +440,8 @@ internal sealed class GraphQLTransport : IDisposable
                     NoteRateLimit(response);
                     return response;
                 },
-                token).ConfigureAwait(false);
+                token
+            );
         }
         catch (HttpRequestException e)
         {
@@ -356,7 +449,13 @@ internal sealed class GraphQLTransport : IDisposable
         }
         catch (TimeoutException e)
         {
-            throw new LaunchException("ServerTimeout", LaunchErrorCategory.OperationTimeout, $"{BaseUrl} gave {e.Message}. Try again, or set WANDB_HTTP_TIMEOUT (seconds) higher.", BaseUrl, e);
+            throw new LaunchException(
+                "ServerTimeout",
+                LaunchErrorCategory.OperationTimeout,
+                $"{BaseUrl} gave {e.Message}. Try again, or set WANDB_HTTP_TIMEOUT (seconds) higher.",
+                BaseUrl,
+                e
+            );
         }
     }
 
@@ -365,7 +464,7 @@ internal sealed class GraphQLTransport : IDisposable
         var wait = Interlocked.Read(ref _notBefore) - Environment.TickCount64;
         if (wait > 0)
         {
-            await Task.Delay(TimeSpan.FromMilliseconds(Math.Min(wait, 60_000)), token).ConfigureAwait(false);
+            await Task.Delay(TimeSpan.FromMilliseconds(Math.Min(wait, 60_000)), token);
         }
     }
 
@@ -378,22 +477,48 @@ internal sealed class GraphQLTransport : IDisposable
         }
 
         double? Header(string name) =>
-            response.Headers.TryGetValues(name, out var values) && double.TryParse(values.First(), NumberStyles.Float, CultureInfo.InvariantCulture, out var number) ? number : null;
+            response.Headers.TryGetValues(name, out var values)
+            && double.TryParse(values.First(), NumberStyles.Float, CultureInfo.InvariantCulture, out var number)
+                ? number
+                : null;
     }
 
     private LaunchException Explain(HttpRequestException e)
     {
         var (id, advice) = e.HttpRequestError switch
         {
-            HttpRequestError.NameResolutionError => ("HostNotFound", "The host name is not known. Check the address (-BaseUrl, WANDB_BASE_URL) and the network."),
-            HttpRequestError.SecureConnectionError => ("TlsFailed", "The certificate was not accepted. Add the server's certificate authority to the machine's trust store (on Linux SSL_CERT_FILE), or check the clock."),
-            HttpRequestError.ProxyTunnelError => ("ProxyFailed", "The proxy refused. Check HTTPS_PROXY, NO_PROXY and WANDB__PROXIES."),
-            _ when e.InnerException is AuthenticationException => ("TlsFailed", "The certificate was not accepted. Add the server's certificate authority to the machine's trust store (on Linux SSL_CERT_FILE), or check the clock."),
-            _ when e.InnerException is SocketException => ("HostUnreachable", "Nothing answers there. Is the server running, the port right, a firewall or proxy between?"),
+            HttpRequestError.NameResolutionError => (
+                "HostNotFound",
+                "The host name is not known. Check the address (-BaseUrl, WANDB_BASE_URL) and the network."
+            ),
+            HttpRequestError.SecureConnectionError => (
+                "TlsFailed",
+                "The certificate was not accepted. Add the server's certificate authority to the machine's trust store (on Linux SSL_CERT_FILE), or check the clock."
+            ),
+            HttpRequestError.ProxyTunnelError => (
+                "ProxyFailed",
+                "The proxy refused. Check HTTPS_PROXY, NO_PROXY and WANDB__PROXIES."
+            ),
+            _ when e.InnerException is AuthenticationException => (
+                "TlsFailed",
+                "The certificate was not accepted. Add the server's certificate authority to the machine's trust store (on Linux SSL_CERT_FILE), or check the clock."
+            ),
+            _ when e.InnerException is SocketException => (
+                "HostUnreachable",
+                "Nothing answers there. Is the server running, the port right, a firewall or proxy between?"
+            ),
             _ => ("ConnectionFailed", "Try again; if it stays, check the network and the proxy settings."),
         };
-        var detail = e.InnerException is AuthenticationException or SocketException ? e.InnerException.Message : e.Message;
-        return new LaunchException(id, LaunchErrorCategory.ConnectionError, $"Cannot reach {BaseUrl}: {detail}. {advice}", BaseUrl, e);
+        var detail = e.InnerException is AuthenticationException or SocketException
+            ? e.InnerException.Message
+            : e.Message;
+        return new LaunchException(
+            id,
+            LaunchErrorCategory.ConnectionError,
+            $"Cannot reach {BaseUrl}: {detail}. {advice}",
+            BaseUrl,
+            e
+        );
     }
 
     private static async Task EnsureSuccessAsync(HttpResponseMessage response, string what, CancellationToken token)
@@ -405,7 +530,7 @@ internal sealed class GraphQLTransport : IDisposable
 
         var status = (int)response.StatusCode;
         var after = response.Headers.RetryAfter?.Delta;
-        var text = await response.Content.ReadAsStringAsync(token).ConfigureAwait(false);
+        var text = await response.Content.ReadAsStringAsync(token);
         response.Dispose();
         var detail = "";
         try
@@ -420,10 +545,44 @@ internal sealed class GraphQLTransport : IDisposable
 
         throw status switch
         {
-            401 => new LaunchException("ApiKeyRejected", LaunchErrorCategory.AuthenticationError, "The server does not accept this API key. Give the right one with Connect-Wandb -ApiKey, or check WANDB_API_KEY and the netrc entry of this host.", what) { StatusCode = status },
-            403 or 404 => new LaunchException("AccessDenied", LaunchErrorCategory.PermissionDenied, $"The server denies access to {what} (HTTP {status}: {detail}). Check the entity and project names and that this key may see them.", what) { StatusCode = status },
-            429 => new LaunchException("RateLimited", LaunchErrorCategory.ResourceUnavailable, $"The server is still limiting the rate after all tries (HTTP 429: {detail}). Wait a few minutes.", what) { StatusCode = status, RetryAfter = after },
-            _ => new LaunchException("ServerError", LaunchErrorCategory.ConnectionError, $"The server failed at {what} (HTTP {status}: {detail}).", what) { StatusCode = status, RetryAfter = after },
+            401 => new LaunchException(
+                "ApiKeyRejected",
+                LaunchErrorCategory.AuthenticationError,
+                "The server does not accept this API key. Give the right one with Connect-Wandb -ApiKey, or check WANDB_API_KEY and the netrc entry of this host.",
+                what
+            )
+            {
+                StatusCode = status,
+            },
+            403 or 404 => new LaunchException(
+                "AccessDenied",
+                LaunchErrorCategory.PermissionDenied,
+                $"The server denies access to {what} (HTTP {status}: {detail}). Check the entity and project names and that this key may see them.",
+                what
+            )
+            {
+                StatusCode = status,
+            },
+            429 => new LaunchException(
+                "RateLimited",
+                LaunchErrorCategory.ResourceUnavailable,
+                $"The server is still limiting the rate after all tries (HTTP 429: {detail}). Wait a few minutes.",
+                what
+            )
+            {
+                StatusCode = status,
+                RetryAfter = after,
+            },
+            _ => new LaunchException(
+                "ServerError",
+                LaunchErrorCategory.ConnectionError,
+                $"The server failed at {what} (HTTP {status}: {detail}).",
+                what
+            )
+            {
+                StatusCode = status,
+                RetryAfter = after,
+            },
         };
     }
 
@@ -436,7 +595,12 @@ internal sealed class GraphQLTransport : IDisposable
 
     // Reference A.1: file downloads use the literal user name "user". Signed URLs of a storage host must not see the key.
     private AuthenticationHeaderValue? FileAuthorization(Uri target) =>
-        _settings.ApiKey is { } key && new Uri(BaseUrl) is var origin && target.Authority == origin.Authority && target.Scheme == origin.Scheme ? Basic("user", key) : null;
+        _settings.ApiKey is { } key
+        && new Uri(BaseUrl) is var origin
+        && target.Authority == origin.Authority
+        && target.Scheme == origin.Scheme
+            ? Basic("user", key)
+            : null;
 
     private static AuthenticationHeaderValue Basic(string user, string key) =>
         new("Basic", Convert.ToBase64String(Encoding.UTF8.GetBytes(user + ":" + key)));

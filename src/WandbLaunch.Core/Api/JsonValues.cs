@@ -19,28 +19,40 @@ internal static class JsonValues
     }
 
     internal static string? Text(this JsonElement element, params ReadOnlySpan<string> path) =>
-        element.At(path) is { } found ? found.ValueKind == JsonValueKind.String ? found.GetString() : found.ToString() : null;
+        element.At(path) is { } found
+            ? found.ValueKind == JsonValueKind.String
+                ? found.GetString()
+                : found.ToString()
+            : null;
 
     internal static bool? Flag(this JsonElement element, params ReadOnlySpan<string> path) =>
         element.At(path) is { ValueKind: JsonValueKind.True or JsonValueKind.False } found ? found.GetBoolean() : null;
 
     internal static DateTimeOffset? Time(this JsonElement element, params ReadOnlySpan<string> path) =>
         element.Text(path) is { } text
-        && DateTimeOffset.TryParse(text, System.Globalization.CultureInfo.InvariantCulture, System.Globalization.DateTimeStyles.AssumeUniversal, out var time) ? time : null;
+        && DateTimeOffset.TryParse(
+            text,
+            System.Globalization.CultureInfo.InvariantCulture,
+            System.Globalization.DateTimeStyles.AssumeUniversal,
+            out var time
+        )
+            ? time
+            : null;
 
     internal static IEnumerable<JsonElement> Items(this JsonElement element, params ReadOnlySpan<string> path) =>
         element.At(path) is { ValueKind: JsonValueKind.Array } found ? found.EnumerateArray().ToArray() : [];
 
-    internal static object? ToPlain(JsonElement element) => element.ValueKind switch
-    {
-        JsonValueKind.Object => ToMap(element),
-        JsonValueKind.Array => element.EnumerateArray().Select(ToPlain).ToArray(),
-        JsonValueKind.String => element.GetString(),
-        JsonValueKind.Number => element.TryGetInt64(out var whole) ? (object)whole : element.GetDouble(),
-        JsonValueKind.True => true,
-        JsonValueKind.False => false,
-        _ => null,
-    };
+    internal static object? ToPlain(JsonElement element) =>
+        element.ValueKind switch
+        {
+            JsonValueKind.Object => ToMap(element),
+            JsonValueKind.Array => element.EnumerateArray().Select(ToPlain).ToArray(),
+            JsonValueKind.String => element.GetString(),
+            JsonValueKind.Number => element.TryGetInt64(out var whole) ? (object)whole : element.GetDouble(),
+            JsonValueKind.True => true,
+            JsonValueKind.False => false,
+            _ => null,
+        };
 
     internal static Dictionary<string, object?> ToMap(JsonElement element)
     {

@@ -47,13 +47,23 @@ internal sealed record ServerDialect
               ServerInfoType: __type(name: "ServerInfo") { fields { name } }
             }
             """;
-        var data = await transport.QueryAsync("ProbeServerCapabilities", Query, null, token).ConfigureAwait(false);
-        HashSet<string> Names(string type, string list = "fields") => data.Items(type, list).Select(f => f.Text("name")).OfType<string>().ToHashSet(StringComparer.Ordinal);
+        var data = await transport.QueryAsync("ProbeServerCapabilities", Query, null, token);
+        HashSet<string> Names(string type, string list = "fields") =>
+            data.Items(type, list).Select(f => f.Text("name")).OfType<string>().ToHashSet(StringComparer.Ordinal);
         var features = new HashSet<string>(StringComparer.Ordinal);
         if (Names("ServerInfoType").Contains("features"))
         {
-            var info = await transport.QueryAsync("ServerFeaturesQuery", "query ServerFeaturesQuery { serverInfo { features { name isEnabled } } }", null, token).ConfigureAwait(false);
-            features = info.Items("serverInfo", "features").Where(f => f.Flag("isEnabled") == true).Select(f => f.Text("name")).OfType<string>().ToHashSet(StringComparer.Ordinal);
+            var info = await transport.QueryAsync(
+                "ServerFeaturesQuery",
+                "query ServerFeaturesQuery { serverInfo { features { name isEnabled } } }",
+                null,
+                token
+            );
+            features = info.Items("serverInfo", "features")
+                .Where(f => f.Flag("isEnabled") == true)
+                .Select(f => f.Text("name"))
+                .OfType<string>()
+                .ToHashSet(StringComparer.Ordinal);
         }
 
         return new ServerDialect
@@ -61,7 +71,12 @@ internal sealed record ServerDialect
             Mutations = Names("MutationType"),
             QueueFields = Names("RunQueueType"),
             ItemFields = Names("RunQueueItemType"),
-            ItemsArguments = data.Items("RunQueueType", "fields").Where(f => f.Text("name") == "runQueueItems").SelectMany(f => f.Items("args")).Select(a => a.Text("name")).OfType<string>().ToHashSet(StringComparer.Ordinal),
+            ItemsArguments = data.Items("RunQueueType", "fields")
+                .Where(f => f.Text("name") == "runQueueItems")
+                .SelectMany(f => f.Items("args"))
+                .Select(a => a.Text("name"))
+                .OfType<string>()
+                .ToHashSet(StringComparer.Ordinal),
             ProjectFields = Names("ProjectType"),
             AgentFields = Names("LaunchAgentType"),
             AgentInput = Names("CreateLaunchAgentInputType", "inputFields"),

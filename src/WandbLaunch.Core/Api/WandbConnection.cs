@@ -55,26 +55,43 @@ public sealed class WandbConnection : IDisposable
 
     /// <summary>Opens the session and asks who is logged in.</summary>
     /// <exception cref="LaunchException">No key, a wrong key, or no answer.</exception>
-    internal static async Task<WandbConnection> OpenAsync(WandbSettings settings, Action<string>? verbose, CancellationToken token)
+    internal static async Task<WandbConnection> OpenAsync(
+        WandbSettings settings,
+        Action<string>? verbose,
+        CancellationToken token
+    )
     {
         if (settings.ApiKey is null && settings.AccessToken is null)
         {
             throw new LaunchException(
-                "ApiKeyMissing", LaunchErrorCategory.AuthenticationError,
+                "ApiKeyMissing",
+                LaunchErrorCategory.AuthenticationError,
                 $"There is no API key for {settings.BaseUrl}. Give one with Connect-Wandb -ApiKey, set WANDB_API_KEY, or save it once with Connect-Wandb -ApiKey … -Save. A key is shown at {WandbSettings.AppUrl(settings.BaseUrl)}/authorize. For a server of your own on this machine: Connect-Wandb -Local.",
-                settings.BaseUrl);
+                settings.BaseUrl
+            );
         }
 
         if (settings.ApiKey is { } key && WandbLaunch.Settings.ApiKey.Fault(key) is { } fault)
         {
-            throw new LaunchException("ApiKeyInvalid", LaunchErrorCategory.AuthenticationError, $"The API key from {settings.ApiKeySource} cannot be right: {fault}. Copy it again from {WandbSettings.AppUrl(settings.BaseUrl)}/authorize.", settings.BaseUrl);
+            throw new LaunchException(
+                "ApiKeyInvalid",
+                LaunchErrorCategory.AuthenticationError,
+                $"The API key from {settings.ApiKeySource} cannot be right: {fault}. Copy it again from {WandbSettings.AppUrl(settings.BaseUrl)}/authorize.",
+                settings.BaseUrl
+            );
         }
 
         var transport = new GraphQLTransport(settings) { OnRetry = verbose };
         try
         {
-            var viewer = await new WandbApi(transport).ViewerAsync(token).ConfigureAwait(false)
-                ?? throw new LaunchException("ApiKeyRejected", LaunchErrorCategory.AuthenticationError, $"{settings.BaseUrl} does not know this API key. Give the right one with Connect-Wandb -ApiKey, or check WANDB_API_KEY and the netrc entry of this host.", settings.BaseUrl);
+            var viewer =
+                await new WandbApi(transport).ViewerAsync(token)
+                ?? throw new LaunchException(
+                    "ApiKeyRejected",
+                    LaunchErrorCategory.AuthenticationError,
+                    $"{settings.BaseUrl} does not know this API key. Give the right one with Connect-Wandb -ApiKey, or check WANDB_API_KEY and the netrc entry of this host.",
+                    settings.BaseUrl
+                );
             return new WandbConnection(settings, transport, viewer);
         }
         catch
@@ -86,7 +103,6 @@ public sealed class WandbConnection : IDisposable
 
     /// <inheritdoc/>
     public void Dispose() => Transport.Dispose();
-
 }
 
 internal sealed record Viewer(string Id, string? Entity, string? Username, IReadOnlyList<string> Teams);

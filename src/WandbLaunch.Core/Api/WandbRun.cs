@@ -15,7 +15,8 @@ public sealed class WandbRun
         Entity = entity;
         Project = project;
         Id = node.Text("name") ?? "";
-        Uri = $"{appUrl}/{System.Uri.EscapeDataString(entity)}/{System.Uri.EscapeDataString(project)}/runs/{System.Uri.EscapeDataString(Id)}";
+        Uri =
+            $"{appUrl}/{System.Uri.EscapeDataString(entity)}/{System.Uri.EscapeDataString(project)}/runs/{System.Uri.EscapeDataString(Id)}";
     }
 
     /// <summary>Short id of the run, 8 characters as a rule.</summary>
@@ -64,7 +65,10 @@ public sealed class WandbRun
     public IReadOnlyDictionary<string, object?> Config => _config ??= ReadConfig();
 
     /// <summary>Summary metrics.</summary>
-    public IReadOnlyDictionary<string, object?> Summary => _summary ??= _node.Document("summaryMetrics") is { ValueKind: JsonValueKind.Object } map ? JsonValues.ToMap(map) : new Dictionary<string, object?>();
+    public IReadOnlyDictionary<string, object?> Summary =>
+        _summary ??= _node.Document("summaryMetrics") is { ValueKind: JsonValueKind.Object } map
+            ? JsonValues.ToMap(map)
+            : new Dictionary<string, object?>();
 
     /// <summary>Page of the run; what Start-WandbLaunch takes.</summary>
     public string Uri { get; }
@@ -81,7 +85,15 @@ public sealed class WandbRun
         {
             foreach (var entry in map.EnumerateObject().Where(e => e.Name != "_wandb"))
             {
-                config[entry.Name] = JsonValues.ToPlain(entry.Value.At("value") ?? (entry.Value.ValueKind == JsonValueKind.Object && entry.Value.TryGetProperty("value", out var v) ? v : entry.Value));
+                config[entry.Name] = JsonValues.ToPlain(
+                    entry.Value.At("value")
+                        ?? (
+                            entry.Value.ValueKind == JsonValueKind.Object
+                            && entry.Value.TryGetProperty("value", out var v)
+                                ? v
+                                : entry.Value
+                        )
+                );
             }
         }
 
@@ -97,7 +109,15 @@ public sealed class WandbRun
 /// <param name="Entity">Entity of the run.</param>
 /// <param name="Project">Project of the run.</param>
 /// <param name="RunId">Id of the run.</param>
-public sealed record WandbRunFile(string Name, long? Size, string? Md5, DateTimeOffset? Updated, string Entity, string Project, string RunId)
+public sealed record WandbRunFile(
+    string Name,
+    long? Size,
+    string? Md5,
+    DateTimeOffset? Updated,
+    string Entity,
+    string Project,
+    string RunId
+)
 {
     internal string Url { get; init; } = "";
 
@@ -106,4 +126,13 @@ public sealed record WandbRunFile(string Name, long? Size, string? Md5, DateTime
 }
 
 /// <summary>What the run recorded about how it was started (reference B.5, RunInfo).</summary>
-internal sealed record RunInfo(string? Program, IReadOnlyList<string> Args, string? Python, string? Executable, bool CodeSaved, int GpuCount, string? Remote, string? Commit);
+internal sealed record RunInfo(
+    string? Program,
+    IReadOnlyList<string> Args,
+    string? Python,
+    string? Executable,
+    bool CodeSaved,
+    int GpuCount,
+    string? Remote,
+    string? Commit
+);

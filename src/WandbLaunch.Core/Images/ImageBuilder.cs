@@ -24,20 +24,42 @@ internal sealed partial class ImageBuilder(DockerClient client, Action<string, i
     internal const string ImageLabel = "ai.wandb.launch-image";
     private const string Staging = "/tmp/wandb-launch-install";
 
-    internal sealed record Request(string BaseImage, int UserId, RequirementSet Requirements, IReadOnlyList<string> SystemPackages, string? PythonForCuda)
+    internal sealed record Request(
+        string BaseImage,
+        int UserId,
+        RequirementSet Requirements,
+        IReadOnlyList<string> SystemPackages,
+        string? PythonForCuda
+    )
     {
         internal string Dockerfile => ImageBuilder.Dockerfile(this);
 
-        internal string Tag => Repository + ":" + LaunchCache.Hash(Dockerfile + "\n" + Requirements.Hash + "\n" + PipSettings.Bootstrap)[..16];
+        internal string Tag =>
+            Repository
+            + ":"
+            + LaunchCache.Hash(Dockerfile + "\n" + Requirements.Hash + "\n" + PipSettings.Bootstrap)[..16];
     }
 
     /// <summary>The base for a run (reference E.1): the given image, CUDA with a GPU, else Debian's Python of the run's version.</summary>
-    internal static Request Plan(string? baseImage, string? pythonVersion, bool gpu, string? cudaVersion, int userId, RequirementSet requirements, IReadOnlyList<string> systemPackages)
+    internal static Request Plan(
+        string? baseImage,
+        string? pythonVersion,
+        bool gpu,
+        string? cudaVersion,
+        int userId,
+        RequirementSet requirements,
+        IReadOnlyList<string> systemPackages
+    )
     {
         var python = pythonVersion is null ? "3" : string.Join('.', pythonVersion.Split('.').Take(2));
         if (!PythonVersion().IsMatch(python))
         {
-            throw new LaunchException("PythonVersionInvalid", LaunchErrorCategory.InvalidData, $"'{pythonVersion}' is not a Python version.", pythonVersion);
+            throw new LaunchException(
+                "PythonVersionInvalid",
+                LaunchErrorCategory.InvalidData,
+                $"'{pythonVersion}' is not a Python version.",
+                pythonVersion
+            );
         }
 
         if (baseImage is not null)
@@ -50,36 +72,58 @@ internal sealed partial class ImageBuilder(DockerClient client, Action<string, i
         {
             var cuda = cudaVersion ?? "10.0";
             return CudaVersion().IsMatch(cuda)
-                ? new Request($"nvidia/cuda:{cuda}-runtime", userId, requirements, CheckPackages(systemPackages), python)
-                : throw new LaunchException("CudaVersionInvalid", LaunchErrorCategory.InvalidData, $"'{cuda}' is not a CUDA version.", cuda);
+                ? new Request(
+                    $"nvidia/cuda:{cuda}-runtime",
+                    userId,
+                    requirements,
+                    CheckPackages(systemPackages),
+                    python
+                )
+                : throw new LaunchException(
+                    "CudaVersionInvalid",
+                    LaunchErrorCategory.InvalidData,
+                    $"'{cuda}' is not a CUDA version.",
+                    cuda
+                );
         }
 
         var parts = python.Split('.');
-        var release = parts.Length > 1 && int.Parse(parts[1], CultureInfo.InvariantCulture) < 12 ? "-buster" : "-bookworm";
+        var release =
+            parts.Length > 1 && int.Parse(parts[1], CultureInfo.InvariantCulture) < 12 ? "-buster" : "-bookworm";
         return new Request("python:" + python + release, userId, requirements, CheckPackages(systemPackages), null);
     }
 
-    internal static string CheckImageName(string image) => ImageName().IsMatch(image)
-        ? image
-        : throw new LaunchException("ImageNameInvalid", LaunchErrorCategory.InvalidArgument, $"'{image}' is not the name of a docker image.", image);
+    internal static string CheckImageName(string image) =>
+        ImageName().IsMatch(image)
+            ? image
+            : throw new LaunchException(
+                "ImageNameInvalid",
+                LaunchErrorCategory.InvalidArgument,
+                $"'{image}' is not the name of a docker image.",
+                image
+            );
 
     /// <summary>Gives the tag, building it when the engine does not have it.</summary>
-    internal async Task<(string Tag, string? Warning)> EnsureAsync(Request request, PipSettings pip, CancellationToken token)
+    internal async Task<(string Tag, string? Warning)> EnsureAsync(
+        Request request,
+        PipSettings pip,
+        CancellationToken token
+    )
     {
-        if (await ExistsAsync(request.Tag, token).ConfigureAwait(false))
+        if (await ExistsAsync(request.Tag, token))
         {
             return (request.Tag, null);
         }
 
         var basis = request.Requirements.IsEmpty ? request.Tag : request.Tag + "-base";
-        await BuildAsync(request.Dockerfile, basis, request.BaseImage, token).ConfigureAwait(false);
-        return (request.Tag, request.Requirements.IsEmpty ? null : await InstallAsync(request, basis, pip, token).ConfigureAwait(false));
+        await BuildAsync(request.Dockerfile, basis, request.BaseImage, token);
+        return (request.Tag, request.Requirements.IsEmpty ? null : await InstallAsync(request, basis, pip, token));
     }
 
     /// <summary>Pulls an image unless it is there.</summary>
     internal async Task EnsurePulledAsync(string image, CancellationToken token)
     {
-        if (await ExistsAsync(image, token).ConfigureAwait(false))
+        if (await ExistsAsync(image, token))
         {
             return;
         }
@@ -93,7 +137,10 @@ internal sealed partial class ImageBuilder(DockerClient client, Action<string, i
             if (m.ID is not null && m.Progress is { Total: > 0 })
             {
                 layers[m.ID] = (m.Progress.Current, m.Progress.Total);
-                progress($"pulling {image}", (int)(100.0 * layers.Values.Sum(l => l.Done) / layers.Values.Sum(l => l.Total)));
+                progress(
+                    $"pulling {image}",
+                    (int)(100.0 * layers.Values.Sum(l => l.Done) / layers.Values.Sum(l => l.Total))
+                );
             }
             else
             {
@@ -102,7 +149,12 @@ internal sealed partial class ImageBuilder(DockerClient client, Action<string, i
         });
         try
         {
-            await client.Images.CreateImageAsync(new ImagesCreateParameters { FromImage = name, Tag = tag }, RegistryLogin.For(image), report, token).ConfigureAwait(false);
+            await client.Images.CreateImageAsync(
+                new ImagesCreateParameters { FromImage = name, Tag = tag },
+                RegistryLogin.For(image),
+                report,
+                token
+            );
         }
         catch (DockerApiException e)
         {
@@ -111,7 +163,12 @@ internal sealed partial class ImageBuilder(DockerClient client, Action<string, i
 
         if (error is not null)
         {
-            throw new LaunchException("ImagePullFailed", LaunchErrorCategory.ObjectNotFound, $"The image '{image}' is not on this machine and cannot be pulled: {Secrets.Mask(error)}. Check the name and 'docker login', or build it first.", image);
+            throw new LaunchException(
+                "ImagePullFailed",
+                LaunchErrorCategory.ObjectNotFound,
+                $"The image '{image}' is not on this machine and cannot be pulled: {Secrets.Mask(error)}. Check the name and 'docker login', or build it first.",
+                image
+            );
         }
     }
 
@@ -119,7 +176,7 @@ internal sealed partial class ImageBuilder(DockerClient client, Action<string, i
     {
         try
         {
-            await client.Images.InspectImageAsync(image, token).ConfigureAwait(false);
+            await client.Images.InspectImageAsync(image, token);
             return true;
         }
         catch (DockerImageNotFoundException)
@@ -140,29 +197,46 @@ internal sealed partial class ImageBuilder(DockerClient client, Action<string, i
 
         if (packages.Count > 0)
         {
-            text.Append("RUN apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends ").AppendJoin(' ', packages).Append(" && rm -rf /var/lib/apt/lists/*\n");
+            text.Append(
+                    "RUN apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "
+                )
+                .AppendJoin(' ', packages)
+                .Append(" && rm -rf /var/lib/apt/lists/*\n");
         }
 
         if (request.PythonForCuda is { } version)
         {
-            text.Append("RUN ln -sf /usr/bin/python").Append(version).Append(" /usr/local/bin/python && ln -sf /usr/bin/python").Append(version).Append(" /usr/local/bin/python3\n");
+            text.Append("RUN ln -sf /usr/bin/python")
+                .Append(version)
+                .Append(" /usr/local/bin/python && ln -sf /usr/bin/python")
+                .Append(version)
+                .Append(" /usr/local/bin/python3\n");
         }
 
         // The name of this machine's user does not go into an image; the id is what counts (guide, docker.user_id).
-        text.Append(CultureInfo.InvariantCulture, $"RUN useradd --create-home --home-dir {Home} --uid {request.UserId} --gid 0 --shell /bin/bash launch || true; mkdir -p {Home}/.cache && chown -R {request.UserId}:0 {Home}\n");
-        text.Append(CultureInfo.InvariantCulture, $"ENV HOME={Home} SHELL=/bin/bash PYTHONUNBUFFERED=1\nWORKDIR {Home}\nUSER {request.UserId}\nLABEL {ImageLabel}=base\n");
+        text.Append(
+            CultureInfo.InvariantCulture,
+            $"RUN useradd --create-home --home-dir {Home} --uid {request.UserId} --gid 0 --shell /bin/bash launch || true; mkdir -p {Home}/.cache && chown -R {request.UserId}:0 {Home}\n"
+        );
+        text.Append(
+            CultureInfo.InvariantCulture,
+            $"ENV HOME={Home} SHELL=/bin/bash PYTHONUNBUFFERED=1\nWORKDIR {Home}\nUSER {request.UserId}\nLABEL {ImageLabel}=base\n"
+        );
         return text.ToString();
     }
 
     private async Task BuildAsync(string dockerfile, string tag, string baseImage, CancellationToken token)
     {
-        await EnsurePulledAsync(baseImage, token).ConfigureAwait(false);
+        await EnsurePulledAsync(baseImage, token);
         using var context = new MemoryStream();
         var writer = new TarWriter(context, TarEntryFormat.Pax, true);
-        await using (writer.ConfigureAwait(false))
+        await using (writer)
         {
             using var content = new MemoryStream(Encoding.UTF8.GetBytes(dockerfile));
-            await writer.WriteEntryAsync(new PaxTarEntry(TarEntryType.RegularFile, "Dockerfile.wandb-autogenerated") { DataStream = content }, token).ConfigureAwait(false);
+            await writer.WriteEntryAsync(
+                new PaxTarEntry(TarEntryType.RegularFile, "Dockerfile.wandb-autogenerated") { DataStream = content },
+                token
+            );
         }
 
         context.Position = 0;
@@ -174,13 +248,32 @@ internal sealed partial class ImageBuilder(DockerClient client, Action<string, i
             log.Append(m.Stream);
             if (m.Stream?.Trim() is { Length: > 0 } line)
             {
-                progress("building image: " + line, Step().Match(line) is { Success: true } s ? 100 * int.Parse(s.Groups[1].Value, CultureInfo.InvariantCulture) / int.Parse(s.Groups[2].Value, CultureInfo.InvariantCulture) : null);
+                progress(
+                    "building image: " + line,
+                    Step().Match(line) is { Success: true } s
+                        ? 100
+                            * int.Parse(s.Groups[1].Value, CultureInfo.InvariantCulture)
+                            / int.Parse(s.Groups[2].Value, CultureInfo.InvariantCulture)
+                        : null
+                );
             }
         });
         try
         {
             await client.Images.BuildImageFromDockerfileAsync(
-                new ImageBuildParameters { Dockerfile = "Dockerfile.wandb-autogenerated", Tags = [tag], Remove = true, ForceRemove = true }, context, [], new Dictionary<string, string>(), report, token).ConfigureAwait(false);
+                new ImageBuildParameters
+                {
+                    Dockerfile = "Dockerfile.wandb-autogenerated",
+                    Tags = [tag],
+                    Remove = true,
+                    ForceRemove = true,
+                },
+                context,
+                [],
+                new Dictionary<string, string>(),
+                report,
+                token
+            );
         }
         catch (DockerApiException e)
         {
@@ -188,9 +281,14 @@ internal sealed partial class ImageBuilder(DockerClient client, Action<string, i
         }
 
         // The build call answers 200 for a failed build as well: only the image itself proves it.
-        if (error is not null || !await ExistsAsync(tag, token).ConfigureAwait(false))
+        if (error is not null || !await ExistsAsync(tag, token))
         {
-            throw new LaunchException("ImageBuildFailed", LaunchErrorCategory.InvalidData, $"The image could not be built: {Secrets.Mask(error ?? "unknown")}. Last lines: {VirtualEnvironment.Tail(log.ToString(), 5)}", baseImage);
+            throw new LaunchException(
+                "ImageBuildFailed",
+                LaunchErrorCategory.InvalidData,
+                $"The image could not be built: {Secrets.Mask(error ?? "unknown")}. Last lines: {VirtualEnvironment.Tail(log.ToString(), 5)}",
+                baseImage
+            );
         }
     }
 
@@ -204,21 +302,37 @@ internal sealed partial class ImageBuilder(DockerClient client, Action<string, i
                 Labels = new Dictionary<string, string> { [Label] = "install" },
                 HostConfig = new HostConfig { NetworkMode = LocalhostIndex(pip) ? "host" : null },
             },
-            token).ConfigureAwait(false);
+            token
+        );
         try
         {
-            await client.Containers.StartContainerAsync(container.ID, new ContainerStartParameters(), token).ConfigureAwait(false);
-            var wheels = await SendAsync(container.ID, request.Requirements, pip, token).ConfigureAwait(false);
+            await client.Containers.StartContainerAsync(container.ID, new ContainerStartParameters(), token);
+            var wheels = await SendAsync(container.ID, request.Requirements, pip, token);
             var variables = pip.Environment(pip.ConfigFile is null ? null : Staging + "/pip.conf", wheels);
             variables["PIP_BREAK_SYSTEM_PACKAGES"] = "1";
             variables["PIP_ROOT_USER_ACTION"] = "ignore";
-            var (code, text) = await ExecAsync(container.ID, ["python3", Staging + "/bootstrap.py", Staging + "/requirements.txt", request.Requirements.Frozen ? "frozen" : "strict"], variables, token).ConfigureAwait(false);
+            var (code, text) = await ExecAsync(
+                container.ID,
+                [
+                    "python3",
+                    Staging + "/bootstrap.py",
+                    Staging + "/requirements.txt",
+                    request.Requirements.Frozen ? "frozen" : "strict",
+                ],
+                variables,
+                token
+            );
             if (code != 0)
             {
-                throw new LaunchException("RequirementsFailed", LaunchErrorCategory.InvalidData, $"pip could not install the requirements in {request.BaseImage}: {VirtualEnvironment.Tail(text, 6)} Check the list, the index (-PipIndexUrl, -PipFindLinks) and whether packages need system packages (-SystemPackage).", "requirements.txt");
+                throw new LaunchException(
+                    "RequirementsFailed",
+                    LaunchErrorCategory.InvalidData,
+                    $"pip could not install the requirements in {request.BaseImage}: {VirtualEnvironment.Tail(text, 6)} Check the list, the index (-PipIndexUrl, -PipFindLinks) and whether packages need system packages (-SystemPackage).",
+                    "requirements.txt"
+                );
             }
 
-            await ExecAsync(container.ID, ["rm", "-rf", Staging], [], token).ConfigureAwait(false);
+            await ExecAsync(container.ID, ["rm", "-rf", Staging], [], token);
             var (repository, tag) = SplitTag(request.Tag);
             await client.Images.CommitContainerChangesAsync(
                 new CommitContainerChangesParameters
@@ -229,31 +343,43 @@ internal sealed partial class ImageBuilder(DockerClient client, Action<string, i
                     Changes = ["CMD [\"python\"]", $"LABEL {ImageLabel}=packages"],
                     Comment = "packages of " + request.Requirements.Hash[..12],
                 },
-                token).ConfigureAwait(false);
+                token
+            );
             return VirtualEnvironment.FailedPackages(text);
         }
         finally
         {
-            await client.Containers.RemoveContainerAsync(container.ID, new ContainerRemoveParameters { Force = true }, CancellationToken.None).ConfigureAwait(false);
+            await client.Containers.RemoveContainerAsync(
+                container.ID,
+                new ContainerRemoveParameters { Force = true },
+                CancellationToken.None
+            );
         }
     }
 
     private static bool LocalhostIndex(PipSettings pip) =>
-        pip.ExtraIndexUrls.Append(pip.IndexUrl).Any(u => Uri.TryCreate(u, UriKind.Absolute, out var uri) && uri.IsLoopback);
+        pip
+            .ExtraIndexUrls.Append(pip.IndexUrl)
+            .Any(u => Uri.TryCreate(u, UriKind.Absolute, out var uri) && uri.IsLoopback);
 
     // A folder of wheels goes along as files; an address stays what it is.
-    private async Task<List<string>> SendAsync(string container, RequirementSet requirements, PipSettings pip, CancellationToken token)
+    private async Task<List<string>> SendAsync(
+        string container,
+        RequirementSet requirements,
+        PipSettings pip,
+        CancellationToken token
+    )
     {
         var links = new List<string>();
         using var archive = new MemoryStream();
         var writer = new TarWriter(archive, TarEntryFormat.Pax, true);
-        await using (writer.ConfigureAwait(false))
+        await using (writer)
         {
-            await AddAsync("requirements.txt", requirements.Text).ConfigureAwait(false);
-            await AddAsync("bootstrap.py", PipSettings.Bootstrap).ConfigureAwait(false);
+            await AddAsync("requirements.txt", requirements.Text);
+            await AddAsync("bootstrap.py", PipSettings.Bootstrap);
             if (pip.ConfigFile is not null)
             {
-                await AddAsync("pip.conf", await File.ReadAllTextAsync(pip.ConfigFile, token).ConfigureAwait(false)).ConfigureAwait(false);
+                await AddAsync("pip.conf", await File.ReadAllTextAsync(pip.ConfigFile, token));
             }
 
             foreach (var link in pip.FindLinks)
@@ -266,36 +392,65 @@ internal sealed partial class ImageBuilder(DockerClient client, Action<string, i
 
                 var name = "wheels" + links.Count.ToString(CultureInfo.InvariantCulture);
                 links.Add(Staging + "/" + name);
-                foreach (var file in Directory.EnumerateFiles(link).Where(f => f.EndsWith(".whl", StringComparison.Ordinal) || f.EndsWith(".tar.gz", StringComparison.Ordinal) || f.EndsWith(".zip", StringComparison.Ordinal)))
+                foreach (
+                    var file in Directory
+                        .EnumerateFiles(link)
+                        .Where(f =>
+                            f.EndsWith(".whl", StringComparison.Ordinal)
+                            || f.EndsWith(".tar.gz", StringComparison.Ordinal)
+                            || f.EndsWith(".zip", StringComparison.Ordinal)
+                        )
+                )
                 {
-                    await writer.WriteEntryAsync(file, $"{Staging[1..]}/{name}/{Path.GetFileName(file)}", token).ConfigureAwait(false);
+                    await writer.WriteEntryAsync(file, $"{Staging[1..]}/{name}/{Path.GetFileName(file)}", token);
                 }
             }
         }
 
         archive.Position = 0;
-        await client.Containers.ExtractArchiveToContainerAsync(container, new ContainerPathStatParameters { Path = "/" }, archive, token).ConfigureAwait(false);
+        await client.Containers.ExtractArchiveToContainerAsync(
+            container,
+            new ContainerPathStatParameters { Path = "/" },
+            archive,
+            token
+        );
         return links;
 
         async Task AddAsync(string name, string text)
         {
             using var content = new MemoryStream(Encoding.UTF8.GetBytes(text));
-            await writer.WriteEntryAsync(new PaxTarEntry(TarEntryType.RegularFile, Staging[1..] + "/" + name) { DataStream = content }, token).ConfigureAwait(false);
+            await writer.WriteEntryAsync(
+                new PaxTarEntry(TarEntryType.RegularFile, Staging[1..] + "/" + name) { DataStream = content },
+                token
+            );
         }
     }
 
-    private async Task<(long Code, string Text)> ExecAsync(string container, string[] command, Dictionary<string, string> environment, CancellationToken token)
+    private async Task<(long Code, string Text)> ExecAsync(
+        string container,
+        string[] command,
+        Dictionary<string, string> environment,
+        CancellationToken token
+    )
     {
         var exec = await client.Exec.ExecCreateContainerAsync(
             container,
-            new ContainerExecCreateParameters { Cmd = command, User = "0", AttachStdout = true, AttachStderr = true, Env = [.. environment.Select(e => e.Key + "=" + e.Value)] },
-            token).ConfigureAwait(false);
-        using var stream = await client.Exec.StartAndAttachContainerExecAsync(exec.ID, false, token).ConfigureAwait(false);
+            new ContainerExecCreateParameters
+            {
+                Cmd = command,
+                User = "0",
+                AttachStdout = true,
+                AttachStderr = true,
+                Env = [.. environment.Select(e => e.Key + "=" + e.Value)],
+            },
+            token
+        );
+        using var stream = await client.Exec.StartAndAttachContainerExecAsync(exec.ID, false, token);
         var text = new StringBuilder();
         var buffer = new byte[16384];
         while (true)
         {
-            var read = await stream.ReadOutputAsync(buffer, 0, buffer.Length, token).ConfigureAwait(false);
+            var read = await stream.ReadOutputAsync(buffer, 0, buffer.Length, token);
             if (read.EOF)
             {
                 break;
@@ -303,13 +458,16 @@ internal sealed partial class ImageBuilder(DockerClient client, Action<string, i
 
             var part = Encoding.UTF8.GetString(buffer, 0, read.Count);
             text.Append(part);
-            if (part.Split('\n', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries) is [.., var last])
+            if (
+                part.Split('\n', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries)
+                is [.., var last]
+            )
             {
                 progress("installing packages: " + Secrets.Mask(last), null);
             }
         }
 
-        return ((await client.Exec.InspectContainerExecAsync(exec.ID, token).ConfigureAwait(false)).ExitCode, text.ToString());
+        return ((await client.Exec.InspectContainerExecAsync(exec.ID, token)).ExitCode, text.ToString());
     }
 
     private static (string Name, string Tag) SplitTag(string image)
@@ -325,7 +483,12 @@ internal sealed partial class ImageBuilder(DockerClient client, Action<string, i
 
     private static IReadOnlyList<string> CheckPackages(IReadOnlyList<string> names) =>
         names.FirstOrDefault(n => !SystemPackage().IsMatch(n)) is { } bad
-            ? throw new LaunchException("SystemPackageInvalid", LaunchErrorCategory.InvalidArgument, $"'{bad}' is not the name of a Debian package.", bad)
+            ? throw new LaunchException(
+                "SystemPackageInvalid",
+                LaunchErrorCategory.InvalidArgument,
+                $"'{bad}' is not the name of a Debian package.",
+                bad
+            )
             : [.. names.Order(StringComparer.Ordinal)];
 
     [GeneratedRegex(@"^[a-z0-9][a-z0-9+.-]*$")]

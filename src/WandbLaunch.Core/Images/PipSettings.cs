@@ -13,7 +13,12 @@ internal sealed record PipSettings
     /// <summary>The variables for pip; folders are named as they are seen where pip runs.</summary>
     internal Dictionary<string, string> Environment(string? configFile, IEnumerable<string> findLinks)
     {
-        var variables = new Dictionary<string, string> { ["PIP_DISABLE_PIP_VERSION_CHECK"] = "1", ["PIP_NO_INPUT"] = "1", ["PIP_PROGRESS_BAR"] = "off" };
+        var variables = new Dictionary<string, string>
+        {
+            ["PIP_DISABLE_PIP_VERSION_CHECK"] = "1",
+            ["PIP_NO_INPUT"] = "1",
+            ["PIP_PROGRESS_BAR"] = "off",
+        };
         Set("PIP_INDEX_URL", IndexUrl);
         Set("PIP_EXTRA_INDEX_URL", string.Join(' ', ExtraIndexUrls));
         Set("PIP_TRUSTED_HOST", string.Join(' ', TrustedHosts));

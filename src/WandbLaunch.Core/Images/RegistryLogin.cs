@@ -13,9 +13,20 @@ internal static class RegistryLogin
     internal static AuthConfig? For(string image)
     {
         var first = image.Split('/')[0];
-        var registry = image.Contains('/', StringComparison.Ordinal) && (first.Contains('.', StringComparison.Ordinal) || first.Contains(':', StringComparison.Ordinal) || first == "localhost") ? first : "https://index.docker.io/v1/";
+        var registry =
+            image.Contains('/', StringComparison.Ordinal)
+            && (
+                first.Contains('.', StringComparison.Ordinal)
+                || first.Contains(':', StringComparison.Ordinal)
+                || first == "localhost"
+            )
+                ? first
+                : "https://index.docker.io/v1/";
         var environment = LaunchEnvironment.Current;
-        var path = Path.Combine(environment["DOCKER_CONFIG"] ?? Path.Combine(environment.Home, ".docker"), "config.json");
+        var path = Path.Combine(
+            environment["DOCKER_CONFIG"] ?? Path.Combine(environment.Home, ".docker"),
+            "config.json"
+        );
         if (!File.Exists(path))
         {
             return null;
@@ -31,9 +42,17 @@ internal static class RegistryLogin
                 return stored;
             }
 
-            if (root.Text("auths", registry, "auth") is { Length: > 0 } encoded && Encoding.UTF8.GetString(Convert.FromBase64String(encoded)).Split(':', 2) is [var user, var password])
+            if (
+                root.Text("auths", registry, "auth") is { Length: > 0 } encoded
+                && Encoding.UTF8.GetString(Convert.FromBase64String(encoded)).Split(':', 2) is [var user, var password]
+            )
             {
-                return new AuthConfig { Username = user, Password = Secrets.Register(password), ServerAddress = registry };
+                return new AuthConfig
+                {
+                    Username = user,
+                    Password = Secrets.Register(password),
+                    ServerAddress = registry,
+                };
             }
         }
         catch (Exception e) when (e is JsonException or FormatException)
@@ -46,12 +65,21 @@ internal static class RegistryLogin
 
     private static AuthConfig? Ask(string helper, string registry)
     {
-        if (helper.Any(c => !char.IsLetterOrDigit(c) && c is not ('-' or '_' or '.')) || VirtualEnvironment.OnPath("docker-credential-" + helper) is not { } program)
+        if (
+            helper.Any(c => !char.IsLetterOrDigit(c) && c is not ('-' or '_' or '.'))
+            || VirtualEnvironment.OnPath("docker-credential-" + helper) is not { } program
+        )
         {
             return null;
         }
 
-        var start = new ProcessStartInfo(program) { RedirectStandardInput = true, RedirectStandardOutput = true, UseShellExecute = false, CreateNoWindow = true };
+        var start = new ProcessStartInfo(program)
+        {
+            RedirectStandardInput = true,
+            RedirectStandardOutput = true,
+            UseShellExecute = false,
+            CreateNoWindow = true,
+        };
         start.ArgumentList.Add("get");
         using var process = Process.Start(start)!;
         process.StandardInput.Write(registry);
@@ -64,7 +92,14 @@ internal static class RegistryLogin
 
         using var document = JsonDocument.Parse(text.Result);
         return document.RootElement.Text("Username") is { } user && document.RootElement.Text("Secret") is { } secret
-            ? user == "<token>" ? new AuthConfig { IdentityToken = Secrets.Register(secret), ServerAddress = registry } : new AuthConfig { Username = user, Password = Secrets.Register(secret), ServerAddress = registry }
+            ? user == "<token>"
+                ? new AuthConfig { IdentityToken = Secrets.Register(secret), ServerAddress = registry }
+                : new AuthConfig
+                {
+                    Username = user,
+                    Password = Secrets.Register(secret),
+                    ServerAddress = registry,
+                }
             : null;
     }
 }

@@ -10,7 +10,11 @@ internal static class RunFolderImport
     private const int Lines = 1000;
 
     internal static bool IsRunFolder(string folder) =>
-        Directory.Exists(Path.Combine(folder, "files")) && (File.Exists(Path.Combine(folder, "files", "wandb-metadata.json")) || Directory.EnumerateFiles(folder, "*.wandb").Any());
+        Directory.Exists(Path.Combine(folder, "files"))
+        && (
+            File.Exists(Path.Combine(folder, "files", "wandb-metadata.json"))
+            || Directory.EnumerateFiles(folder, "*.wandb").Any()
+        );
 
     /// <summary>The run folders that a path means: itself, those in it, or those in its wandb folder.</summary>
     internal static IReadOnlyList<string> Find(string path)
@@ -22,7 +26,12 @@ internal static class RunFolderImport
 
         if (!Directory.Exists(path))
         {
-            throw new LaunchException("RunFolderNotFound", LaunchErrorCategory.ObjectNotFound, $"There is no folder {path}.", path);
+            throw new LaunchException(
+                "RunFolderNotFound",
+                LaunchErrorCategory.ObjectNotFound,
+                $"There is no folder {path}.",
+                path
+            );
         }
 
         if (IsRunFolder(path))
@@ -32,17 +41,37 @@ internal static class RunFolderImport
 
         foreach (var place in new[] { path, Path.Combine(path, "wandb") })
         {
-            var found = Directory.Exists(place) ? new DirectoryInfo(place).EnumerateDirectories().Where(d => d.LinkTarget is null && IsRunFolder(d.FullName)).Select(d => d.FullName).Order(StringComparer.Ordinal).ToArray() : [];
+            var found = Directory.Exists(place)
+                ? new DirectoryInfo(place)
+                    .EnumerateDirectories()
+                    .Where(d => d.LinkTarget is null && IsRunFolder(d.FullName))
+                    .Select(d => d.FullName)
+                    .Order(StringComparer.Ordinal)
+                    .ToArray()
+                : [];
             if (found.Length > 0)
             {
                 return found;
             }
         }
 
-        throw new LaunchException("RunFolderInvalid", LaunchErrorCategory.InvalidData, $"{path} is not a run folder of the W&B SDK: it has no files folder with a wandb-metadata.json, and no .wandb file.", path);
+        throw new LaunchException(
+            "RunFolderInvalid",
+            LaunchErrorCategory.InvalidData,
+            $"{path} is not a run folder of the W&B SDK: it has no files folder with a wandb-metadata.json, and no .wandb file.",
+            path
+        );
     }
 
-    internal static async Task<RunPath> ImportAsync(WandbApi api, string folder, string? entity, string? project, string defaultEntity, Action<string, int?> progress, CancellationToken token)
+    internal static async Task<RunPath> ImportAsync(
+        WandbApi api,
+        string folder,
+        string? entity,
+        string? project,
+        string defaultEntity,
+        Action<string, int?> progress,
+        CancellationToken token
+    )
     {
         var files = Path.Combine(folder, "files");
         var log = Directory.EnumerateFiles(folder, "*.wandb").FirstOrDefault();
@@ -56,7 +85,10 @@ internal static class RunFolderImport
 
         var summaryPath = Path.Combine(files, "wandb-summary.json");
         var summary = (JsonObject)run.Summary.DeepClone();
-        if (File.Exists(summaryPath) && JsonNode.Parse(await File.ReadAllTextAsync(summaryPath, token).ConfigureAwait(false)) is JsonObject saved)
+        if (
+            File.Exists(summaryPath)
+            && JsonNode.Parse(await File.ReadAllTextAsync(summaryPath, token)) is JsonObject saved
+        )
         {
             foreach (var (key, value) in saved)
             {
@@ -65,14 +97,17 @@ internal static class RunFolderImport
         }
 
         var metadataPath = Path.Combine(files, "wandb-metadata.json");
-        var info = File.Exists(metadataPath) ? Sources.FolderRunRecord.FromMetadata(await File.ReadAllBytesAsync(metadataPath, token).ConfigureAwait(false), folder) : null;
+        var info = File.Exists(metadataPath)
+            ? Sources.FolderRunRecord.FromMetadata(await File.ReadAllBytesAsync(metadataPath, token), folder)
+            : null;
         var name = Path.GetFileName(folder.TrimEnd('/', '\\'));
         var path = new RunPath(
             entity ?? run.Entity ?? defaultEntity,
             project ?? run.Project ?? "uncategorized",
-            run.Id ?? name[(name.LastIndexOf('-') + 1)..]);
+            run.Id ?? name[(name.LastIndexOf('-') + 1)..]
+        );
         progress($"{path}: run", 0);
-        await api.UpsertProjectAsync(path.Entity, path.Project, token).ConfigureAwait(false);
+        await api.UpsertProjectAsync(path.Entity, path.Project, token);
         await api.UpsertRunAsync(
             new RunUpsert(path.Id, path.Entity, path.Project)
             {
@@ -90,31 +125,64 @@ internal static class RunFolderImport
                 Summary = summary.ToJsonString(),
                 State = "running",
             },
-            token).ConfigureAwait(false);
+            token
+        );
 
         var all = Directory.Exists(files)
-            ? new DirectoryInfo(files).EnumerateFiles("*", new EnumerationOptions { RecurseSubdirectories = true, AttributesToSkip = FileAttributes.ReparsePoint }).OrderBy(f => f.FullName, StringComparer.Ordinal).ToArray()
+            ? new DirectoryInfo(files)
+                .EnumerateFiles(
+                    "*",
+                    new EnumerationOptions
+                    {
+                        RecurseSubdirectories = true,
+                        AttributesToSkip = FileAttributes.ReparsePoint,
+                    }
+                )
+                .OrderBy(f => f.FullName, StringComparer.Ordinal)
+                .ToArray()
             : [];
         for (var i = 0; i < all.Length; i += 50)
         {
             progress($"{path}: files", 100 * i / all.Length);
-            await api.UploadFilesAsync(path, [.. all.Skip(i).Take(50).Select(f => (Path.GetRelativePath(files, f.FullName).Replace('\\', '/'), (Func<Stream>)(() => File.OpenRead(f.FullName))))], token).ConfigureAwait(false);
+            await api.UploadFilesAsync(
+                path,
+                [
+                    .. all.Skip(i)
+                        .Take(50)
+                        .Select(f =>
+                            (
+                                Path.GetRelativePath(files, f.FullName).Replace('\\', '/'),
+                                (Func<Stream>)(() => File.OpenRead(f.FullName))
+                            )
+                        ),
+                ],
+                token
+            );
         }
 
         for (var i = 0; i < history.Count; i += Lines)
         {
             progress($"{path}: history", 100 * i / history.Count);
-            await api.FileStreamAsync(path, "wandb-history.jsonl", i, history.GetRange(i, Math.Min(Lines, history.Count - i)), token).ConfigureAwait(false);
+            await api.FileStreamAsync(
+                path,
+                "wandb-history.jsonl",
+                i,
+                history.GetRange(i, Math.Min(Lines, history.Count - i)),
+                token
+            );
         }
 
         // Without an exit record the run was cut off; that is what W&B calls crashed.
         if (run.ExitCode is { } code)
         {
-            await api.CompleteAsync(path, code, token).ConfigureAwait(false);
+            await api.CompleteAsync(path, code, token);
         }
         else
         {
-            await api.UpsertRunAsync(new RunUpsert(path.Id, path.Entity, path.Project) { State = log is null ? "finished" : "crashed" }, token).ConfigureAwait(false);
+            await api.UpsertRunAsync(
+                new RunUpsert(path.Id, path.Entity, path.Project) { State = log is null ? "finished" : "crashed" },
+                token
+            );
         }
 
         return path;

@@ -43,7 +43,12 @@ internal static class TransactionLog
         Span<byte> head = stackalloc byte[7];
         if (stream.ReadAtLeast(head, 7, false) < 7 || !head.StartsWith(":W&B"u8))
         {
-            throw new LaunchException("TransactionLogInvalid", LaunchErrorCategory.InvalidData, $"{path} is not a W&B transaction log: it does not begin with ':W&B'.", path);
+            throw new LaunchException(
+                "TransactionLogInvalid",
+                LaunchErrorCategory.InvalidData,
+                $"{path} is not a W&B transaction log: it does not begin with ':W&B'.",
+                path
+            );
         }
 
         var run = new LoggedRun();
@@ -114,17 +119,33 @@ internal static class TransactionLog
         {
             switch (field)
             {
-                case 17: ApplyRun(run, bytes); break;
-                case 2: history(Items(bytes, 1, []).ToJsonString()); break;
-                case 3: Update(run.Summary, bytes, false); break;
-                case 5: Update(run.Config, bytes, true); break;
+                case 17:
+                    ApplyRun(run, bytes);
+                    break;
+                case 2:
+                    history(Items(bytes, 1, []).ToJsonString());
+                    break;
+                case 3:
+                    Update(run.Summary, bytes, false);
+                    break;
+                case 5:
+                    Update(run.Config, bytes, true);
+                    break;
                 case 6:
-                    run.Files.AddRange(Fields(bytes).Where(f => f.Number == 1).Select(f => Text(f.Bytes, 1)).OfType<string>());
+                    run.Files.AddRange(
+                        Fields(bytes).Where(f => f.Number == 1).Select(f => Text(f.Bytes, 1)).OfType<string>()
+                    );
                     break;
                 case 4 or 13:
-                    run.Output.AddRange(Fields(bytes).Where(f => f.Number == 3).Select(f => System.Text.Encoding.UTF8.GetString(f.Bytes)));
+                    run.Output.AddRange(
+                        Fields(bytes)
+                            .Where(f => f.Number == 3)
+                            .Select(f => System.Text.Encoding.UTF8.GetString(f.Bytes))
+                    );
                     break;
-                case 18: run.ExitCode = (int)Fields(bytes).Where(f => f.Number == 1).Select(f => f.Value).FirstOrDefault(); break;
+                case 18:
+                    run.ExitCode = (int)Fields(bytes).Where(f => f.Number == 1).Select(f => f.Value).FirstOrDefault();
+                    break;
             }
         }
     }
@@ -136,20 +157,46 @@ internal static class TransactionLog
             string Text() => System.Text.Encoding.UTF8.GetString(content);
             switch (field)
             {
-                case 1: run.Id = Text(); break;
-                case 2: run.Entity = Text(); break;
-                case 3: run.Project = Text(); break;
-                case 4: Update(run.Config, content, true); break;
-                case 5: Update(run.Summary, content, false); break;
-                case 6: run.Group = Text(); break;
-                case 7: run.JobType = Text(); break;
-                case 8: run.DisplayName = Text(); break;
-                case 9: run.Notes = Text(); break;
-                case 10: run.Tags.Add(Text()); break;
-                case 12: run.Sweep = Text(); break;
-                case 13: run.Host = Text(); break;
+                case 1:
+                    run.Id = Text();
+                    break;
+                case 2:
+                    run.Entity = Text();
+                    break;
+                case 3:
+                    run.Project = Text();
+                    break;
+                case 4:
+                    Update(run.Config, content, true);
+                    break;
+                case 5:
+                    Update(run.Summary, content, false);
+                    break;
+                case 6:
+                    run.Group = Text();
+                    break;
+                case 7:
+                    run.JobType = Text();
+                    break;
+                case 8:
+                    run.DisplayName = Text();
+                    break;
+                case 9:
+                    run.Notes = Text();
+                    break;
+                case 10:
+                    run.Tags.Add(Text());
+                    break;
+                case 12:
+                    run.Sweep = Text();
+                    break;
+                case 13:
+                    run.Host = Text();
+                    break;
                 case 17:
-                    run.Started = DateTimeOffset.FromUnixTimeSeconds(Fields(content).Where(f => f.Number == 1).Select(f => f.Value).FirstOrDefault());
+                    run.Started = DateTimeOffset.FromUnixTimeSeconds(
+                        Fields(content).Where(f => f.Number == 1).Select(f => f.Value).FirstOrDefault()
+                    );
                     break;
                 case 21:
                     foreach (var (number, value, _) in Fields(content))
@@ -168,7 +215,9 @@ internal static class TransactionLog
     {
         foreach (var (key, value) in Items(bytes, 1, []))
         {
-            target[key] = isConfig ? new JsonObject { ["value"] = value?.DeepClone(), ["desc"] = null } : value?.DeepClone();
+            target[key] = isConfig
+                ? new JsonObject { ["value"] = value?.DeepClone(), ["desc"] = null }
+                : value?.DeepClone();
         }
 
         foreach (var (key, _) in Items(bytes, 2, []))
@@ -187,9 +236,15 @@ internal static class TransactionLog
             {
                 switch (field)
                 {
-                    case 1: path.Insert(0, System.Text.Encoding.UTF8.GetString(content)); break;
-                    case 2: path.Add(System.Text.Encoding.UTF8.GetString(content)); break;
-                    case 16: value = Json(System.Text.Encoding.UTF8.GetString(content)); break;
+                    case 1:
+                        path.Insert(0, System.Text.Encoding.UTF8.GetString(content));
+                        break;
+                    case 2:
+                        path.Add(System.Text.Encoding.UTF8.GetString(content));
+                        break;
+                    case 16:
+                        value = Json(System.Text.Encoding.UTF8.GetString(content));
+                        break;
                 }
             }
 
@@ -224,7 +279,10 @@ internal static class TransactionLog
     }
 
     private static string? Text(byte[] message, int number) =>
-        Fields(message).Where(f => f.Number == number).Select(f => System.Text.Encoding.UTF8.GetString(f.Bytes)).FirstOrDefault();
+        Fields(message)
+            .Where(f => f.Number == number)
+            .Select(f => System.Text.Encoding.UTF8.GetString(f.Bytes))
+            .FirstOrDefault();
 
     private static List<(int Number, byte[] Bytes, long Value)> Fields(byte[] message)
     {
@@ -236,9 +294,15 @@ internal static class TransactionLog
             var number = WireFormat.GetTagFieldNumber(tag);
             switch (WireFormat.GetTagWireType(tag))
             {
-                case WireFormat.WireType.LengthDelimited: fields.Add((number, input.ReadBytes().ToByteArray(), 0)); break;
-                case WireFormat.WireType.Varint: fields.Add((number, [], input.ReadInt64())); break;
-                default: input.SkipLastField(); break;
+                case WireFormat.WireType.LengthDelimited:
+                    fields.Add((number, input.ReadBytes().ToByteArray(), 0));
+                    break;
+                case WireFormat.WireType.Varint:
+                    fields.Add((number, [], input.ReadInt64()));
+                    break;
+                default:
+                    input.SkipLastField();
+                    break;
             }
         }
 

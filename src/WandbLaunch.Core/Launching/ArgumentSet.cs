@@ -33,14 +33,20 @@ internal sealed class ArgumentSet
     internal static ArgumentSet FromPairs(IEnumerable<KeyValuePair<string, object?>> pairs) => new(null, [.. pairs]);
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    internal static ArgumentSet? FromJson(JsonNode? node) => node switch
-    {
-        null => null,
-        JsonArray list => new ArgumentSet(WordsOf(list), null),
-        JsonObject map => FromPairs(map.Select(p => new KeyValuePair<string, object?>(p.Key, Plain(p.Value)))),
-        JsonValue text when text.TryGetValue<string>(out var word) => FromWords([word]),
-        _ => throw new LaunchException("ArgumentsInvalid", LaunchErrorCategory.InvalidData, "overrides.args must be a list of strings or a map of names to values.", node.ToJsonString()),
-    };
+    internal static ArgumentSet? FromJson(JsonNode? node) =>
+        node switch
+        {
+            null => null,
+            JsonArray list => new ArgumentSet(WordsOf(list), null),
+            JsonObject map => FromPairs(map.Select(p => new KeyValuePair<string, object?>(p.Key, Plain(p.Value)))),
+            JsonValue text when text.TryGetValue<string>(out var word) => FromWords([word]),
+            _ => throw new LaunchException(
+                "ArgumentsInvalid",
+                LaunchErrorCategory.InvalidData,
+                "overrides.args must be a list of strings or a map of names to values.",
+                node.ToJsonString()
+            ),
+        };
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static string[] WordsOf(JsonArray list)
@@ -52,7 +58,9 @@ internal sealed class ArgumentSet
             {
                 null => "",
                 JsonValue value when value.TryGetValue<string>(out var text) => text,
-                JsonValue value when value.TryGetValue<int>(out var number) => number.ToString(CultureInfo.InvariantCulture),
+                JsonValue value when value.TryGetValue<int>(out var number) => number.ToString(
+                    CultureInfo.InvariantCulture
+                ),
                 var other => Word(Plain(other)),
             };
         }
@@ -127,7 +135,9 @@ internal sealed class ArgumentSet
 
     /// <summary>Names that these overrides set to something that counts as true (reference C.2, last rows).</summary>
     internal IEnumerable<string> TruthyNames() =>
-        (Pairs ?? Named(Words!) ?? []).Where(p => p.Value is not (null or false or "" or 0L or 0 or 0.0)).Select(p => p.Key);
+        (Pairs ?? Named(Words!) ?? [])
+            .Where(p => p.Value is not (null or false or "" or 0L or 0 or 0.0))
+            .Select(p => p.Key);
 
     /// <summary>Joins two sets; the second one wins name by name.</summary>
     internal static ArgumentSet? Merge(ArgumentSet? under, ArgumentSet? over)
@@ -178,7 +188,12 @@ internal sealed class ArgumentSet
 
             if (pairs.Any(p => p.Key == name))
             {
-                throw new LaunchException("ArgumentTwice", LaunchErrorCategory.InvalidArgument, $"The argument '{name}' is given twice.", name);
+                throw new LaunchException(
+                    "ArgumentTwice",
+                    LaunchErrorCategory.InvalidArgument,
+                    $"The argument '{name}' is given twice.",
+                    name
+                );
             }
 
             pairs.Add(new(name, value));
@@ -206,32 +221,41 @@ internal sealed class ArgumentSet
         return false;
     }
 
-    internal static string Word(object? value) => value switch
-    {
-        null => "",
-        // Python's words for them: reference C.4 and K 4.
-        true => "True",
-        false => "False",
-        string text => text,
-        IDictionary or JsonObject => LaunchConfig.ToNode(value)!.ToJsonString(),
-        IFormattable number => number.ToString(null, CultureInfo.InvariantCulture),
-        _ => value.ToString() ?? "",
-    };
-
-    internal static object? Plain(JsonNode? node) => node switch
-    {
-        null => null,
-        JsonObject map => map.ToDictionary(p => p.Key, p => Plain(p.Value)),
-        JsonArray list => list.Select(Plain).ToArray(),
-        JsonValue v => v.GetValueKind() switch
+    internal static string Word(object? value) =>
+        value switch
         {
-            System.Text.Json.JsonValueKind.True => true,
-            System.Text.Json.JsonValueKind.False => false,
-            System.Text.Json.JsonValueKind.Number => long.TryParse(v.ToJsonString(), NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out var whole) ? (object)whole : double.Parse(v.ToJsonString(), CultureInfo.InvariantCulture),
-            _ => v.ToString(),
-        },
-        _ => null,
-    };
+            null => "",
+            // Python's words for them: reference C.4 and K 4.
+            true => "True",
+            false => "False",
+            string text => text,
+            IDictionary or JsonObject => LaunchConfig.ToNode(value)!.ToJsonString(),
+            IFormattable number => number.ToString(null, CultureInfo.InvariantCulture),
+            _ => value.ToString() ?? "",
+        };
+
+    internal static object? Plain(JsonNode? node) =>
+        node switch
+        {
+            null => null,
+            JsonObject map => map.ToDictionary(p => p.Key, p => Plain(p.Value)),
+            JsonArray list => list.Select(Plain).ToArray(),
+            JsonValue v => v.GetValueKind() switch
+            {
+                System.Text.Json.JsonValueKind.True => true,
+                System.Text.Json.JsonValueKind.False => false,
+                System.Text.Json.JsonValueKind.Number => long.TryParse(
+                    v.ToJsonString(),
+                    NumberStyles.AllowLeadingSign,
+                    CultureInfo.InvariantCulture,
+                    out var whole
+                )
+                    ? (object)whole
+                    : double.Parse(v.ToJsonString(), CultureInfo.InvariantCulture),
+                _ => v.ToString(),
+            },
+            _ => null,
+        };
 
     private static void Replace(List<string> words, string name, object? value)
     {
@@ -246,24 +270,37 @@ internal sealed class ArgumentSet
         var equals = old.IndexOf('=', StringComparison.Ordinal);
         var taken = equals < 0 && at + 1 < words.Count && !LooksLikeOption(words[at + 1]) ? 2 : 1;
         words.RemoveRange(at, taken);
-        words.InsertRange(at, equals > 0 && value is not null and not object?[] ? [old[..(equals + 1)] + Word(value)] : Write(equals > 0 ? old[..equals] : old, value));
+        words.InsertRange(
+            at,
+            equals > 0 && value is not null and not object?[]
+                ? [old[..(equals + 1)] + Word(value)]
+                : Write(equals > 0 ? old[..equals] : old, value)
+        );
 
         // The same name once more: the SDK calls that an error (reference C.3); here the override speaks for all of them.
         for (var i = words.Count - 1; i > at; i--)
         {
             if (IsFor(words[i], name) && words[i].StartsWith('-'))
             {
-                words.RemoveRange(i, !words[i].Contains('=', StringComparison.Ordinal) && i + 1 < words.Count && !LooksLikeOption(words[i + 1]) ? 2 : 1);
+                words.RemoveRange(
+                    i,
+                    !words[i].Contains('=', StringComparison.Ordinal)
+                    && i + 1 < words.Count
+                    && !LooksLikeOption(words[i + 1])
+                        ? 2
+                        : 1
+                );
             }
         }
     }
 
-    private static List<string> Write(string option, object? value) => value switch
-    {
-        null => [option],
-        object?[] many => [option, .. many.Select(Word)],
-        _ => [option, Word(value)],
-    };
+    private static List<string> Write(string option, object? value) =>
+        value switch
+        {
+            null => [option],
+            object?[] many => [option, .. many.Select(Word)],
+            _ => [option, Word(value)],
+        };
 
     private static bool IsFor(string word, string name)
     {
@@ -274,7 +311,9 @@ internal sealed class ArgumentSet
 
     // A negative number behind an option is its value.
     private static bool LooksLikeOption(string word) =>
-        word.Length > 1 && word[0] == '-' && !double.TryParse(word, NumberStyles.Float, CultureInfo.InvariantCulture, out _);
+        word.Length > 1
+        && word[0] == '-'
+        && !double.TryParse(word, NumberStyles.Float, CultureInfo.InvariantCulture, out _);
 
     private static bool IsName(ReadOnlySpan<char> text)
     {

@@ -14,7 +14,9 @@ internal static class HostProcess
     internal static string FindProgram(string name)
     {
         var beside = Path.Combine(LibraryFolder, name + ".dll");
-        return File.Exists(beside) ? beside : Path.Combine(Path.GetDirectoryName(LibraryFolder)!, "server", name + ".dll");
+        return File.Exists(beside)
+            ? beside
+            : Path.Combine(Path.GetDirectoryName(LibraryFolder)!, "server", name + ".dll");
     }
 
     /// <summary>The dotnet program: of this process, of DOTNET_ROOT, of PATH, or where the installers put it.</summary>
@@ -30,21 +32,37 @@ internal static class HostProcess
         {
             Environment.GetEnvironmentVariable("DOTNET_ROOT") is { Length: > 0 } root ? Path.Combine(root, name) : null,
             VirtualEnvironment.OnPath("dotnet"),
-            OperatingSystem.IsWindows() ? Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.ProgramFiles), "dotnet", name) : "/usr/share/dotnet/dotnet",
+            OperatingSystem.IsWindows()
+                ? Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.ProgramFiles), "dotnet", name)
+                : "/usr/share/dotnet/dotnet",
             "/usr/lib/dotnet/dotnet",
             "/usr/local/share/dotnet/dotnet",
             Path.Combine(LaunchEnvironment.Current.Home, ".dotnet", name),
         };
         return places.FirstOrDefault(p => p is not null && File.Exists(p))
-            ?? throw new LaunchException("DotnetNotFound", LaunchErrorCategory.ResourceUnavailable, "This needs the .NET runtime (8 or newer, with ASP.NET Core for the local server), and there is no dotnet program on this machine. Install it from https://dot.net, or set DOTNET_ROOT.", "dotnet");
+            ?? throw new LaunchException(
+                "DotnetNotFound",
+                LaunchErrorCategory.ResourceUnavailable,
+                "This needs the .NET runtime (8 or newer, with ASP.NET Core for the local server), and there is no dotnet program on this machine. Install it from https://dot.net, or set DOTNET_ROOT.",
+                "dotnet"
+            );
     }
 
     /// <summary>Starts a program detached from this shell, with its input open for one message.</summary>
-    internal static Process Start(string assembly, IEnumerable<string> arguments, IReadOnlyDictionary<string, string>? environment = null)
+    internal static Process Start(
+        string assembly,
+        IEnumerable<string> arguments,
+        IReadOnlyDictionary<string, string>? environment = null
+    )
     {
         if (!File.Exists(assembly))
         {
-            throw new LaunchException("ModuleIncomplete", LaunchErrorCategory.ResourceUnavailable, $"{assembly} is missing. Install the module again.", assembly);
+            throw new LaunchException(
+                "ModuleIncomplete",
+                LaunchErrorCategory.ResourceUnavailable,
+                $"{assembly} is missing. Install the module again.",
+                assembly
+            );
         }
 
         var start = new ProcessStartInfo(FindDotnet())
@@ -71,16 +89,25 @@ internal static class HostProcess
     }
 
     /// <summary>Hands a prepared run to a host. Secrets go through its standard input, not its command line or a file.</summary>
-    internal static async Task StartRunAsync(string folder, IReadOnlyDictionary<string, string> secrets, CancellationToken token)
+    internal static async Task StartRunAsync(
+        string folder,
+        IReadOnlyDictionary<string, string> secrets,
+        CancellationToken token
+    )
     {
         using var process = Start(FindProgram("WandbLaunch.Host"), ["run", folder]);
-        await process.StandardInput.WriteLineAsync(JsonSerializer.Serialize(secrets).AsMemory(), token).ConfigureAwait(false);
+        await process.StandardInput.WriteLineAsync(JsonSerializer.Serialize(secrets).AsMemory(), token);
         process.StandardInput.Close();
-        var answer = await process.StandardOutput.ReadLineAsync(token).ConfigureAwait(false);
+        var answer = await process.StandardOutput.ReadLineAsync(token);
         if (answer != "watching")
         {
-            var error = await process.StandardError.ReadToEndAsync(token).ConfigureAwait(false);
-            throw new LaunchException("HostFailed", LaunchErrorCategory.InvalidOperation, $"The process that watches the run did not start: {error.Trim()}", folder);
+            var error = await process.StandardError.ReadToEndAsync(token);
+            throw new LaunchException(
+                "HostFailed",
+                LaunchErrorCategory.InvalidOperation,
+                $"The process that watches the run did not start: {error.Trim()}",
+                folder
+            );
         }
     }
 }

@@ -16,7 +16,11 @@ internal sealed record LaunchConfig
 
     internal const string DefaultResource = "local-container";
 
-    private static readonly JsonDocumentOptions ReadOptions = new() { CommentHandling = JsonCommentHandling.Skip, AllowTrailingCommas = true };
+    private static readonly JsonDocumentOptions ReadOptions = new()
+    {
+        CommentHandling = JsonCommentHandling.Skip,
+        AllowTrailingCommas = true,
+    };
 
     internal string? Uri { get; init; }
 
@@ -53,32 +57,35 @@ internal sealed record LaunchConfig
     internal bool IsScheduler => Uri?.StartsWith("placeholder", StringComparison.Ordinal) ?? false;
 
     /// <summary>Puts <paramref name="over"/> over this one: every value that it sets wins (reference C.2).</summary>
-    internal LaunchConfig Merge(LaunchConfig over) => over == Nothing ? this : this == Nothing ? over : new()
-    {
-        Uri = over.Uri ?? (over.Job is null ? Uri : null),
-        Job = over.Job ?? (over.Uri is null ? Job : null),
-        Entity = over.Entity ?? Entity,
-        Project = over.Project ?? Project,
-        Name = over.Name ?? Name,
-        Resource = over.Resource ?? Resource,
-        ResourceArgs = over.ResourceArgs ?? ResourceArgs,
-        DockerImage = over.DockerImage ?? DockerImage,
-        UserId = over.UserId ?? UserId,
-        DockerArgs = Join(DockerArgs, over.DockerArgs),
-        BaseImage = over.BaseImage ?? BaseImage,
-        PythonVersion = over.PythonVersion ?? PythonVersion,
-        CudaVersion = over.CudaVersion ?? CudaVersion,
-        SystemPackages = over.SystemPackages ?? SystemPackages,
-        GitVersion = over.GitVersion ?? GitVersion,
-        GitRepo = over.GitRepo ?? GitRepo,
-        Args = ArgumentSet.Merge(Args, over.Args),
-        RunConfig = Join(RunConfig, over.RunConfig),
-        Artifacts = Join(Artifacts, over.Artifacts),
-        EntryPoint = over.EntryPoint ?? EntryPoint,
-        Cuda = over.Cuda ?? Cuda,
-        RunId = over.RunId ?? RunId,
-        Extra = Join(Extra, over.Extra),
-    };
+    internal LaunchConfig Merge(LaunchConfig over) =>
+        over == Nothing ? this
+        : this == Nothing ? over
+        : new()
+        {
+            Uri = over.Uri ?? (over.Job is null ? Uri : null),
+            Job = over.Job ?? (over.Uri is null ? Job : null),
+            Entity = over.Entity ?? Entity,
+            Project = over.Project ?? Project,
+            Name = over.Name ?? Name,
+            Resource = over.Resource ?? Resource,
+            ResourceArgs = over.ResourceArgs ?? ResourceArgs,
+            DockerImage = over.DockerImage ?? DockerImage,
+            UserId = over.UserId ?? UserId,
+            DockerArgs = Join(DockerArgs, over.DockerArgs),
+            BaseImage = over.BaseImage ?? BaseImage,
+            PythonVersion = over.PythonVersion ?? PythonVersion,
+            CudaVersion = over.CudaVersion ?? CudaVersion,
+            SystemPackages = over.SystemPackages ?? SystemPackages,
+            GitVersion = over.GitVersion ?? GitVersion,
+            GitRepo = over.GitRepo ?? GitRepo,
+            Args = ArgumentSet.Merge(Args, over.Args),
+            RunConfig = Join(RunConfig, over.RunConfig),
+            Artifacts = Join(Artifacts, over.Artifacts),
+            EntryPoint = over.EntryPoint ?? EntryPoint,
+            Cuda = over.Cuda ?? Cuda,
+            RunId = over.RunId ?? RunId,
+            Extra = Join(Extra, over.Extra),
+        };
 
     /// <summary>Reads a path, or a JSON or YAML text (reference C.2, last row; .yml counts as YAML too here).</summary>
     internal static LaunchConfig Read(string pathOrText, string workingFolder)
@@ -89,7 +96,10 @@ internal sealed record LaunchConfig
             return FromText(text, "the JSON text");
         }
 
-        var isPath = !text.Contains('\n', StringComparison.Ordinal) && text.Length < 4096 && !text.Contains(": ", StringComparison.Ordinal);
+        var isPath =
+            !text.Contains('\n', StringComparison.Ordinal)
+            && text.Length < 4096
+            && !text.Contains(": ", StringComparison.Ordinal);
         var path = isPath ? Path.GetFullPath(text, workingFolder) : null;
         if (path is not null && File.Exists(path))
         {
@@ -98,7 +108,12 @@ internal sealed record LaunchConfig
 
         return path is null
             ? FromText(text, "the YAML text")
-            : throw new LaunchException("ConfigNotFound", LaunchErrorCategory.ObjectNotFound, $"There is no launch config file {path}, and '{Short(text)}' is neither JSON nor YAML of a launch config.", pathOrText);
+            : throw new LaunchException(
+                "ConfigNotFound",
+                LaunchErrorCategory.ObjectNotFound,
+                $"There is no launch config file {path}, and '{Short(text)}' is neither JSON nor YAML of a launch config.",
+                pathOrText
+            );
     }
 
     internal static LaunchConfig FromText(string text, string where)
@@ -110,12 +125,23 @@ internal sealed record LaunchConfig
         }
         catch (Exception e) when (e is JsonException or YamlException)
         {
-            throw new LaunchException("ConfigInvalid", LaunchErrorCategory.InvalidData, $"The launch config in {where} cannot be read: {e.Message}", where, e);
+            throw new LaunchException(
+                "ConfigInvalid",
+                LaunchErrorCategory.InvalidData,
+                $"The launch config in {where} cannot be read: {e.Message}",
+                where,
+                e
+            );
         }
 
         return node is JsonObject map
             ? FromJson(map)
-            : throw new LaunchException("ConfigInvalid", LaunchErrorCategory.InvalidData, $"The launch config in {where} must be an object with keys such as uri, project and overrides.", where);
+            : throw new LaunchException(
+                "ConfigInvalid",
+                LaunchErrorCategory.InvalidData,
+                $"The launch config in {where} must be an object with keys such as uri, project and overrides.",
+                where
+            );
     }
 
     internal static LaunchConfig FromJson(JsonObject source) => FromOwnJson((JsonObject)source.DeepClone());
@@ -158,7 +184,14 @@ internal sealed record LaunchConfig
         Keep(map, "overrides", overrides);
 
         // The page of a job is the job.
-        config = config is { Uri: { } page, Job: null } && Jobs.JobPath.IsPage(page) ? config with { Uri = null, Job = Jobs.JobPath.Parse(page).ToString() } : config;
+        config =
+            config is { Uri: { } page, Job: null } && Jobs.JobPath.IsPage(page)
+                ? config with
+                {
+                    Uri = null,
+                    Job = Jobs.JobPath.Parse(page).ToString(),
+                }
+                : config;
         config.Extra = map.Count > 0 ? map : null;
         return config;
     }
@@ -187,7 +220,19 @@ internal sealed record LaunchConfig
         Put(writer, "name", Name);
         Put(writer, "resource", Resource);
         Put(writer, "resource_args", ResourceArgs);
-        if (Begin(writer, "docker", DockerImage is not null || UserId is not null || DockerArgs is not null || BaseImage is not null || PythonVersion is not null || CudaVersion is not null || SystemPackages is not null))
+        if (
+            Begin(
+                writer,
+                "docker",
+                DockerImage is not null
+                    || UserId is not null
+                    || DockerArgs is not null
+                    || BaseImage is not null
+                    || PythonVersion is not null
+                    || CudaVersion is not null
+                    || SystemPackages is not null
+            )
+        )
         {
             Put(writer, "docker_image", DockerImage);
             if (UserId is { } user)
@@ -210,7 +255,13 @@ internal sealed record LaunchConfig
             End(writer, "git");
         }
 
-        if (Begin(writer, "overrides", Args is { IsEmpty: false } || RunConfig is not null || Artifacts is not null || EntryPoint is not null))
+        if (
+            Begin(
+                writer,
+                "overrides",
+                Args is { IsEmpty: false } || RunConfig is not null || Artifacts is not null || EntryPoint is not null
+            )
+        )
         {
             if (Args is { IsEmpty: false })
             {
@@ -257,27 +308,37 @@ internal sealed record LaunchConfig
         writer.WriteEndObject();
     }
 
-    internal static JsonNode? ToNode(object? value) => value switch
-    {
-        null => null,
-        JsonNode node => node.DeepClone(),
-        string text => JsonValue.Create(text),
-        bool flag => JsonValue.Create(flag),
-        int number => JsonValue.Create(number),
-        long number => JsonValue.Create(number),
-        // JSON has no word for them; the SDK's are these, and Python's float() reads them.
-        double number when !double.IsFinite(number) => JsonValue.Create(number.ToString(CultureInfo.InvariantCulture)),
-        float number when !float.IsFinite(number) => JsonValue.Create(number.ToString(CultureInfo.InvariantCulture)),
-        double number => JsonValue.Create(number),
-        float number => JsonValue.Create(number),
-        decimal number => JsonValue.Create(number),
-        DateTime time => JsonValue.Create(time),
-        IDictionary map => new JsonObject(map.Keys.Cast<object>().Select(k => KeyValuePair.Create(k.ToString()!, ToNode(map[k])))),
-        IEnumerable<KeyValuePair<string, object?>> map => new JsonObject(map.Select(p => KeyValuePair.Create(p.Key, ToNode(p.Value)))),
-        IEnumerable list => new JsonArray([.. list.Cast<object?>().Select(ToNode)]),
-        IConvertible number when number.GetTypeCode() is >= TypeCode.SByte and <= TypeCode.UInt64 => JsonValue.Create(number.ToInt64(null)),
-        _ => JsonValue.Create(value.ToString()),
-    };
+    internal static JsonNode? ToNode(object? value) =>
+        value switch
+        {
+            null => null,
+            JsonNode node => node.DeepClone(),
+            string text => JsonValue.Create(text),
+            bool flag => JsonValue.Create(flag),
+            int number => JsonValue.Create(number),
+            long number => JsonValue.Create(number),
+            // JSON has no word for them; the SDK's are these, and Python's float() reads them.
+            double number when !double.IsFinite(number) => JsonValue.Create(
+                number.ToString(CultureInfo.InvariantCulture)
+            ),
+            float number when !float.IsFinite(number) => JsonValue.Create(
+                number.ToString(CultureInfo.InvariantCulture)
+            ),
+            double number => JsonValue.Create(number),
+            float number => JsonValue.Create(number),
+            decimal number => JsonValue.Create(number),
+            DateTime time => JsonValue.Create(time),
+            IDictionary map => new JsonObject(
+                map.Keys.Cast<object>().Select(k => KeyValuePair.Create(k.ToString()!, ToNode(map[k])))
+            ),
+            IEnumerable<KeyValuePair<string, object?>> map => new JsonObject(
+                map.Select(p => KeyValuePair.Create(p.Key, ToNode(p.Value)))
+            ),
+            IEnumerable list => new JsonArray([.. list.Cast<object?>().Select(ToNode)]),
+            IConvertible number when number.GetTypeCode() is >= TypeCode.SByte and <= TypeCode.UInt64 =>
+                JsonValue.Create(number.ToInt64(null)),
+            _ => JsonValue.Create(value.ToString()),
+        };
 
     /// <summary>A YAML mapping as JSON.</summary>
     internal static JsonObject YamlObject(string text, string where)
@@ -288,7 +349,13 @@ internal sealed record LaunchConfig
         }
         catch (YamlException e)
         {
-            throw new LaunchException("YamlInvalid", LaunchErrorCategory.InvalidData, $"{where} cannot be read: {e.Message}", where, e);
+            throw new LaunchException(
+                "YamlInvalid",
+                LaunchErrorCategory.InvalidData,
+                $"{where} cannot be read: {e.Message}",
+                where,
+                e
+            );
         }
     }
 
@@ -298,25 +365,35 @@ internal sealed record LaunchConfig
         stream.Load(new StringReader(text));
         return stream.Documents.Count == 0 ? null : Convert(stream.Documents[0].RootNode);
 
-        static JsonNode? Convert(YamlNode node) => node switch
-        {
-            YamlMappingNode map => new JsonObject(map.Children.Select(c => KeyValuePair.Create(((YamlScalarNode)c.Key).Value!, Convert(c.Value)))),
-            YamlSequenceNode list => new JsonArray([.. list.Children.Select(Convert)]),
-            YamlScalarNode { Style: ScalarStyle.Plain } scalar => Scalar(scalar.Value ?? ""),
-            YamlScalarNode scalar => JsonValue.Create(scalar.Value),
-            _ => null,
-        };
+        static JsonNode? Convert(YamlNode node) =>
+            node switch
+            {
+                YamlMappingNode map => new JsonObject(
+                    map.Children.Select(c => KeyValuePair.Create(((YamlScalarNode)c.Key).Value!, Convert(c.Value)))
+                ),
+                YamlSequenceNode list => new JsonArray([.. list.Children.Select(Convert)]),
+                YamlScalarNode { Style: ScalarStyle.Plain } scalar => Scalar(scalar.Value ?? ""),
+                YamlScalarNode scalar => JsonValue.Create(scalar.Value),
+                _ => null,
+            };
 
         // YAML 1.2 core schema.
-        static JsonNode? Scalar(string text) => text switch
-        {
-            "" or "~" or "null" or "Null" or "NULL" => null,
-            "true" or "True" or "TRUE" => JsonValue.Create(true),
-            "false" or "False" or "FALSE" => JsonValue.Create(false),
-            _ when long.TryParse(text, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out var whole) => JsonValue.Create(whole),
-            _ when double.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out var real) && char.IsDigit(text[^1]) => JsonValue.Create(real),
-            _ => JsonValue.Create(text),
-        };
+        static JsonNode? Scalar(string text) =>
+            text switch
+            {
+                "" or "~" or "null" or "Null" or "NULL" => null,
+                "true" or "True" or "TRUE" => JsonValue.Create(true),
+                "false" or "False" or "FALSE" => JsonValue.Create(false),
+                _ when long.TryParse(
+                        text,
+                        NumberStyles.AllowLeadingSign,
+                        CultureInfo.InvariantCulture,
+                        out var whole
+                    ) => JsonValue.Create(whole),
+                _ when double.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out var real)
+                        && char.IsDigit(text[^1]) => JsonValue.Create(real),
+                _ => JsonValue.Create(text),
+            };
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
@@ -425,48 +502,58 @@ internal sealed record LaunchConfig
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static string? Take(JsonObject? map, string name) => TakeNode(map, name) switch
-    {
-        null => null,
-        JsonValue value => value.ToString() is { Length: > 0 } text ? text : null,
-        var other => throw WrongType(name, "a string", other),
-    };
+    private static string? Take(JsonObject? map, string name) =>
+        TakeNode(map, name) switch
+        {
+            null => null,
+            JsonValue value => value.ToString() is { Length: > 0 } text ? text : null,
+            var other => throw WrongType(name, "a string", other),
+        };
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static JsonObject? TakeMap(JsonObject? map, string name) => TakeNode(map, name) switch
-    {
-        null => null,
-        JsonObject found => found.Count > 0 ? found : null,
-        var other => throw WrongType(name, "an object", other),
-    };
+    private static JsonObject? TakeMap(JsonObject? map, string name) =>
+        TakeNode(map, name) switch
+        {
+            null => null,
+            JsonObject found => found.Count > 0 ? found : null,
+            var other => throw WrongType(name, "an object", other),
+        };
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static int? TakeInt(JsonObject? map, string name) => TakeNode(map, name) switch
-    {
-        null => null,
-        JsonValue value when int.TryParse(value.ToString(), out var number) && number >= 0 => number,
-        var other => throw WrongType(name, "a whole number of 0 or more", other),
-    };
+    private static int? TakeInt(JsonObject? map, string name) =>
+        TakeNode(map, name) switch
+        {
+            null => null,
+            JsonValue value when int.TryParse(value.ToString(), out var number) && number >= 0 => number,
+            var other => throw WrongType(name, "a whole number of 0 or more", other),
+        };
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static bool? TakeFlag(JsonObject? map, string name) => TakeNode(map, name) switch
-    {
-        null => null,
-        JsonValue value when bool.TryParse(value.ToString(), out var flag) => flag,
-        var other => throw WrongType(name, "true or false", other),
-    };
+    private static bool? TakeFlag(JsonObject? map, string name) =>
+        TakeNode(map, name) switch
+        {
+            null => null,
+            JsonValue value when bool.TryParse(value.ToString(), out var flag) => flag,
+            var other => throw WrongType(name, "true or false", other),
+        };
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static string[]? TakeWords(JsonObject? map, string name) => TakeNode(map, name) switch
-    {
-        null => null,
-        JsonArray list => [.. list.Select(v => v?.ToString() ?? "")],
-        JsonValue value => CommandWords.Split(value.ToString()),
-        var other => throw WrongType(name, "a list of strings", other),
-    };
+    private static string[]? TakeWords(JsonObject? map, string name) =>
+        TakeNode(map, name) switch
+        {
+            null => null,
+            JsonArray list => [.. list.Select(v => v?.ToString() ?? "")],
+            JsonValue value => CommandWords.Split(value.ToString()),
+            var other => throw WrongType(name, "a list of strings", other),
+        };
 
     private static LaunchException WrongType(string name, string wanted, JsonNode? found) =>
-        new("ConfigInvalid", LaunchErrorCategory.InvalidData, $"The launch config key '{name}' must be {wanted}.", found?.ToJsonString());
+        new(
+            "ConfigInvalid",
+            LaunchErrorCategory.InvalidData,
+            $"The launch config key '{name}' must be {wanted}.",
+            found?.ToJsonString()
+        );
 
     private static JsonObject? Join(JsonObject? under, JsonObject? over)
     {
@@ -536,7 +623,12 @@ internal static class CommandWords
 
         if (quote != '\0')
         {
-            throw new LaunchException("EntryPointInvalid", LaunchErrorCategory.InvalidArgument, $"The entry point has an open quote: {text}", text);
+            throw new LaunchException(
+                "EntryPointInvalid",
+                LaunchErrorCategory.InvalidArgument,
+                $"The entry point has an open quote: {text}",
+                text
+            );
         }
 
         if (open || word.Length > 0)
@@ -549,5 +641,16 @@ internal static class CommandWords
 
     /// <summary>One line for people to read; quoted where needed. Never run.</summary>
     internal static string Show(IEnumerable<string> words) =>
-        string.Join(' ', words.Select(w => w.Length > 0 && !w.Any(c => char.IsWhiteSpace(c) || c is '"' or '\'' or '$' or '&' or ';' or '|' or '<' or '>' or '(' or ')' or '`') ? w : "'" + w.Replace("'", "''", StringComparison.Ordinal) + "'"));
+        string.Join(
+            ' ',
+            words.Select(w =>
+                w.Length > 0
+                && !w.Any(c =>
+                    char.IsWhiteSpace(c)
+                    || c is '"' or '\'' or '$' or '&' or ';' or '|' or '<' or '>' or '(' or ')' or '`'
+                )
+                    ? w
+                    : "'" + w.Replace("'", "''", StringComparison.Ordinal) + "'"
+            )
+        );
 }

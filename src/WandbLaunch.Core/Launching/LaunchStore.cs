@@ -7,13 +7,23 @@ namespace WandbLaunch.Launching;
 /// <summary>The launches of this user on this machine, a folder each: any shell can see, wait for, stop and read them.</summary>
 internal sealed partial class LaunchStore(string root)
 {
-    internal static readonly JsonSerializerOptions Json = new() { WriteIndented = true, DefaultIgnoreCondition = System.Text.Json.Serialization.JsonIgnoreCondition.WhenWritingNull };
+    internal static readonly JsonSerializerOptions Json = new()
+    {
+        WriteIndented = true,
+        DefaultIgnoreCondition = System.Text.Json.Serialization.JsonIgnoreCondition.WhenWritingNull,
+    };
 
     internal static LaunchStore Default => new(Path.Combine(LaunchEnvironment.Current.DataFolder, "runs"));
 
-    internal string Folder(string id) => IdForm().IsMatch(id)
-        ? Path.Combine(root, id)
-        : throw new LaunchException("RunIdInvalid", LaunchErrorCategory.InvalidArgument, $"'{id}' cannot be a run id: letters, digits, - _ . only, 64 at most.", id);
+    internal string Folder(string id) =>
+        IdForm().IsMatch(id)
+            ? Path.Combine(root, id)
+            : throw new LaunchException(
+                "RunIdInvalid",
+                LaunchErrorCategory.InvalidArgument,
+                $"'{id}' cannot be a run id: letters, digits, - _ . only, 64 at most.",
+                id
+            );
 
     /// <summary>Makes the folder of a new launch; a second launch with the same id collides here.</summary>
     internal string Create(string id)
@@ -21,17 +31,25 @@ internal sealed partial class LaunchStore(string root)
         var folder = Folder(id);
         if (Directory.Exists(folder))
         {
-            throw new LaunchException("RunExists", LaunchErrorCategory.ResourceExists, $"There is a launch {id} already on this machine (Get-WandbLaunch {id}). Choose another -RunId.", id);
+            throw new LaunchException(
+                "RunExists",
+                LaunchErrorCategory.ResourceExists,
+                $"There is a launch {id} already on this machine (Get-WandbLaunch {id}). Choose another -RunId.",
+                id
+            );
         }
 
         return FileModes.CreatePrivateFolder(folder);
     }
 
-    internal static void Save(string folder, LaunchedRun run) => FileModes.WritePrivate(Path.Combine(folder, "run.json"), JsonSerializer.Serialize(run, Json));
+    internal static void Save(string folder, LaunchedRun run) =>
+        FileModes.WritePrivate(Path.Combine(folder, "run.json"), JsonSerializer.Serialize(run, Json));
 
-    internal static void SaveSpec(string folder, RunSpec spec) => FileModes.WritePrivate(Path.Combine(folder, "spec.json"), JsonSerializer.Serialize(spec, Json));
+    internal static void SaveSpec(string folder, RunSpec spec) =>
+        FileModes.WritePrivate(Path.Combine(folder, "spec.json"), JsonSerializer.Serialize(spec, Json));
 
-    internal static RunSpec LoadSpec(string folder) => JsonSerializer.Deserialize<RunSpec>(File.ReadAllText(Path.Combine(folder, "spec.json")), Json)!;
+    internal static RunSpec LoadSpec(string folder) =>
+        JsonSerializer.Deserialize<RunSpec>(File.ReadAllText(Path.Combine(folder, "spec.json")), Json)!;
 
     internal static LaunchedRun? Load(string folder)
     {
@@ -57,12 +75,24 @@ internal sealed partial class LaunchStore(string root)
     internal LaunchedRun Get(string id)
     {
         var folder = Folder(id);
-        return Refresh(folder) ?? throw new LaunchException("LaunchNotFound", LaunchErrorCategory.ObjectNotFound, $"There is no launch {id} on this machine. See Get-WandbLaunch.", id);
+        return Refresh(folder)
+            ?? throw new LaunchException(
+                "LaunchNotFound",
+                LaunchErrorCategory.ObjectNotFound,
+                $"There is no launch {id} on this machine. See Get-WandbLaunch.",
+                id
+            );
     }
 
     /// <summary>All launches, newest first.</summary>
-    internal IEnumerable<LaunchedRun> All() => !Directory.Exists(root) ? [] :
-        new DirectoryInfo(root).EnumerateDirectories().OrderByDescending(d => d.CreationTimeUtc).Select(d => Refresh(d.FullName)).OfType<LaunchedRun>();
+    internal IEnumerable<LaunchedRun> All() =>
+        !Directory.Exists(root)
+            ? []
+            : new DirectoryInfo(root)
+                .EnumerateDirectories()
+                .OrderByDescending(d => d.CreationTimeUtc)
+                .Select(d => Refresh(d.FullName))
+                .OfType<LaunchedRun>();
 
     /// <summary>Reads a launch; one whose watcher is gone is looked after.</summary>
     internal static LaunchedRun? Refresh(string folder)
@@ -93,7 +123,10 @@ internal sealed partial class LaunchStore(string root)
                 return run;
             }
 
-            if (run.State == LaunchState.Starting && Directory.GetLastWriteTimeUtc(folder) > DateTime.UtcNow.AddSeconds(-30))
+            if (
+                run.State == LaunchState.Starting
+                && Directory.GetLastWriteTimeUtc(folder) > DateTime.UtcNow.AddSeconds(-30)
+            )
             {
                 return run;
             }
@@ -103,7 +136,12 @@ internal sealed partial class LaunchStore(string root)
                 return run;
             }
 
-            run = run with { State = LaunchState.Unknown, Finished = DateTimeOffset.UtcNow, Reason = "the process that watched this run was ended, so its exit code is not known" };
+            run = run with
+            {
+                State = LaunchState.Unknown,
+                Finished = DateTimeOffset.UtcNow,
+                Reason = "the process that watched this run was ended, so its exit code is not known",
+            };
             Save(folder, run);
             return run;
         }

@@ -8,16 +8,22 @@ public enum LaunchState
 {
     /// <summary>Prepared, not running yet.</summary>
     Starting,
+
     /// <summary>The program runs.</summary>
     Running,
+
     /// <summary>A stop was asked for.</summary>
     Stopping,
+
     /// <summary>Ended with exit code 0.</summary>
     Finished,
+
     /// <summary>Ended with another exit code, or could not be started.</summary>
     Failed,
+
     /// <summary>Ended because a stop was asked for.</summary>
     Stopped,
+
     /// <summary>The watcher of the run is gone and nothing tells how the run ended.</summary>
     Unknown,
 }
@@ -103,7 +109,8 @@ public sealed record LaunchedRun
 
     /// <summary>True when it will not change any more.</summary>
     [JsonIgnore]
-    public bool IsDone => State is LaunchState.Finished or LaunchState.Failed or LaunchState.Stopped or LaunchState.Unknown;
+    public bool IsDone =>
+        State is LaunchState.Finished or LaunchState.Failed or LaunchState.Stopped or LaunchState.Unknown;
 
     /// <inheritdoc/>
     public override string ToString() => Id;
@@ -114,30 +121,43 @@ public sealed record LaunchPlan
 {
     /// <summary>What would be launched.</summary>
     public required string Source { get; init; }
+
     /// <summary>Commit of the code.</summary>
     public string? Commit { get; init; }
+
     /// <summary>Whether the run's uncommitted changes go on top.</summary>
     public bool Patched { get; init; }
+
     /// <summary>Program that runs.</summary>
     public string? Program { get; init; }
+
     /// <summary>Its arguments.</summary>
     public IReadOnlyList<string> Arguments { get; init; } = [];
+
     /// <summary>Resource that runs it.</summary>
     public required string Resource { get; init; }
+
     /// <summary>Image that it runs in.</summary>
     public string? Image { get; init; }
+
     /// <summary>Whether the image or virtual environment is there already.</summary>
     public bool Prepared { get; init; }
+
     /// <summary>Python version that is wanted.</summary>
     public string? PythonVersion { get; init; }
+
     /// <summary>Packages that are installed.</summary>
     public IReadOnlyList<string> Requirements { get; init; } = [];
+
     /// <summary>Command line, for reading.</summary>
     public required string Command { get; init; }
+
     /// <summary>Environment variables that are set; secret values are masked.</summary>
     public IReadOnlyDictionary<string, string> Environment { get; init; } = new Dictionary<string, string>();
+
     /// <summary>Target entity.</summary>
     public string? Entity { get; init; }
+
     /// <summary>Target project.</summary>
     public string? Project { get; init; }
 }

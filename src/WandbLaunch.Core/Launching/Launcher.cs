@@ -45,10 +45,20 @@ internal sealed record LaunchOptions
 }
 
 /// <summary>A launch that is ready to start: everything is on disk, nothing runs yet.</summary>
-internal sealed record PreparedLaunch(string Folder, LaunchedRun Run, RunSpec Spec, IReadOnlyDictionary<string, string> Secrets, IReadOnlyList<string> Warnings);
+internal sealed record PreparedLaunch(
+    string Folder,
+    LaunchedRun Run,
+    RunSpec Spec,
+    IReadOnlyDictionary<string, string> Secrets,
+    IReadOnlyList<string> Warnings
+);
 
 /// <summary>The one road from a launch config to a run.</summary>
-internal sealed partial class Launcher(LaunchCache cache, LaunchStore store, Func<CancellationToken, Task<WandbConnection?>> connection)
+internal sealed partial class Launcher(
+    LaunchCache cache,
+    LaunchStore store,
+    Func<CancellationToken, Task<WandbConnection?>> connection
+)
 {
     // One Linux environment string holds 128 KiB; Windows 32,767 characters. The SDK's own limit is below both (reference E.4).
     private const int VariableLimit = 32670;
@@ -58,25 +68,41 @@ internal sealed partial class Launcher(LaunchCache cache, LaunchStore store, Fun
     /// <summary>Told what is being done, with a percentage where one is known.</summary>
     internal Action<string, int?> Progress { get; init; } = (_, _) => { };
 
-    internal static string ResourceOf(LaunchConfig config) => (config.Resource ?? LaunchConfig.DefaultResource) switch
-    {
-        "local" or "local-container" => "local-container",
-        "bare" or "local-process" => "local-process",
-        "kubernetes" or "sagemaker" or "vertex" or "gcp-vertex" or "slurm" => throw new LaunchException("ResourceNotSupported", LaunchErrorCategory.NotImplemented, $"The resource '{config.Resource}' is not supported by this version. Use one of: {string.Join(", ", Resources)}.", config.Resource),
-        _ => throw new LaunchException("ResourceUnknown", LaunchErrorCategory.InvalidArgument, $"There is no resource '{config.Resource}'. Use one of: {string.Join(", ", Resources)}.", config.Resource),
-    };
+    internal static string ResourceOf(LaunchConfig config) =>
+        (config.Resource ?? LaunchConfig.DefaultResource) switch
+        {
+            "local" or "local-container" => "local-container",
+            "bare" or "local-process" => "local-process",
+            "kubernetes" or "sagemaker" or "vertex" or "gcp-vertex" or "slurm" => throw new LaunchException(
+                "ResourceNotSupported",
+                LaunchErrorCategory.NotImplemented,
+                $"The resource '{config.Resource}' is not supported by this version. Use one of: {string.Join(", ", Resources)}.",
+                config.Resource
+            ),
+            _ => throw new LaunchException(
+                "ResourceUnknown",
+                LaunchErrorCategory.InvalidArgument,
+                $"There is no resource '{config.Resource}'. Use one of: {string.Join(", ", Resources)}.",
+                config.Resource
+            ),
+        };
 
     /// <summary>Says what a launch would do. Reads and fetches, but starts, builds and installs nothing.</summary>
-    internal async Task<LaunchPlan> PlanAsync(LaunchConfig config, LaunchOptions options, string workingFolder, CancellationToken token)
+    internal async Task<LaunchPlan> PlanAsync(
+        LaunchConfig config,
+        LaunchOptions options,
+        string workingFolder,
+        CancellationToken token
+    )
     {
         var scratch = new List<string>();
         try
         {
-            (config, var job) = await WithJobAsync(config, options, token).ConfigureAwait(false);
+            (config, var job) = await WithJobAsync(config, options, token);
             var resource = ResourceOf(config);
             Validate(config, options, resource);
-            var resolved = await ResolveAsync(config, job, options, workingFolder, () => Scratch(scratch), token).ConfigureAwait(false);
-            var environment = await EnvironmentAsync(config, options, resolved, "<new id>", token).ConfigureAwait(false);
+            var resolved = await ResolveAsync(config, job, options, workingFolder, () => Scratch(scratch), token);
+            var environment = await EnvironmentAsync(config, options, resolved, "<new id>", token);
             string? image = null;
             bool prepared;
             IReadOnlyList<string> command;
@@ -92,7 +118,7 @@ internal sealed partial class Launcher(LaunchCache cache, LaunchStore store, Fun
                 var request = config.DockerImage is null ? ImageRequest(config, resolved, options) : null;
                 image = config.DockerImage ?? request!.Tag;
                 command = [.. resolved.EntryPoint, .. resolved.Arguments];
-                prepared = await IsImageThereAsync(image, options, token).ConfigureAwait(false);
+                prepared = await IsImageThereAsync(image, options, token);
             }
 
             return new LaunchPlan
@@ -108,7 +134,10 @@ internal sealed partial class Launcher(LaunchCache cache, LaunchStore store, Fun
                 PythonVersion = resolved.PythonVersion,
                 Requirements = resolved.Requirements.Lines,
                 Command = Secrets.Mask(CommandWords.Show(command)),
-                Environment = environment.Plain.Concat(environment.Secret.Select(s => KeyValuePair.Create(s.Key, Secrets.Masked))).OrderBy(e => e.Key, StringComparer.Ordinal).ToDictionary(e => e.Key, e => Secrets.Mask(e.Value)),
+                Environment = environment
+                    .Plain.Concat(environment.Secret.Select(s => KeyValuePair.Create(s.Key, Secrets.Masked)))
+                    .OrderBy(e => e.Key, StringComparer.Ordinal)
+                    .ToDictionary(e => e.Key, e => Secrets.Mask(e.Value)),
                 Entity = environment.Entity,
                 Project = resolved.Project,
             };
@@ -120,9 +149,14 @@ internal sealed partial class Launcher(LaunchCache cache, LaunchStore store, Fun
     }
 
     /// <summary>Does everything up to the start: source, packages or image, folder of the run.</summary>
-    internal async Task<PreparedLaunch> PrepareAsync(LaunchConfig config, LaunchOptions options, string workingFolder, CancellationToken token)
+    internal async Task<PreparedLaunch> PrepareAsync(
+        LaunchConfig config,
+        LaunchOptions options,
+        string workingFolder,
+        CancellationToken token
+    )
     {
-        (config, var job) = await WithJobAsync(config, options, token).ConfigureAwait(false);
+        (config, var job) = await WithJobAsync(config, options, token);
         var resource = ResourceOf(config);
         Validate(config, options, resource);
         var runId = config.RunId ?? options.LaunchId ?? NewRunId();
@@ -131,13 +165,45 @@ internal sealed partial class Launcher(LaunchCache cache, LaunchStore store, Fun
         try
         {
             var scratch = 0;
-            var resolved = await ResolveAsync(config, job, options, workingFolder, () => Directory.CreateDirectory(Path.Combine(folder, "src" + (scratch++ == 0 ? "" : "-" + scratch))).FullName, token).ConfigureAwait(false);
+            var resolved = await ResolveAsync(
+                config,
+                job,
+                options,
+                workingFolder,
+                () =>
+                    Directory
+                        .CreateDirectory(Path.Combine(folder, "src" + (scratch++ == 0 ? "" : "-" + scratch)))
+                        .FullName,
+                token
+            );
             var warnings = resolved.Warnings.ToList();
-            var environment = await EnvironmentAsync(config, options, resolved, runId, token).ConfigureAwait(false);
-            var launchConfig = new JsonObject { ["overrides"] = new JsonObject { ["run_config"] = resolved.RunConfig.DeepClone() } }.ToJsonString();
-            var spec = resource == "local-process"
-                ? await ProcessSpecAsync(id, folder, options, resolved, environment.Plain, launchConfig, warnings, token).ConfigureAwait(false)
-                : await ContainerSpecAsync(id, config, options, resolved, environment.Plain, launchConfig, warnings, token).ConfigureAwait(false);
+            var environment = await EnvironmentAsync(config, options, resolved, runId, token);
+            var launchConfig = new JsonObject
+            {
+                ["overrides"] = new JsonObject { ["run_config"] = resolved.RunConfig.DeepClone() },
+            }.ToJsonString();
+            var spec =
+                resource == "local-process"
+                    ? await ProcessSpecAsync(
+                        id,
+                        folder,
+                        options,
+                        resolved,
+                        environment.Plain,
+                        launchConfig,
+                        warnings,
+                        token
+                    )
+                    : await ContainerSpecAsync(
+                        id,
+                        config,
+                        options,
+                        resolved,
+                        environment.Plain,
+                        launchConfig,
+                        warnings,
+                        token
+                    );
             LaunchStore.SaveSpec(folder, spec);
             var logPath = Path.Combine(folder, "output.log");
             FileModes.WritePrivate(logPath, "");
@@ -156,7 +222,10 @@ internal sealed partial class Launcher(LaunchCache cache, LaunchStore store, Fun
                 Arguments = resolved.Arguments,
                 Entity = environment.Entity,
                 Project = resolved.Project,
-                Uri = environment.AppUrl is { } app && environment.Entity is { } entity ? $"{app}/{entity}/{resolved.Project.ToLowerInvariant()}/runs/{runId}" : null,
+                Uri =
+                    environment.AppUrl is { } app && environment.Entity is { } entity
+                        ? $"{app}/{entity}/{resolved.Project.ToLowerInvariant()}/runs/{runId}"
+                        : null,
                 State = LaunchState.Starting,
                 LogPath = logPath,
             };
@@ -176,7 +245,11 @@ internal sealed partial class Launcher(LaunchCache cache, LaunchStore store, Fun
     }
 
     /// <summary>Reads the job that is to be launched; one of an image becomes that image.</summary>
-    private async Task<(LaunchConfig Config, (JobApi, WandbLaunchJob)? Job)> WithJobAsync(LaunchConfig config, LaunchOptions options, CancellationToken token)
+    private async Task<(LaunchConfig Config, (JobApi, WandbLaunchJob)? Job)> WithJobAsync(
+        LaunchConfig config,
+        LaunchOptions options,
+        CancellationToken token
+    )
     {
         if (config.Job is not { } text)
         {
@@ -185,13 +258,24 @@ internal sealed partial class Launcher(LaunchCache cache, LaunchStore store, Fun
 
         if (config.DockerImage is not null)
         {
-            throw new LaunchException("JobWithImage", LaunchErrorCategory.InvalidArgument, "A job says what it runs, so it cannot be given with a docker image. Leave out one of them.", text);
+            throw new LaunchException(
+                "JobWithImage",
+                LaunchErrorCategory.InvalidArgument,
+                "A job says what it runs, so it cannot be given with a docker image. Leave out one of them.",
+                text
+            );
         }
 
-        var server = await connection(token).ConfigureAwait(false)
-            ?? throw new LaunchException("NotConnected", LaunchErrorCategory.AuthenticationError, "A job needs a server. Use Connect-Wandb first, or set WANDB_API_KEY.", text);
+        var server =
+            await connection(token)
+            ?? throw new LaunchException(
+                "NotConnected",
+                LaunchErrorCategory.AuthenticationError,
+                "A job needs a server. Use Connect-Wandb first, or set WANDB_API_KEY.",
+                text
+            );
         var api = new JobApi(new ArtifactApi(server.Transport, server.Api));
-        var job = await api.GetAsync(JobPath.Parse(text), token).ConfigureAwait(false);
+        var job = await api.GetAsync(JobPath.Parse(text), token);
         if (job.SourceType == "image")
         {
             options.CheckImage?.Invoke(job.Source!);
@@ -203,24 +287,47 @@ internal sealed partial class Launcher(LaunchCache cache, LaunchStore store, Fun
 
     // A folder by its full path: who reads it later is somewhere else.
     private static string SourceOf(LaunchConfig config, string workingFolder) =>
-        Secrets.Mask(config.Job is { } job ? job : config.Uri is null ? config.DockerImage! : config.IsScheduler ? config.Uri : LaunchUri.Parse(config.Uri, workingFolder) is { Kind: LaunchUriKind.LocalFolder or LaunchUriKind.OfflineRun } folder ? folder.Location : config.Uri);
+        Secrets.Mask(
+            config.Job is { } job ? job
+            : config.Uri is null ? config.DockerImage!
+            : config.IsScheduler ? config.Uri
+            : LaunchUri.Parse(config.Uri, workingFolder)
+                is { Kind: LaunchUriKind.LocalFolder or LaunchUriKind.OfflineRun } folder
+                ? folder.Location
+            : config.Uri
+        );
 
     /// <summary>Says what is wrong with a config before anything is fetched.</summary>
-    internal static void Check(LaunchConfig config, LaunchOptions options) => Validate(config, options, ResourceOf(config));
+    internal static void Check(LaunchConfig config, LaunchOptions options) =>
+        Validate(config, options, ResourceOf(config));
 
     private static void Validate(LaunchConfig config, LaunchOptions options, string resource)
     {
         foreach (var name in options.Environment.Keys)
         {
-            if (name.Length == 0 || name.Contains('=', StringComparison.Ordinal) || name.Contains('\0', StringComparison.Ordinal))
+            if (
+                name.Length == 0
+                || name.Contains('=', StringComparison.Ordinal)
+                || name.Contains('\0', StringComparison.Ordinal)
+            )
             {
-                throw new LaunchException("EnvironmentNameInvalid", LaunchErrorCategory.InvalidArgument, $"'{name}' cannot be the name of an environment variable.", name);
+                throw new LaunchException(
+                    "EnvironmentNameInvalid",
+                    LaunchErrorCategory.InvalidArgument,
+                    $"'{name}' cannot be the name of an environment variable.",
+                    name
+                );
             }
         }
 
         if (resource == "local-process" && config.DockerImage is not null)
         {
-            throw new LaunchException("ImageWithProcess", LaunchErrorCategory.InvalidArgument, "A docker image cannot run as a local process. Leave out -DockerImage, or use -Resource local-container.", config.DockerImage);
+            throw new LaunchException(
+                "ImageWithProcess",
+                LaunchErrorCategory.InvalidArgument,
+                "A docker image cannot run as a local process. Leave out -DockerImage, or use -Resource local-container.",
+                config.DockerImage
+            );
         }
 
         if (config.DockerImage is not null)
@@ -255,11 +362,28 @@ internal sealed partial class Launcher(LaunchCache cache, LaunchStore store, Fun
         return made[^1];
     }
 
-    private Task<ResolvedRun> ResolveAsync(LaunchConfig config, (JobApi, WandbLaunchJob)? job, LaunchOptions options, string workingFolder, Func<string> scratch, CancellationToken token) =>
+    private Task<ResolvedRun> ResolveAsync(
+        LaunchConfig config,
+        (JobApi, WandbLaunchJob)? job,
+        LaunchOptions options,
+        string workingFolder,
+        Func<string> scratch,
+        CancellationToken token
+    ) =>
         SourceResolver.ResolveAsync(
             config,
-            new ResolveContext(workingFolder, cache, async t => await connection(t).ConfigureAwait(false)
-                ?? throw new LaunchException("NotConnected", LaunchErrorCategory.AuthenticationError, "A W&B run needs a server. Use Connect-Wandb first, or set WANDB_API_KEY.", config.Uri))
+            new ResolveContext(
+                workingFolder,
+                cache,
+                async t =>
+                    await connection(t)
+                    ?? throw new LaunchException(
+                        "NotConnected",
+                        LaunchErrorCategory.AuthenticationError,
+                        "A W&B run needs a server. Use Connect-Wandb first, or set WANDB_API_KEY.",
+                        config.Uri
+                    )
+            )
             {
                 GitCredential = options.GitCredential,
                 CheckRemote = options.CheckRemote,
@@ -268,10 +392,19 @@ internal sealed partial class Launcher(LaunchCache cache, LaunchStore store, Fun
                 Progress = text => Progress(text, null),
                 ScratchFolder = scratch,
             },
-            token);
+            token
+        );
 
     private async Task<RunSpec> ProcessSpecAsync(
-        string id, string folder, LaunchOptions options, ResolvedRun resolved, Dictionary<string, string> environment, string launchConfig, List<string> warnings, CancellationToken token)
+        string id,
+        string folder,
+        LaunchOptions options,
+        ResolvedRun resolved,
+        Dictionary<string, string> environment,
+        string launchConfig,
+        List<string> warnings,
+        CancellationToken token
+    )
     {
         var code = Path.Combine(folder, "src");
         if (resolved.Workspace is { } workspace && !SafePath.IsInside(folder, workspace))
@@ -291,7 +424,14 @@ internal sealed partial class Launcher(LaunchCache cache, LaunchStore store, Fun
 
         if (!options.NoInstall)
         {
-            (python, var failed) = await VirtualEnvironment.EnsureAsync(cache, python, resolved.Requirements, options.Pip, text => Progress(text, null), token).ConfigureAwait(false);
+            (python, var failed) = await VirtualEnvironment.EnsureAsync(
+                cache,
+                python,
+                resolved.Requirements,
+                options.Pip,
+                text => Progress(text, null),
+                token
+            );
             if (failed is not null)
             {
                 warnings.Add(failed);
@@ -346,7 +486,10 @@ internal sealed partial class Launcher(LaunchCache cache, LaunchStore store, Fun
 
         if (entry.Count > 0 && entry[0] == "bash")
         {
-            entry[0] = Environment.GetEnvironmentVariable("SHELL") is { Length: > 0 } shell && File.Exists(shell) ? shell : "bash";
+            entry[0] =
+                Environment.GetEnvironmentVariable("SHELL") is { Length: > 0 } shell && File.Exists(shell)
+                    ? shell
+                    : "bash";
         }
 
         return [.. entry, .. resolved.Arguments];
@@ -357,16 +500,24 @@ internal sealed partial class Launcher(LaunchCache cache, LaunchStore store, Fun
     private static partial System.Text.RegularExpressions.Regex PythonName();
 
     private async Task<RunSpec> ContainerSpecAsync(
-        string id, LaunchConfig config, LaunchOptions options, ResolvedRun resolved, Dictionary<string, string> environment, string launchConfig, List<string> warnings, CancellationToken token)
+        string id,
+        LaunchConfig config,
+        LaunchOptions options,
+        ResolvedRun resolved,
+        Dictionary<string, string> environment,
+        string launchConfig,
+        List<string> warnings,
+        CancellationToken token
+    )
     {
-        var (client, endpoint) = await DockerEngine.ConnectAsync(options.DockerHost, token).ConfigureAwait(false);
+        var (client, endpoint) = await DockerEngine.ConnectAsync(options.DockerHost, token);
         using (client)
         {
             var builder = new ImageBuilder(client, Progress);
             string image;
             if (config.DockerImage is { } given)
             {
-                await builder.EnsurePulledAsync(given, token).ConfigureAwait(false);
+                await builder.EnsurePulledAsync(given, token);
                 image = given;
                 environment["WANDB_DOCKER"] = given;
                 if (!options.KeepRunId)
@@ -377,7 +528,11 @@ internal sealed partial class Launcher(LaunchCache cache, LaunchStore store, Fun
             }
             else
             {
-                (image, var failed) = await builder.EnsureAsync(ImageRequest(config, resolved, options), options.Pip, token).ConfigureAwait(false);
+                (image, var failed) = await builder.EnsureAsync(
+                    ImageRequest(config, resolved, options),
+                    options.Pip,
+                    token
+                );
                 if (failed is not null)
                 {
                     warnings.Add(failed);
@@ -390,7 +545,11 @@ internal sealed partial class Launcher(LaunchCache cache, LaunchStore store, Fun
             {
                 entry.Insert(0, "python");
             }
-            else if (entry.Count > 0 && config.DockerImage is null && entry[0].EndsWith(".sh", StringComparison.Ordinal))
+            else if (
+                entry.Count > 0
+                && config.DockerImage is null
+                && entry[0].EndsWith(".sh", StringComparison.Ordinal)
+            )
             {
                 entry.Insert(0, "bash");
             }
@@ -420,17 +579,29 @@ internal sealed partial class Launcher(LaunchCache cache, LaunchStore store, Fun
         }
     }
 
-    private static ImageBuilder.Request ImageRequest(LaunchConfig config, ResolvedRun resolved, LaunchOptions options) => ImageBuilder.Plan(
-        config.BaseImage, resolved.PythonVersion, resolved.Gpu, resolved.CudaVersion, config.UserId ?? 1000, options.NoInstall ? RequirementSet.None : resolved.Requirements, config.SystemPackages ?? []);
+    private static ImageBuilder.Request ImageRequest(
+        LaunchConfig config,
+        ResolvedRun resolved,
+        LaunchOptions options
+    ) =>
+        ImageBuilder.Plan(
+            config.BaseImage,
+            resolved.PythonVersion,
+            resolved.Gpu,
+            resolved.CudaVersion,
+            config.UserId ?? 1000,
+            options.NoInstall ? RequirementSet.None : resolved.Requirements,
+            config.SystemPackages ?? []
+        );
 
     private static async Task<bool> IsImageThereAsync(string image, LaunchOptions options, CancellationToken token)
     {
         try
         {
-            var (client, _) = await DockerEngine.ConnectAsync(options.DockerHost, token).ConfigureAwait(false);
+            var (client, _) = await DockerEngine.ConnectAsync(options.DockerHost, token);
             using (client)
             {
-                return await new ImageBuilder(client, (_, _) => { }).ExistsAsync(image, token).ConfigureAwait(false);
+                return await new ImageBuilder(client, (_, _) => { }).ExistsAsync(image, token);
             }
         }
         catch (LaunchException e) when (e.ErrorId == "DockerUnavailable")
@@ -439,14 +610,30 @@ internal sealed partial class Launcher(LaunchCache cache, LaunchStore store, Fun
         }
     }
 
-    private sealed record RunEnvironment(Dictionary<string, string> Plain, Dictionary<string, string> Secret, string? Entity, string? AppUrl);
+    private sealed record RunEnvironment(
+        Dictionary<string, string> Plain,
+        Dictionary<string, string> Secret,
+        string? Entity,
+        string? AppUrl
+    );
 
     // Reference E.4.
-    private async Task<RunEnvironment> EnvironmentAsync(LaunchConfig config, LaunchOptions options, ResolvedRun resolved, string id, CancellationToken token)
+    private async Task<RunEnvironment> EnvironmentAsync(
+        LaunchConfig config,
+        LaunchOptions options,
+        ResolvedRun resolved,
+        string id,
+        CancellationToken token
+    )
     {
-        var server = await connection(token).ConfigureAwait(false);
+        var server = await connection(token);
         var entity = config.Entity ?? server?.Entity;
-        var plain = new Dictionary<string, string> { ["WANDB_LAUNCH"] = "True", ["WANDB_RUN_ID"] = id, ["WANDB_PROJECT"] = resolved.Project.ToLowerInvariant() };
+        var plain = new Dictionary<string, string>
+        {
+            ["WANDB_LAUNCH"] = "True",
+            ["WANDB_RUN_ID"] = id,
+            ["WANDB_PROJECT"] = resolved.Project.ToLowerInvariant(),
+        };
         var secret = new Dictionary<string, string>();
         Set("WANDB_ENTITY", entity);
         Set("WANDB_BASE_URL", server?.BaseUrl);
@@ -507,8 +694,12 @@ internal sealed partial class Launcher(LaunchCache cache, LaunchStore store, Fun
     internal static string NewRunId() => RandomNumberGenerator.GetString("abcdefghijklmnopqrstuvwxyz0123456789", 8);
 
     /// <summary>Starts a prepared launch and waits for its end.</summary>
-    internal static Task<LaunchedRun> RunAsync(PreparedLaunch launch, Action<ReadOnlyMemory<byte>>? output, Action<LaunchedRun>? changed, CancellationToken token) =>
-        Supervisor.RunAsync(launch.Folder, launch.Spec, launch.Secrets, output, changed, token);
+    internal static Task<LaunchedRun> RunAsync(
+        PreparedLaunch launch,
+        Action<ReadOnlyMemory<byte>>? output,
+        Action<LaunchedRun>? changed,
+        CancellationToken token
+    ) => Supervisor.RunAsync(launch.Folder, launch.Spec, launch.Secrets, output, changed, token);
 
     /// <summary>The last lines of a log, masked.</summary>
     internal static string LastLines(string path, int count)
@@ -521,6 +712,8 @@ internal sealed partial class Launcher(LaunchCache cache, LaunchStore store, Fun
         using var stream = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete);
         stream.Seek(Math.Max(0, stream.Length - 8192), SeekOrigin.Begin);
         using var reader = new StreamReader(stream, Encoding.UTF8);
-        return Secrets.Mask(string.Join('\n', reader.ReadToEnd().Split('\n', StringSplitOptions.RemoveEmptyEntries).TakeLast(count)));
+        return Secrets.Mask(
+            string.Join('\n', reader.ReadToEnd().Split('\n', StringSplitOptions.RemoveEmptyEntries).TakeLast(count))
+        );
     }
 }

@@ -12,26 +12,45 @@ internal sealed class Supervisor : IRunObserver, IDisposable
     private readonly object _lock = new();
     private LaunchedRun _run;
 
-    private Supervisor(string folder, LaunchedRun run, bool again, Action<ReadOnlyMemory<byte>>? output, Action<LaunchedRun>? changed)
+    private Supervisor(
+        string folder,
+        LaunchedRun run,
+        bool again,
+        Action<ReadOnlyMemory<byte>>? output,
+        Action<LaunchedRun>? changed
+    )
     {
         _folder = folder;
         _run = run;
         _output = output;
         _changed = changed;
-        _log = new FileStream(run.LogPath!, again ? FileMode.Create : FileMode.Append, FileAccess.Write, FileShare.ReadWrite | FileShare.Delete, 1);
+        _log = new FileStream(
+            run.LogPath!,
+            again ? FileMode.Create : FileMode.Append,
+            FileAccess.Write,
+            FileShare.ReadWrite | FileShare.Delete,
+            1
+        );
     }
 
-    internal static IRunner RunnerFor(string resource) => resource switch
-    {
-        "local-process" => new LocalProcessRunner(),
-        _ => new LocalContainerRunner(),
-    };
+    internal static IRunner RunnerFor(string resource) =>
+        resource switch
+        {
+            "local-process" => new LocalProcessRunner(),
+            _ => new LocalContainerRunner(),
+        };
 
     /// <summary>Runs to the end. Cancelling, or a stop asked for by any shell, ends the program first.</summary>
     internal static async Task<LaunchedRun> RunAsync(
-        string folder, RunSpec spec, IReadOnlyDictionary<string, string> secrets, Action<ReadOnlyMemory<byte>>? output, Action<LaunchedRun>? changed, CancellationToken token)
+        string folder,
+        RunSpec spec,
+        IReadOnlyDictionary<string, string> secrets,
+        Action<ReadOnlyMemory<byte>>? output,
+        Action<LaunchedRun>? changed,
+        CancellationToken token
+    )
     {
-        using var gate = await FileGate.EnterAsync(LaunchStore.LockPath(folder), CancellationToken.None).ConfigureAwait(false);
+        using var gate = await FileGate.EnterAsync(LaunchStore.LockPath(folder), CancellationToken.None);
         var known = LaunchStore.Load(folder)!;
         if (known.IsDone)
         {
@@ -43,7 +62,14 @@ internal sealed class Supervisor : IRunObserver, IDisposable
         using var supervisor = new Supervisor(folder, known, again, output, changed);
         if (spec.Resource == "local-process" && (again || !TryMarkStarted(folder)))
         {
-            supervisor.Change(r => r with { State = LaunchState.Unknown, Finished = DateTimeOffset.UtcNow, Reason = "the process that watched this run was ended, so its exit code is not known" });
+            supervisor.Change(r =>
+                r with
+                {
+                    State = LaunchState.Unknown,
+                    Finished = DateTimeOffset.UtcNow,
+                    Reason = "the process that watched this run was ended, so its exit code is not known",
+                }
+            );
             return supervisor._run;
         }
 
@@ -54,7 +80,7 @@ internal sealed class Supervisor : IRunObserver, IDisposable
         string? fault = null;
         try
         {
-            outcome = await RunnerFor(spec.Resource).RunAsync(spec, secrets, supervisor, stop.Token).ConfigureAwait(false);
+            outcome = await RunnerFor(spec.Resource).RunAsync(spec, secrets, supervisor, stop.Token);
         }
         catch (OperationCanceledException)
         {
@@ -67,24 +93,37 @@ internal sealed class Supervisor : IRunObserver, IDisposable
         }
 
         var stopped = stop.IsCancellationRequested;
-        await done.CancelAsync().ConfigureAwait(false);
-        await watch.ConfigureAwait(false);
-        supervisor.Change(r => r with
-        {
-            State = stopped ? LaunchState.Stopped : outcome is { ExitCode: 0 } ? LaunchState.Finished : LaunchState.Failed,
-            ExitCode = outcome.ExitCode,
-            Reason = outcome.Reason,
-            ErrorId = fault,
-            OutOfMemory = outcome.OutOfMemory,
-            Finished = DateTimeOffset.UtcNow,
-        });
+        await done.CancelAsync();
+        await watch;
+        supervisor.Change(r =>
+            r with
+            {
+                State =
+                    stopped ? LaunchState.Stopped
+                    : outcome is { ExitCode: 0 } ? LaunchState.Finished
+                    : LaunchState.Failed,
+                ExitCode = outcome.ExitCode,
+                Reason = outcome.Reason,
+                ErrorId = fault,
+                OutOfMemory = outcome.OutOfMemory,
+                Finished = DateTimeOffset.UtcNow,
+            }
+        );
         return supervisor._run;
     }
 
     public void Dispose() => _log.Dispose();
 
     public void Started(int? processId, string? containerId) =>
-        Change(r => r with { State = LaunchState.Running, Started = r.Started ?? DateTimeOffset.UtcNow, ProcessId = processId, ContainerId = containerId });
+        Change(r =>
+            r with
+            {
+                State = LaunchState.Running,
+                Started = r.Started ?? DateTimeOffset.UtcNow,
+                ProcessId = processId,
+                ContainerId = containerId,
+            }
+        );
 
     public void Output(ReadOnlySpan<byte> bytes)
     {
@@ -120,17 +159,22 @@ internal sealed class Supervisor : IRunObserver, IDisposable
         _changed?.Invoke(_run);
     }
 
-    private static async Task WatchForStopAsync(string folder, Supervisor supervisor, CancellationTokenSource stop, CancellationToken done)
+    private static async Task WatchForStopAsync(
+        string folder,
+        Supervisor supervisor,
+        CancellationTokenSource stop,
+        CancellationToken done
+    )
     {
         try
         {
             while (!LaunchStore.StopAsked(folder))
             {
-                await Task.Delay(200, done).ConfigureAwait(false);
+                await Task.Delay(200, done);
             }
 
             supervisor.Change(r => r with { State = LaunchState.Stopping });
-            await stop.CancelAsync().ConfigureAwait(false);
+            await stop.CancelAsync();
         }
         catch (OperationCanceledException)
         {

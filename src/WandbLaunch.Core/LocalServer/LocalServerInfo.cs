@@ -60,32 +60,48 @@ internal static class LocalServers
         LaunchServerInfo? state;
         try
         {
-            state = JsonSerializer.Deserialize<LaunchServerInfo>(await File.ReadAllTextAsync(StatePath(full), token).ConfigureAwait(false), LaunchStore.Json);
+            state = JsonSerializer.Deserialize<LaunchServerInfo>(
+                await File.ReadAllTextAsync(StatePath(full), token),
+                LaunchStore.Json
+            );
         }
         catch (JsonException)
         {
             return null;
         }
 
-        return state is null ? null : state with { Running = await AnswersAsync(state, token).ConfigureAwait(false) };
+        return state is null ? null : state with { Running = await AnswersAsync(state, token) };
     }
 
-    internal static async Task<LaunchServerInfo> StartAsync(string path, int? port, string? listen, CancellationToken token)
+    internal static async Task<LaunchServerInfo> StartAsync(
+        string path,
+        int? port,
+        string? listen,
+        CancellationToken token
+    )
     {
         var full = Path.GetFullPath(path);
         FileModes.CreatePrivateFolder(Path.GetDirectoryName(full)!);
-        using var gate = await FileGate.EnterAsync(full + ".lock", token).ConfigureAwait(false);
-        var known = await FindAsync(full, token).ConfigureAwait(false);
+        using var gate = await FileGate.EnterAsync(full + ".lock", token);
+        var known = await FindAsync(full, token);
         if (known is { Running: true })
         {
             return port is not null && port != new Uri(known.Url).Port
-                ? throw new LaunchException("ServerRunning", LaunchErrorCategory.ResourceExists, $"The server of {full} runs already at {known.Url}. Stop it first to change its port.", known)
+                ? throw new LaunchException(
+                    "ServerRunning",
+                    LaunchErrorCategory.ResourceExists,
+                    $"The server of {full} runs already at {known.Url}. Stop it first to change its port.",
+                    known
+                )
                 : known;
         }
 
         if (!File.Exists(KeyPath(full)))
         {
-            FileModes.WritePrivate(KeyPath(full), "local-" + RandomNumberGenerator.GetString("abcdefghijklmnopqrstuvwxyz0123456789", 40));
+            FileModes.WritePrivate(
+                KeyPath(full),
+                "local-" + RandomNumberGenerator.GetString("abcdefghijklmnopqrstuvwxyz0123456789", 40)
+            );
         }
 
         // The same port again where it is free, so that run URLs stay true.
@@ -94,23 +110,31 @@ internal static class LocalServers
         var process = Launch(full, wanted, address, ReadKey(full));
         try
         {
-            var url = await WaitForUrlAsync(process, token).ConfigureAwait(false);
+            var url = await WaitForUrlAsync(process, token);
             if (url is null && port is null && wanted != 0)
             {
                 process.Dispose();
                 process = Launch(full, 0, address, ReadKey(full));
-                url = await WaitForUrlAsync(process, token).ConfigureAwait(false);
+                url = await WaitForUrlAsync(process, token);
             }
 
             if (url is null)
             {
-                var error = await process.StandardError.ReadToEndAsync(token).ConfigureAwait(false);
-                throw new LaunchException("ServerNotStarted", LaunchErrorCategory.ResourceUnavailable, $"The launch server did not start: {error.Trim()} Is the port taken? Choose one with -Port; it needs the ASP.NET Core runtime 8 or newer.", full);
+                var error = await process.StandardError.ReadToEndAsync(token);
+                throw new LaunchException(
+                    "ServerNotStarted",
+                    LaunchErrorCategory.ResourceUnavailable,
+                    $"The launch server did not start: {error.Trim()} Is the port taken? Choose one with -Port; it needs the ASP.NET Core runtime 8 or newer.",
+                    full
+                );
             }
 
             var info = new LaunchServerInfo
             {
-                Url = IPAddress.TryParse(address, out var ip) && !IPAddress.IsLoopback(ip) ? url.Replace("0.0.0.0", "127.0.0.1", StringComparison.Ordinal) : url,
+                Url =
+                    IPAddress.TryParse(address, out var ip) && !IPAddress.IsLoopback(ip)
+                        ? url.Replace("0.0.0.0", "127.0.0.1", StringComparison.Ordinal)
+                        : url,
                 Path = full,
                 KeyPath = KeyPath(full),
                 ProcessId = process.Id,
@@ -130,22 +154,35 @@ internal static class LocalServers
     internal static async Task StopAsync(LaunchServerInfo server, CancellationToken token)
     {
         using var client = Client(server);
-        using var response = await client.PostAsync(new Uri(server.Url + "/shutdown"), null, token).ConfigureAwait(false);
+        using var response = await client.PostAsync(new Uri(server.Url + "/shutdown"), null, token);
         response.EnsureSuccessStatusCode();
-        for (var i = 0; i < 100 && await AnswersAsync(server, token).ConfigureAwait(false); i++)
+        for (var i = 0; i < 100 && await AnswersAsync(server, token); i++)
         {
-            await Task.Delay(50, token).ConfigureAwait(false);
+            await Task.Delay(50, token);
         }
     }
 
     private static Process Launch(string path, int port, string listen, string key) =>
-        HostProcess.Start(HostProcess.FindProgram("WandbLaunch.Server"), ["--path", path, "--port", port.ToString(System.Globalization.CultureInfo.InvariantCulture), "--listen", listen], new Dictionary<string, string> { ["WANDBLAUNCH_SERVER_KEY"] = key });
+        HostProcess.Start(
+            HostProcess.FindProgram("WandbLaunch.Server"),
+            [
+                "--path",
+                path,
+                "--port",
+                port.ToString(System.Globalization.CultureInfo.InvariantCulture),
+                "--listen",
+                listen,
+            ],
+            new Dictionary<string, string> { ["WANDBLAUNCH_SERVER_KEY"] = key }
+        );
 
     private static async Task<string?> WaitForUrlAsync(Process process, CancellationToken token)
     {
         process.StandardInput.Close();
-        var line = await process.StandardOutput.ReadLineAsync(token).ConfigureAwait(false);
-        return line is not null && line.StartsWith("listening ", StringComparison.Ordinal) ? line["listening ".Length..] : null;
+        var line = await process.StandardOutput.ReadLineAsync(token);
+        return line is not null && line.StartsWith("listening ", StringComparison.Ordinal)
+            ? line["listening ".Length..]
+            : null;
     }
 
     private static async Task<bool> AnswersAsync(LaunchServerInfo server, CancellationToken token)
@@ -159,11 +196,16 @@ internal static class LocalServers
         {
             using var client = Client(server);
             client.Timeout = TimeSpan.FromSeconds(5);
-            using var content = new StringContent("{\"query\":\"{ viewer { entity } }\"}", Encoding.UTF8, "application/json");
-            using var response = await client.PostAsync(new Uri(server.Url + "/graphql"), content, token).ConfigureAwait(false);
+            using var content = new StringContent(
+                "{\"query\":\"{ viewer { entity } }\"}",
+                Encoding.UTF8,
+                "application/json"
+            );
+            using var response = await client.PostAsync(new Uri(server.Url + "/graphql"), content, token);
             return response.IsSuccessStatusCode;
         }
-        catch (Exception e) when (e is HttpRequestException || (e is OperationCanceledException && !token.IsCancellationRequested))
+        catch (Exception e)
+            when (e is HttpRequestException || (e is OperationCanceledException && !token.IsCancellationRequested))
         {
             return false;
         }
@@ -172,7 +214,10 @@ internal static class LocalServers
     private static HttpClient Client(LaunchServerInfo server)
     {
         var client = new HttpClient();
-        client.DefaultRequestHeaders.Authorization = new AuthenticationHeaderValue("Basic", Convert.ToBase64String(Encoding.UTF8.GetBytes("api:" + ReadKey(server.Path))));
+        client.DefaultRequestHeaders.Authorization = new AuthenticationHeaderValue(
+            "Basic",
+            Convert.ToBase64String(Encoding.UTF8.GetBytes("api:" + ReadKey(server.Path)))
+        );
         return client;
     }
 }

@@ -59,69 +59,128 @@ internal sealed class QueueApi(GraphQLTransport transport, WandbApi api, string 
     private const int ItemsPerBatch = 2500;
 
     // Asked for where the server has them.
-    private static readonly string[] QueueFields = ["createdAt", "resource", "itemCount", "pendingCount", "prioritizationMode", "defaultResourceConfigID"];
-    private static readonly string[] PlainFields = ["runSpec", "createdAt", "priority", "position", "launchAgentId", "launchAgentName", "exitCode", "claimedAt", "finishedAt"];
+    private static readonly string[] QueueFields =
+    [
+        "createdAt",
+        "resource",
+        "itemCount",
+        "pendingCount",
+        "prioritizationMode",
+        "defaultResourceConfigID",
+    ];
+    private static readonly string[] PlainFields =
+    [
+        "runSpec",
+        "createdAt",
+        "priority",
+        "position",
+        "launchAgentId",
+        "launchAgentName",
+        "exitCode",
+        "claimedAt",
+        "finishedAt",
+    ];
     private static readonly string[] ReportFields = ["error", "warnings"];
 
     internal async Task<string> QueueProjectAsync(string? given, string? target, CancellationToken token) =>
-        given ?? ((await api.DialectAsync(token).ConfigureAwait(false)).PushByName ? TodaysProject : target)
-        ?? throw new LaunchException("QueueProjectMissing", LaunchErrorCategory.InvalidArgument, "On this server a queue belongs to the project of its runs: name it with -QueueProject.", null);
+        given
+        ?? ((await api.DialectAsync(token)).PushByName ? TodaysProject : target)
+        ?? throw new LaunchException(
+            "QueueProjectMissing",
+            LaunchErrorCategory.InvalidArgument,
+            "On this server a queue belongs to the project of its runs: name it with -QueueProject.",
+            null
+        );
 
-    internal async Task<IReadOnlyList<WandbRunQueue>> QueuesAsync(string entity, string project, CancellationToken token)
+    internal async Task<IReadOnlyList<WandbRunQueue>> QueuesAsync(
+        string entity,
+        string project,
+        CancellationToken token
+    )
     {
-        var dialect = await api.DialectAsync(token).ConfigureAwait(false);
+        var dialect = await api.DialectAsync(token);
         var fields = string.Join(' ', QueueFields.Where(dialect.QueueFields.Contains));
         var data = await transport.QueryAsync(
             "ProjectRunQueues",
             $"query ProjectRunQueues($entity: String!, $projectName: String!) {{ project(entityName: $entity, name: $projectName) {{ runQueues {{ id name createdBy access {fields} }} }} }}",
             new { entity, projectName = project },
-            token).ConfigureAwait(false);
+            token
+        );
         var found = data.At("project") ?? throw WandbApi.ProjectMissing(entity, project);
-        return [.. found.Items("runQueues").Select(q => new WandbRunQueue
-        {
-            Id = q.Text("id") ?? "",
-            Name = q.Text("name") ?? "",
-            Entity = entity,
-            QueueProject = project,
-            Access = q.Text("access"),
-            CreatedBy = q.Text("createdBy"),
-            Created = q.Time("createdAt"),
-            PrioritizationMode = q.Text("prioritizationMode"),
-            Resource = q.Text("resource"),
-            Pending = Number(q, "pendingCount"),
-            Items = Number(q, "itemCount"),
-            ConfigId = q.Text("defaultResourceConfigID"),
-        })];
+        return
+        [
+            .. found
+                .Items("runQueues")
+                .Select(q => new WandbRunQueue
+                {
+                    Id = q.Text("id") ?? "",
+                    Name = q.Text("name") ?? "",
+                    Entity = entity,
+                    QueueProject = project,
+                    Access = q.Text("access"),
+                    CreatedBy = q.Text("createdBy"),
+                    Created = q.Time("createdAt"),
+                    PrioritizationMode = q.Text("prioritizationMode"),
+                    Resource = q.Text("resource"),
+                    Pending = Number(q, "pendingCount"),
+                    Items = Number(q, "itemCount"),
+                    ConfigId = q.Text("defaultResourceConfigID"),
+                }),
+        ];
     }
 
     /// <summary>The queue of a name that this user may use: public ones, and private ones of the user (reference B.2).</summary>
-    internal async Task<WandbRunQueue?> FindAsync(string entity, string project, string name, string? user, CancellationToken token)
+    internal async Task<WandbRunQueue?> FindAsync(
+        string entity,
+        string project,
+        string name,
+        string? user,
+        CancellationToken token
+    )
     {
         IReadOnlyList<WandbRunQueue> all;
         try
         {
-            all = await QueuesAsync(entity, project, token).ConfigureAwait(false);
+            all = await QueuesAsync(entity, project, token);
         }
         catch (LaunchException e) when (e.ErrorId == "ProjectNotFound")
         {
             return null;
         }
 
-        var matches = all.Where(q => q.Name == name && (q.Access is null or "PROJECT" or "USER" || q.CreatedBy == user)).ToList();
+        var matches = all.Where(q => q.Name == name && (q.Access is null or "PROJECT" or "USER" || q.CreatedBy == user))
+            .ToList();
         return matches.Count > 1
-            ? throw new LaunchException("QueueAmbiguous", LaunchErrorCategory.InvalidOperation, $"There are {matches.Count} queues named {name} in {entity}/{project}. Rename one of them.", name)
+            ? throw new LaunchException(
+                "QueueAmbiguous",
+                LaunchErrorCategory.InvalidOperation,
+                $"There are {matches.Count} queues named {name} in {entity}/{project}. Rename one of them.",
+                name
+            )
             : matches.FirstOrDefault();
     }
 
-    internal async Task<WandbRunQueue> GetAsync(string entity, string project, string name, string? user, CancellationToken token) =>
-        await FindAsync(entity, project, name, user, token).ConfigureAwait(false) ?? throw await QueueMissingAsync(entity, project, name, token).ConfigureAwait(false);
+    internal async Task<WandbRunQueue> GetAsync(
+        string entity,
+        string project,
+        string name,
+        string? user,
+        CancellationToken token
+    ) =>
+        await FindAsync(entity, project, name, user, token)
+        ?? throw await QueueMissingAsync(entity, project, name, token);
 
-    internal async Task<LaunchException> QueueMissingAsync(string entity, string project, string name, CancellationToken token)
+    internal async Task<LaunchException> QueueMissingAsync(
+        string entity,
+        string project,
+        string name,
+        CancellationToken token
+    )
     {
         IEnumerable<string> there;
         try
         {
-            there = (await QueuesAsync(entity, project, token).ConfigureAwait(false)).Select(q => q.Name);
+            there = (await QueuesAsync(entity, project, token)).Select(q => q.Name);
         }
         catch (LaunchException e) when (e.ErrorId == "ProjectNotFound")
         {
@@ -129,34 +188,75 @@ internal sealed class QueueApi(GraphQLTransport transport, WandbApi api, string 
         }
 
         return new LaunchException(
-            "QueueNotFound", LaunchErrorCategory.ObjectNotFound,
-            $"There is no queue {name} in {entity}/{project}. {(there.Any() ? "There are: " + string.Join(", ", there) + "." : "There is none at all.")} Make it with New-WandbRunQueue {name}{(project == TodaysProject ? "" : $" -QueueProject {project}")}.", name);
+            "QueueNotFound",
+            LaunchErrorCategory.ObjectNotFound,
+            $"There is no queue {name} in {entity}/{project}. {(there.Any() ? "There are: " + string.Join(", ", there) + "." : "There is none at all.")} Make it with New-WandbRunQueue {name}{(project == TodaysProject ? "" : $" -QueueProject {project}")}.",
+            name
+        );
     }
 
-    internal async Task<string> CreateAsync(string entity, string project, string name, string access, string? mode, string? configId, CancellationToken token)
+    internal async Task<string> CreateAsync(
+        string entity,
+        string project,
+        string name,
+        string access,
+        string? mode,
+        string? configId,
+        CancellationToken token
+    )
     {
         // The two generations differ in the name of the operation and in two inputs (reference B.2).
-        var today = (await api.DialectAsync(token).ConfigureAwait(false)).PushByName;
-        await api.UpsertProjectAsync(entity, project, token).ConfigureAwait(false);
+        var today = (await api.DialectAsync(token)).PushByName;
+        await api.UpsertProjectAsync(entity, project, token);
         var data = today
             ? await transport.QueryAsync(
                 "CreateRunQueue",
                 "mutation CreateRunQueue($entity: String!, $project: String!, $queueName: String!, $access: RunQueueAccessType!, $prioritizationMode: RunQueuePrioritizationMode, $defaultResourceConfigID: ID) { createRunQueue(input: {entityName: $entity, projectName: $project, queueName: $queueName, access: $access, prioritizationMode: $prioritizationMode, defaultResourceConfigID: $defaultResourceConfigID}) { success queueID } }",
-                new { entity, project, queueName = name, access, prioritizationMode = mode, defaultResourceConfigID = configId },
-                token).ConfigureAwait(false)
+                new
+                {
+                    entity,
+                    project,
+                    queueName = name,
+                    access,
+                    prioritizationMode = mode,
+                    defaultResourceConfigID = configId,
+                },
+                token
+            )
             : await transport.QueryAsync(
                 "createRunQueue",
                 "mutation createRunQueue($entity: String!, $project: String!, $queueName: String!, $access: RunQueueAccessType!) { createRunQueue(input: {entityName: $entity, projectName: $project, queueName: $queueName, access: $access}) { success queueID } }",
-                new { entity, project, queueName = name, access },
-                token).ConfigureAwait(false);
+                new
+                {
+                    entity,
+                    project,
+                    queueName = name,
+                    access,
+                },
+                token
+            );
         return data.Text("createRunQueue", "queueID")
-            ?? throw new LaunchException("QueueNotCreated", LaunchErrorCategory.InvalidOperation, $"The server did not make the queue {name} in {entity}/{project}. Is the name taken, or may this key not write there?", name);
+            ?? throw new LaunchException(
+                "QueueNotCreated",
+                LaunchErrorCategory.InvalidOperation,
+                $"The server did not make the queue {name} in {entity}/{project}. Is the name taken, or may this key not write there?",
+                name
+            );
     }
 
     /// <summary>Sets what a queue makes of its items (reference B.2, upsertRunQueue). Warnings of the server come back.</summary>
-    internal async Task<IReadOnlyList<string>> ConfigureAsync(string entity, string project, string name, string resource, JsonObject resourceArgs, JsonObject? variables, string? mode, CancellationToken token)
+    internal async Task<IReadOnlyList<string>> ConfigureAsync(
+        string entity,
+        string project,
+        string name,
+        string resource,
+        JsonObject resourceArgs,
+        JsonObject? variables,
+        string? mode,
+        CancellationToken token
+    )
     {
-        if (!(await api.DialectAsync(token).ConfigureAwait(false)).Mutations.Contains("upsertRunQueue"))
+        if (!(await api.DialectAsync(token)).Mutations.Contains("upsertRunQueue"))
         {
             throw TooOld("The configuration of a queue");
         }
@@ -165,15 +265,33 @@ internal sealed class QueueApi(GraphQLTransport transport, WandbApi api, string 
         var data = await transport.QueryAsync(
             "UpsertRunQueue",
             "mutation UpsertRunQueue($entityName: String!, $projectName: String!, $queueName: String!, $resourceType: String!, $resourceConfig: JSONString!, $templateVariables: JSONString, $prioritizationMode: RunQueuePrioritizationMode) { upsertRunQueue(input: {entityName: $entityName, projectName: $projectName, queueName: $queueName, resourceType: $resourceType, resourceConfig: $resourceConfig, templateVariables: $templateVariables, prioritizationMode: $prioritizationMode}) { success configSchemaValidationErrors } }",
-            new { entityName = entity, projectName = project, queueName = name, resourceType = resource, resourceConfig = config.ToJsonString(), templateVariables = (variables ?? []).ToJsonString(), prioritizationMode = mode },
-            token).ConfigureAwait(false);
+            new
+            {
+                entityName = entity,
+                projectName = project,
+                queueName = name,
+                resourceType = resource,
+                resourceConfig = config.ToJsonString(),
+                templateVariables = (variables ?? []).ToJsonString(),
+                prioritizationMode = mode,
+            },
+            token
+        );
         return data.Flag("upsertRunQueue", "success") == false
-            ? throw new LaunchException("QueueNotConfigured", LaunchErrorCategory.InvalidOperation, $"The server did not take the configuration of the queue {name}.", name)
+            ? throw new LaunchException(
+                "QueueNotConfigured",
+                LaunchErrorCategory.InvalidOperation,
+                $"The server did not take the configuration of the queue {name}.",
+                name
+            )
             : [.. data.Items("upsertRunQueue", "configSchemaValidationErrors").Select(e => e.ToString())];
     }
 
     /// <summary>Reads what <see cref="ConfigureAsync"/> set: resource, resource_args of that resource, template variables.</summary>
-    internal async Task<(string Resource, JsonObject Arguments, JsonObject Variables)?> ConfigurationAsync(WandbRunQueue queue, CancellationToken token)
+    internal async Task<(string Resource, JsonObject Arguments, JsonObject Variables)?> ConfigurationAsync(
+        WandbRunQueue queue,
+        CancellationToken token
+    )
     {
         if (queue.ConfigId is null)
         {
@@ -184,56 +302,95 @@ internal sealed class QueueApi(GraphQLTransport transport, WandbApi api, string 
             "GetDefaultResourceConfig",
             "query GetDefaultResourceConfig($entityName: String!, $id: ID!) { entity(name: $entityName) { defaultResourceConfig(id: $id) { config resource templateVariables { name schema } } } }",
             new { entityName = queue.Entity, id = queue.ConfigId },
-            token).ConfigureAwait(false);
+            token
+        );
         if (data.At("entity", "defaultResourceConfig") is not { } found || found.Text("resource") is not { } resource)
         {
             return null;
         }
 
-        var arguments = found.Document("config")?.At("resource_args", resource) is { ValueKind: JsonValueKind.Object } map ? JsonObject.Create(map)! : [];
-        var variables = new JsonObject(found.Items("templateVariables").Select(v => KeyValuePair.Create(v.Text("name") ?? "", (JsonNode?)new JsonObject { ["schema"] = JsonNode.Parse(v.Document("schema")?.GetRawText() ?? "{}") })));
+        var arguments = found.Document("config")?.At("resource_args", resource)
+            is { ValueKind: JsonValueKind.Object } map
+            ? JsonObject.Create(map)!
+            : [];
+        var variables = new JsonObject(
+            found
+                .Items("templateVariables")
+                .Select(v =>
+                    KeyValuePair.Create(
+                        v.Text("name") ?? "",
+                        (JsonNode?)
+                            new JsonObject { ["schema"] = JsonNode.Parse(v.Document("schema")?.GetRawText() ?? "{}") }
+                    )
+                )
+        );
         return (resource, arguments, variables);
     }
 
     internal async Task DeleteAsync(WandbRunQueue queue, CancellationToken token)
     {
-        if (!(await api.DialectAsync(token).ConfigureAwait(false)).Mutations.Contains("deleteRunQueues"))
+        if (!(await api.DialectAsync(token)).Mutations.Contains("deleteRunQueues"))
         {
             throw TooOld("Deleting a queue");
         }
 
-        var data = await transport.QueryAsync("DeleteRunQueue", "mutation DeleteRunQueue($id: ID!) { deleteRunQueues(input: {queueIDs: [$id]}) { success clientMutationId } }", new { id = queue.Id }, token).ConfigureAwait(false);
+        var data = await transport.QueryAsync(
+            "DeleteRunQueue",
+            "mutation DeleteRunQueue($id: ID!) { deleteRunQueues(input: {queueIDs: [$id]}) { success clientMutationId } }",
+            new { id = queue.Id },
+            token
+        );
         if (data.Flag("deleteRunQueues", "success") != true)
         {
-            throw new LaunchException("QueueNotDeleted", LaunchErrorCategory.InvalidOperation, $"The server did not delete the queue {queue.Name}.", queue);
+            throw new LaunchException(
+                "QueueNotDeleted",
+                LaunchErrorCategory.InvalidOperation,
+                $"The server did not delete the queue {queue.Name}.",
+                queue
+            );
         }
     }
 
     /// <summary>Pushes items in as few requests as the server allows, in their order. One that is refused fails alone.</summary>
-    internal async Task<IReadOnlyList<QueuePushed>> PushAsync(string entity, string project, string queue, string? user, IReadOnlyList<QueuePush> items, CancellationToken token)
+    internal async Task<IReadOnlyList<QueuePushed>> PushAsync(
+        string entity,
+        string project,
+        string queue,
+        string? user,
+        IReadOnlyList<QueuePush> items,
+        CancellationToken token
+    )
     {
-        var dialect = await api.DialectAsync(token).ConfigureAwait(false);
+        var dialect = await api.DialectAsync(token);
         var results = new List<QueuePushed>(items.Count);
         var size = dialect.PushBatch ? ItemsPerBatch : FieldsPerRequest;
         for (var at = 0; at < items.Count; at += size)
         {
             var part = items.Skip(at).Take(size).ToList();
-            var pushed = dialect.PushBatch ? await PushBatchAsync(entity, project, queue, part, token).ConfigureAwait(false)
-                : dialect.PushByName ? await PushByNameAsync(entity, project, queue, part, token).ConfigureAwait(false)
+            var pushed =
+                dialect.PushBatch ? await PushBatchAsync(entity, project, queue, part, token)
+                : dialect.PushByName ? await PushByNameAsync(entity, project, queue, part, token)
                 : null;
 
             // Null: no queue of that name there. The older way finds out, and makes the default queue (reference B.3).
-            results.AddRange(pushed ?? await PushByIdAsync(entity, project, queue, user, part, dialect, token).ConfigureAwait(false));
+            results.AddRange(pushed ?? await PushByIdAsync(entity, project, queue, user, part, dialect, token));
         }
 
         return results;
     }
 
-    private async Task<IReadOnlyList<QueuePushed>?> PushBatchAsync(string entity, string project, string queue, List<QueuePush> items, CancellationToken token)
+    private async Task<IReadOnlyList<QueuePushed>?> PushBatchAsync(
+        string entity,
+        string project,
+        string queue,
+        List<QueuePush> items,
+        CancellationToken token
+    )
     {
         // The name of the request: a try whose answer was lost may have been taken, and the next must not queue everything again.
-        var path = $"/queues/push?entity={Uri.EscapeDataString(entity)}&project={Uri.EscapeDataString(project)}&queue={Uri.EscapeDataString(queue)}&request={Guid.NewGuid():n}";
-        var answer = await transport.PostContentAsync(path, () => new QueueBatchContent(items), token).ConfigureAwait(false);
+        var path =
+            $"/queues/push?entity={Uri.EscapeDataString(entity)}&project={Uri.EscapeDataString(project)}&queue={Uri.EscapeDataString(queue)}&request={Guid.NewGuid():n}";
+        var answer = await transport.PostContentAsync(path, () => new QueueBatchContent(items), token);
         return answer.At("results") is { } results ? BatchResults(results, items) : null;
     }
 
@@ -245,23 +402,43 @@ internal sealed class QueueApi(GraphQLTransport transport, WandbApi api, string 
         foreach (var result in results.EnumerateArray())
         {
             var item = items[pushed.Count];
-            pushed.Add(result.ValueKind == JsonValueKind.Number ? new QueuePushed(result.GetRawText(), item, null, null) : new QueuePushed(null, item, null, Refused(result.ToString(), item)));
+            pushed.Add(
+                result.ValueKind == JsonValueKind.Number
+                    ? new QueuePushed(result.GetRawText(), item, null, null)
+                    : new QueuePushed(null, item, null, Refused(result.ToString(), item))
+            );
         }
 
         return pushed;
     }
 
-    private async Task<IReadOnlyList<QueuePushed>?> PushByNameAsync(string entity, string project, string queue, List<QueuePush> items, CancellationToken token)
+    private async Task<IReadOnlyList<QueuePushed>?> PushByNameAsync(
+        string entity,
+        string project,
+        string queue,
+        List<QueuePush> items,
+        CancellationToken token
+    )
     {
-        var variables = new Dictionary<string, object?> { ["entityName"] = entity, ["projectName"] = project, ["queueName"] = queue };
-        var head = new StringBuilder("mutation pushToRunQueueByName($entityName: String!, $projectName: String!, $queueName: String!");
+        var variables = new Dictionary<string, object?>
+        {
+            ["entityName"] = entity,
+            ["projectName"] = project,
+            ["queueName"] = queue,
+        };
+        var head = new StringBuilder(
+            "mutation pushToRunQueueByName($entityName: String!, $projectName: String!, $queueName: String!"
+        );
         var body = new StringBuilder();
         for (var i = 0; i < items.Count; i++)
         {
             var item = items[i];
             head.Append(CultureInfo.InvariantCulture, $", $runSpec{i}: JSONString!");
             variables[$"runSpec{i}"] = item.Text;
-            body.Append(CultureInfo.InvariantCulture, $" p{i}: pushToRunQueueByName(input: {{entityName: $entityName, projectName: $projectName, queueName: $queueName, runSpec: $runSpec{i}");
+            body.Append(
+                CultureInfo.InvariantCulture,
+                $" p{i}: pushToRunQueueByName(input: {{entityName: $entityName, projectName: $projectName, queueName: $queueName, runSpec: $runSpec{i}"
+            );
             if (item.Priority is { } priority)
             {
                 head.Append(CultureInfo.InvariantCulture, $", $priority{i}: Int");
@@ -279,15 +456,28 @@ internal sealed class QueueApi(GraphQLTransport transport, WandbApi api, string 
             body.Append("}) { runQueueItemId runSpec }");
         }
 
-        var (data, faults) = await transport.QueryPartsAsync("pushToRunQueueByName", $"{head}) {{{body} }}", variables, token).ConfigureAwait(false);
+        var (data, faults) = await transport.QueryPartsAsync(
+            "pushToRunQueueByName",
+            $"{head}) {{{body} }}",
+            variables,
+            token
+        );
         return faults.Count == 0 && items.Select((_, i) => data.At("p" + i)).All(p => p is null)
             ? null
             : [.. items.Select((item, i) => Pushed(data, faults, "p" + i, item))];
     }
 
-    private async Task<IReadOnlyList<QueuePushed>> PushByIdAsync(string entity, string project, string queue, string? user, List<QueuePush> items, ServerDialect dialect, CancellationToken token)
+    private async Task<IReadOnlyList<QueuePushed>> PushByIdAsync(
+        string entity,
+        string project,
+        string queue,
+        string? user,
+        List<QueuePush> items,
+        ServerDialect dialect,
+        CancellationToken token
+    )
     {
-        var found = await FindAsync(entity, project, queue, user, token).ConfigureAwait(false);
+        var found = await FindAsync(entity, project, queue, user, token);
         string id;
         if (found is not null)
         {
@@ -295,14 +485,14 @@ internal sealed class QueueApi(GraphQLTransport transport, WandbApi api, string 
         }
         else if (queue == DefaultQueue)
         {
-            id = await CreateAsync(entity, project, queue, "PROJECT", null, null, token).ConfigureAwait(false);
+            id = await CreateAsync(entity, project, queue, "PROJECT", null, null, token);
         }
         else
         {
-            throw await QueueMissingAsync(entity, project, queue, token).ConfigureAwait(false);
+            throw await QueueMissingAsync(entity, project, queue, token);
         }
 
-        if (dialect.PushBatch && await PushBatchAsync(entity, project, queue, items, token).ConfigureAwait(false) is { } batch)
+        if (dialect.PushBatch && await PushBatchAsync(entity, project, queue, items, token) is { } batch)
         {
             return batch;
         }
@@ -321,7 +511,10 @@ internal sealed class QueueApi(GraphQLTransport transport, WandbApi api, string 
 
             head.Append(CultureInfo.InvariantCulture, $", $runSpec{i}: JSONString!");
             variables[$"runSpec{i}"] = items[i].Text;
-            body.Append(CultureInfo.InvariantCulture, $" p{i}: pushToRunQueue(input: {{queueID: $queueID, runSpec: $runSpec{i}}}) {{ runQueueItemId }}");
+            body.Append(
+                CultureInfo.InvariantCulture,
+                $" p{i}: pushToRunQueue(input: {{queueID: $queueID, runSpec: $runSpec{i}}}) {{ runQueueItemId }}"
+            );
         }
 
         if (refused.Count == items.Count)
@@ -329,27 +522,56 @@ internal sealed class QueueApi(GraphQLTransport transport, WandbApi api, string 
             return [.. refused.Values];
         }
 
-        var (data, faults) = await transport.QueryPartsAsync("pushToRunQueue", $"{head}) {{{body} }}", variables, token).ConfigureAwait(false);
+        var (data, faults) = await transport.QueryPartsAsync(
+            "pushToRunQueue",
+            $"{head}) {{{body} }}",
+            variables,
+            token
+        );
         return [.. items.Select((item, i) => refused.GetValueOrDefault(i) ?? Pushed(data, faults, "p" + i, item))];
     }
 
-    private static QueuePushed Pushed(JsonElement data, IReadOnlyDictionary<string, string> faults, string field, QueuePush item)
+    private static QueuePushed Pushed(
+        JsonElement data,
+        IReadOnlyDictionary<string, string> faults,
+        string field,
+        QueuePush item
+    )
     {
         if (data.Text(field, "runQueueItemId") is { } id)
         {
-            return new QueuePushed(id, item, data.Document(field, "runSpec") is { ValueKind: JsonValueKind.Object } full ? full.GetRawText() : null, null);
+            return new QueuePushed(
+                id,
+                item,
+                data.Document(field, "runSpec") is { ValueKind: JsonValueKind.Object } full ? full.GetRawText() : null,
+                null
+            );
         }
 
-        return new QueuePushed(null, item, null, Refused(faults.GetValueOrDefault(field) ?? "no reason was given", item));
+        return new QueuePushed(
+            null,
+            item,
+            null,
+            Refused(faults.GetValueOrDefault(field) ?? "no reason was given", item)
+        );
     }
 
     private static LaunchException Refused(string why, QueuePush item) =>
-        new("ItemRefused", LaunchErrorCategory.InvalidOperation, $"The server did not take {item.Source ?? "the item"} into the queue: {why}", item.Text);
+        new(
+            "ItemRefused",
+            LaunchErrorCategory.InvalidOperation,
+            $"The server did not take {item.Source ?? "the item"} into the queue: {why}",
+            item.Text
+        );
 
     /// <summary>The items of a queue, oldest first, page after page where the server has pages.</summary>
-    internal async IAsyncEnumerable<WandbLaunchQueueItem> ItemsAsync(WandbRunQueue queue, IReadOnlyList<string> states, [EnumeratorCancellation] CancellationToken token)
+    internal async IAsyncEnumerable<WandbLaunchQueueItem> ItemsAsync(
+        WandbRunQueue queue,
+        IReadOnlyList<string> states,
+        [EnumeratorCancellation] CancellationToken token
+    )
     {
-        var dialect = await api.DialectAsync(token).ConfigureAwait(false);
+        var dialect = await api.DialectAsync(token);
         var pages = dialect.ItemsArguments.Contains("after");
         var filtered = states.Count > 0 && dialect.ItemsArguments.Contains("states");
         var query = pages
@@ -358,7 +580,12 @@ internal sealed class QueueApi(GraphQLTransport transport, WandbApi api, string 
         string? after = null;
         while (true)
         {
-            var variables = new Dictionary<string, object?> { ["projectName"] = queue.QueueProject, ["entityName"] = queue.Entity, ["runQueue"] = queue.Name };
+            var variables = new Dictionary<string, object?>
+            {
+                ["projectName"] = queue.QueueProject,
+                ["entityName"] = queue.Entity,
+                ["runQueue"] = queue.Name,
+            };
             if (pages)
             {
                 variables["after"] = after;
@@ -369,17 +596,26 @@ internal sealed class QueueApi(GraphQLTransport transport, WandbApi api, string 
                 variables["states"] = states;
             }
 
-            var data = await transport.QueryAsync("GetRunQueueItems", query, variables, token).ConfigureAwait(false);
+            var data = await transport.QueryAsync("GetRunQueueItems", query, variables, token);
             var items = data.At("project", "runQueue", "runQueueItems");
             foreach (var edge in items?.Items("edges") ?? [])
             {
-                if (edge.At("node") is { } node && ToItem(node, queue) is var item && (states.Count == 0 || states.Contains(item.State, StringComparer.OrdinalIgnoreCase)))
+                if (
+                    edge.At("node") is { } node
+                    && ToItem(node, queue) is var item
+                    && (states.Count == 0 || states.Contains(item.State, StringComparer.OrdinalIgnoreCase))
+                )
                 {
                     yield return item;
                 }
             }
 
-            if (!pages || items?.Flag("pageInfo", "hasNextPage") != true || items?.Text("pageInfo", "endCursor") is not { } end || end == after)
+            if (
+                !pages
+                || items?.Flag("pageInfo", "hasNextPage") != true
+                || items?.Text("pageInfo", "endCursor") is not { } end
+                || end == after
+            )
             {
                 yield break;
             }
@@ -390,18 +626,25 @@ internal sealed class QueueApi(GraphQLTransport transport, WandbApi api, string 
 
     internal async Task<WandbLaunchQueueItem?> ItemAsync(WandbRunQueue queue, string id, CancellationToken token)
     {
-        var dialect = await api.DialectAsync(token).ConfigureAwait(false);
+        var dialect = await api.DialectAsync(token);
         if (dialect.QueueFields.Contains("runQueueItem"))
         {
             var data = await transport.QueryAsync(
                 "GetRunQueueItem",
                 $"query GetRunQueueItem($projectName: String!, $entityName: String!, $runQueue: String!, $itemId: ID!) {{ project(name: $projectName, entityName: $entityName) {{ runQueue(name: $runQueue) {{ runQueueItem(id: $itemId) {{ {ItemFields(dialect)} }} }} }} }}",
-                new { projectName = queue.QueueProject, entityName = queue.Entity, runQueue = queue.Name, itemId = id },
-                token).ConfigureAwait(false);
+                new
+                {
+                    projectName = queue.QueueProject,
+                    entityName = queue.Entity,
+                    runQueue = queue.Name,
+                    itemId = id,
+                },
+                token
+            );
             return data.At("project", "runQueue", "runQueueItem") is { } node ? ToItem(node, queue) : null;
         }
 
-        await foreach (var item in ItemsAsync(queue, [], token).ConfigureAwait(false))
+        await foreach (var item in ItemsAsync(queue, [], token))
         {
             if (item.Id == id)
             {
@@ -415,7 +658,7 @@ internal sealed class QueueApi(GraphQLTransport transport, WandbApi api, string 
     /// <summary>Removes an item that waits; false when it was started or is gone.</summary>
     internal async Task<bool> DeleteItemAsync(WandbRunQueue queue, string id, CancellationToken token)
     {
-        if (!(await api.DialectAsync(token).ConfigureAwait(false)).Mutations.Contains("deleteFromRunQueue"))
+        if (!(await api.DialectAsync(token)).Mutations.Contains("deleteFromRunQueue"))
         {
             throw TooOld("Removing one item");
         }
@@ -424,18 +667,33 @@ internal sealed class QueueApi(GraphQLTransport transport, WandbApi api, string 
             "DeleteFromRunQueue",
             "mutation DeleteFromRunQueue($queueID: ID!, $runQueueItemId: ID!) { deleteFromRunQueue(input: {queueID: $queueID, runQueueItemId: $runQueueItemId}) { success clientMutationId } }",
             new { queueID = queue.Id, runQueueItemId = id },
-            token).ConfigureAwait(false);
+            token
+        );
         return data.Flag("deleteFromRunQueue", "success") ?? false;
     }
 
     private static string ItemFields(ServerDialect dialect)
     {
-        return "id state associatedRunId " + string.Join(' ', PlainFields.Where(dialect.ItemFields.Contains).Concat(dialect.Finish ? ReportFields.Where(dialect.ItemFields.Contains).Select(r => r + " { message stage filePaths }") : []));
+        return "id state associatedRunId "
+            + string.Join(
+                ' ',
+                PlainFields
+                    .Where(dialect.ItemFields.Contains)
+                    .Concat(
+                        dialect.Finish
+                            ? ReportFields
+                                .Where(dialect.ItemFields.Contains)
+                                .Select(r => r + " { message stage filePaths }")
+                            : []
+                    )
+            );
     }
 
     private WandbLaunchQueueItem ToItem(JsonElement node, WandbRunQueue queue)
     {
-        var spec = node.Document("runSpec") is { ValueKind: JsonValueKind.Object } map ? JsonObject.Create(map.Clone())! : null;
+        var spec = node.Document("runSpec") is { ValueKind: JsonValueKind.Object } map
+            ? JsonObject.Create(map.Clone())!
+            : null;
         spec?.Remove("_wandb_api_key");
         var run = node.Text("associatedRunId");
         var project = spec?["project"]?.ToString();
@@ -451,7 +709,10 @@ internal sealed class QueueApi(GraphQLTransport transport, WandbApi api, string 
             Created = node.Time("createdAt"),
             Agent = node.Text("launchAgentName") ?? node.Text("launchAgentId"),
             RunId = run,
-            RunUri = run is not null && project is not null ? $"{appUrl}/{spec!["entity"] ?? queue.Entity}/{project.ToLowerInvariant()}/runs/{run}" : null,
+            RunUri =
+                run is not null && project is not null
+                    ? $"{appUrl}/{spec!["entity"] ?? queue.Entity}/{project.ToLowerInvariant()}/runs/{run}"
+                    : null,
             Uri = QueueSpec.SourceOf(spec),
             Project = project,
             ExitCode = Number(node, "exitCode"),
@@ -464,7 +725,14 @@ internal sealed class QueueApi(GraphQLTransport transport, WandbApi api, string 
         };
     }
 
-    private static int? Number(JsonElement node, string name) => node.At(name) is { ValueKind: JsonValueKind.Number } number ? number.GetInt32() : null;
+    private static int? Number(JsonElement node, string name) =>
+        node.At(name) is { ValueKind: JsonValueKind.Number } number ? number.GetInt32() : null;
 
-    private static LaunchException TooOld(string what) => new("ServerTooOld", LaunchErrorCategory.NotImplemented, $"{what} is not known to this server: it speaks W&B's protocol of 2022. Update the server, or do it in its web page.", null);
+    private static LaunchException TooOld(string what) =>
+        new(
+            "ServerTooOld",
+            LaunchErrorCategory.NotImplemented,
+            $"{what} is not known to this server: it speaks W&B's protocol of 2022. Update the server, or do it in its web page.",
+            null
+        );
 }

@@ -25,10 +25,15 @@ internal sealed class QueueBatchContent : HttpContent
         return false;
     }
 
-    protected override Task SerializeToStreamAsync(Stream stream, TransportContext? context) => SerializeToStreamAsync(stream, context, CancellationToken.None);
+    protected override Task SerializeToStreamAsync(Stream stream, TransportContext? context) =>
+        SerializeToStreamAsync(stream, context, CancellationToken.None);
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    protected override async Task SerializeToStreamAsync(Stream stream, TransportContext? context, CancellationToken cancellationToken)
+    protected override async Task SerializeToStreamAsync(
+        Stream stream,
+        TransportContext? context,
+        CancellationToken cancellationToken
+    )
     {
         var buffer = new ArrayBufferWriter<byte>(2 * Piece);
         using var writer = new Utf8JsonWriter(buffer);
@@ -39,14 +44,14 @@ internal sealed class QueueBatchContent : HttpContent
             if (buffer.WrittenCount + writer.BytesPending > Piece)
             {
                 writer.Flush();
-                await stream.WriteAsync(buffer.WrittenMemory, cancellationToken).ConfigureAwait(false);
+                await stream.WriteAsync(buffer.WrittenMemory, cancellationToken);
                 buffer.ResetWrittenCount();
             }
         }
 
         writer.WriteEndArray();
         writer.Flush();
-        await stream.WriteAsync(buffer.WrittenMemory, cancellationToken).ConfigureAwait(false);
+        await stream.WriteAsync(buffer.WrittenMemory, cancellationToken);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]

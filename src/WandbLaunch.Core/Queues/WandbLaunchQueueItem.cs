@@ -50,12 +50,13 @@ public sealed record WandbLaunchQueueItem
     public string? Uri { get; init; }
 
     /// <summary>Arguments that the item sets: words, or name=value.</summary>
-    public IReadOnlyList<string> Arguments => (Spec?["overrides"] as JsonObject)?["args"] switch
-    {
-        JsonArray words => [.. words.Select(w => w?.ToString() ?? "")],
-        JsonObject pairs => [.. pairs.Select(p => p.Value is null ? p.Key : $"{p.Key}={p.Value}")],
-        _ => [],
-    };
+    public IReadOnlyList<string> Arguments =>
+        (Spec?["overrides"] as JsonObject)?["args"] switch
+        {
+            JsonArray words => [.. words.Select(w => w?.ToString() ?? "")],
+            JsonObject pairs => [.. pairs.Select(p => p.Value is null ? p.Key : $"{p.Key}={p.Value}")],
+            _ => [],
+        };
 
     /// <summary>Target project of the run.</summary>
     public string? Project { get; init; }

@@ -9,7 +9,9 @@ namespace WandbLaunch.Runners;
 /// <summary>The docker flags that a launch config may give: a typed allow-list (reference G.1). Mounts, networks, devices and privileges are not on it.</summary>
 internal static partial class DockerArguments
 {
-    private static readonly Dictionary<string, Action<CreateContainerParameters, string>> Single = new(StringComparer.Ordinal)
+    private static readonly Dictionary<string, Action<CreateContainerParameters, string>> Single = new(
+        StringComparer.Ordinal
+    )
     {
         ["cpus"] = (c, v) => c.HostConfig.NanoCPUs = (long)(Number(v) * 1_000_000_000),
         ["cpu-period"] = (c, v) => c.HostConfig.CPUPeriod = Whole(v),
@@ -21,33 +23,74 @@ internal static partial class DockerArguments
         ["memory"] = (c, v) => c.HostConfig.Memory = Bytes(v),
         ["memory-reservation"] = (c, v) => c.HostConfig.MemoryReservation = Bytes(v),
         ["memory-swap"] = (c, v) => c.HostConfig.MemorySwap = v == "-1" ? -1 : Bytes(v),
-        ["name"] = (c, v) => c.Name = ContainerName().IsMatch(v) ? v : throw new FormatException("is not a container name"),
+        ["name"] = (c, v) =>
+            c.Name = ContainerName().IsMatch(v) ? v : throw new FormatException("is not a container name"),
         ["pids-limit"] = (c, v) => c.HostConfig.PidsLimit = Whole(v),
-        ["platform"] = (c, v) => c.Platform = Platform().IsMatch(v) ? v : throw new FormatException("is not a platform such as linux/amd64"),
+        ["platform"] = (c, v) =>
+            c.Platform = Platform().IsMatch(v) ? v : throw new FormatException("is not a platform such as linux/amd64"),
         ["shm-size"] = (c, v) => c.HostConfig.ShmSize = Bytes(v),
-        ["workdir"] = (c, v) => c.WorkingDir = v.StartsWith('/') ? v : throw new FormatException("must be an absolute path in the container"),
+        ["workdir"] = (c, v) =>
+            c.WorkingDir = v.StartsWith('/')
+                ? v
+                : throw new FormatException("must be an absolute path in the container"),
     };
 
     // Each takes a wall of the container down: only where an agent's admin, or whoever launches by hand, names it.
-    private static readonly Dictionary<string, Action<CreateContainerParameters, JsonNode?>> Extra = new(StringComparer.Ordinal)
+    private static readonly Dictionary<string, Action<CreateContainerParameters, JsonNode?>> Extra = new(
+        StringComparer.Ordinal
+    )
     {
-        ["network"] = (c, v) => c.HostConfig.NetworkMode = NetworkName().IsMatch(Text(v)) ? Text(v) : throw new FormatException("is not the name of a network"),
-        ["ipc"] = (c, v) => c.HostConfig.IpcMode = Text(v) is "host" or "private" or "shareable" or "none" ? Text(v) : throw new FormatException("must be host, private, shareable or none"),
-        ["privileged"] = (c, v) => c.HostConfig.Privileged = bool.TryParse(v?.ToString(), out var flag) ? flag : throw new FormatException("must be true or false"),
+        ["network"] = (c, v) =>
+            c.HostConfig.NetworkMode = NetworkName().IsMatch(Text(v))
+                ? Text(v)
+                : throw new FormatException("is not the name of a network"),
+        ["ipc"] = (c, v) =>
+            c.HostConfig.IpcMode = Text(v) is "host" or "private" or "shareable" or "none"
+                ? Text(v)
+                : throw new FormatException("must be host, private, shareable or none"),
+        ["privileged"] = (c, v) =>
+            c.HostConfig.Privileged = bool.TryParse(v?.ToString(), out var flag)
+                ? flag
+                : throw new FormatException("must be true or false"),
         ["device"] = (c, v) => c.HostConfig.Devices = [.. Many(v).Select(Device)],
-        ["cap-add"] = (c, v) => c.HostConfig.CapAdd = [.. Many(v).Select(n => Capability().IsMatch(n) ? n : throw new FormatException("is not the name of a capability"))],
-        ["add-host"] = (c, v) => c.HostConfig.ExtraHosts = [.. (c.HostConfig.ExtraHosts ?? []), .. Many(v).Select(h => h.IndexOf(':', StringComparison.Ordinal) > 0 ? h : throw new FormatException("must be name:address"))],
-        ["hostname"] = (c, v) => c.Hostname = ContainerName().IsMatch(Text(v)) ? Text(v) : throw new FormatException("is not a host name"),
+        ["cap-add"] = (c, v) =>
+            c.HostConfig.CapAdd = [
+                .. Many(v)
+                    .Select(n =>
+                        Capability().IsMatch(n) ? n : throw new FormatException("is not the name of a capability")
+                    ),
+            ],
+        ["add-host"] = (c, v) =>
+            c.HostConfig.ExtraHosts = [
+                .. (c.HostConfig.ExtraHosts ?? []),
+                .. Many(v)
+                    .Select(h =>
+                        h.IndexOf(':', StringComparison.Ordinal) > 0
+                            ? h
+                            : throw new FormatException("must be name:address")
+                    ),
+            ],
+        ["hostname"] = (c, v) =>
+            c.Hostname = ContainerName().IsMatch(Text(v)) ? Text(v) : throw new FormatException("is not a host name"),
     };
 
-    private static readonly Dictionary<string, string> Short = new(StringComparer.Ordinal) { ["e"] = "env", ["m"] = "memory", ["w"] = "workdir" };
+    private static readonly Dictionary<string, string> Short = new(StringComparer.Ordinal)
+    {
+        ["e"] = "env",
+        ["m"] = "memory",
+        ["w"] = "workdir",
+    };
 
     /// <summary>Names that are taken, for completion and messages.</summary>
     internal static IEnumerable<string> Names => Single.Keys.Concat(["env", "ulimit"]).Order(StringComparer.Ordinal);
 
     /// <summary>Puts the flags into the request, or refuses one by name.</summary>
     /// <exception cref="LaunchException"><c>DockerArgumentRefused</c> or <c>DockerArgumentInvalid</c>.</exception>
-    internal static void Apply(CreateContainerParameters container, JsonObject? arguments, IReadOnlyList<string>? extra = null)
+    internal static void Apply(
+        CreateContainerParameters container,
+        JsonObject? arguments,
+        IReadOnlyList<string>? extra = null
+    )
     {
         foreach (var (given, value) in arguments ?? [])
         {
@@ -56,8 +99,11 @@ internal static partial class DockerArguments
             if (!list && !Single.ContainsKey(name) && extra?.Contains(name) != true)
             {
                 throw new LaunchException(
-                    "DockerArgumentRefused", LaunchErrorCategory.PermissionDenied,
-                    $"The docker argument '{given}' is not allowed. Allowed are: {string.Join(", ", Names.Concat(extra ?? []))}. For a mount of your own use the parameter -Volume{(Extra.ContainsKey(name) ? "; an agent's admin can allow this argument with -AllowDockerArgument" : "")}.", given);
+                    "DockerArgumentRefused",
+                    LaunchErrorCategory.PermissionDenied,
+                    $"The docker argument '{given}' is not allowed. Allowed are: {string.Join(", ", Names.Concat(extra ?? []))}. For a mount of your own use the parameter -Volume{(Extra.ContainsKey(name) ? "; an agent's admin can allow this argument with -AllowDockerArgument" : "")}.",
+                    given
+                );
             }
 
             try
@@ -72,7 +118,11 @@ internal static partial class DockerArguments
                     {
                         if (name == "env")
                         {
-                            container.Env.Add(item.IndexOf('=', StringComparison.Ordinal) > 0 ? item : throw new FormatException("must be NAME=value"));
+                            container.Env.Add(
+                                item.IndexOf('=', StringComparison.Ordinal) > 0
+                                    ? item
+                                    : throw new FormatException("must be NAME=value")
+                            );
                         }
                         else
                         {
@@ -87,25 +137,48 @@ internal static partial class DockerArguments
             }
             catch (Exception e) when (e is FormatException or OverflowException)
             {
-                throw new LaunchException("DockerArgumentInvalid", LaunchErrorCategory.InvalidArgument, $"The docker argument '{given}' has the value {value?.ToJsonString() ?? "null"}: it {e.Message}.", given, e);
+                throw new LaunchException(
+                    "DockerArgumentInvalid",
+                    LaunchErrorCategory.InvalidArgument,
+                    $"The docker argument '{given}' has the value {value?.ToJsonString() ?? "null"}: it {e.Message}.",
+                    given,
+                    e
+                );
             }
         }
     }
 
     /// <summary>Checks without an engine, before anything is built.</summary>
-    internal static void Check(JsonObject? arguments, IReadOnlyList<string>? extra = null) => Apply(new CreateContainerParameters { HostConfig = new HostConfig(), Env = [] }, arguments, extra);
+    internal static void Check(JsonObject? arguments, IReadOnlyList<string>? extra = null) =>
+        Apply(new CreateContainerParameters { HostConfig = new HostConfig(), Env = [] }, arguments, extra);
 
     /// <summary>The name as docker has it in its long form, whatever way it was written.</summary>
-    internal static string NameOf(string given) => given.TrimStart('-').Replace('_', '-').ToLowerInvariant() is var name ? Short.GetValueOrDefault(name, name) : "";
+    internal static string NameOf(string given) =>
+        given.TrimStart('-').Replace('_', '-').ToLowerInvariant() is var name
+            ? Short.GetValueOrDefault(name, name)
+            : "";
 
     /// <summary>Checks the name of an argument that an agent's admin allows beyond the fixed list.</summary>
-    internal static string CheckExtra(string given) => NameOf(given) is var name && (Extra.ContainsKey(name) || Names.Contains(name))
-        ? name
-        : throw new LaunchException("DockerArgumentUnknown", LaunchErrorCategory.InvalidArgument, $"'{given}' cannot be allowed. Beyond the fixed list there are: {string.Join(", ", Extra.Keys.Order(StringComparer.Ordinal))}. Mounts are allowed with -AllowMount.", given);
+    internal static string CheckExtra(string given) =>
+        NameOf(given) is var name && (Extra.ContainsKey(name) || Names.Contains(name))
+            ? name
+            : throw new LaunchException(
+                "DockerArgumentUnknown",
+                LaunchErrorCategory.InvalidArgument,
+                $"'{given}' cannot be allowed. Beyond the fixed list there are: {string.Join(", ", Extra.Keys.Order(StringComparer.Ordinal))}. Mounts are allowed with -AllowMount.",
+                given
+            );
 
     internal static DeviceRequest Gpus(string value)
     {
-        var request = new DeviceRequest { Driver = "nvidia", Capabilities = [["gpu"]] };
+        var request = new DeviceRequest
+        {
+            Driver = "nvidia",
+            Capabilities =
+            [
+                ["gpu"],
+            ],
+        };
         if (value == "all")
         {
             request.Count = -1;
@@ -134,29 +207,64 @@ internal static partial class DockerArguments
             throw new FormatException("must be a size such as 512m or 2g");
         }
 
-        var shift = match.Groups[2].Value.ToLowerInvariant() switch { "k" => 10, "m" => 20, "g" => 30, "t" => 40, _ => 0 };
+        var shift = match.Groups[2].Value.ToLowerInvariant() switch
+        {
+            "k" => 10,
+            "m" => 20,
+            "g" => 30,
+            "t" => 40,
+            _ => 0,
+        };
         return (long)(double.Parse(match.Groups[1].Value, CultureInfo.InvariantCulture) * (1L << shift));
     }
 
-    private static string Text(JsonNode? node) => node is JsonValue value && value.GetValueKind() is JsonValueKind.String or JsonValueKind.Number
-        ? node.ToString() is { Length: > 0 } text && !text.Contains('\0', StringComparison.Ordinal) ? text : throw new FormatException("is empty")
-        : throw new FormatException("must be a string or a number");
+    private static string Text(JsonNode? node) =>
+        node is JsonValue value && value.GetValueKind() is JsonValueKind.String or JsonValueKind.Number
+            ? node.ToString() is { Length: > 0 } text && !text.Contains('\0', StringComparison.Ordinal)
+                ? text
+                : throw new FormatException("is empty")
+            : throw new FormatException("must be a string or a number");
 
     private static string[] Many(JsonNode? value) => value is JsonArray many ? [.. many.Select(Text)] : [Text(value)];
 
-    private static DeviceMapping Device(string text) => text.Split(':') is var parts && parts.Length is >= 1 and <= 3 && parts[0].StartsWith('/') && !parts[0].Contains("..", StringComparison.Ordinal)
-        ? new DeviceMapping { PathOnHost = parts[0], PathInContainer = parts.Length > 1 ? parts[1] : parts[0], CgroupPermissions = parts.Length > 2 ? parts[2] : "rwm" }
-        : throw new FormatException("must be /dev/name or /dev/name:/dev/inside");
+    private static DeviceMapping Device(string text) =>
+        text.Split(':') is var parts
+        && parts.Length is >= 1 and <= 3
+        && parts[0].StartsWith('/')
+        && !parts[0].Contains("..", StringComparison.Ordinal)
+            ? new DeviceMapping
+            {
+                PathOnHost = parts[0],
+                PathInContainer = parts.Length > 1 ? parts[1] : parts[0],
+                CgroupPermissions = parts.Length > 2 ? parts[2] : "rwm",
+            }
+            : throw new FormatException("must be /dev/name or /dev/name:/dev/inside");
 
-    private static double Number(string text) => double.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out var number) && number > 0 ? number : throw new FormatException("must be a number above 0");
+    private static double Number(string text) =>
+        double.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out var number) && number > 0
+            ? number
+            : throw new FormatException("must be a number above 0");
 
-    private static long Whole(string text) => long.TryParse(text, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out var number) ? number : throw new FormatException("must be a whole number");
+    private static long Whole(string text) =>
+        long.TryParse(text, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out var number)
+            ? number
+            : throw new FormatException("must be a whole number");
 
-    private static string Set(string text) => CpuSet().IsMatch(text) ? text : throw new FormatException("must be a list such as 0-3,6");
+    private static string Set(string text) =>
+        CpuSet().IsMatch(text) ? text : throw new FormatException("must be a list such as 0-3,6");
 
-    private static Ulimit Limit(string text) => UlimitForm().Match(text) is { Success: true } match
-        ? new Ulimit { Name = match.Groups[1].Value, Soft = long.Parse(match.Groups[2].Value, CultureInfo.InvariantCulture), Hard = long.Parse(match.Groups[3].Success ? match.Groups[3].Value : match.Groups[2].Value, CultureInfo.InvariantCulture) }
-        : throw new FormatException("must be name=soft[:hard]");
+    private static Ulimit Limit(string text) =>
+        UlimitForm().Match(text) is { Success: true } match
+            ? new Ulimit
+            {
+                Name = match.Groups[1].Value,
+                Soft = long.Parse(match.Groups[2].Value, CultureInfo.InvariantCulture),
+                Hard = long.Parse(
+                    match.Groups[3].Success ? match.Groups[3].Value : match.Groups[2].Value,
+                    CultureInfo.InvariantCulture
+                ),
+            }
+            : throw new FormatException("must be name=soft[:hard]");
 
     [GeneratedRegex(@"^(\d+(?:\.\d+)?)\s*([kmgt]?)b?$", RegexOptions.IgnoreCase)]
     private static partial Regex Size();

@@ -19,17 +19,33 @@ internal static class DockerEngine
 
     /// <summary>Connects, or says why not and what to do.</summary>
     /// <exception cref="LaunchException"><c>DockerUnavailable</c>.</exception>
-    internal static async Task<(DockerClient Client, Endpoint Endpoint)> ConnectAsync(string? address, CancellationToken token)
+    internal static async Task<(DockerClient Client, Endpoint Endpoint)> ConnectAsync(
+        string? address,
+        CancellationToken token
+    )
     {
-        var endpoints = address is not null ? [new Endpoint(address, "-DockerHost", Environment.GetEnvironmentVariable("DOCKER_CERT_PATH"))] : Find(LaunchEnvironment.Current).ToList();
+        var endpoints = address is not null
+            ? [new Endpoint(address, "-DockerHost", Environment.GetEnvironmentVariable("DOCKER_CERT_PATH"))]
+            : Find(LaunchEnvironment.Current).ToList();
         var faults = new List<string>();
         foreach (var endpoint in endpoints)
         {
             try
             {
-                return (await OpenAsync(endpoint, token).ConfigureAwait(false), endpoint);
+                return (await OpenAsync(endpoint, token), endpoint);
             }
-            catch (Exception e) when (e is HttpRequestException or SocketException or IOException or TimeoutException or DockerApiException or UriFormatException or CryptographicException or OperationCanceledException or UnauthorizedAccessException)
+            catch (Exception e)
+                when (e
+                        is HttpRequestException
+                            or SocketException
+                            or IOException
+                            or TimeoutException
+                            or DockerApiException
+                            or UriFormatException
+                            or CryptographicException
+                            or OperationCanceledException
+                            or UnauthorizedAccessException
+                )
             {
                 token.ThrowIfCancellationRequested();
                 faults.Add($"{endpoint.Address} ({endpoint.From}): {(e.InnerException ?? e).Message.TrimEnd('.')}");
@@ -37,8 +53,11 @@ internal static class DockerEngine
         }
 
         throw new LaunchException(
-            "DockerUnavailable", LaunchErrorCategory.ResourceUnavailable,
-            $"No Docker Engine answers. Tried {string.Join("; ", faults)}. Start Docker, set DOCKER_HOST, add your user to the docker group; or launch with -Resource local-process.", address ?? endpoints[0].Address);
+            "DockerUnavailable",
+            LaunchErrorCategory.ResourceUnavailable,
+            $"No Docker Engine answers. Tried {string.Join("; ", faults)}. Start Docker, set DOCKER_HOST, add your user to the docker group; or launch with -Resource local-process.",
+            address ?? endpoints[0].Address
+        );
     }
 
     internal static IEnumerable<Endpoint> Find(LaunchEnvironment environment)
@@ -46,7 +65,11 @@ internal static class DockerEngine
         var certificates = environment["DOCKER_CERT_PATH"];
         if (environment["DOCKER_HOST"] is { } host)
         {
-            yield return new Endpoint(host, "DOCKER_HOST", environment["DOCKER_TLS_VERIFY"] is not null ? certificates ?? ConfigFolder(environment) : certificates);
+            yield return new Endpoint(
+                host,
+                "DOCKER_HOST",
+                environment["DOCKER_TLS_VERIFY"] is not null ? certificates ?? ConfigFolder(environment) : certificates
+            );
             yield break;
         }
 
@@ -57,7 +80,12 @@ internal static class DockerEngine
             var meta = Path.Combine(ConfigFolder(environment), "contexts", "meta", id, "meta.json");
             if (!File.Exists(meta))
             {
-                throw new LaunchException("DockerContextNotFound", LaunchErrorCategory.ObjectNotFound, $"There is no docker context '{context}'. See 'docker context ls', or unset DOCKER_CONTEXT.", context);
+                throw new LaunchException(
+                    "DockerContextNotFound",
+                    LaunchErrorCategory.ObjectNotFound,
+                    $"There is no docker context '{context}'. See 'docker context ls', or unset DOCKER_CONTEXT.",
+                    context
+                );
             }
 
             using var document = JsonDocument.Parse(File.ReadAllText(meta));
@@ -85,7 +113,10 @@ internal static class DockerEngine
 
             if (File.Exists(Path.Combine(environment.Home, ".docker", "run", "docker.sock")))
             {
-                yield return new Endpoint("unix://" + Path.Combine(environment.Home, ".docker", "run", "docker.sock"), "Docker Desktop");
+                yield return new Endpoint(
+                    "unix://" + Path.Combine(environment.Home, ".docker", "run", "docker.sock"),
+                    "Docker Desktop"
+                );
             }
         }
     }
@@ -95,21 +126,32 @@ internal static class DockerEngine
         var uri = new Uri(endpoint.Address.Replace("npipe:////./", "npipe://./", StringComparison.Ordinal));
         if (uri.Scheme is not ("unix" or "npipe" or "tcp" or "http" or "https"))
         {
-            throw new LaunchException("DockerHostNotSupported", LaunchErrorCategory.InvalidArgument, $"The Docker address '{endpoint.Address}' ({endpoint.From}) is not unix, npipe or tcp. For ssh, forward the socket: ssh -NL /tmp/docker.sock:/var/run/docker.sock host, and set DOCKER_HOST=unix:///tmp/docker.sock.", endpoint.Address);
+            throw new LaunchException(
+                "DockerHostNotSupported",
+                LaunchErrorCategory.InvalidArgument,
+                $"The Docker address '{endpoint.Address}' ({endpoint.From}) is not unix, npipe or tcp. For ssh, forward the socket: ssh -NL /tmp/docker.sock:/var/run/docker.sock host, and set DOCKER_HOST=unix:///tmp/docker.sock.",
+                endpoint.Address
+            );
         }
 
-        Credentials credentials = endpoint.CertificateFolder is { } folder && uri.Scheme is "tcp" or "https" ? new TlsCredentials(folder) : new AnonymousCredentials();
+        Credentials credentials =
+            endpoint.CertificateFolder is { } folder && uri.Scheme is "tcp" or "https"
+                ? new TlsCredentials(folder)
+                : new AnonymousCredentials();
 
         // Without a version in its path a request is taken by every engine; its answer tells which version to name.
         using var limit = CancellationTokenSource.CreateLinkedTokenSource(token);
         limit.CancelAfter(TimeSpan.FromSeconds(10));
         using var probe = new DockerClientConfiguration(uri, credentials, TimeSpan.FromSeconds(10)).CreateClient();
-        var version = await probe.System.GetVersionAsync(limit.Token).ConfigureAwait(false);
+        var version = await probe.System.GetVersionAsync(limit.Token);
         var offered = Version.Parse(version.APIVersion);
-        return new DockerClientConfiguration(uri, credentials, Timeout.InfiniteTimeSpan).CreateClient(offered < Newest ? offered : Newest);
+        return new DockerClientConfiguration(uri, credentials, Timeout.InfiniteTimeSpan).CreateClient(
+            offered < Newest ? offered : Newest
+        );
     }
 
-    private static string ConfigFolder(LaunchEnvironment environment) => environment["DOCKER_CONFIG"] ?? Path.Combine(environment.Home, ".docker");
+    private static string ConfigFolder(LaunchEnvironment environment) =>
+        environment["DOCKER_CONFIG"] ?? Path.Combine(environment.Home, ".docker");
 
     private static string? CurrentContext(LaunchEnvironment environment)
     {
@@ -133,7 +175,11 @@ internal static class DockerEngine
     /// <summary>The certificates of a DOCKER_CERT_PATH folder: ca.pem, cert.pem, key.pem.</summary>
     private sealed class TlsCredentials(string folder) : Credentials
     {
-        private readonly X509Certificate2 _client = new(X509Certificate2.CreateFromPemFile(Path.Combine(folder, "cert.pem"), Path.Combine(folder, "key.pem")).Export(X509ContentType.Pkcs12));
+        private readonly X509Certificate2 _client = new(
+            X509Certificate2
+                .CreateFromPemFile(Path.Combine(folder, "cert.pem"), Path.Combine(folder, "key.pem"))
+                .Export(X509ContentType.Pkcs12)
+        );
 
         public override bool IsTlsCredentials() => true;
 
@@ -148,7 +194,10 @@ internal static class DockerEngine
                 roots.ImportFromPemFile(authority);
                 handler.ServerCertificateValidationCallback = (_, certificate, _, errors) =>
                 {
-                    if (certificate is null || errors.HasFlag(System.Net.Security.SslPolicyErrors.RemoteCertificateNameMismatch))
+                    if (
+                        certificate is null
+                        || errors.HasFlag(System.Net.Security.SslPolicyErrors.RemoteCertificateNameMismatch)
+                    )
                     {
                         return false;
                     }

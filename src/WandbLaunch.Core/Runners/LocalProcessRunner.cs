@@ -6,7 +6,12 @@ namespace WandbLaunch.Runners;
 /// <summary>Runs a program as a process of this machine. Words go as words: no shell on any platform.</summary>
 internal sealed class LocalProcessRunner : IRunner
 {
-    public async Task<RunOutcome> RunAsync(RunSpec spec, IReadOnlyDictionary<string, string> secrets, IRunObserver observer, CancellationToken stop)
+    public async Task<RunOutcome> RunAsync(
+        RunSpec spec,
+        IReadOnlyDictionary<string, string> secrets,
+        IRunObserver observer,
+        CancellationToken stop
+    )
     {
         var start = new ProcessStartInfo(spec.Command[0])
         {
@@ -35,16 +40,25 @@ internal sealed class LocalProcessRunner : IRunner
         }
         catch (Win32Exception e)
         {
-            throw new LaunchException("ProgramNotStarted", LaunchErrorCategory.ResourceUnavailable, $"'{spec.Command[0]}' cannot be started: {e.Message}. Is it installed, and are the arguments within what the system takes?", spec.Command[0], e);
+            throw new LaunchException(
+                "ProgramNotStarted",
+                LaunchErrorCategory.ResourceUnavailable,
+                $"'{spec.Command[0]}' cannot be started: {e.Message}. Is it installed, and are the arguments within what the system takes?",
+                spec.Command[0],
+                e
+            );
         }
 
         using var tree = new ProcessTree(process, spec.Id);
         observer.Started(process.Id, null);
         process.StandardInput.Close();
-        var output = Task.WhenAll(Pump(process.StandardOutput.BaseStream, observer), Pump(process.StandardError.BaseStream, observer));
+        var output = Task.WhenAll(
+            Pump(process.StandardOutput.BaseStream, observer),
+            Pump(process.StandardError.BaseStream, observer)
+        );
         try
         {
-            await process.WaitForExitAsync(stop).ConfigureAwait(false);
+            await process.WaitForExitAsync(stop);
         }
         catch (OperationCanceledException)
         {
@@ -52,7 +66,7 @@ internal sealed class LocalProcessRunner : IRunner
             using var grace = new CancellationTokenSource(TimeSpan.FromSeconds(spec.StopGraceSeconds));
             try
             {
-                await process.WaitForExitAsync(grace.Token).ConfigureAwait(false);
+                await process.WaitForExitAsync(grace.Token);
             }
             catch (OperationCanceledException)
             {
@@ -60,18 +74,23 @@ internal sealed class LocalProcessRunner : IRunner
             }
 
             tree.Kill();
-            await process.WaitForExitAsync(CancellationToken.None).ConfigureAwait(false);
+            await process.WaitForExitAsync(CancellationToken.None);
         }
 
         // A child that outlives the program may hold the pipes; what the program itself wrote is through by then.
-        await Task.WhenAny(output, Task.Delay(TimeSpan.FromSeconds(2), CancellationToken.None)).ConfigureAwait(false);
+        await Task.WhenAny(output, Task.Delay(TimeSpan.FromSeconds(2), CancellationToken.None));
         if (!output.IsCompleted)
         {
             tree.Kill();
-            await Task.WhenAny(output, Task.Delay(TimeSpan.FromSeconds(2), CancellationToken.None)).ConfigureAwait(false);
+            await Task.WhenAny(output, Task.Delay(TimeSpan.FromSeconds(2), CancellationToken.None));
         }
 
-        return new RunOutcome(process.ExitCode, process.ExitCode == 137 && !stop.IsCancellationRequested ? "killed (SIGKILL); the machine may be out of memory" : null);
+        return new RunOutcome(
+            process.ExitCode,
+            process.ExitCode == 137 && !stop.IsCancellationRequested
+                ? "killed (SIGKILL); the machine may be out of memory"
+                : null
+        );
     }
 
     private static async Task Pump(Stream stream, IRunObserver observer)
@@ -80,7 +99,7 @@ internal sealed class LocalProcessRunner : IRunner
         try
         {
             int read;
-            while ((read = await stream.ReadAsync(buffer).ConfigureAwait(false)) > 0)
+            while ((read = await stream.ReadAsync(buffer)) > 0)
             {
                 observer.Output(buffer.AsSpan(0, read));
             }

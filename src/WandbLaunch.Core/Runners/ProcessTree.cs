@@ -61,7 +61,13 @@ internal sealed class ProcessTree : IDisposable
         {
             _process.Kill(true);
         }
-        catch (Exception e) when (e is InvalidOperationException or System.ComponentModel.Win32Exception or AggregateException or NotSupportedException)
+        catch (Exception e)
+            when (e
+                    is InvalidOperationException
+                        or System.ComponentModel.Win32Exception
+                        or AggregateException
+                        or NotSupportedException
+            )
         {
             // Gone already.
         }
@@ -99,9 +105,11 @@ internal sealed class ProcessTree : IDisposable
         try
         {
             using var process = Process.GetProcessById(processId);
-            return started is null || Math.Abs((process.StartTime.ToUniversalTime() - started.Value.UtcDateTime).TotalSeconds) < 5;
+            return started is null
+                || Math.Abs((process.StartTime.ToUniversalTime() - started.Value.UtcDateTime).TotalSeconds) < 5;
         }
-        catch (Exception e) when (e is ArgumentException or InvalidOperationException or System.ComponentModel.Win32Exception)
+        catch (Exception e)
+            when (e is ArgumentException or InvalidOperationException or System.ComponentModel.Win32Exception)
         {
             return false;
         }
@@ -166,8 +174,21 @@ internal sealed class ProcessTree : IDisposable
     private static IntPtr CreateJob(IntPtr process)
     {
         var job = CreateJobObjectW(0, null);
-        var limits = new JobLimits { Flags = 0x2000 /* JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE */ };
-        if (job == 0 || !SetInformationJobObject(job, 9 /* JobObjectExtendedLimitInformation */, ref limits, (uint)Marshal.SizeOf<JobLimits>()) || !AssignProcessToJobObject(job, process))
+        var limits = new JobLimits
+        {
+            Flags = 0x2000, /* JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE */
+        };
+        if (
+            job == 0
+            || !SetInformationJobObject(
+                job,
+                9 /* JobObjectExtendedLimitInformation */
+                ,
+                ref limits,
+                (uint)Marshal.SizeOf<JobLimits>()
+            )
+            || !AssignProcessToJobObject(job, process)
+        )
         {
             if (job != 0)
             {

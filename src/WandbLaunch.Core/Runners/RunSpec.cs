@@ -45,5 +45,10 @@ internal interface IRunObserver
 internal interface IRunner
 {
     /// <summary>Runs to the end. Cancelling stops the program, gracefully first, and still gives the outcome.</summary>
-    Task<RunOutcome> RunAsync(RunSpec spec, IReadOnlyDictionary<string, string> secrets, IRunObserver observer, CancellationToken stop);
+    Task<RunOutcome> RunAsync(
+        RunSpec spec,
+        IReadOnlyDictionary<string, string> secrets,
+        IRunObserver observer,
+        CancellationToken stop
+    );
 }

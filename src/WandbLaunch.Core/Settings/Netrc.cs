@@ -18,7 +18,8 @@ internal static partial class Netrc
         var underscore = Path.Combine(environment.Home, "_netrc");
         return File.Exists(dot) ? dot
             : File.Exists(underscore) ? underscore
-            : environment.IsWindows ? underscore : dot;
+            : environment.IsWindows ? underscore
+            : dot;
     }
 
     /// <summary>The password of the machine's entry; any login name counts (reference K 28).</summary>
@@ -89,7 +90,10 @@ internal static partial class Netrc
         for (var i = 0; i < starts.Count; i++)
         {
             var end = i + 1 < starts.Count ? starts[i + 1].Index : text.Length;
-            if (starts[i].Groups["name"].Success && string.Equals(starts[i].Groups["name"].Value, machine, StringComparison.OrdinalIgnoreCase))
+            if (
+                starts[i].Groups["name"].Success
+                && string.Equals(starts[i].Groups["name"].Value, machine, StringComparison.OrdinalIgnoreCase)
+            )
             {
                 kept.Append(text, position, starts[i].Index - position);
                 position = end;
@@ -99,7 +103,12 @@ internal static partial class Netrc
         return kept.Append(text, position, text.Length - position).ToString();
     }
 
-    private static string Quote(string value) => PlainValue().IsMatch(value) ? value : "\"" + value.Replace("\\", "\\\\", StringComparison.Ordinal).Replace("\"", "\\\"", StringComparison.Ordinal) + "\"";
+    private static string Quote(string value) =>
+        PlainValue().IsMatch(value)
+            ? value
+            : "\""
+                + value.Replace("\\", "\\\\", StringComparison.Ordinal).Replace("\"", "\\\"", StringComparison.Ordinal)
+                + "\"";
 
     private static IEnumerable<string> Tokens(string text)
     {

@@ -8,22 +8,31 @@ public enum SettingSource
 {
     /// <summary>Not set anywhere.</summary>
     None,
+
     /// <summary>A parameter of the cmdlet.</summary>
     Parameter,
+
     /// <summary>An environment variable.</summary>
     Environment,
+
     /// <summary>The settings file of the working folder.</summary>
     LocalSettings,
+
     /// <summary>The settings file of the user.</summary>
     GlobalSettings,
+
     /// <summary>The netrc file.</summary>
     Netrc,
+
     /// <summary>A vault of Microsoft.PowerShell.SecretManagement.</summary>
     SecretManagement,
+
     /// <summary>The key file of the local launch server.</summary>
     LocalServer,
+
     /// <summary>The secrets file of SageMaker.</summary>
     SageMaker,
+
     /// <summary>W&amp;B's own default.</summary>
     Default,
 }
@@ -64,7 +73,13 @@ internal sealed partial record WandbSettings
 
     /// <summary>Reads everything that is set. A value given here wins over all.</summary>
     internal static WandbSettings Resolve(
-        LaunchEnvironment environment, string workingFolder, string? baseUrl = null, string? apiKey = null, string? entity = null, string? project = null)
+        LaunchEnvironment environment,
+        string workingFolder,
+        string? baseUrl = null,
+        string? apiKey = null,
+        string? entity = null,
+        string? project = null
+    )
     {
         var local = IniFile.Read(LocalSettingsPath(environment, workingFolder));
         var global = IniFile.Read(GlobalSettingsPath(environment));
@@ -86,8 +101,15 @@ internal sealed partial record WandbSettings
             Project = Find(project, "WANDB_PROJECT", "project").Value,
             Username = environment["WANDB_USERNAME"],
             UserEmail = environment["WANDB_USER_EMAIL"],
-            HttpTimeout = double.TryParse(environment["WANDB_HTTP_TIMEOUT"], System.Globalization.CultureInfo.InvariantCulture, out var seconds) && seconds > 0
-                ? TimeSpan.FromSeconds(seconds) : TimeSpan.FromSeconds(20),
+            HttpTimeout =
+                double.TryParse(
+                    environment["WANDB_HTTP_TIMEOUT"],
+                    System.Globalization.CultureInfo.InvariantCulture,
+                    out var seconds
+                )
+                && seconds > 0
+                    ? TimeSpan.FromSeconds(seconds)
+                    : TimeSpan.FromSeconds(20),
             ExtraHeaders = JsonMap(environment, "WANDB__EXTRA_HTTP_HEADERS"),
             Proxies = JsonMap(environment, "WANDB__PROXIES"),
             NoRetry = environment["WANDB_TEST"] is not null,
@@ -96,7 +118,8 @@ internal sealed partial record WandbSettings
         var (key, source) =
             apiKey is { Length: > 0 } ? (apiKey, SettingSource.Parameter)
             : environment["WANDB_API_KEY"] is { } variable ? (variable, SettingSource.Environment)
-            : Netrc.FindPassword(Netrc.FilePath(environment), MachineOf(checkedUrl)) is { } saved ? (saved, SettingSource.Netrc)
+            : Netrc.FindPassword(Netrc.FilePath(environment), MachineOf(checkedUrl)) is { } saved
+                ? (saved, SettingSource.Netrc)
             : SageMakerKey() is { } mounted ? (mounted, SettingSource.SageMaker)
             : local.GetValueOrDefault("api_key") is { Length: > 0 } near ? (near, SettingSource.LocalSettings)
             : global.GetValueOrDefault("api_key") is { Length: > 0 } far ? (far, SettingSource.GlobalSettings)
@@ -106,7 +129,12 @@ internal sealed partial record WandbSettings
             Secrets.Register(key.Trim());
         }
 
-        return settings with { ApiKey = key?.Trim(), ApiKeySource = source, AccessToken = source == SettingSource.Parameter ? null : ReadAccessToken(environment) };
+        return settings with
+        {
+            ApiKey = key?.Trim(),
+            ApiKeySource = source,
+            AccessToken = source == SettingSource.Parameter ? null : ReadAccessToken(environment),
+        };
     }
 
     /// <summary>Host, with the port where one is named: the SDK's netrc machine name.</summary>
@@ -116,26 +144,50 @@ internal sealed partial record WandbSettings
     internal static string CheckBaseUrl(string url)
     {
         var trimmed = url.Trim().TrimEnd('/');
-        if (!Uri.TryCreate(trimmed, UriKind.Absolute, out var uri) || uri.Scheme is not ("http" or "https") || uri.Host.Length == 0)
+        if (
+            !Uri.TryCreate(trimmed, UriKind.Absolute, out var uri)
+            || uri.Scheme is not ("http" or "https")
+            || uri.Host.Length == 0
+        )
         {
-            throw new LaunchException("BaseUrlInvalid", LaunchErrorCategory.InvalidArgument, $"'{url}' is not a http or https URL. Give the API's address, such as {DefaultBaseUrl}.", url);
+            throw new LaunchException(
+                "BaseUrlInvalid",
+                LaunchErrorCategory.InvalidArgument,
+                $"'{url}' is not a http or https URL. Give the API's address, such as {DefaultBaseUrl}.",
+                url
+            );
         }
 
         if (uri.UserInfo.Length > 0)
         {
-            throw new LaunchException("BaseUrlInvalid", LaunchErrorCategory.InvalidArgument, "The base URL holds a user or password. Give the key with -ApiKey instead.", trimmed);
+            throw new LaunchException(
+                "BaseUrlInvalid",
+                LaunchErrorCategory.InvalidArgument,
+                "The base URL holds a user or password. Give the key with -ApiKey instead.",
+                trimmed
+            );
         }
 
         if (WandbHost().IsMatch(uri.Host))
         {
             if (!uri.Host.Contains("api.", StringComparison.Ordinal))
             {
-                throw new LaunchException("BaseUrlInvalid", LaunchErrorCategory.InvalidArgument, $"'{url}' is the address of the web page, not of the API. Use {DefaultBaseUrl}.", url);
+                throw new LaunchException(
+                    "BaseUrlInvalid",
+                    LaunchErrorCategory.InvalidArgument,
+                    $"'{url}' is the address of the web page, not of the API. Use {DefaultBaseUrl}.",
+                    url
+                );
             }
 
             if (uri.Scheme != "https")
             {
-                throw new LaunchException("BaseUrlInvalid", LaunchErrorCategory.InvalidArgument, $"'{url}' would send the key unencrypted. Use {DefaultBaseUrl}.", url);
+                throw new LaunchException(
+                    "BaseUrlInvalid",
+                    LaunchErrorCategory.InvalidArgument,
+                    $"'{url}' would send the key unencrypted. Use {DefaultBaseUrl}.",
+                    url
+                );
             }
         }
 
@@ -168,14 +220,24 @@ internal sealed partial record WandbSettings
         }
         catch (JsonException e)
         {
-            throw new LaunchException("SettingInvalid", LaunchErrorCategory.InvalidData, $"The environment variable {name} is not a JSON object of strings: {e.Message}", name, e);
+            throw new LaunchException(
+                "SettingInvalid",
+                LaunchErrorCategory.InvalidData,
+                $"The environment variable {name} is not a JSON object of strings: {e.Message}",
+                name,
+                e
+            );
         }
     }
 
     private static string? ReadAccessToken(LaunchEnvironment environment)
     {
         // The identity token exchange keeps what it got in the credentials file (reference A.1); a file that is still valid is used as it is.
-        if (environment["WANDB_IDENTITY_TOKEN_FILE"] is null || environment["WANDB_CREDENTIALS_FILE"] is not { } path || !File.Exists(path))
+        if (
+            environment["WANDB_IDENTITY_TOKEN_FILE"] is null
+            || environment["WANDB_CREDENTIALS_FILE"] is not { } path
+            || !File.Exists(path)
+        )
         {
             return null;
         }
@@ -185,8 +247,15 @@ internal sealed partial record WandbSettings
         {
             foreach (var host in all.EnumerateObject())
             {
-                if (host.Value.TryGetProperty("access_token", out var token) && token.GetString() is { Length: > 0 } value
-                    && (!host.Value.TryGetProperty("expires_at", out var expires) || !DateTimeOffset.TryParse(expires.GetString(), out var until) || until > DateTimeOffset.UtcNow))
+                if (
+                    host.Value.TryGetProperty("access_token", out var token)
+                    && token.GetString() is { Length: > 0 } value
+                    && (
+                        !host.Value.TryGetProperty("expires_at", out var expires)
+                        || !DateTimeOffset.TryParse(expires.GetString(), out var until)
+                        || until > DateTimeOffset.UtcNow
+                    )
+                )
                 {
                     return Secrets.Register(value);
                 }
@@ -200,7 +269,11 @@ internal sealed partial record WandbSettings
     {
         const string Path = "/opt/ml/input/config/secrets.env";
         return OperatingSystem.IsLinux() && File.Exists(Path)
-            ? File.ReadLines(Path).Select(l => l.Split('=', 2)).Where(p => p.Length == 2 && p[0].Trim() == "WANDB_API_KEY").Select(p => p[1].Trim()).FirstOrDefault()
+            ? File.ReadLines(Path)
+                .Select(l => l.Split('=', 2))
+                .Where(p => p.Length == 2 && p[0].Trim() == "WANDB_API_KEY")
+                .Select(p => p[1].Trim())
+                .FirstOrDefault()
             : null;
     }
 

@@ -43,7 +43,14 @@ internal sealed class FolderIgnore : IDisposable
     internal bool Leaves(string path, bool isFolder)
     {
         var name = path[(path.LastIndexOf('/') + 1)..];
-        if (name == ".git" || (isFolder && name is "wandb" or "__pycache__" or ".venv" && (name != "wandb" || !path.Contains('/', StringComparison.Ordinal))))
+        if (
+            name == ".git"
+            || (
+                isFolder
+                && name is "wandb" or "__pycache__" or ".venv"
+                && (name != "wandb" || !path.Contains('/', StringComparison.Ordinal))
+            )
+        )
         {
             return true;
         }
@@ -69,7 +76,8 @@ internal sealed class FolderIgnore : IDisposable
         }
 
         var inRepository = _prefix + path;
-        return _repository.Ignore.IsPathIgnored(isFolder ? inRepository + "/" : inRepository) && (isFolder ? !HasTracked(inRepository + "/") : _repository.Index[inRepository] is null);
+        return _repository.Ignore.IsPathIgnored(isFolder ? inRepository + "/" : inRepository)
+            && (isFolder ? !HasTracked(inRepository + "/") : _repository.Index[inRepository] is null);
     }
 
     public void Dispose()
@@ -81,7 +89,8 @@ internal sealed class FolderIgnore : IDisposable
         }
     }
 
-    private bool HasTracked(string prefix) => _repository.Index.Any(e => e.Path.StartsWith(prefix, StringComparison.Ordinal));
+    private bool HasTracked(string prefix) =>
+        _repository.Index.Any(e => e.Path.StartsWith(prefix, StringComparison.Ordinal));
 
     // docs.docker.com/build/concepts/context/#dockerignore-files
     internal static List<(Regex Pattern, bool Keep)> ReadDockerIgnore(IEnumerable<string> lines)
@@ -117,11 +126,27 @@ internal sealed class FolderIgnore : IDisposable
                 }
                 else
                 {
-                    pattern.Append(line[i] switch { '*' => "[^/]*", '?' => "[^/]", var c => Regex.Escape(c.ToString()) });
+                    pattern.Append(
+                        line[i] switch
+                        {
+                            '*' => "[^/]*",
+                            '?' => "[^/]",
+                            var c => Regex.Escape(c.ToString()),
+                        }
+                    );
                 }
             }
 
-            rules.Add((new Regex(pattern.Append("(?:/.*)?$").ToString(), RegexOptions.CultureInvariant, TimeSpan.FromSeconds(1)), keep));
+            rules.Add(
+                (
+                    new Regex(
+                        pattern.Append("(?:/.*)?$").ToString(),
+                        RegexOptions.CultureInvariant,
+                        TimeSpan.FromSeconds(1)
+                    ),
+                    keep
+                )
+            );
         }
 
         return rules;

@@ -23,7 +23,13 @@ internal sealed partial class GitMirror
     /// <param name="credential">For this host only.</param>
     /// <param name="progress">Told what is being fetched.</param>
     /// <param name="check">Throws for a remote that may not be used: an agent's policy.</param>
-    internal GitMirror(LaunchCache cache, string remote, GitCredential? credential, Action<string>? progress, Action<string>? check = null)
+    internal GitMirror(
+        LaunchCache cache,
+        string remote,
+        GitCredential? credential,
+        Action<string>? progress,
+        Action<string>? check = null
+    )
     {
         check?.Invoke(remote);
 
@@ -45,15 +51,16 @@ internal sealed partial class GitMirror
     internal string Folder => _folder;
 
     /// <summary>The mirror of a submodule: the same rules, and this remote's credential only where the host is the same.</summary>
-    internal GitMirror ForSubmodule(string remote) => new(_cache, remote, LaunchUri.GitHost(remote) == LaunchUri.GitHost(_remote) ? _credential : null, null, _check);
+    internal GitMirror ForSubmodule(string remote) =>
+        new(_cache, remote, LaunchUri.GitHost(remote) == LaunchUri.GitHost(_remote) ? _credential : null, null, _check);
 
     internal bool Fetched { get; private set; }
 
     /// <summary>Finds a commit by hash, branch or tag; null is the remote's default branch. Fetches only when it must.</summary>
     internal async Task<string> ResolveAsync(string? version, CancellationToken token)
     {
-        using var gate = await FileGate.EnterAsync(_folder + ".lock", token).ConfigureAwait(false);
-        return await Task.Run(() => Resolve(version, token), token).ConfigureAwait(false);
+        using var gate = await FileGate.EnterAsync(_folder + ".lock", token);
+        return await Task.Run(() => Resolve(version, token), token);
     }
 
     private string Resolve(string? version, CancellationToken token)
@@ -75,15 +82,38 @@ internal sealed partial class GitMirror
         {
             // The remote's own HEAD; an old server that does not tell has main or master (reference D.3).
             return (head is null ? null : repository.Lookup<Commit>(head))?.Sha
-                ?? Peel(repository, "refs/heads/main") ?? Peel(repository, "refs/heads/master")
-                ?? throw new LaunchException("GitRepositoryEmpty", LaunchErrorCategory.ObjectNotFound, $"{Secrets.Mask(_remote)} has no default branch. Name one with -GitVersion or URL@branch.", _remote);
+                ?? Peel(repository, "refs/heads/main")
+                ?? Peel(repository, "refs/heads/master")
+                ?? throw new LaunchException(
+                    "GitRepositoryEmpty",
+                    LaunchErrorCategory.ObjectNotFound,
+                    $"{Secrets.Mask(_remote)} has no default branch. Name one with -GitVersion or URL@branch.",
+                    _remote
+                );
         }
 
-        return Peel(repository, "refs/heads/" + version) ?? Peel(repository, "refs/tags/" + version)
-            ?? (AnyHash().IsMatch(version) ? repository.Lookup<Commit>(version)?.Sha ?? FetchExactly(repository, version, token) : null)
-            ?? throw (AnyHash().IsMatch(version)
-                ? new LaunchException("CommitNotFound", LaunchErrorCategory.ObjectNotFound, $"The commit {version} is not (or no longer) reachable at {Secrets.Mask(_remote)}. It was perhaps never pushed, or lost in a force push. Push it, or choose another with -GitVersion.", version)
-                : new LaunchException("GitVersionNotFound", LaunchErrorCategory.ObjectNotFound, $"{Secrets.Mask(_remote)} has no branch, tag or commit '{version}'.", version));
+        return Peel(repository, "refs/heads/" + version)
+            ?? Peel(repository, "refs/tags/" + version)
+            ?? (
+                AnyHash().IsMatch(version)
+                    ? repository.Lookup<Commit>(version)?.Sha ?? FetchExactly(repository, version, token)
+                    : null
+            )
+            ?? throw (
+                AnyHash().IsMatch(version)
+                    ? new LaunchException(
+                        "CommitNotFound",
+                        LaunchErrorCategory.ObjectNotFound,
+                        $"The commit {version} is not (or no longer) reachable at {Secrets.Mask(_remote)}. It was perhaps never pushed, or lost in a force push. Push it, or choose another with -GitVersion.",
+                        version
+                    )
+                    : new LaunchException(
+                        "GitVersionNotFound",
+                        LaunchErrorCategory.ObjectNotFound,
+                        $"{Secrets.Mask(_remote)} has no branch, tag or commit '{version}'.",
+                        version
+                    )
+            );
     }
 
     private static string? Peel(Repository repository, string reference) =>
@@ -92,11 +122,19 @@ internal sealed partial class GitMirror
     private string? Fetch(Repository repository, CancellationToken token)
     {
         string? head = null;
-        Run(repository, ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"], () =>
-        {
-            var listed = Repository.ListRemoteReferences(_remote, Credentials());
-            head = listed.FirstOrDefault(r => r.CanonicalName == "HEAD")?.ResolveToDirectReference()?.TargetIdentifier;
-        }, token);
+        Run(
+            repository,
+            ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"],
+            () =>
+            {
+                var listed = Repository.ListRemoteReferences(_remote, Credentials());
+                head = listed
+                    .FirstOrDefault(r => r.CanonicalName == "HEAD")
+                    ?.ResolveToDirectReference()
+                    ?.TargetIdentifier;
+            },
+            token
+        );
         Fetched = true;
         return head;
     }
@@ -159,15 +197,51 @@ internal sealed partial class GitMirror
     {
         var remote = Secrets.Mask(_remote);
         var text = e.Message;
-        return text.Contains("401", StringComparison.Ordinal) || text.Contains("403", StringComparison.Ordinal) || text.Contains("authentication", StringComparison.OrdinalIgnoreCase) || text.Contains("credentials", StringComparison.OrdinalIgnoreCase)
-            ? new LaunchException("GitAuthenticationFailed", LaunchErrorCategory.AuthenticationError, $"{remote} wants a login, and none fits. Give -GitCredential (user and token), store one in git's credential manager, or use ssh. ({text})", remote, e)
-            : text.Contains("404", StringComparison.Ordinal) || text.Contains("not found", StringComparison.OrdinalIgnoreCase) || text.Contains("does not exist", StringComparison.OrdinalIgnoreCase) || text.Contains("failed to resolve path", StringComparison.OrdinalIgnoreCase)
-            ? new LaunchException("GitRepositoryNotFound", LaunchErrorCategory.ObjectNotFound, $"There is no git repository at {remote}, or it is private and no login was given (-GitCredential). ({text})", remote, e)
+        return text.Contains("401", StringComparison.Ordinal)
+            || text.Contains("403", StringComparison.Ordinal)
+            || text.Contains("authentication", StringComparison.OrdinalIgnoreCase)
+            || text.Contains("credentials", StringComparison.OrdinalIgnoreCase)
+                ? new LaunchException(
+                    "GitAuthenticationFailed",
+                    LaunchErrorCategory.AuthenticationError,
+                    $"{remote} wants a login, and none fits. Give -GitCredential (user and token), store one in git's credential manager, or use ssh. ({text})",
+                    remote,
+                    e
+                )
+            : text.Contains("404", StringComparison.Ordinal)
+            || text.Contains("not found", StringComparison.OrdinalIgnoreCase)
+            || text.Contains("does not exist", StringComparison.OrdinalIgnoreCase)
+            || text.Contains("failed to resolve path", StringComparison.OrdinalIgnoreCase)
+                ? new LaunchException(
+                    "GitRepositoryNotFound",
+                    LaunchErrorCategory.ObjectNotFound,
+                    $"There is no git repository at {remote}, or it is private and no login was given (-GitCredential). ({text})",
+                    remote,
+                    e
+                )
             : text.Contains("certificate", StringComparison.OrdinalIgnoreCase)
-            ? new LaunchException("TlsFailed", LaunchErrorCategory.ConnectionError, $"The certificate of {remote} was not accepted. ({text})", remote, e)
+                ? new LaunchException(
+                    "TlsFailed",
+                    LaunchErrorCategory.ConnectionError,
+                    $"The certificate of {remote} was not accepted. ({text})",
+                    remote,
+                    e
+                )
             : text.Contains("No space left", StringComparison.OrdinalIgnoreCase)
-            ? new LaunchException("DiskFull", LaunchErrorCategory.WriteError, $"The disk is full while fetching {remote}. Free room, or empty the caches with Clear-WandbLaunchCache.", remote, e)
-            : new LaunchException("GitFetchFailed", LaunchErrorCategory.ConnectionError, $"Cannot fetch {remote}: {text.TrimEnd('.')}.", remote, e);
+                ? new LaunchException(
+                    "DiskFull",
+                    LaunchErrorCategory.WriteError,
+                    $"The disk is full while fetching {remote}. Free room, or empty the caches with Clear-WandbLaunchCache.",
+                    remote,
+                    e
+                )
+            : new LaunchException(
+                "GitFetchFailed",
+                LaunchErrorCategory.ConnectionError,
+                $"Cannot fetch {remote}: {text.TrimEnd('.')}.",
+                remote,
+                e
+            );
     }
 
     // One answer of each kind: asked again with the same credential libgit2 would loop for ever.
@@ -190,21 +264,36 @@ internal sealed partial class GitMirror
             }
         };
 
-        static UsernamePasswordCredentials Basic(GitCredential c) => new() { Username = c.User, Password = Secrets.Register(c.Password) };
+        static UsernamePasswordCredentials Basic(GitCredential c) =>
+            new() { Username = c.User, Password = Secrets.Register(c.Password) };
     }
 
     private static (string Remote, GitCredential? Credential) SplitCredential(string remote)
     {
-        if (!Uri.TryCreate(remote, UriKind.Absolute, out var uri) || uri.Scheme is not ("http" or "https") || uri.UserInfo.Length == 0)
+        if (
+            !Uri.TryCreate(remote, UriKind.Absolute, out var uri)
+            || uri.Scheme is not ("http" or "https")
+            || uri.UserInfo.Length == 0
+        )
         {
             return (remote, null);
         }
 
         var parts = uri.UserInfo.Split(':', 2);
-        var plain = new UriBuilder(uri) { UserName = "", Password = "" }.Uri.AbsoluteUri;
+        var plain = new UriBuilder(uri) { UserName = "", Password = "" }
+            .Uri
+            .AbsoluteUri;
 
         // A lone user name is how tokens are often written.
-        return (plain, parts.Length == 2 ? new GitCredential(Uri.UnescapeDataString(parts[0]), Secrets.Register(Uri.UnescapeDataString(parts[1]))) : new GitCredential(Uri.UnescapeDataString(parts[0]), ""));
+        return (
+            plain,
+            parts.Length == 2
+                ? new GitCredential(
+                    Uri.UnescapeDataString(parts[0]),
+                    Secrets.Register(Uri.UnescapeDataString(parts[1]))
+                )
+                : new GitCredential(Uri.UnescapeDataString(parts[0]), "")
+        );
     }
 
     /// <summary>Asks git's own credential helpers, without a prompt. No git program: no answer.</summary>
@@ -215,7 +304,14 @@ internal sealed partial class GitMirror
             return null;
         }
 
-        var start = new ProcessStartInfo("git") { RedirectStandardInput = true, RedirectStandardOutput = true, RedirectStandardError = true, UseShellExecute = false, CreateNoWindow = true };
+        var start = new ProcessStartInfo("git")
+        {
+            RedirectStandardInput = true,
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+            UseShellExecute = false,
+            CreateNoWindow = true,
+        };
         start.ArgumentList.Add("credential");
         start.ArgumentList.Add("fill");
         start.Environment["GIT_TERMINAL_PROMPT"] = "0";
@@ -225,7 +321,9 @@ internal sealed partial class GitMirror
         try
         {
             using var process = Process.Start(start)!;
-            process.StandardInput.Write($"protocol={uri.Scheme}\nhost={uri.Authority}\npath={uri.AbsolutePath.TrimStart('/')}\n{(string.IsNullOrEmpty(user) ? "" : $"username={user}\n")}\n");
+            process.StandardInput.Write(
+                $"protocol={uri.Scheme}\nhost={uri.Authority}\npath={uri.AbsolutePath.TrimStart('/')}\n{(string.IsNullOrEmpty(user) ? "" : $"username={user}\n")}\n"
+            );
             process.StandardInput.Close();
             var answer = process.StandardOutput.ReadToEndAsync();
             _ = process.StandardError.ReadToEndAsync();
@@ -235,8 +333,14 @@ internal sealed partial class GitMirror
                 return null;
             }
 
-            var values = answer.Result.Split('\n').Select(l => l.Split('=', 2)).Where(p => p.Length == 2).ToDictionary(p => p[0], p => p[1].TrimEnd('\r'));
-            return values.TryGetValue("password", out var password) ? new GitCredential(values.GetValueOrDefault("username", ""), password) : null;
+            var values = answer
+                .Result.Split('\n')
+                .Select(l => l.Split('=', 2))
+                .Where(p => p.Length == 2)
+                .ToDictionary(p => p[0], p => p[1].TrimEnd('\r'));
+            return values.TryGetValue("password", out var password)
+                ? new GitCredential(values.GetValueOrDefault("username", ""), password)
+                : null;
         }
         catch (Exception e) when (e is System.ComponentModel.Win32Exception or IOException)
         {

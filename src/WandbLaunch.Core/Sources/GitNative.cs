@@ -23,9 +23,11 @@ internal static unsafe class GitNative
         static void Set(int option, int value)
         {
             // Apple's ARM64 takes variable arguments from the stack only: the dummies fill the registers.
-            Check(OperatingSystem.IsMacOS() && RuntimeInformation.ProcessArchitecture == Architecture.Arm64
-                ? git_libgit2_opts(option, 0, 0, 0, 0, 0, 0, 0, value)
-                : git_libgit2_opts(option, value));
+            Check(
+                OperatingSystem.IsMacOS() && RuntimeInformation.ProcessArchitecture == Architecture.Arm64
+                    ? git_libgit2_opts(option, 0, 0, 0, 0, 0, 0, 0, value)
+                    : git_libgit2_opts(option, value)
+            );
         }
     }
 
@@ -46,7 +48,10 @@ internal static unsafe class GitNative
     internal static string ApplyToTree(string repositoryPath, string treeId, byte[] patch)
     {
         _ = LibGit2Sharp.GlobalSettings.Version;
-        IntPtr repository = 0, diff = 0, tree = 0, index = 0;
+        IntPtr repository = 0,
+            diff = 0,
+            tree = 0,
+            index = 0;
         var progress = new Progress();
         var handle = GCHandle.Alloc(progress);
         try
@@ -64,7 +69,13 @@ internal static unsafe class GitNative
                 }
             }
 
-            var options = new ApplyOptions { Version = 1, DeltaCallback = &OnDelta, HunkCallback = &OnHunk, Payload = GCHandle.ToIntPtr(handle) };
+            var options = new ApplyOptions
+            {
+                Version = 1,
+                DeltaCallback = &OnDelta,
+                HunkCallback = &OnHunk,
+                Payload = GCHandle.ToIntPtr(handle),
+            };
             if (git_apply_to_tree(out index, repository, tree, diff, ref options) < 0)
             {
                 throw new PatchFault(LastError(), progress.File, progress.Hunk);
@@ -158,10 +169,23 @@ internal static unsafe class GitNative
     private static extern int git_libgit2_opts(int option, nint value);
 
     [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
-    private static extern int git_libgit2_opts(int option, nint fill1, nint fill2, nint fill3, nint fill4, nint fill5, nint fill6, nint fill7, nint value);
+    private static extern int git_libgit2_opts(
+        int option,
+        nint fill1,
+        nint fill2,
+        nint fill3,
+        nint fill4,
+        nint fill5,
+        nint fill6,
+        nint fill7,
+        nint value
+    );
 
     [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
-    private static extern int git_repository_open_bare(out IntPtr repository, [MarshalAs(UnmanagedType.LPUTF8Str)] string path);
+    private static extern int git_repository_open_bare(
+        out IntPtr repository,
+        [MarshalAs(UnmanagedType.LPUTF8Str)] string path
+    );
 
     [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
     private static extern void git_repository_free(IntPtr repository);
@@ -182,7 +206,13 @@ internal static unsafe class GitNative
     private static extern void git_diff_free(IntPtr diff);
 
     [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
-    private static extern int git_apply_to_tree(out IntPtr index, IntPtr repository, IntPtr preimage, IntPtr diff, ref ApplyOptions options);
+    private static extern int git_apply_to_tree(
+        out IntPtr index,
+        IntPtr repository,
+        IntPtr preimage,
+        IntPtr diff,
+        ref ApplyOptions options
+    );
 
     [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
     private static extern int git_index_write_tree_to(out Oid id, IntPtr index, IntPtr repository);

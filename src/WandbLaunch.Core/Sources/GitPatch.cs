@@ -34,10 +34,17 @@ internal static partial class GitPatch
         }
         catch (GitNative.PatchFault e)
         {
-            var where = e.File is null ? "" : e.Hunk > 0 ? $": hunk {e.Hunk} of {e.File}" : $": {e.File}";
+            var where =
+                e.File is null ? ""
+                : e.Hunk > 0 ? $": hunk {e.Hunk} of {e.File}"
+                : $": {e.File}";
             throw new LaunchException(
-                "PatchDoesNotApply", LaunchErrorCategory.InvalidData,
-                $"The run's diff.patch does not fit its commit{where} ({e.Message}). Nothing was changed. Launch with -GitVersion <commit> to run without the patch.", e.File ?? "diff.patch", e);
+                "PatchDoesNotApply",
+                LaunchErrorCategory.InvalidData,
+                $"The run's diff.patch does not fit its commit{where} ({e.Message}). Nothing was changed. Launch with -GitVersion <commit> to run without the patch.",
+                e.File ?? "diff.patch",
+                e
+            );
         }
     }
 
@@ -68,7 +75,13 @@ internal static partial class GitPatch
                 // Inside a hunk such a line is content; checking it as well can only refuse more, so only real headers count.
                 var text = Encoding.UTF8.GetString(line[4..]).TrimEnd('\r');
                 var name = Unquote(text.Split('\t')[0]);
-                if (name is "/dev/null" || !(name.StartsWith("a/", StringComparison.Ordinal) || name.StartsWith("b/", StringComparison.Ordinal)))
+                if (
+                    name is "/dev/null"
+                    || !(
+                        name.StartsWith("a/", StringComparison.Ordinal)
+                        || name.StartsWith("b/", StringComparison.Ordinal)
+                    )
+                )
                 {
                     if (current is null && name != "/dev/null")
                     {
@@ -94,7 +107,11 @@ internal static partial class GitPatch
                 var text = Encoding.UTF8.GetString(line).TrimEnd('\r');
                 Check(Unquote(text[(text.IndexOf(" to ", StringComparison.Ordinal) + 4)..]));
             }
-            else if (line.StartsWith("new file mode 120000"u8) || line.StartsWith("new mode 120000"u8) || (line.StartsWith("index "u8) && line.TrimEnd((byte)'\r').EndsWith(" 120000"u8)))
+            else if (
+                line.StartsWith("new file mode 120000"u8)
+                || line.StartsWith("new mode 120000"u8)
+                || (line.StartsWith("index "u8) && line.TrimEnd((byte)'\r').EndsWith(" 120000"u8))
+            )
             {
                 isLink = true;
             }
@@ -103,16 +120,27 @@ internal static partial class GitPatch
                 var target = Encoding.UTF8.GetString(line[1..]);
                 if (!SafePath.LinkStaysInside(current, target))
                 {
-                    throw new LaunchException("PatchUnsafe", LaunchErrorCategory.SecurityError, $"The patch makes '{current}' a symbolic link to '{target}', which leads out of the folder. It is refused.", current);
+                    throw new LaunchException(
+                        "PatchUnsafe",
+                        LaunchErrorCategory.SecurityError,
+                        $"The patch makes '{current}' a symbolic link to '{target}', which leads out of the folder. It is refused.",
+                        current
+                    );
                 }
             }
         }
 
         return existing;
 
-        static string Check(string path) => SafePath.Fault(path) is { } fault
-            ? throw new LaunchException("PatchUnsafe", LaunchErrorCategory.SecurityError, $"The patch names the file '{path}', which is refused: {fault}.", path)
-            : path;
+        static string Check(string path) =>
+            SafePath.Fault(path) is { } fault
+                ? throw new LaunchException(
+                    "PatchUnsafe",
+                    LaunchErrorCategory.SecurityError,
+                    $"The patch names the file '{path}', which is refused: {fault}.",
+                    path
+                )
+                : path;
     }
 
     // git diff --relative in a subfolder names files from there. Where the tree has none of them but exactly one folder has them all, that folder is meant.
@@ -147,7 +175,8 @@ internal static partial class GitPatch
     private static byte[] Normalize(byte[] patch, string prefix)
     {
         var output = new MemoryStream(patch.Length + 256);
-        int oldLeft = 0, newLeft = 0;
+        int oldLeft = 0,
+            newLeft = 0;
         var position = 0;
         while (position < patch.Length)
         {
@@ -166,13 +195,27 @@ internal static partial class GitPatch
             var text = Encoding.UTF8.GetString(line);
             if (HunkHeader().Match(text) is { Success: true } hunk)
             {
-                oldLeft = hunk.Groups[1].Success ? int.Parse(hunk.Groups[1].Value, System.Globalization.CultureInfo.InvariantCulture) : 1;
-                newLeft = hunk.Groups[2].Success ? int.Parse(hunk.Groups[2].Value, System.Globalization.CultureInfo.InvariantCulture) : 1;
+                oldLeft = hunk.Groups[1].Success
+                    ? int.Parse(hunk.Groups[1].Value, System.Globalization.CultureInfo.InvariantCulture)
+                    : 1;
+                newLeft = hunk.Groups[2].Success
+                    ? int.Parse(hunk.Groups[2].Value, System.Globalization.CultureInfo.InvariantCulture)
+                    : 1;
                 output.Write(line);
             }
-            else if (text.StartsWith("diff --git ", StringComparison.Ordinal) || text.StartsWith("--- ", StringComparison.Ordinal) || text.StartsWith("+++ ", StringComparison.Ordinal))
+            else if (
+                text.StartsWith("diff --git ", StringComparison.Ordinal)
+                || text.StartsWith("--- ", StringComparison.Ordinal)
+                || text.StartsWith("+++ ", StringComparison.Ordinal)
+            )
             {
-                output.Write(Encoding.UTF8.GetBytes(text.Contains('"', StringComparison.Ordinal) || !Blank().IsMatch(text) ? SidePath().Replace(TrailingTab().Replace(text, "$1"), m => m.Value + prefix) : Quoted(TrailingTab().Replace(text, "$1").TrimEnd('\r', '\n'), prefix)));
+                output.Write(
+                    Encoding.UTF8.GetBytes(
+                        text.Contains('"', StringComparison.Ordinal) || !Blank().IsMatch(text)
+                            ? SidePath().Replace(TrailingTab().Replace(text, "$1"), m => m.Value + prefix)
+                            : Quoted(TrailingTab().Replace(text, "$1").TrimEnd('\r', '\n'), prefix)
+                    )
+                );
             }
             else if (MovePath().Match(text) is { Success: true } move)
             {
@@ -193,7 +236,9 @@ internal static partial class GitPatch
     {
         if (!line.StartsWith("diff", StringComparison.Ordinal))
         {
-            return line.Length > 6 && line[4] is 'a' or 'b' && line[5] == '/' ? $"{line[..4]}\"{line[4..6]}{prefix}{line[6..]}\"\n" : line + "\n";
+            return line.Length > 6 && line[4] is 'a' or 'b' && line[5] == '/'
+                ? $"{line[..4]}\"{line[4..6]}{prefix}{line[6..]}\"\n"
+                : line + "\n";
         }
 
         var names = DiffHeader(line).ToList();
@@ -215,7 +260,12 @@ internal static partial class GitPatch
 
         // "a/x y b/x y": both halves are the same but for the letter, except for renames, whose own lines name them.
         var middle = rest.Length / 2;
-        if (rest.Length % 2 == 1 && rest[middle] == ' ' && rest.AsSpan(0, middle).Length > 2 && rest.AsSpan(2, middle - 2).SequenceEqual(rest.AsSpan(middle + 3)))
+        if (
+            rest.Length % 2 == 1
+            && rest[middle] == ' '
+            && rest.AsSpan(0, middle).Length > 2
+            && rest.AsSpan(2, middle - 2).SequenceEqual(rest.AsSpan(middle + 3))
+        )
         {
             yield return Strip(rest[..middle]);
             yield break;
@@ -232,7 +282,10 @@ internal static partial class GitPatch
             yield return Strip(rest);
         }
 
-        static string Strip(string name) => name.StartsWith("a/", StringComparison.Ordinal) || name.StartsWith("b/", StringComparison.Ordinal) ? name[2..] : name;
+        static string Strip(string name) =>
+            name.StartsWith("a/", StringComparison.Ordinal) || name.StartsWith("b/", StringComparison.Ordinal)
+                ? name[2..]
+                : name;
     }
 
     private static string Unquote(string name)
@@ -258,7 +311,17 @@ internal static partial class GitPatch
             else
             {
                 i++;
-                bytes.Add((byte)(name[i] switch { 'n' => '\n', 't' => '\t', 'r' => '\r', var c => c }));
+                bytes.Add(
+                    (byte)(
+                        name[i] switch
+                        {
+                            'n' => '\n',
+                            't' => '\t',
+                            'r' => '\r',
+                            var c => c,
+                        }
+                    )
+                );
             }
         }
 

@@ -27,12 +27,13 @@ internal sealed partial record LaunchUri(LaunchUriKind Kind, string Text)
     internal string? RunHost { get; init; }
 
     /// <summary>Target project that the URI itself suggests (reference D.1).</summary>
-    internal string Project => Kind switch
-    {
-        LaunchUriKind.WandbRun => Run.Project,
-        LaunchUriKind.Git => GitProject(Location),
-        _ => "uncategorized",
-    };
+    internal string Project =>
+        Kind switch
+        {
+            LaunchUriKind.WandbRun => Run.Project,
+            LaunchUriKind.Git => GitProject(Location),
+            _ => "uncategorized",
+        };
 
     internal static LaunchUri Parse(string text, string workingFolder)
     {
@@ -44,12 +45,22 @@ internal sealed partial record LaunchUri(LaunchUriKind Kind, string Text)
 
         if (uri[0] == '-' || uri.Contains("://-", StringComparison.Ordinal))
         {
-            throw new LaunchException("UriRefused", LaunchErrorCategory.SecurityError, $"'{uri}' begins with a dash and could be taken for an option. Write a folder as ./{uri}.", uri);
+            throw new LaunchException(
+                "UriRefused",
+                LaunchErrorCategory.SecurityError,
+                $"'{uri}' begins with a dash and could be taken for an option. Write a folder as ./{uri}.",
+                uri
+            );
         }
 
         if (uri.Any(char.IsControl))
         {
-            throw new LaunchException("UriRefused", LaunchErrorCategory.SecurityError, "The URI holds a control character.", uri);
+            throw new LaunchException(
+                "UriRefused",
+                LaunchErrorCategory.SecurityError,
+                "The URI holds a control character.",
+                uri
+            );
         }
 
         // A folder that is really there wins over a name that only looks like git (reference D.1 takes "my-git-folder" for a URL).
@@ -60,20 +71,34 @@ internal sealed partial record LaunchUri(LaunchUriKind Kind, string Text)
 
         if (BareRun().Match(uri) is { Success: true } bare)
         {
-            return new LaunchUri(LaunchUriKind.WandbRun, uri) { Run = new RunPath(bare.Groups[1].Value, bare.Groups[2].Value, bare.Groups[3].Value) };
+            return new LaunchUri(LaunchUriKind.WandbRun, uri)
+            {
+                Run = new RunPath(bare.Groups[1].Value, bare.Groups[2].Value, bare.Groups[3].Value),
+            };
         }
 
-        if (uri.StartsWith("http://", StringComparison.OrdinalIgnoreCase) || uri.StartsWith("https://", StringComparison.OrdinalIgnoreCase))
+        if (
+            uri.StartsWith("http://", StringComparison.OrdinalIgnoreCase)
+            || uri.StartsWith("https://", StringComparison.OrdinalIgnoreCase)
+        )
         {
             return ParseHttp(uri);
         }
 
         if (Transport().Match(uri) is { Success: true } helper)
         {
-            throw new LaunchException("GitTransportRefused", LaunchErrorCategory.SecurityError, $"The git transport '{helper.Value}' can run programs and is refused. Use https, ssh or file.", uri);
+            throw new LaunchException(
+                "GitTransportRefused",
+                LaunchErrorCategory.SecurityError,
+                $"The git transport '{helper.Value}' can run programs and is refused. Use https, ssh or file.",
+                uri
+            );
         }
 
-        if (uri.StartsWith("ssh://", StringComparison.OrdinalIgnoreCase) || uri.StartsWith("git+ssh://", StringComparison.OrdinalIgnoreCase))
+        if (
+            uri.StartsWith("ssh://", StringComparison.OrdinalIgnoreCase)
+            || uri.StartsWith("git+ssh://", StringComparison.OrdinalIgnoreCase)
+        )
         {
             var (remote, fragment) = SplitFragment(uri);
             var (location, reference) = SplitRef(remote, remote.IndexOf("://", StringComparison.Ordinal) + 3);
@@ -89,7 +114,12 @@ internal sealed partial record LaunchUri(LaunchUriKind Kind, string Text)
 
         if (uri.Contains("://", StringComparison.Ordinal))
         {
-            throw new LaunchException("UriNotSupported", LaunchErrorCategory.InvalidArgument, $"'{uri}' is neither a W&B run, nor git over https, ssh or file, nor a folder.", uri);
+            throw new LaunchException(
+                "UriNotSupported",
+                LaunchErrorCategory.InvalidArgument,
+                $"'{uri}' is neither a W&B run, nor git over https, ssh or file, nor a folder.",
+                uri
+            );
         }
 
         if (Scp().Match(uri) is { Success: true } scp)
@@ -100,8 +130,11 @@ internal sealed partial record LaunchUri(LaunchUriKind Kind, string Text)
         }
 
         throw new LaunchException(
-            "SourceNotFound", LaunchErrorCategory.ObjectNotFound,
-            $"'{uri}' is not a URL, and there is no such folder. Give the URL of a W&B run (https://wandb.ai/<entity>/<project>/runs/<id>), a git URL, or a folder.", uri);
+            "SourceNotFound",
+            LaunchErrorCategory.ObjectNotFound,
+            $"'{uri}' is not a URL, and there is no such folder. Give the URL of a W&B run (https://wandb.ai/<entity>/<project>/runs/<id>), a git URL, or a folder.",
+            uri
+        );
     }
 
     internal static string GitProject(string location)
@@ -111,16 +144,23 @@ internal sealed partial record LaunchUri(LaunchUriKind Kind, string Text)
     }
 
     /// <summary>Host of a git address in lower case; "file" for a folder of this machine.</summary>
-    internal static string GitHost(string location) => location.StartsWith("file:", StringComparison.OrdinalIgnoreCase) ? "file"
+    internal static string GitHost(string location) =>
+        location.StartsWith("file:", StringComparison.OrdinalIgnoreCase) ? "file"
         : Scp().Match(location) is { Success: true } scp ? scp.Groups[1].Value.Split('@')[^1].ToLowerInvariant()
-        : Uri.TryCreate(location, UriKind.Absolute, out var uri) ? uri.Host.ToLowerInvariant() : "";
+        : Uri.TryCreate(location, UriKind.Absolute, out var uri) ? uri.Host.ToLowerInvariant()
+        : "";
 
     /// <summary>Checks a branch, tag or commit as git's own ref rules do, and no leading dash.</summary>
     internal static string CheckRef(string reference)
     {
         if (reference.Length is 0 or > 250 || reference[0] == '-' || BadRef().IsMatch(reference))
         {
-            throw new LaunchException("GitVersionRefused", LaunchErrorCategory.SecurityError, $"'{reference}' cannot be the name of a branch, tag or commit.", reference);
+            throw new LaunchException(
+                "GitVersionRefused",
+                LaunchErrorCategory.SecurityError,
+                $"'{reference}' cannot be the name of a branch, tag or commit.",
+                reference
+            );
         }
 
         return reference;
@@ -128,12 +168,18 @@ internal sealed partial record LaunchUri(LaunchUriKind Kind, string Text)
 
     private static string? FolderAt(string path, string workingFolder)
     {
-        var expanded = path == "~" || path.StartsWith("~/", StringComparison.Ordinal) || path.StartsWith("~\\", StringComparison.Ordinal)
-            ? LaunchEnvironment.Current.Home + path[1..] : path;
+        var expanded =
+            path == "~"
+            || path.StartsWith("~/", StringComparison.Ordinal)
+            || path.StartsWith("~\\", StringComparison.Ordinal)
+                ? LaunchEnvironment.Current.Home + path[1..]
+                : path;
         try
         {
             var full = Path.GetFullPath(expanded, workingFolder);
-            return Directory.Exists(full) ? full : File.Exists(full) && full.EndsWith(".wandb", StringComparison.Ordinal) ? Path.GetDirectoryName(full) : null;
+            return Directory.Exists(full) ? full
+                : File.Exists(full) && full.EndsWith(".wandb", StringComparison.Ordinal) ? Path.GetDirectoryName(full)
+                : null;
         }
         catch (ArgumentException)
         {
@@ -143,9 +189,17 @@ internal sealed partial record LaunchUri(LaunchUriKind Kind, string Text)
 
     private static LaunchUri ForFolder(string text, string folder)
     {
-        var offline = File.Exists(Path.Combine(folder, "files", "wandb-metadata.json"))
-            || (Path.GetFileName(folder) is var name && OfflineFolder().IsMatch(name) && Directory.EnumerateFiles(folder, "*.wandb").Any());
-        return new LaunchUri(offline ? LaunchUriKind.OfflineRun : LaunchUriKind.LocalFolder, text) { Location = folder };
+        var offline =
+            File.Exists(Path.Combine(folder, "files", "wandb-metadata.json"))
+            || (
+                Path.GetFileName(folder) is var name
+                && OfflineFolder().IsMatch(name)
+                && Directory.EnumerateFiles(folder, "*.wandb").Any()
+            );
+        return new LaunchUri(offline ? LaunchUriKind.OfflineRun : LaunchUriKind.LocalFolder, text)
+        {
+            Location = folder,
+        };
     }
 
     private static LaunchUri ParseHttp(string uri)
@@ -168,7 +222,12 @@ internal sealed partial record LaunchUri(LaunchUriKind Kind, string Text)
 
         if (parsed.Scheme == "http" && !parsed.IsLoopback)
         {
-            throw new LaunchException("GitTransportRefused", LaunchErrorCategory.SecurityError, $"git over plain http would show code and credentials to the network. Use https://{parsed.Authority}{parsed.AbsolutePath}.", uri);
+            throw new LaunchException(
+                "GitTransportRefused",
+                LaunchErrorCategory.SecurityError,
+                $"git over plain http would show code and credentials to the network. Use https://{parsed.Authority}{parsed.AbsolutePath}.",
+                uri
+            );
         }
 
         var path = parsed.AbsolutePath;
@@ -176,7 +235,12 @@ internal sealed partial record LaunchUri(LaunchUriKind Kind, string Text)
         {
             var location = parsed.GetLeftPart(UriPartial.Authority) + tree.Groups["repo"].Value;
             var sub = tree.Groups["sub"].Value.Trim('/');
-            return Git(uri, location, Uri.UnescapeDataString(tree.Groups["ref"].Value), sub.Length > 0 ? Uri.UnescapeDataString(sub) : null);
+            return Git(
+                uri,
+                location,
+                Uri.UnescapeDataString(tree.Groups["ref"].Value),
+                sub.Length > 0 ? Uri.UnescapeDataString(sub) : null
+            );
         }
 
         var (remote, fragment) = SplitFragment(uri);
@@ -185,8 +249,11 @@ internal sealed partial record LaunchUri(LaunchUriKind Kind, string Text)
         if (segments.Length == 0 || (parsed.Query.Length > 0 && !plain.Contains("_git", StringComparison.Ordinal)))
         {
             throw new LaunchException(
-                "UriNotSupported", LaunchErrorCategory.InvalidArgument,
-                $"'{uri}' is neither a W&B run (https://wandb.ai/<entity>/<project>/runs/<id>) nor a git repository (https://<host>/<user>/<repository>).", uri);
+                "UriNotSupported",
+                LaunchErrorCategory.InvalidArgument,
+                $"'{uri}' is neither a W&B run (https://wandb.ai/<entity>/<project>/runs/<id>) nor a git repository (https://<host>/<user>/<repository>).",
+                uri
+            );
         }
 
         return Git(uri, plain, reference, fragment);
@@ -198,46 +265,98 @@ internal sealed partial record LaunchUri(LaunchUriKind Kind, string Text)
 
     private static LaunchUri ParseRun(string text, Uri uri)
     {
-        var parts = uri.AbsolutePath.Split('/', StringSplitOptions.RemoveEmptyEntries).Select(Uri.UnescapeDataString).ToArray();
+        var parts = uri
+            .AbsolutePath.Split('/', StringSplitOptions.RemoveEmptyEntries)
+            .Select(Uri.UnescapeDataString)
+            .ToArray();
         if (parts.Length >= 3 && parts[2] is "artifacts")
         {
-            throw new LaunchException("UriNotSupported", LaunchErrorCategory.NotImplemented, $"'{text}' is an artifact or job, not a run.", text);
+            throw new LaunchException(
+                "UriNotSupported",
+                LaunchErrorCategory.NotImplemented,
+                $"'{text}' is an artifact or job, not a run.",
+                text
+            );
         }
 
         if (parts.Length >= 3 && parts[2] is "sweeps" or "groups" or "reports")
         {
-            throw new LaunchException("RunUriInvalid", LaunchErrorCategory.InvalidArgument, $"'{text}' is a page of {parts[2]}, not of a run. Open one of its runs and take that address.", text);
+            throw new LaunchException(
+                "RunUriInvalid",
+                LaunchErrorCategory.InvalidArgument,
+                $"'{text}' is a page of {parts[2]}, not of a run. Open one of its runs and take that address.",
+                text
+            );
         }
 
-        if (parts.Length < 4 || parts[2] != "runs" || parts[0] is "create-team" or "fully-connected" or "registry" or "settings" or "subscriptions" || parts[1] is "likes" or "projects")
+        if (
+            parts.Length < 4
+            || parts[2] != "runs"
+            || parts[0] is "create-team" or "fully-connected" or "registry" or "settings" or "subscriptions"
+            || parts[1] is "likes" or "projects"
+        )
         {
-            throw new LaunchException("RunUriInvalid", LaunchErrorCategory.InvalidArgument, $"'{text}' is an address on a W&B server but not of a run. A run is https://wandb.ai/<entity>/<project>/runs/<id>.", text);
+            throw new LaunchException(
+                "RunUriInvalid",
+                LaunchErrorCategory.InvalidArgument,
+                $"'{text}' is an address on a W&B server but not of a run. A run is https://wandb.ai/<entity>/<project>/runs/<id>.",
+                text
+            );
         }
 
-        return new LaunchUri(LaunchUriKind.WandbRun, text) { Run = new RunPath(parts[0], parts[1], parts[3]), RunHost = uri.GetLeftPart(UriPartial.Authority) };
+        return new LaunchUri(LaunchUriKind.WandbRun, text)
+        {
+            Run = new RunPath(parts[0], parts[1], parts[3]),
+            RunHost = uri.GetLeftPart(UriPartial.Authority),
+        };
     }
 
     private static LaunchUri Git(string text, string location, string? reference, string? subfolder)
     {
-        var host = Scp().Match(location) is { Success: true } scp ? scp.Groups[1].Value
+        var host =
+            Scp().Match(location) is { Success: true } scp ? scp.Groups[1].Value
             : Uri.TryCreate(location, UriKind.Absolute, out var parsed) ? parsed.UserInfo + "@" + parsed.Host
             : throw Invalid(text, "it is not a well-formed URL");
-        if (host.Split('@').Any(p => p.StartsWith('-')) || location.Split('/', ':').Any(p => p.StartsWith("--", StringComparison.Ordinal)))
+        if (
+            host.Split('@').Any(p => p.StartsWith('-'))
+            || location.Split('/', ':').Any(p => p.StartsWith("--", StringComparison.Ordinal))
+        )
         {
-            throw new LaunchException("UriRefused", LaunchErrorCategory.SecurityError, $"'{text}' has a part that begins with a dash and could be taken for an option.", text);
+            throw new LaunchException(
+                "UriRefused",
+                LaunchErrorCategory.SecurityError,
+                $"'{text}' has a part that begins with a dash and could be taken for an option.",
+                text
+            );
         }
 
-        if (location.StartsWith("ssh", StringComparison.OrdinalIgnoreCase) && location.Contains("%2", StringComparison.Ordinal))
+        if (
+            location.StartsWith("ssh", StringComparison.OrdinalIgnoreCase)
+            && location.Contains("%2", StringComparison.Ordinal)
+        )
         {
-            throw new LaunchException("UriRefused", LaunchErrorCategory.SecurityError, $"'{text}' hides characters in the ssh address.", text);
+            throw new LaunchException(
+                "UriRefused",
+                LaunchErrorCategory.SecurityError,
+                $"'{text}' hides characters in the ssh address.",
+                text
+            );
         }
 
         return new LaunchUri(LaunchUriKind.Git, text)
         {
             Location = location,
             Ref = reference is null ? null : CheckRef(reference),
-            Subfolder = subfolder is null ? null : SafePath.Fault(subfolder) is { } fault
-                ? throw new LaunchException("PathOutside", LaunchErrorCategory.SecurityError, $"The subfolder '{subfolder}' is refused: {fault}.", subfolder) : subfolder,
+            Subfolder =
+                subfolder is null ? null
+                : SafePath.Fault(subfolder) is { } fault
+                    ? throw new LaunchException(
+                        "PathOutside",
+                        LaunchErrorCategory.SecurityError,
+                        $"The subfolder '{subfolder}' is refused: {fault}.",
+                        subfolder
+                    )
+                : subfolder,
         };
     }
 
@@ -256,7 +375,13 @@ internal sealed partial record LaunchUri(LaunchUriKind Kind, string Text)
         return at < 0 ? (remote, null) : (remote[..at], remote[(at + 1)..]);
     }
 
-    private static LaunchException Invalid(string text, string why) => new("UriInvalid", LaunchErrorCategory.InvalidArgument, $"'{text}' cannot be launched: {why}. Give the URL of a W&B run, a git URL, or a folder.", text);
+    private static LaunchException Invalid(string text, string why) =>
+        new(
+            "UriInvalid",
+            LaunchErrorCategory.InvalidArgument,
+            $"'{text}' cannot be launched: {why}. Give the URL of a W&B run, a git URL, or a folder.",
+            text
+        );
 
     [GeneratedRegex(@"^/?([^/\s:@]+)/([^/\s:@]+)/(?:runs/)([A-Za-z0-9_.-]+)$")]
     private static partial Regex BareRun();

@@ -15,12 +15,20 @@ internal static class Notebook
             var script = new StringBuilder();
             foreach (var cell in document.RootElement.Items("cells").Where(c => c.Text("cell_type") == "code"))
             {
-                var source = cell.At("source") is { ValueKind: JsonValueKind.Array } lines ? string.Concat(lines.EnumerateArray().Select(l => l.GetString())) : cell.Text("source") ?? "";
+                var source = cell.At("source") is { ValueKind: JsonValueKind.Array } lines
+                    ? string.Concat(lines.EnumerateArray().Select(l => l.GetString()))
+                    : cell.Text("source") ?? "";
                 var magicCell = source.StartsWith("%%", StringComparison.Ordinal);
                 foreach (var line in source.Split('\n'))
                 {
                     var text = line.TrimStart();
-                    script.Append(magicCell || text.StartsWith('%') || text.StartsWith('!') ? line[..(line.Length - text.Length)] + "pass  # " + text : line).Append('\n');
+                    script
+                        .Append(
+                            magicCell || text.StartsWith('%') || text.StartsWith('!')
+                                ? line[..(line.Length - text.Length)] + "pass  # " + text
+                                : line
+                        )
+                        .Append('\n');
                 }
 
                 script.Append('\n');
@@ -30,7 +38,13 @@ internal static class Notebook
         }
         catch (JsonException e)
         {
-            throw new LaunchException("NotebookInvalid", LaunchErrorCategory.InvalidData, $"The notebook {name} cannot be read: {e.Message}", name, e);
+            throw new LaunchException(
+                "NotebookInvalid",
+                LaunchErrorCategory.InvalidData,
+                $"The notebook {name} cannot be read: {e.Message}",
+                name,
+                e
+            );
         }
     }
 }

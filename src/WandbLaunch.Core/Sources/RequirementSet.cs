@@ -21,7 +21,10 @@ internal sealed partial record RequirementSet(IReadOnlyList<string> Lines, bool 
     internal static RequirementSet Create(string? frozen, string? folder)
     {
         var warnings = new List<string>();
-        var own = folder is not null && File.Exists(Path.Combine(folder, "requirements.txt")) ? Read(folder, "requirements.txt", warnings, []) : null;
+        var own =
+            folder is not null && File.Exists(Path.Combine(folder, "requirements.txt"))
+                ? Read(folder, "requirements.txt", warnings, [])
+                : null;
         if (frozen is null)
         {
             return own is null ? None : new RequirementSet(own, false, warnings);
@@ -33,13 +36,20 @@ internal sealed partial record RequirementSet(IReadOnlyList<string> Lines, bool 
             return new RequirementSet(exact, true, warnings);
         }
 
-        var versions = exact.Select(l => (Line: l, Match: Pinned().Match(l))).Where(p => p.Match.Success)
-            .GroupBy(p => Normal(p.Match.Groups[1].Value)).ToDictionary(g => g.Key, g => g.First().Match.Groups[2].Value);
+        var versions = exact
+            .Select(l => (Line: l, Match: Pinned().Match(l)))
+            .Where(p => p.Match.Success)
+            .GroupBy(p => Normal(p.Match.Groups[1].Value))
+            .ToDictionary(g => g.Key, g => g.First().Match.Groups[2].Value);
         var joined = own.Select(line =>
-            Name().Match(line) is { Success: true } name && !line.Contains("--hash", StringComparison.Ordinal) && !line.Contains('@', StringComparison.Ordinal)
-            && versions.TryGetValue(Normal(name.Groups[1].Value), out var version)
-                ? name.Groups[1].Value + name.Groups[2].Value + "==" + version + Marker().Match(line).Value
-                : line).ToArray();
+                Name().Match(line) is { Success: true } name
+                && !line.Contains("--hash", StringComparison.Ordinal)
+                && !line.Contains('@', StringComparison.Ordinal)
+                && versions.TryGetValue(Normal(name.Groups[1].Value), out var version)
+                    ? name.Groups[1].Value + name.Groups[2].Value + "==" + version + Marker().Match(line).Value
+                    : line
+            )
+            .ToArray();
         return new RequirementSet(joined, false, warnings);
     }
 
@@ -50,7 +60,12 @@ internal sealed partial record RequirementSet(IReadOnlyList<string> Lines, bool 
         var full = SafePath.CombineExisting(folder, path, "requirements file");
         if (!File.Exists(full))
         {
-            throw new LaunchException("RequirementsMissing", LaunchErrorCategory.ObjectNotFound, $"The requirements file '{path}' that another one names does not exist.", path);
+            throw new LaunchException(
+                "RequirementsMissing",
+                LaunchErrorCategory.ObjectNotFound,
+                $"The requirements file '{path}' that another one names does not exist.",
+                path
+            );
         }
 
         if (!open.Add(full))
@@ -66,7 +81,13 @@ internal sealed partial record RequirementSet(IReadOnlyList<string> Lines, bool 
         return Clean(File.ReadLines(full), folder, warnings, open, Path.GetDirectoryName(path) ?? "");
     }
 
-    private static List<string> Clean(IEnumerable<string> source, string? folder, List<string> warnings, HashSet<string> open, string at = "")
+    private static List<string> Clean(
+        IEnumerable<string> source,
+        string? folder,
+        List<string> warnings,
+        HashSet<string> open,
+        string at = ""
+    )
     {
         var lines = new List<string>();
         var pending = "";
@@ -107,7 +128,9 @@ internal sealed partial record RequirementSet(IReadOnlyList<string> Lines, bool 
                 }
                 else
                 {
-                    warnings.Add($"requirements: '{line}' installs the project itself; the program runs in its folder instead");
+                    warnings.Add(
+                        $"requirements: '{line}' installs the project itself; the program runs in its folder instead"
+                    );
                 }
             }
             else if (Vcs().IsMatch(line) || line.Contains(" @ ", StringComparison.Ordinal))
@@ -123,16 +146,33 @@ internal sealed partial record RequirementSet(IReadOnlyList<string> Lines, bool 
             }
             else if (line[0] == '-')
             {
-                if (!KnownOption().IsMatch(line) || (line.StartsWith("--find-links", StringComparison.Ordinal) && !line.Contains("https://", StringComparison.Ordinal)))
+                if (
+                    !KnownOption().IsMatch(line)
+                    || (
+                        line.StartsWith("--find-links", StringComparison.Ordinal)
+                        && !line.Contains("https://", StringComparison.Ordinal)
+                    )
+                )
                 {
-                    throw new LaunchException("RequirementRefused", LaunchErrorCategory.SecurityError, $"The requirements line '{line}' is refused: this option of pip is not one that a requirements file needs.", line);
+                    throw new LaunchException(
+                        "RequirementRefused",
+                        LaunchErrorCategory.SecurityError,
+                        $"The requirements line '{line}' is refused: this option of pip is not one that a requirements file needs.",
+                        line
+                    );
                 }
 
                 lines.Add(line);
             }
-            else if (line[0] is '.' or '/' or '\\' || line.StartsWith("file:", StringComparison.OrdinalIgnoreCase) || line.Contains(":\\", StringComparison.Ordinal))
+            else if (
+                line[0] is '.' or '/' or '\\'
+                || line.StartsWith("file:", StringComparison.OrdinalIgnoreCase)
+                || line.Contains(":\\", StringComparison.Ordinal)
+            )
             {
-                warnings.Add($"requirements: '{line}' is a local path and is left out; the program runs in its own folder");
+                warnings.Add(
+                    $"requirements: '{line}' is a local path and is left out; the program runs in its own folder"
+                );
             }
             else
             {
@@ -149,12 +189,26 @@ internal sealed partial record RequirementSet(IReadOnlyList<string> Lines, bool 
         var match = Vcs().Match(line);
         if (match.Success && !(match.Value is "git+https:" or "git+ssh:"))
         {
-            throw new LaunchException("RequirementRefused", LaunchErrorCategory.SecurityError, $"The requirements line '{line}' is refused: packages come from git only over https or ssh.", line);
+            throw new LaunchException(
+                "RequirementRefused",
+                LaunchErrorCategory.SecurityError,
+                $"The requirements line '{line}' is refused: packages come from git only over https or ssh.",
+                line
+            );
         }
 
-        if (line.Contains("ext::", StringComparison.Ordinal) || line.Contains("://-", StringComparison.Ordinal) || line.Contains("--upload-pack", StringComparison.Ordinal))
+        if (
+            line.Contains("ext::", StringComparison.Ordinal)
+            || line.Contains("://-", StringComparison.Ordinal)
+            || line.Contains("--upload-pack", StringComparison.Ordinal)
+        )
         {
-            throw new LaunchException("RequirementRefused", LaunchErrorCategory.SecurityError, $"The requirements line '{line}' is refused: it could make git run a program.", line);
+            throw new LaunchException(
+                "RequirementRefused",
+                LaunchErrorCategory.SecurityError,
+                $"The requirements line '{line}' is refused: it could make git run a program.",
+                line
+            );
         }
 
         return line;
@@ -172,7 +226,9 @@ internal sealed partial record RequirementSet(IReadOnlyList<string> Lines, bool 
     [GeneratedRegex(@"\b(?:git|hg|svn|bzr)\+[a-z+]+:", RegexOptions.IgnoreCase)]
     private static partial Regex Vcs();
 
-    [GeneratedRegex(@"^(--index-url|-i|--extra-index-url|--trusted-host|--find-links|-f|--no-index|--pre|--prefer-binary|--no-binary|--only-binary|--require-hashes|--use-feature)(\s|=|$)")]
+    [GeneratedRegex(
+        @"^(--index-url|-i|--extra-index-url|--trusted-host|--find-links|-f|--no-index|--pre|--prefer-binary|--no-binary|--only-binary|--require-hashes|--use-feature)(\s|=|$)"
+    )]
     private static partial Regex KnownOption();
 
     [GeneratedRegex(@"^([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?\s*==\s*([^\s;]+)")]

@@ -25,5 +25,8 @@ internal sealed record ResolvedRun
     internal IReadOnlyList<string> Warnings { get; init; } = [];
 
     /// <summary>Python program of the entry point, relative to the workspace; null for other commands.</summary>
-    internal string? Program => EntryPoint.FirstOrDefault(w => w.EndsWith(".py", StringComparison.Ordinal) || w.EndsWith(".sh", StringComparison.Ordinal));
+    internal string? Program =>
+        EntryPoint.FirstOrDefault(w =>
+            w.EndsWith(".py", StringComparison.Ordinal) || w.EndsWith(".sh", StringComparison.Ordinal)
+        );
 }

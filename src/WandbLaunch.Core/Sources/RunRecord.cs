@@ -20,19 +20,28 @@ internal sealed class ServerRunRecord(WandbApi api, RunPath run) : IRunRecord
 
     public Task<RunInfo> InfoAsync(CancellationToken token) => api.RunInfoAsync(run, token);
 
-    public Task<byte[]?> FileAsync(string name, long limit, CancellationToken token) => api.ReadFileAsync(run, name, limit, token);
+    public Task<byte[]?> FileAsync(string name, long limit, CancellationToken token) =>
+        api.ReadFileAsync(run, name, limit, token);
 }
 
 internal sealed class FolderRunRecord(string folder) : IRunRecord
 {
-    private readonly string _files = Directory.Exists(Path.Combine(folder, "files")) ? Path.Combine(folder, "files") : folder;
+    private readonly string _files = Directory.Exists(Path.Combine(folder, "files"))
+        ? Path.Combine(folder, "files")
+        : folder;
 
     public string Describe => $"run folder {folder}";
 
     public async Task<RunInfo> InfoAsync(CancellationToken token)
     {
-        var bytes = await FileAsync("wandb-metadata.json", 16 << 20, token).ConfigureAwait(false)
-            ?? throw new LaunchException("RunInfoMissing", LaunchErrorCategory.InvalidData, $"{folder} has no files/wandb-metadata.json, so it does not say how the run was started.", folder);
+        var bytes =
+            await FileAsync("wandb-metadata.json", 16 << 20, token)
+            ?? throw new LaunchException(
+                "RunInfoMissing",
+                LaunchErrorCategory.InvalidData,
+                $"{folder} has no files/wandb-metadata.json, so it does not say how the run was started.",
+                folder
+            );
         return FromMetadata(bytes, folder);
     }
 
@@ -44,7 +53,9 @@ internal sealed class FolderRunRecord(string folder) : IRunRecord
             return null;
         }
 
-        return new FileInfo(path).Length > limit ? throw WandbApi.TooLarge(name, limit) : await File.ReadAllBytesAsync(path, token).ConfigureAwait(false);
+        return new FileInfo(path).Length > limit
+            ? throw WandbApi.TooLarge(name, limit)
+            : await File.ReadAllBytesAsync(path, token);
     }
 
     /// <summary>Reads <c>wandb-metadata.json</c>, which the server makes runInfo of.</summary>
@@ -55,13 +66,25 @@ internal sealed class FolderRunRecord(string folder) : IRunRecord
             using var document = JsonDocument.Parse(bytes);
             var root = document.RootElement;
             return new RunInfo(
-                root.Text("program"), root.Items("args").Select(a => a.ToString()).ToArray(), root.Text("python"), root.Text("executable"),
-                root.Text("codePath") is not null, root.At("gpu_count") is { ValueKind: JsonValueKind.Number } gpus ? gpus.GetInt32() : 0,
-                root.Text("git", "remote"), root.Text("git", "commit"));
+                root.Text("program"),
+                root.Items("args").Select(a => a.ToString()).ToArray(),
+                root.Text("python"),
+                root.Text("executable"),
+                root.Text("codePath") is not null,
+                root.At("gpu_count") is { ValueKind: JsonValueKind.Number } gpus ? gpus.GetInt32() : 0,
+                root.Text("git", "remote"),
+                root.Text("git", "commit")
+            );
         }
         catch (JsonException e)
         {
-            throw new LaunchException("RunInfoMissing", LaunchErrorCategory.InvalidData, $"The wandb-metadata.json of {what} is broken: {e.Message}", what, e);
+            throw new LaunchException(
+                "RunInfoMissing",
+                LaunchErrorCategory.InvalidData,
+                $"The wandb-metadata.json of {what} is broken: {e.Message}",
+                what,
+                e
+            );
         }
     }
 }

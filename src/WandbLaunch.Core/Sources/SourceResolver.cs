@@ -8,7 +8,11 @@ using WandbLaunch.Launching;
 namespace WandbLaunch.Sources;
 
 /// <summary>What a resolve may use, and whom it tells.</summary>
-internal sealed record ResolveContext(string WorkingFolder, LaunchCache Cache, Func<CancellationToken, Task<WandbConnection>> Connect)
+internal sealed record ResolveContext(
+    string WorkingFolder,
+    LaunchCache Cache,
+    Func<CancellationToken, Task<WandbConnection>> Connect
+)
 {
     internal GitCredential? GitCredential { get; init; }
 
@@ -28,7 +32,11 @@ internal static class SourceResolver
 {
     private const long SmallFile = 16L << 20;
 
-    internal static async Task<ResolvedRun> ResolveAsync(LaunchConfig config, ResolveContext context, CancellationToken token)
+    internal static async Task<ResolvedRun> ResolveAsync(
+        LaunchConfig config,
+        ResolveContext context,
+        CancellationToken token
+    )
     {
         if (config.IsScheduler)
         {
@@ -37,7 +45,14 @@ internal static class SourceResolver
             {
                 Source = null,
                 Workspace = context.ScratchFolder(),
-                EntryPoint = config.EntryPoint ?? throw new LaunchException("EntryPointMissing", LaunchErrorCategory.InvalidData, "The scheduler of a sweep has no entry point.", config.Uri),
+                EntryPoint =
+                    config.EntryPoint
+                    ?? throw new LaunchException(
+                        "EntryPointMissing",
+                        LaunchErrorCategory.InvalidData,
+                        "The scheduler of a sweep has no entry point.",
+                        config.Uri
+                    ),
                 Arguments = ArgumentSet.Apply([], config.Args),
                 RunConfig = Config(config),
                 Project = config.Project ?? "uncategorized",
@@ -47,7 +62,7 @@ internal static class SourceResolver
 
         if (context.Job is { } job && config.DockerImage is null)
         {
-            return await FromJobAsync(job.Api, job.Job, config, context, token).ConfigureAwait(false) with
+            return await FromJobAsync(job.Api, job.Job, config, context, token) with
             {
                 RunConfig = Config(config),
                 Project = config.Project ?? job.Job.Project,
@@ -57,13 +72,24 @@ internal static class SourceResolver
             };
         }
 
-        var imageOnly = config.Uri is null
-            || (config.DockerImage is not null && LaunchUri.Parse(config.Uri, context.WorkingFolder).Kind is LaunchUriKind.Git or LaunchUriKind.LocalFolder);
+        var imageOnly =
+            config.Uri is null
+            || (
+                config.DockerImage is not null
+                && LaunchUri.Parse(config.Uri, context.WorkingFolder).Kind
+                    is LaunchUriKind.Git
+                        or LaunchUriKind.LocalFolder
+            );
         if (imageOnly)
         {
             // A given image holds its own code (reference D.2, first row).
             return config.DockerImage is null
-                ? throw new LaunchException("SourceMissing", LaunchErrorCategory.InvalidArgument, "There is nothing to launch: give a run URL, a git URL, a folder, or a docker image (-DockerImage).", config)
+                ? throw new LaunchException(
+                    "SourceMissing",
+                    LaunchErrorCategory.InvalidArgument,
+                    "There is nothing to launch: give a run URL, a git URL, a folder, or a docker image (-DockerImage).",
+                    config
+                )
                 : new ResolvedRun
                 {
                     Source = config.Uri is null ? null : LaunchUri.Parse(config.Uri, context.WorkingFolder),
@@ -80,9 +106,15 @@ internal static class SourceResolver
         context.Progress($"resolving {Secrets.Mask(config.Uri!)}");
         var resolved = uri.Kind switch
         {
-            LaunchUriKind.WandbRun => await FromServerAsync(uri, config, context, token).ConfigureAwait(false),
-            LaunchUriKind.OfflineRun => await FromRecordAsync(uri, new FolderRunRecord(uri.Location), config, context, token).ConfigureAwait(false),
-            LaunchUriKind.Git => await FromGitAsync(uri, config, context, token).ConfigureAwait(false),
+            LaunchUriKind.WandbRun => await FromServerAsync(uri, config, context, token),
+            LaunchUriKind.OfflineRun => await FromRecordAsync(
+                uri,
+                new FolderRunRecord(uri.Location),
+                config,
+                context,
+                token
+            ),
+            LaunchUriKind.Git => await FromGitAsync(uri, config, context, token),
             _ => FromFolder(uri, config, context, token),
         };
         return resolved with
@@ -98,7 +130,13 @@ internal static class SourceResolver
     }
 
     // Reference D.3.
-    private static async Task<ResolvedRun> FromJobAsync(JobApi api, WandbLaunchJob job, LaunchConfig config, ResolveContext context, CancellationToken token)
+    private static async Task<ResolvedRun> FromJobAsync(
+        JobApi api,
+        WandbLaunchJob job,
+        LaunchConfig config,
+        ResolveContext context,
+        CancellationToken token
+    )
     {
         context.Progress($"resolving the job {job.Job}");
         string workspace;
@@ -111,28 +149,60 @@ internal static class SourceResolver
         {
             case "repo" when remote is not null && job.Commit is { } wanted:
                 var uri = GitUri(config.GitRepo ?? remote, $"job {job.Job}", context);
-                var mirror = new GitMirror(context.Cache, uri.Location, context.GitCredential, context.Progress, context.CheckRemote);
-                commit = await mirror.ResolveAsync(LaunchUri.CheckRef(config.GitVersion ?? wanted), token).ConfigureAwait(false);
-                var patch = config.GitVersion is null ? await api.FileAsync(job, "diff.patch", GitPatch.MaxBytes, token).ConfigureAwait(false) : null;
-                (workspace, patched) = await Workspace.FromGitAsync(context.Cache, mirror, uri.Location, commit, patch, new Dictionary<string, byte[]>(), token).ConfigureAwait(false);
+                var mirror = new GitMirror(
+                    context.Cache,
+                    uri.Location,
+                    context.GitCredential,
+                    context.Progress,
+                    context.CheckRemote
+                );
+                commit = await mirror.ResolveAsync(LaunchUri.CheckRef(config.GitVersion ?? wanted), token);
+                var patch = config.GitVersion is null
+                    ? await api.FileAsync(job, "diff.patch", GitPatch.MaxBytes, token)
+                    : null;
+                (workspace, patched) = await Workspace.FromGitAsync(
+                    context.Cache,
+                    mirror,
+                    uri.Location,
+                    commit,
+                    patch,
+                    new Dictionary<string, byte[]>(),
+                    token
+                );
                 break;
             case "artifact" when reference is { Length: > 0 }:
                 workspace = context.ScratchFolder();
-                if (await api.Artifacts.GetByIdAsync(JobApi.CodeArtifactId(reference), job.Entity, job.Project, token).ConfigureAwait(false) is not { } code)
+                if (
+                    await api.Artifacts.GetByIdAsync(JobApi.CodeArtifactId(reference), job.Entity, job.Project, token)
+                    is not { } code
+                )
                 {
-                    throw new LaunchException("CodeArtifactMissing", LaunchErrorCategory.ObjectNotFound, $"The code of the job {job.Job} ({reference}) is gone, or this key may not see it. Make the job again with New-WandbLaunchJob.", job);
+                    throw new LaunchException(
+                        "CodeArtifactMissing",
+                        LaunchErrorCategory.ObjectNotFound,
+                        $"The code of the job {job.Job} ({reference}) is gone, or this key may not see it. Make the job again with New-WandbLaunchJob.",
+                        job
+                    );
                 }
 
-                await api.Artifacts.SaveAsync(code.Id, workspace, token).ConfigureAwait(false);
+                await api.Artifacts.SaveAsync(code.Id, workspace, token);
                 break;
             default:
-                throw new LaunchException("JobInvalid", LaunchErrorCategory.InvalidData, $"The job {job.Job} is of no kind that is known: its {JobApi.DefinitionFile} says source_type '{job.SourceType}'. Make it again with New-WandbLaunchJob.", job);
+                throw new LaunchException(
+                    "JobInvalid",
+                    LaunchErrorCategory.InvalidData,
+                    $"The job {job.Job} is of no kind that is known: its {JobApi.DefinitionFile} says source_type '{job.SourceType}'. Make it again with New-WandbLaunchJob.",
+                    job
+                );
         }
 
-        var frozen = await api.FileAsync(job, JobApi.FrozenFile, SmallFile, token).ConfigureAwait(false);
+        var frozen = await api.FileAsync(job, JobApi.FrozenFile, SmallFile, token);
         var entry = config.EntryPoint ?? job.EntryPoint;
         CheckEntry(entry, workspace);
-        var requirements = RequirementSet.Create(frozen is { Length: > 0 } ? Encoding.UTF8.GetString(frozen) : null, workspace);
+        var requirements = RequirementSet.Create(
+            frozen is { Length: > 0 } ? Encoding.UTF8.GetString(frozen) : null,
+            workspace
+        );
         return new ResolvedRun
         {
             Source = null,
@@ -147,31 +217,54 @@ internal static class SourceResolver
         };
     }
 
-    private static async Task<ResolvedRun> FromServerAsync(LaunchUri uri, LaunchConfig config, ResolveContext context, CancellationToken token)
+    private static async Task<ResolvedRun> FromServerAsync(
+        LaunchUri uri,
+        LaunchConfig config,
+        ResolveContext context,
+        CancellationToken token
+    )
     {
-        var connection = await context.Connect(token).ConfigureAwait(false);
+        var connection = await context.Connect(token);
         if (uri.RunHost is { } host && !SameServer(host, connection))
         {
             throw new LaunchException(
-                "OtherServer", LaunchErrorCategory.InvalidOperation,
-                $"'{uri.Text}' is on another server than the connected {connection.BaseUrl}. Connect there first: Connect-Wandb -BaseUrl {ApiUrl(host)}", uri.Text);
+                "OtherServer",
+                LaunchErrorCategory.InvalidOperation,
+                $"'{uri.Text}' is on another server than the connected {connection.BaseUrl}. Connect there first: Connect-Wandb -BaseUrl {ApiUrl(host)}",
+                uri.Text
+            );
         }
 
-        return await FromRecordAsync(uri, new ServerRunRecord(connection.Api, uri.Run), config, context, token).ConfigureAwait(false);
+        return await FromRecordAsync(uri, new ServerRunRecord(connection.Api, uri.Run), config, context, token);
     }
 
     private static bool SameServer(string host, WandbConnection connection) =>
-        Same(host, connection.BaseUrl) || Same(host, connection.AppUrl)
-        || (Uri.TryCreate(host, UriKind.Absolute, out var a) && Uri.TryCreate(connection.BaseUrl, UriKind.Absolute, out var b) && a.IsLoopback && b.IsLoopback && a.Port == b.Port);
+        Same(host, connection.BaseUrl)
+        || Same(host, connection.AppUrl)
+        || (
+            Uri.TryCreate(host, UriKind.Absolute, out var a)
+            && Uri.TryCreate(connection.BaseUrl, UriKind.Absolute, out var b)
+            && a.IsLoopback
+            && b.IsLoopback
+            && a.Port == b.Port
+        );
 
-    private static bool Same(string a, string b) => string.Equals(a.TrimEnd('/'), b.TrimEnd('/'), StringComparison.OrdinalIgnoreCase);
+    private static bool Same(string a, string b) =>
+        string.Equals(a.TrimEnd('/'), b.TrimEnd('/'), StringComparison.OrdinalIgnoreCase);
 
-    private static string ApiUrl(string host) => host.Contains("://wandb.ai", StringComparison.OrdinalIgnoreCase) ? "https://api.wandb.ai" : host;
+    private static string ApiUrl(string host) =>
+        host.Contains("://wandb.ai", StringComparison.OrdinalIgnoreCase) ? "https://api.wandb.ai" : host;
 
-    private static async Task<ResolvedRun> FromRecordAsync(LaunchUri uri, IRunRecord record, LaunchConfig config, ResolveContext context, CancellationToken token)
+    private static async Task<ResolvedRun> FromRecordAsync(
+        LaunchUri uri,
+        IRunRecord record,
+        LaunchConfig config,
+        ResolveContext context,
+        CancellationToken token
+    )
     {
-        var info = await record.InfoAsync(token).ConfigureAwait(false);
-        var metadata = await record.FileAsync("wandb-metadata.json", SmallFile, token).ConfigureAwait(false);
+        var info = await record.InfoAsync(token);
+        var metadata = await record.FileAsync("wandb-metadata.json", SmallFile, token);
         var (codePath, cuda, root) = Metadata(metadata);
         var program = config.EntryPoint is null ? ProgramPath(codePath ?? info.Program, root, record) : null;
         var warnings = new List<string>();
@@ -180,7 +273,7 @@ internal static class SourceResolver
         string? commit = null;
         string? remote = null;
         var patched = false;
-        var code = program is null ? null : await record.FileAsync("code/" + program, SmallFile, token).ConfigureAwait(false);
+        var code = program is null ? null : await record.FileAsync("code/" + program, SmallFile, token);
         var chosenRemote = config.GitRepo ?? info.Remote;
         if (config.DockerImage is not null)
         {
@@ -190,22 +283,41 @@ internal static class SourceResolver
         {
             var git = GitUri(chosenRemote, record.Describe, context);
             remote = git.Location;
-            var mirror = new GitMirror(context.Cache, remote, context.GitCredential, context.Progress, context.CheckRemote);
-            commit = await mirror.ResolveAsync(LaunchUri.CheckRef(version), token).ConfigureAwait(false);
+            var mirror = new GitMirror(
+                context.Cache,
+                remote,
+                context.GitCredential,
+                context.Progress,
+                context.CheckRemote
+            );
+            commit = await mirror.ResolveAsync(LaunchUri.CheckRef(version), token);
 
             // With a git version of the user's own the patch of the run does not count (guide, "git.git_version").
-            var patch = config.GitVersion is null ? await record.FileAsync("diff.patch", GitPatch.MaxBytes, token).ConfigureAwait(false) : null;
+            var patch = config.GitVersion is null
+                ? await record.FileAsync("diff.patch", GitPatch.MaxBytes, token)
+                : null;
             var extra = new Dictionary<string, byte[]>();
             if (program is not null && code is not null && !Workspace.Contains(mirror, commit, program))
             {
                 extra[program] = code;
-                if (patch is not null && Encoding.UTF8.GetString(patch).Contains(" b/" + program, StringComparison.Ordinal))
+                if (
+                    patch is not null
+                    && Encoding.UTF8.GetString(patch).Contains(" b/" + program, StringComparison.Ordinal)
+                )
                 {
                     extra.Clear();
                 }
             }
 
-            (workspace, patched) = await Workspace.FromGitAsync(context.Cache, mirror, remote, commit, patch, extra, token).ConfigureAwait(false);
+            (workspace, patched) = await Workspace.FromGitAsync(
+                context.Cache,
+                mirror,
+                remote,
+                commit,
+                patch,
+                extra,
+                token
+            );
         }
         else if (code is not null && program is not null)
         {
@@ -213,17 +325,25 @@ internal static class SourceResolver
             workspace = context.ScratchFolder();
             var path = SafePath.Combine(workspace, program, "entry point");
             Directory.CreateDirectory(Path.GetDirectoryName(path)!);
-            await File.WriteAllBytesAsync(path, code, token).ConfigureAwait(false);
+            await File.WriteAllBytesAsync(path, code, token);
         }
         else
         {
             throw new LaunchException(
-                "GitMissing", LaunchErrorCategory.ObjectNotFound,
-                $"The {record.Describe} was not made from a git repository, and its code was not saved, so it cannot be made again. Launch from a folder or git URL, or name the repository with -GitRepo and -GitVersion.", uri.Text);
+                "GitMissing",
+                LaunchErrorCategory.ObjectNotFound,
+                $"The {record.Describe} was not made from a git repository, and its code was not saved, so it cannot be made again. Launch from a folder or git URL, or name the repository with -GitRepo and -GitVersion.",
+                uri.Text
+            );
         }
 
-        var frozen = await record.FileAsync("requirements.txt", SmallFile, token).ConfigureAwait(false);
-        if (frozen is null && workspace is not null && !File.Exists(Path.Combine(workspace, "requirements.txt")) && !context.NoInstall)
+        var frozen = await record.FileAsync("requirements.txt", SmallFile, token);
+        if (
+            frozen is null
+            && workspace is not null
+            && !File.Exists(Path.Combine(workspace, "requirements.txt"))
+            && !context.NoInstall
+        )
         {
             throw RequirementsMissing(record.Describe, workspace);
         }
@@ -252,29 +372,67 @@ internal static class SourceResolver
         };
     }
 
-    private static async Task<ResolvedRun> FromGitAsync(LaunchUri uri, LaunchConfig config, ResolveContext context, CancellationToken token)
+    private static async Task<ResolvedRun> FromGitAsync(
+        LaunchUri uri,
+        LaunchConfig config,
+        ResolveContext context,
+        CancellationToken token
+    )
     {
-        var mirror = new GitMirror(context.Cache, uri.Location, context.GitCredential, context.Progress, context.CheckRemote);
+        var mirror = new GitMirror(
+            context.Cache,
+            uri.Location,
+            context.GitCredential,
+            context.Progress,
+            context.CheckRemote
+        );
         var version = config.GitVersion ?? uri.Ref;
-        var commit = await mirror.ResolveAsync(version is null ? null : LaunchUri.CheckRef(version), token).ConfigureAwait(false);
-        var (workspace, _) = await Workspace.FromGitAsync(context.Cache, mirror, uri.Location, commit, null, new Dictionary<string, byte[]>(), token).ConfigureAwait(false);
+        var commit = await mirror.ResolveAsync(version is null ? null : LaunchUri.CheckRef(version), token);
+        var (workspace, _) = await Workspace.FromGitAsync(
+            context.Cache,
+            mirror,
+            uri.Location,
+            commit,
+            null,
+            new Dictionary<string, byte[]>(),
+            token
+        );
         if (uri.Subfolder is not null)
         {
             workspace = SafePath.CombineExisting(workspace, uri.Subfolder, "subfolder");
             if (!Directory.Exists(workspace))
             {
-                throw new LaunchException("SubfolderNotFound", LaunchErrorCategory.ObjectNotFound, $"The commit {commit} of {Secrets.Mask(uri.Location)} has no folder '{uri.Subfolder}'.", uri.Subfolder);
+                throw new LaunchException(
+                    "SubfolderNotFound",
+                    LaunchErrorCategory.ObjectNotFound,
+                    $"The commit {commit} of {Secrets.Mask(uri.Location)} has no folder '{uri.Subfolder}'.",
+                    uri.Subfolder
+                );
             }
         }
 
-        return FromCode(uri, workspace, config, context) with { Remote = uri.Location, Commit = commit };
+        return FromCode(uri, workspace, config, context) with
+        {
+            Remote = uri.Location,
+            Commit = commit,
+        };
     }
 
-    private static ResolvedRun FromFolder(LaunchUri uri, LaunchConfig config, ResolveContext context, CancellationToken token)
+    private static ResolvedRun FromFolder(
+        LaunchUri uri,
+        LaunchConfig config,
+        ResolveContext context,
+        CancellationToken token
+    )
     {
         if (config.GitVersion is not null)
         {
-            throw new LaunchException("GitVersionForFolder", LaunchErrorCategory.InvalidArgument, $"A folder is launched as it is now, so -GitVersion has no meaning for it. Launch file://{uri.Location} to take a commit of it.", config.GitVersion);
+            throw new LaunchException(
+                "GitVersionForFolder",
+                LaunchErrorCategory.InvalidArgument,
+                $"A folder is launched as it is now, so -GitVersion has no meaning for it. Launch file://{uri.Location} to take a commit of it.",
+                config.GitVersion
+            );
         }
 
         var warnings = new List<string>();
@@ -286,7 +444,9 @@ internal static class SourceResolver
         {
             using var repository = new LibGit2Sharp.Repository(found);
             commit = repository.Head.Tip?.Sha;
-            changed = commit is not null && repository.RetrieveStatus(new LibGit2Sharp.StatusOptions { IncludeIgnored = false }).IsDirty;
+            changed =
+                commit is not null
+                && repository.RetrieveStatus(new LibGit2Sharp.StatusOptions { IncludeIgnored = false }).IsDirty;
         }
 
         var resolved = FromCode(uri, copy, config, context);
@@ -295,7 +455,11 @@ internal static class SourceResolver
 
     private static ResolvedRun FromCode(LaunchUri uri, string workspace, LaunchConfig config, ResolveContext context)
     {
-        if (!context.NoInstall && config.DockerImage is null && !File.Exists(Path.Combine(workspace, "requirements.txt")))
+        if (
+            !context.NoInstall
+            && config.DockerImage is null
+            && !File.Exists(Path.Combine(workspace, "requirements.txt"))
+        )
         {
             throw RequirementsMissing(Secrets.Mask(uri.Text), workspace);
         }
@@ -322,7 +486,12 @@ internal static class SourceResolver
         foreach (var name in new[] { "runtime.txt", ".python-version" })
         {
             var path = Path.Combine(folder, name);
-            if (File.Exists(path) && File.ReadLines(path).FirstOrDefault() is { } line && line.Trim().Replace("python-", "", StringComparison.Ordinal) is { Length: > 0 } version && char.IsDigit(version[0]))
+            if (
+                File.Exists(path)
+                && File.ReadLines(path).FirstOrDefault() is { } line
+                && line.Trim().Replace("python-", "", StringComparison.Ordinal) is { Length: > 0 } version
+                && char.IsDigit(version[0])
+            )
             {
                 return version;
             }
@@ -331,25 +500,48 @@ internal static class SourceResolver
         return null;
     }
 
-    private static LaunchException RequirementsMissing(string what, string workspace) => new(
-        "RequirementsMissing", LaunchErrorCategory.ObjectNotFound,
-        $"{what} has no requirements.txt, so its packages are not known."
-        + (File.Exists(Path.Combine(workspace, "environment.yml")) ? " It has an environment.yml; export it with 'pip freeze'." : "")
-        + " Add one at the root (it may be empty), use -NoInstall to take the packages that are there, or give an image with -DockerImage.", what);
+    private static LaunchException RequirementsMissing(string what, string workspace) =>
+        new(
+            "RequirementsMissing",
+            LaunchErrorCategory.ObjectNotFound,
+            $"{what} has no requirements.txt, so its packages are not known."
+                + (
+                    File.Exists(Path.Combine(workspace, "environment.yml"))
+                        ? " It has an environment.yml; export it with 'pip freeze'."
+                        : ""
+                )
+                + " Add one at the root (it may be empty), use -NoInstall to take the packages that are there, or give an image with -DockerImage.",
+            what
+        );
 
     private static LaunchUri GitUri(string remote, string what, ResolveContext context)
     {
         var uri = LaunchUri.Parse(remote, context.WorkingFolder);
         return uri.Kind == LaunchUriKind.Git ? uri
-            : uri.Kind == LaunchUriKind.LocalFolder ? uri with { Kind = LaunchUriKind.Git, Location = new Uri(uri.Location).AbsoluteUri }
-            : throw new LaunchException("GitRemoteInvalid", LaunchErrorCategory.InvalidData, $"The {what} names the git remote '{Secrets.Mask(remote)}', which is not a git address. Give the right one with -GitRepo.", remote);
+            : uri.Kind == LaunchUriKind.LocalFolder
+                ? uri with
+                {
+                    Kind = LaunchUriKind.Git,
+                    Location = new Uri(uri.Location).AbsoluteUri,
+                }
+            : throw new LaunchException(
+                "GitRemoteInvalid",
+                LaunchErrorCategory.InvalidData,
+                $"The {what} names the git remote '{Secrets.Mask(remote)}', which is not a git address. Give the right one with -GitRepo.",
+                remote
+            );
     }
 
     private static string ProgramPath(string? program, string? root, IRunRecord record)
     {
         if (program is null or "" or "<python with no main file>")
         {
-            throw new LaunchException("EntryPointMissing", LaunchErrorCategory.ObjectNotFound, $"The {record.Describe} does not say which program it ran. Give it with -EntryPoint.", record.Describe);
+            throw new LaunchException(
+                "EntryPointMissing",
+                LaunchErrorCategory.ObjectNotFound,
+                $"The {record.Describe} does not say which program it ran. Give it with -EntryPoint.",
+                record.Describe
+            );
         }
 
         var path = program.Replace('\\', '/');
@@ -358,7 +550,12 @@ internal static class SourceResolver
         path = path.StartsWith("./", StringComparison.Ordinal) ? path[2..] : path;
         if (SafePath.Fault(path) is { } fault)
         {
-            throw new LaunchException("PathOutside", LaunchErrorCategory.SecurityError, $"The program '{program}' of the {record.Describe} is refused: {fault}. Give its path inside the repository with -EntryPoint.", program);
+            throw new LaunchException(
+                "PathOutside",
+                LaunchErrorCategory.SecurityError,
+                $"The program '{program}' of the {record.Describe} is refused: {fault}. Give its path inside the repository with -EntryPoint.",
+                program
+            );
         }
 
         return path;
@@ -388,7 +585,12 @@ internal static class SourceResolver
         {
             ".py" => ["python", program],
             ".sh" => ["bash", program],
-            _ => throw new LaunchException("EntryPointUnsupported", LaunchErrorCategory.InvalidData, $"'{program}' is neither a .py, .sh nor .ipynb program. Say how to run it with -EntryPoint, such as -EntryPoint 'python {program}'.", program),
+            _ => throw new LaunchException(
+                "EntryPointUnsupported",
+                LaunchErrorCategory.InvalidData,
+                $"'{program}' is neither a .py, .sh nor .ipynb program. Say how to run it with -EntryPoint, such as -EntryPoint 'python {program}'.",
+                program
+            ),
         };
     }
 
@@ -397,18 +599,32 @@ internal static class SourceResolver
     {
         if (entry.Count == 0)
         {
-            throw new LaunchException("EntryPointMissing", LaunchErrorCategory.InvalidArgument, "The entry point is empty.", null);
+            throw new LaunchException(
+                "EntryPointMissing",
+                LaunchErrorCategory.InvalidArgument,
+                "The entry point is empty.",
+                null
+            );
         }
 
-        var program = entry.Take(2).FirstOrDefault(w => w.EndsWith(".py", StringComparison.Ordinal) || w.EndsWith(".sh", StringComparison.Ordinal));
+        var program = entry
+            .Take(2)
+            .FirstOrDefault(w =>
+                w.EndsWith(".py", StringComparison.Ordinal) || w.EndsWith(".sh", StringComparison.Ordinal)
+            );
         if (program is not null && !File.Exists(SafePath.CombineExisting(workspace, program, "entry point")))
         {
             throw EntryMissing(program);
         }
     }
 
-    private static LaunchException EntryMissing(string program) => new(
-        "EntryPointNotFound", LaunchErrorCategory.ObjectNotFound, $"There is no file '{program}' in the source. Name the program with -EntryPoint, relative to the root of the repository or folder.", program);
+    private static LaunchException EntryMissing(string program) =>
+        new(
+            "EntryPointNotFound",
+            LaunchErrorCategory.ObjectNotFound,
+            $"There is no file '{program}' in the source. Name the program with -EntryPoint, relative to the root of the repository or folder.",
+            program
+        );
 
     private static (string? CodePath, string? Cuda, string? Root) Metadata(byte[]? bytes)
     {
@@ -421,7 +637,9 @@ internal static class SourceResolver
         {
             using var document = JsonDocument.Parse(bytes);
             var root = document.RootElement;
-            var cuda = root.Text("cuda") is { Length: > 0 } version ? string.Join('.', version.Split('.').Take(2)) : null;
+            var cuda = root.Text("cuda") is { Length: > 0 } version
+                ? string.Join('.', version.Split('.').Take(2))
+                : null;
             return (root.Text("codePath"), cuda, root.Text("root"));
         }
         catch (JsonException)

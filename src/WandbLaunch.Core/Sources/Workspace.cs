@@ -7,19 +7,40 @@ internal static class Workspace
 {
     /// <summary>The cached folder of a commit with its patch; made once, by a rename, so that half of one never counts.</summary>
     internal static async Task<(string Folder, bool Patched)> FromGitAsync(
-        LaunchCache cache, GitMirror mirror, string remote, string commit, byte[]? patch, IReadOnlyDictionary<string, byte[]> extra, CancellationToken token)
+        LaunchCache cache,
+        GitMirror mirror,
+        string remote,
+        string commit,
+        byte[]? patch,
+        IReadOnlyDictionary<string, byte[]> extra,
+        CancellationToken token
+    )
     {
         using var repository = new Repository(mirror.Folder);
-        var tree = (repository.Lookup<Commit>(commit) ?? throw new LaunchException("CommitNotFound", LaunchErrorCategory.ObjectNotFound, $"The commit {commit} is not in the mirror of {Secrets.Mask(remote)}.", commit)).Tree;
+        var tree = (
+            repository.Lookup<Commit>(commit)
+            ?? throw new LaunchException(
+                "CommitNotFound",
+                LaunchErrorCategory.ObjectNotFound,
+                $"The commit {commit} is not in the mirror of {Secrets.Mask(remote)}.",
+                commit
+            )
+        ).Tree;
         if (patch is not null)
         {
-            using var writing = await FileGate.EnterAsync(mirror.Folder + ".lock", token).ConfigureAwait(false);
+            using var writing = await FileGate.EnterAsync(mirror.Folder + ".lock", token);
             tree = repository.Lookup<Tree>(GitPatch.Apply(repository, tree, patch));
         }
 
-        var key = remote + "\n" + commit + "\n" + tree.Sha + string.Concat(extra.Select(e => $"\n{e.Key}={LaunchCache.Hash(e.Value)}"));
+        var key =
+            remote
+            + "\n"
+            + commit
+            + "\n"
+            + tree.Sha
+            + string.Concat(extra.Select(e => $"\n{e.Key}={LaunchCache.Hash(e.Value)}"));
         var folder = cache.WorkspaceFolder(key);
-        using var gate = await FileGate.EnterAsync(folder + ".lock", token).ConfigureAwait(false);
+        using var gate = await FileGate.EnterAsync(folder + ".lock", token);
         if (!Directory.Exists(folder))
         {
             var temporary = folder + ".new";
@@ -27,12 +48,12 @@ internal static class Workspace
             Directory.CreateDirectory(temporary);
             try
             {
-                await WriteTreeAsync(mirror, repository, tree, temporary, remote, token).ConfigureAwait(false);
+                await WriteTreeAsync(mirror, repository, tree, temporary, remote, token);
                 foreach (var (name, content) in extra)
                 {
                     var path = SafePath.Combine(temporary, name, "run file");
                     Directory.CreateDirectory(Path.GetDirectoryName(path)!);
-                    await File.WriteAllBytesAsync(path, content, token).ConfigureAwait(false);
+                    await File.WriteAllBytesAsync(path, content, token);
                 }
 
                 Directory.Move(temporary, folder);
@@ -83,7 +104,10 @@ internal static class Workspace
             {
                 var relative = at.Length == 0 ? entry.Name : at + "/" + entry.Name;
                 var isFolder = entry is DirectoryInfo;
-                if (ignore.Leaves(relative, isFolder && entry.LinkTarget is null) || (isFolder && own.Contains(Path.GetFullPath(entry.FullName))))
+                if (
+                    ignore.Leaves(relative, isFolder && entry.LinkTarget is null)
+                    || (isFolder && own.Contains(Path.GetFullPath(entry.FullName)))
+                )
                 {
                     continue;
                 }
@@ -151,14 +175,21 @@ internal static class Workspace
     }
 
     // The tree is written by hand: no hooks, no filters, no attributes, no links out; the same bytes on every platform.
-    private static async Task WriteTreeAsync(GitMirror mirror, Repository repository, Tree tree, string folder, string remote, CancellationToken token)
+    private static async Task WriteTreeAsync(
+        GitMirror mirror,
+        Repository repository,
+        Tree tree,
+        string folder,
+        string remote,
+        CancellationToken token
+    )
     {
         var links = new List<(string Path, string Target)>();
         var modules = new List<(string Path, string Commit)>();
         Write(tree, "");
         foreach (var (path, commit) in modules)
         {
-            await WriteSubmoduleAsync(path, commit).ConfigureAwait(false);
+            await WriteSubmoduleAsync(path, commit);
         }
 
         // Links come last, so that no file is ever written through one.
@@ -168,7 +199,7 @@ internal static class Workspace
             if (OperatingSystem.IsWindows())
             {
                 // As git does with core.symlinks=false.
-                await File.WriteAllTextAsync(full, target, token).ConfigureAwait(false);
+                await File.WriteAllTextAsync(full, target, token);
             }
             else
             {
@@ -182,9 +213,18 @@ internal static class Workspace
             foreach (var entry in current)
             {
                 var path = at + entry.Name;
-                if (SafePath.Fault(path) is { } fault || entry.Name.Contains('/', StringComparison.Ordinal) || entry.Name.Contains('\\', StringComparison.Ordinal))
+                if (
+                    SafePath.Fault(path) is { } fault
+                    || entry.Name.Contains('/', StringComparison.Ordinal)
+                    || entry.Name.Contains('\\', StringComparison.Ordinal)
+                )
                 {
-                    throw new LaunchException("PathOutside", LaunchErrorCategory.SecurityError, $"The repository holds the file name '{path}', which is refused: it would leave the folder.", path);
+                    throw new LaunchException(
+                        "PathOutside",
+                        LaunchErrorCategory.SecurityError,
+                        $"The repository holds the file name '{path}', which is refused: it would leave the folder.",
+                        path
+                    );
                 }
 
                 var full = Path.Combine(folder, path);
@@ -198,7 +238,12 @@ internal static class Workspace
                         var target = ((Blob)entry.Target).GetContentText();
                         if (!SafePath.LinkStaysInside(path, target))
                         {
-                            throw new LaunchException("LinkOutside", LaunchErrorCategory.SecurityError, $"The repository's symbolic link '{path}' leads out of it, to '{target}'. It is refused.", path);
+                            throw new LaunchException(
+                                "LinkOutside",
+                                LaunchErrorCategory.SecurityError,
+                                $"The repository's symbolic link '{path}' leads out of it, to '{target}'. It is refused.",
+                                path
+                            );
                         }
 
                         links.Add((path, target));
@@ -216,7 +261,13 @@ internal static class Workspace
 
                         if (entry.Mode == Mode.ExecutableFile && !OperatingSystem.IsWindows())
                         {
-                            File.SetUnixFileMode(full, File.GetUnixFileMode(full) | UnixFileMode.UserExecute | UnixFileMode.GroupExecute | UnixFileMode.OtherExecute);
+                            File.SetUnixFileMode(
+                                full,
+                                File.GetUnixFileMode(full)
+                                    | UnixFileMode.UserExecute
+                                    | UnixFileMode.GroupExecute
+                                    | UnixFileMode.OtherExecute
+                            );
                         }
 
                         break;
@@ -226,22 +277,49 @@ internal static class Workspace
 
         async Task WriteSubmoduleAsync(string path, string commit)
         {
-            var url = SubmoduleUrl(tree, path) is { } found ? Absolute(found, remote) : throw new LaunchException("SubmoduleInvalid", LaunchErrorCategory.InvalidData, $"The submodule '{path}' has no URL in .gitmodules.", path);
+            var url = SubmoduleUrl(tree, path) is { } found
+                ? Absolute(found, remote)
+                : throw new LaunchException(
+                    "SubmoduleInvalid",
+                    LaunchErrorCategory.InvalidData,
+                    $"The submodule '{path}' has no URL in .gitmodules.",
+                    path
+                );
             var source = LaunchUri.Parse(url, folder);
             if (source.Kind != LaunchUriKind.Git)
             {
-                throw new LaunchException("SubmoduleInvalid", LaunchErrorCategory.SecurityError, $"The submodule '{path}' comes from '{url}', which is not a git address over https, ssh or file.", path);
+                throw new LaunchException(
+                    "SubmoduleInvalid",
+                    LaunchErrorCategory.SecurityError,
+                    $"The submodule '{path}' comes from '{url}', which is not a git address over https, ssh or file.",
+                    path
+                );
             }
 
-            if (source.Location.StartsWith("file:", StringComparison.OrdinalIgnoreCase) && !remote.StartsWith("file:", StringComparison.OrdinalIgnoreCase))
+            if (
+                source.Location.StartsWith("file:", StringComparison.OrdinalIgnoreCase)
+                && !remote.StartsWith("file:", StringComparison.OrdinalIgnoreCase)
+            )
             {
-                throw new LaunchException("SubmoduleInvalid", LaunchErrorCategory.SecurityError, $"The submodule '{path}' of a remote repository points to a folder of this machine ({url}). It is refused.", path);
+                throw new LaunchException(
+                    "SubmoduleInvalid",
+                    LaunchErrorCategory.SecurityError,
+                    $"The submodule '{path}' of a remote repository points to a folder of this machine ({url}). It is refused.",
+                    path
+                );
             }
 
             var module = mirror.ForSubmodule(source.Location);
-            await module.ResolveAsync(commit, token).ConfigureAwait(false);
+            await module.ResolveAsync(commit, token);
             using var inner = new Repository(module.Folder);
-            await WriteTreeAsync(module, inner, inner.Lookup<Commit>(commit).Tree, Path.Combine(folder, path), source.Location, token).ConfigureAwait(false);
+            await WriteTreeAsync(
+                module,
+                inner,
+                inner.Lookup<Commit>(commit).Tree,
+                Path.Combine(folder, path),
+                source.Location,
+                token
+            );
         }
     }
 
@@ -252,7 +330,8 @@ internal static class Workspace
             return null;
         }
 
-        string? currentPath = null, currentUrl = null;
+        string? currentPath = null,
+            currentUrl = null;
         foreach (var line in blob.GetContentText().Split('\n').Select(l => l.Trim()).Append("[end]"))
         {
             if (line.StartsWith('['))
@@ -301,6 +380,12 @@ internal static class DiskFull
 {
     internal static LaunchException? Explain(Exception e, string path) =>
         e is IOException && (e.HResult & 0xFFFF) is 28 or 0x70 or 0x27
-            ? new LaunchException("DiskFull", LaunchErrorCategory.WriteError, $"The disk of {path} is full. Free room, or empty the caches with Clear-WandbLaunchCache.", path, e)
+            ? new LaunchException(
+                "DiskFull",
+                LaunchErrorCategory.WriteError,
+                $"The disk of {path} is full. Free room, or empty the caches with Clear-WandbLaunchCache.",
+                path,
+                e
+            )
             : null;
 }

@@ -53,30 +53,44 @@ public sealed class StartWandbLaunchAgentCommand : AgentSettingsCommand
         }
 
         var config = AgentConfig.Resolve(LaunchEnvironment.Current, ConfigPath, given);
-        var server = config.LocalServer is { } database && Connection is null && WandbSession.Current is null ? await ConnectLocalAsync(config, database).ConfigureAwait(false) : await GetConnectionAsync(Connection).ConfigureAwait(false);
-        if (config.ApiKey is not null || (config.BaseUrl is { } url && url.TrimEnd('/') != server.BaseUrl && Connection is null))
+        var server =
+            config.LocalServer is { } database && Connection is null && WandbSession.Current is null
+                ? await ConnectLocalAsync(config, database)
+                : await GetConnectionAsync(Connection);
+        if (
+            config.ApiKey is not null
+            || (config.BaseUrl is { } url && url.TrimEnd('/') != server.BaseUrl && Connection is null)
+        )
         {
-            server = await WandbConnection.OpenAsync(ResolveSettings(config.BaseUrl, config.ApiKey, config.Entity, config.Project), text => Verbose(text), Token).ConfigureAwait(false);
+            server = await WandbConnection.OpenAsync(
+                ResolveSettings(config.BaseUrl, config.ApiKey, config.Entity, config.Project),
+                text => Verbose(text),
+                Token
+            );
         }
 
         var webhook = config.Webhook is null ? null : new AgentWebhook(config.Webhook, Warn);
         try
         {
-            await RunAsync(config, server, webhook).ConfigureAwait(false);
+            await RunAsync(config, server, webhook);
         }
         finally
         {
             if (webhook is not null)
             {
-                await webhook.DisposeAsync().ConfigureAwait(false);
+                await webhook.DisposeAsync();
             }
         }
     }
 
     private async Task<WandbConnection> ConnectLocalAsync(AgentConfig config, string database)
     {
-        var server = await LocalServers.StartAsync(database, null, null, Token).ConfigureAwait(false);
-        return await WandbConnection.OpenAsync(ResolveSettings(server.Url, LocalServers.ReadKey(server.Path), config.Entity, config.Project), text => Verbose(text), Token).ConfigureAwait(false);
+        var server = await LocalServers.StartAsync(database, null, null, Token);
+        return await WandbConnection.OpenAsync(
+            ResolveSettings(server.Url, LocalServers.ReadKey(server.Path), config.Entity, config.Project),
+            text => Verbose(text),
+            Token
+        );
     }
 
     private async Task RunAsync(AgentConfig config, WandbConnection server, AgentWebhook? webhook)
@@ -91,7 +105,7 @@ public sealed class StartWandbLaunchAgentCommand : AgentSettingsCommand
             },
             Status = line => ShowStatus(activity, line),
         };
-        using var agent = _agent = await LaunchAgent.StartAsync(config, server, callbacks, Token).ConfigureAwait(false);
+        using var agent = _agent = await LaunchAgent.StartAsync(config, server, callbacks, Token);
         activity = $"Agent {agent.Name}";
         Console.CancelKeyPress += OnCancelKey;
         using var stop = Token.Register(() =>
@@ -101,7 +115,7 @@ public sealed class StartWandbLaunchAgentCommand : AgentSettingsCommand
         });
         try
         {
-            var code = await agent.RunAsync().ConfigureAwait(false);
+            var code = await agent.RunAsync();
             var last = new PSVariable("global:LASTEXITCODE", code);
             if (Token.IsCancellationRequested)
             {
@@ -119,7 +133,10 @@ public sealed class StartWandbLaunchAgentCommand : AgentSettingsCommand
             Progress(activity, "", 100);
             if (Token.IsCancellationRequested)
             {
-                Host.UI.WriteProgress(0, new ProgressRecord(0, activity, " ") { RecordType = ProgressRecordType.Completed });
+                Host.UI.WriteProgress(
+                    0,
+                    new ProgressRecord(0, activity, " ") { RecordType = ProgressRecordType.Completed }
+                );
             }
         }
     }
@@ -133,7 +150,9 @@ public sealed class StartWandbLaunchAgentCommand : AgentSettingsCommand
             return;
         }
 
-        var first = Interlocked.Increment(ref _interrupts) == 1 && (agent.Mode == AgentMode.Working || DateTime.UtcNow - _drainedAt < TimeSpan.FromSeconds(1));
+        var first =
+            Interlocked.Increment(ref _interrupts) == 1
+            && (agent.Mode == AgentMode.Working || DateTime.UtcNow - _drainedAt < TimeSpan.FromSeconds(1));
         if (first)
         {
             agent.Drain("interrupted");
@@ -149,7 +168,14 @@ public sealed class StartWandbLaunchAgentCommand : AgentSettingsCommand
         if (Token.IsCancellationRequested)
         {
             // The pipeline takes no more objects; the person at the console still wants to know.
-            Host.UI.WriteLine(happened + (happened.Kind == AgentEventKind.Draining && _agent?.Mode != AgentMode.Stopping ? " (Ctrl+C again stops them)" : ""));
+            Host.UI.WriteLine(
+                happened
+                    + (
+                        happened.Kind == AgentEventKind.Draining && _agent?.Mode != AgentMode.Stopping
+                            ? " (Ctrl+C again stops them)"
+                            : ""
+                    )
+            );
             return;
         }
 
@@ -161,7 +187,11 @@ public sealed class StartWandbLaunchAgentCommand : AgentSettingsCommand
         var hook = happened.Kind switch
         {
             AgentEventKind.RunStarted => OnRunStarted,
-            AgentEventKind.RunFinished or AgentEventKind.RunFailed or AgentEventKind.RunStopped or AgentEventKind.ItemFailed or AgentEventKind.ItemRefused => OnRunFinished,
+            AgentEventKind.RunFinished
+            or AgentEventKind.RunFailed
+            or AgentEventKind.RunStopped
+            or AgentEventKind.ItemFailed
+            or AgentEventKind.ItemRefused => OnRunFinished,
             _ => null,
         };
         if (hook is not null)
@@ -228,15 +258,30 @@ public abstract class AgentCommand : AsyncPSCmdlet
         var all = local.ToList();
         if ((Connection ?? WandbSession.Current) is { } server && (Entity ?? server.Entity) is { } entity)
         {
-            var project = await server.Queues.QueueProjectAsync(QueueProject, server.Project ?? "", Token).ConfigureAwait(false);
-            var known = await new AgentApi(server.Transport, server.Api).ListAsync(entity, project, server.Queues, Token).ConfigureAwait(false);
-            all.AddRange(known.Where(k => !local.Exists(l => l.AgentId == k.AgentId && l.Server == server.BaseUrl)).Select(k => k with { Server = server.BaseUrl }));
+            var project = await server.Queues.QueueProjectAsync(QueueProject, server.Project ?? "", Token);
+            var known = await new AgentApi(server.Transport, server.Api).ListAsync(
+                entity,
+                project,
+                server.Queues,
+                Token
+            );
+            all.AddRange(
+                known
+                    .Where(k => !local.Exists(l => l.AgentId == k.AgentId && l.Server == server.BaseUrl))
+                    .Select(k => k with { Server = server.BaseUrl })
+            );
         }
 
         return all;
     }
 
-    internal static LaunchException Missing(string name) => new("AgentNotFound", LaunchErrorCategory.ObjectNotFound, $"There is no agent {name}, neither on this machine nor on the connected server. See Get-WandbLaunchAgent.", name);
+    internal static LaunchException Missing(string name) =>
+        new(
+            "AgentNotFound",
+            LaunchErrorCategory.ObjectNotFound,
+            $"There is no agent {name}, neither on this machine nor on the connected server. See Get-WandbLaunchAgent.",
+            name
+        );
 }
 
 /// <summary>Shows agents.</summary>
@@ -261,7 +306,7 @@ public sealed class GetWandbLaunchAgentCommand : AgentCommand
     /// <inheritdoc/>
     protected override async Task ProcessAsync()
     {
-        var all = await AgentsAsync().ConfigureAwait(false);
+        var all = await AgentsAsync();
         foreach (var name in Name)
         {
             var pattern = WildcardPattern.Get(name, WildcardOptions.IgnoreCase);
@@ -272,7 +317,14 @@ public sealed class GetWandbLaunchAgentCommand : AgentCommand
                 Error(Missing(name), name);
             }
 
-            found.Where(a => State.Length > 0 ? State.Contains(a.State, StringComparer.OrdinalIgnoreCase) : named || a.Local || a.State is not ("stopped" or "lost")).ToList().ForEach(Output);
+            found
+                .Where(a =>
+                    State.Length > 0
+                        ? State.Contains(a.State, StringComparer.OrdinalIgnoreCase)
+                        : named || a.Local || a.State is not ("stopped" or "lost")
+                )
+                .ToList()
+                .ForEach(Output);
         }
     }
 }
@@ -310,7 +362,7 @@ public sealed class StopWandbLaunchAgentCommand : AgentCommand
         {
             try
             {
-                await StopAsync(name).ConfigureAwait(false);
+                await StopAsync(name);
             }
             catch (Exception e) when (e is LaunchException or IOException)
             {
@@ -321,14 +373,24 @@ public sealed class StopWandbLaunchAgentCommand : AgentCommand
 
     private async Task StopAsync(string name)
     {
-        var agent = (await AgentsAsync().ConfigureAwait(false)).Where(a => a.Name.Equals(name, StringComparison.OrdinalIgnoreCase)).OrderByDescending(a => a.Local).FirstOrDefault() ?? throw Missing(name);
+        var agent =
+            (await AgentsAsync())
+                .Where(a => a.Name.Equals(name, StringComparison.OrdinalIgnoreCase))
+                .OrderByDescending(a => a.Local)
+                .FirstOrDefault()
+            ?? throw Missing(name);
         if (agent.State is "stopped" or "lost" && agent.Local)
         {
             Verbose($"{name} does not run: {agent.State}");
         }
-        else if (await ShouldProcessAsync($"{agent.Name} ({string.Join(", ", agent.Queues)}; {agent.Running ?? 0} run)", Drain || !agent.Local ? "Stop agent after its runs" : "Stop agent and its runs").ConfigureAwait(false))
+        else if (
+            await ShouldProcessAsync(
+                $"{agent.Name} ({string.Join(", ", agent.Queues)}; {agent.Running ?? 0} run)",
+                Drain || !agent.Local ? "Stop agent after its runs" : "Stop agent and its runs"
+            )
+        )
         {
-            agent = agent.Local ? await StopLocalAsync(agent).ConfigureAwait(false) : await StopRemoteAsync(agent).ConfigureAwait(false);
+            agent = agent.Local ? await StopLocalAsync(agent) : await StopRemoteAsync(agent);
         }
 
         if (PassThru)
@@ -341,16 +403,24 @@ public sealed class StopWandbLaunchAgentCommand : AgentCommand
     {
         var folder = AgentStore.Default.FolderOf(agent.Name);
         AgentStore.AskStop(folder, Drain);
-        var limit = Timeout is { } seconds ? TimeSpan.FromSeconds(seconds) : Drain ? TimeSpan.MaxValue : TimeSpan.FromMinutes(1);
+        var limit =
+            Timeout is { } seconds ? TimeSpan.FromSeconds(seconds)
+            : Drain ? TimeSpan.MaxValue
+            : TimeSpan.FromMinutes(1);
         var from = DateTime.UtcNow;
         while ((agent = AgentStore.Load(folder) ?? agent).State is not ("stopped" or "lost") && Timeout != 0)
         {
             if (DateTime.UtcNow - from >= limit)
             {
-                throw new LaunchException("WaitTimeout", LaunchErrorCategory.OperationTimeout, $"The agent {agent.Name} still ends after {limit.TotalSeconds:0} s: {agent.Running} of its runs are not done. {(Drain ? $"It goes on; stop them with Stop-WandbLaunchAgent {agent.Name}." : "")}", agent);
+                throw new LaunchException(
+                    "WaitTimeout",
+                    LaunchErrorCategory.OperationTimeout,
+                    $"The agent {agent.Name} still ends after {limit.TotalSeconds:0} s: {agent.Running} of its runs are not done. {(Drain ? $"It goes on; stop them with Stop-WandbLaunchAgent {agent.Name}." : "")}",
+                    agent
+                );
             }
 
-            await Task.Delay(100, Token).ConfigureAwait(false);
+            await Task.Delay(100, Token);
         }
 
         return agent;
@@ -358,10 +428,15 @@ public sealed class StopWandbLaunchAgentCommand : AgentCommand
 
     private async Task<WandbLaunchAgent> StopRemoteAsync(WandbLaunchAgent agent)
     {
-        var server = await GetConnectionAsync(Connection).ConfigureAwait(false);
-        if (!await new AgentApi(server.Transport, server.Api).StopAsync(agent.AgentId!, Token).ConfigureAwait(false))
+        var server = await GetConnectionAsync(Connection);
+        if (!await new AgentApi(server.Transport, server.Api).StopAsync(agent.AgentId!, Token))
         {
-            throw new LaunchException("AgentNotStopped", LaunchErrorCategory.InvalidOperation, $"The agent {agent.Name} runs on {agent.Hostname}, and this server cannot pass on that it should stop. Stop it there, or in the server's web page.", agent);
+            throw new LaunchException(
+                "AgentNotStopped",
+                LaunchErrorCategory.InvalidOperation,
+                $"The agent {agent.Name} runs on {agent.Hostname}, and this server cannot pass on that it should stop. Stop it there, or in the server's web page.",
+                agent
+            );
         }
 
         return agent;

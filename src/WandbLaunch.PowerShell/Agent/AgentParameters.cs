@@ -166,7 +166,17 @@ public abstract class AgentSettingsCommand : AsyncPSCmdlet
         Put("stop_grace_period", StopGracePeriod);
         Put("keep_log_days", KeepLogDays);
         var policy = new JsonObject();
-        foreach (var (name, value) in new[] { ("entities", AllowEntity), ("git_hosts", AllowGitHost), ("images", AllowImage), ("resources", AllowResource), ("mounts", AllowMount), ("docker_args", AllowDockerArgument) })
+        foreach (
+            var (name, value) in new[]
+            {
+                ("entities", AllowEntity),
+                ("git_hosts", AllowGitHost),
+                ("images", AllowImage),
+                ("resources", AllowResource),
+                ("mounts", AllowMount),
+                ("docker_args", AllowDockerArgument),
+            }
+        )
         {
             if (value is not null)
             {

@@ -52,7 +52,12 @@ public sealed class RegisterWandbLaunchAgentCommand : AgentSettingsCommand
         var account = Credential?.UserName ?? User;
         if (account is not null && !System)
         {
-            throw new LaunchException("AccountWithoutSystem", LaunchErrorCategory.InvalidArgument, "A service of another account is the machine's: give -System as well.", account);
+            throw new LaunchException(
+                "AccountWithoutSystem",
+                LaunchErrorCategory.InvalidArgument,
+                "A service of another account is the machine's: give -System as well.",
+                account
+            );
         }
 
         // The session's connection says where to; only what a service can find again goes into the file.
@@ -72,29 +77,73 @@ public sealed class RegisterWandbLaunchAgentCommand : AgentSettingsCommand
         var config = AgentConfig.Resolve(LaunchEnvironment.Current, ConfigPath, given);
         var place = ServicePlace.Here(System);
         var configPath = place.ConfigPath(Name);
-        var variables = LaunchEnvironment.Current["WANDBLAUNCH_HOME"] is { } home && !System ? new Dictionary<string, string> { ["WANDBLAUNCH_HOME"] = home } : [];
-        var definition = AgentServices.Define(place, Name, config, SecretName is null ? AgentServices.HostCommand(configPath) : ShellCommand(configPath, settings), account, variables);
-        if (!await ShouldProcessAsync($"{definition.Path} ({definition.Kind})", "Register agent").ConfigureAwait(false))
+        var variables =
+            LaunchEnvironment.Current["WANDBLAUNCH_HOME"] is { } home && !System
+                ? new Dictionary<string, string> { ["WANDBLAUNCH_HOME"] = home }
+                : [];
+        var definition = AgentServices.Define(
+            place,
+            Name,
+            config,
+            SecretName is null ? AgentServices.HostCommand(configPath) : ShellCommand(configPath, settings),
+            account,
+            variables
+        );
+        if (!await ShouldProcessAsync($"{definition.Path} ({definition.Kind})", "Register agent"))
         {
             Output(definition);
             return;
         }
 
-        if (SecretName is null && settings.LocalServerPath is null && account is null && Netrc.FindPassword(Netrc.FilePath(LaunchEnvironment.Current), WandbSettings.MachineOf(config.BaseUrl ?? settings.BaseUrl)) is null)
+        if (
+            SecretName is null
+            && settings.LocalServerPath is null
+            && account is null
+            && Netrc.FindPassword(
+                Netrc.FilePath(LaunchEnvironment.Current),
+                WandbSettings.MachineOf(config.BaseUrl ?? settings.BaseUrl)
+            )
+                is null
+        )
         {
-            Warn($"There is no key for {config.BaseUrl ?? settings.BaseUrl} in netrc, where the agent looks for it. Save it with Connect-Wandb -Save, or use -SecretName.");
+            Warn(
+                $"There is no key for {config.BaseUrl ?? settings.BaseUrl} in netrc, where the agent looks for it. Save it with Connect-Wandb -Save, or use -SecretName."
+            );
         }
 
         try
         {
-            if (await AgentServices.InstallAsync(definition, Credential is null ? null : Secrets.Register(new NetworkCredential("", Credential.Password).Password), Token).ConfigureAwait(false) is { } fault)
+            if (
+                await AgentServices.InstallAsync(
+                    definition,
+                    Credential is null
+                        ? null
+                        : Secrets.Register(new NetworkCredential("", Credential.Password).Password),
+                    Token
+                ) is
+                { } fault
+            )
             {
-                Error(new LaunchException("ServiceNotStarted", LaunchErrorCategory.ResourceUnavailable, $"{definition.Path} is written, but the service manager did not take it: {fault} Once it runs: {string.Join("; ", definition.Activation)}", definition), definition);
+                Error(
+                    new LaunchException(
+                        "ServiceNotStarted",
+                        LaunchErrorCategory.ResourceUnavailable,
+                        $"{definition.Path} is written, but the service manager did not take it: {fault} Once it runs: {string.Join("; ", definition.Activation)}",
+                        definition
+                    ),
+                    definition
+                );
             }
         }
         catch (UnauthorizedAccessException e)
         {
-            throw new LaunchException("AccessDenied", LaunchErrorCategory.PermissionDenied, $"{e.Message} A service of the whole machine needs root, or an elevated shell.", definition.Path, e);
+            throw new LaunchException(
+                "AccessDenied",
+                LaunchErrorCategory.PermissionDenied,
+                $"{e.Message} A service of the whole machine needs root, or an elevated shell.",
+                definition.Path,
+                e
+            );
         }
 
         Output(definition);
@@ -104,11 +153,27 @@ public sealed class RegisterWandbLaunchAgentCommand : AgentSettingsCommand
     private string[] ShellCommand(string configPath, WandbSettings settings)
     {
         var own = global::System.Environment.ProcessPath;
-        var shell = own is not null && Path.GetFileNameWithoutExtension(own) == "pwsh" ? own
-            : VirtualEnvironment.OnPath("pwsh") ?? throw new LaunchException("PwshNotFound", LaunchErrorCategory.ResourceUnavailable, "A secret vault is read by pwsh, and there is none on PATH. Install PowerShell, or keep the key in netrc.", SecretName);
+        var shell =
+            own is not null && Path.GetFileNameWithoutExtension(own) == "pwsh"
+                ? own
+                : VirtualEnvironment.OnPath("pwsh")
+                    ?? throw new LaunchException(
+                        "PwshNotFound",
+                        LaunchErrorCategory.ResourceUnavailable,
+                        "A secret vault is read by pwsh, and there is none on PATH. Install PowerShell, or keep the key in netrc.",
+                        SecretName
+                    );
         var module = Path.Combine(Path.GetDirectoryName(HostProcess.LibraryFolder)!, "WandbLaunch.psd1");
-        var connect = $"Connect-Wandb {Quote(settings.BaseUrl)} -SecretName {Quote(SecretName!)}{(Vault is null ? "" : " -Vault " + Quote(Vault))}";
-        return [shell, "-NoProfile", "-NonInteractive", "-Command", $"$ErrorActionPreference = 'Stop'; Import-Module {Quote(module)}; $null = {connect}; Start-WandbLaunchAgent -Config {Quote(configPath)} -Quiet; exit $LASTEXITCODE"];
+        var connect =
+            $"Connect-Wandb {Quote(settings.BaseUrl)} -SecretName {Quote(SecretName!)}{(Vault is null ? "" : " -Vault " + Quote(Vault))}";
+        return
+        [
+            shell,
+            "-NoProfile",
+            "-NonInteractive",
+            "-Command",
+            $"$ErrorActionPreference = 'Stop'; Import-Module {Quote(module)}; $null = {connect}; Start-WandbLaunchAgent -Config {Quote(configPath)} -Quiet; exit $LASTEXITCODE",
+        ];
 
         static string Quote(string text) => "'" + text.Replace("'", "''", StringComparison.Ordinal) + "'";
     }
@@ -118,7 +183,12 @@ public sealed class RegisterWandbLaunchAgentCommand : AgentSettingsCommand
 /// <remarks>The service is not started again, and its definition and settings are removed. An agent that runs is asked to end after its runs; Stop-WandbLaunchAgent ends them too.</remarks>
 /// <example><para>What would be removed?</para><code>Unregister-WandbLaunchAgent -Name nightly -WhatIf -ErrorAction SilentlyContinue</code><para>An error where there is no such service.</para></example>
 /// <example><para>Remove without being asked</para><code>Unregister-WandbLaunchAgent -Name nightly -Confirm:$false -ErrorAction SilentlyContinue</code><para>For scripts.</para></example>
-[Cmdlet(VerbsLifecycle.Unregister, "WandbLaunchAgent", SupportsShouldProcess = true, ConfirmImpact = ConfirmImpact.High)]
+[Cmdlet(
+    VerbsLifecycle.Unregister,
+    "WandbLaunchAgent",
+    SupportsShouldProcess = true,
+    ConfirmImpact = ConfirmImpact.High
+)]
 public sealed class UnregisterWandbLaunchAgentCommand : AsyncPSCmdlet
 {
     /// <summary>Names of agents.</summary>
@@ -141,11 +211,26 @@ public sealed class UnregisterWandbLaunchAgentCommand : AsyncPSCmdlet
                 var place = ServicePlace.Here(System);
                 if (!AgentServices.Exists(place, name))
                 {
-                    throw new LaunchException("ServiceNotFound", LaunchErrorCategory.ObjectNotFound, $"There is no agent service {place.DefinitionPath(name)}.{(System ? "" : " Is it one of the whole machine (-System)?")}", name);
+                    throw new LaunchException(
+                        "ServiceNotFound",
+                        LaunchErrorCategory.ObjectNotFound,
+                        $"There is no agent service {place.DefinitionPath(name)}.{(System ? "" : " Is it one of the whole machine (-System)?")}",
+                        name
+                    );
                 }
 
-                var definition = AgentServices.Define(place, name, new AgentConfig(), ["-"], null, new Dictionary<string, string>());
-                if (await ShouldProcessAsync(definition.Path, "Unregister agent").ConfigureAwait(false) && await AgentServices.UninstallAsync(definition, Token).ConfigureAwait(false) is { } fault)
+                var definition = AgentServices.Define(
+                    place,
+                    name,
+                    new AgentConfig(),
+                    ["-"],
+                    null,
+                    new Dictionary<string, string>()
+                );
+                if (
+                    await ShouldProcessAsync(definition.Path, "Unregister agent")
+                    && await AgentServices.UninstallAsync(definition, Token) is { } fault
+                )
                 {
                     Warn($"{definition.Path} is removed; the service manager said: {fault}");
                 }

@@ -18,7 +18,11 @@ public sealed class GetWandbLaunchCacheCommand : AsyncPSCmdlet
     /// <inheritdoc/>
     protected override Task EndAsync()
     {
-        foreach (var entry in LaunchCache.Default.Entries().Where(e => Kind.Contains(e.Kind, StringComparer.OrdinalIgnoreCase)))
+        foreach (
+            var entry in LaunchCache
+                .Default.Entries()
+                .Where(e => Kind.Contains(e.Kind, StringComparer.OrdinalIgnoreCase))
+        )
         {
             Output(entry);
         }
@@ -48,11 +52,19 @@ public sealed class ClearWandbLaunchCacheCommand : AsyncPSCmdlet
     protected override async Task EndAsync()
     {
         var before = DateTime.UtcNow.AddDays(-OlderThan);
-        foreach (var entry in LaunchCache.Default.Entries().Where(e => Kind.Contains(e.Kind, StringComparer.OrdinalIgnoreCase) && e.LastUsed <= before).ToList())
+        foreach (
+            var entry in LaunchCache
+                .Default.Entries()
+                .Where(e => Kind.Contains(e.Kind, StringComparer.OrdinalIgnoreCase) && e.LastUsed <= before)
+                .ToList()
+        )
         {
             try
             {
-                if (await ShouldProcessAsync($"{entry.Path} ({entry.Size / 1048576.0:0.#} MB)", "Remove from cache").ConfigureAwait(false) && !WandbLaunch.LaunchCache.Remove(entry))
+                if (
+                    await ShouldProcessAsync($"{entry.Path} ({entry.Size / 1048576.0:0.#} MB)", "Remove from cache")
+                    && !WandbLaunch.LaunchCache.Remove(entry)
+                )
                 {
                     Warn($"{entry.Path} is in use and stays.");
                 }

@@ -95,8 +95,17 @@ public sealed class ConnectWandbCommand : AsyncPSCmdlet
         WandbSettings settings;
         if (Local)
         {
-            var server = await LocalServers.StartAsync(Path is null ? LocalServers.DefaultPath : FullPath(Path), null, null, Token).ConfigureAwait(false);
-            settings = ResolveSettings(server.Url, LocalServers.ReadKey(server.Path), Entity, Project) with { ApiKeySource = SettingSource.LocalServer, LocalServerPath = server.Path };
+            var server = await LocalServers.StartAsync(
+                Path is null ? LocalServers.DefaultPath : FullPath(Path),
+                null,
+                null,
+                Token
+            );
+            settings = ResolveSettings(server.Url, LocalServers.ReadKey(server.Path), Entity, Project) with
+            {
+                ApiKeySource = SettingSource.LocalServer,
+                LocalServerPath = server.Path,
+            };
         }
         else
         {
@@ -105,13 +114,13 @@ public sealed class ConnectWandbCommand : AsyncPSCmdlet
             settings = _secret is not null ? settings with { ApiKeySource = SettingSource.SecretManagement } : settings;
         }
 
-        var connection = await WandbConnection.OpenAsync(settings, text => Verbose(text), Token).ConfigureAwait(false);
+        var connection = await WandbConnection.OpenAsync(settings, text => Verbose(text), Token);
         WandbSession.Set(connection);
         if (Save)
         {
             var file = Netrc.FilePath(LaunchEnvironment.Current);
             var machine = WandbSettings.MachineOf(settings.BaseUrl);
-            if (await ShouldProcessAsync(file, $"Save the API key for {machine}").ConfigureAwait(false))
+            if (await ShouldProcessAsync(file, $"Save the API key for {machine}"))
             {
                 Netrc.Save(file, machine, "user", connection.ApiKey!);
             }
@@ -120,12 +129,19 @@ public sealed class ConnectWandbCommand : AsyncPSCmdlet
         Output(connection);
     }
 
-    private static string? Plain(SecureString? secret) => secret is null ? null : new NetworkCredential("", secret).Password;
+    private static string? Plain(SecureString? secret) =>
+        secret is null ? null : new NetworkCredential("", secret).Password;
 
     private string ReadVault()
     {
-        var command = SessionState.InvokeCommand.GetCommand("Get-Secret", CommandTypes.Cmdlet | CommandTypes.Function)
-            ?? throw new LaunchException("SecretManagementMissing", LaunchErrorCategory.ResourceUnavailable, "Get-Secret is not there: install Microsoft.PowerShell.SecretManagement and register a vault, or use -ApiKey.", SecretName);
+        var command =
+            SessionState.InvokeCommand.GetCommand("Get-Secret", CommandTypes.Cmdlet | CommandTypes.Function)
+            ?? throw new LaunchException(
+                "SecretManagementMissing",
+                LaunchErrorCategory.ResourceUnavailable,
+                "Get-Secret is not there: install Microsoft.PowerShell.SecretManagement and register a vault, or use -ApiKey.",
+                SecretName
+            );
         using var shell = System.Management.Automation.PowerShell.Create(RunspaceMode.CurrentRunspace);
         shell.AddCommand(command).AddParameter("Name", SecretName);
         if (Vault is not null)
@@ -140,12 +156,23 @@ public sealed class ConnectWandbCommand : AsyncPSCmdlet
                 SecureString secure => Plain(secure)!,
                 PSCredential credential => Plain(credential.Password)!,
                 string text => text,
-                _ => throw new LaunchException("SecretNotFound", LaunchErrorCategory.ObjectNotFound, $"There is no secret '{SecretName}' that holds a text.", SecretName),
+                _ => throw new LaunchException(
+                    "SecretNotFound",
+                    LaunchErrorCategory.ObjectNotFound,
+                    $"There is no secret '{SecretName}' that holds a text.",
+                    SecretName
+                ),
             };
         }
         catch (RuntimeException e)
         {
-            throw new LaunchException("SecretNotFound", LaunchErrorCategory.ObjectNotFound, $"The secret '{SecretName}' cannot be read: {e.Message}", SecretName, e);
+            throw new LaunchException(
+                "SecretNotFound",
+                LaunchErrorCategory.ObjectNotFound,
+                $"The secret '{SecretName}' cannot be read: {e.Message}",
+                SecretName,
+                e
+            );
         }
     }
 }
@@ -169,13 +196,13 @@ public sealed class DisconnectWandbCommand : AsyncPSCmdlet
         {
             var file = Netrc.FilePath(LaunchEnvironment.Current);
             var machine = WandbSettings.MachineOf(address);
-            if (await ShouldProcessAsync(file, $"Remove the API key for {machine}").ConfigureAwait(false) && !Netrc.Remove(file, machine))
+            if (await ShouldProcessAsync(file, $"Remove the API key for {machine}") && !Netrc.Remove(file, machine))
             {
                 Verbose($"{file} has no entry for {machine}");
             }
         }
 
-        if (WandbSession.Current is not null && await ShouldProcessAsync(address, "Disconnect").ConfigureAwait(false))
+        if (WandbSession.Current is not null && await ShouldProcessAsync(address, "Disconnect"))
         {
             WandbSession.Set(null);
         }
@@ -199,8 +226,8 @@ public sealed class GetWandbConnectionCommand : AsyncPSCmdlet
     {
         if (Test)
         {
-            var connection = await GetConnectionAsync(null).ConfigureAwait(false);
-            _ = await connection.Api.ViewerAsync(Token).ConfigureAwait(false);
+            var connection = await GetConnectionAsync(null);
+            _ = await connection.Api.ViewerAsync(Token);
         }
 
         if (WandbSession.Current is { } current)

@@ -43,7 +43,7 @@ public sealed class GetWandbLaunchJobCommand : AsyncPSCmdlet
     /// <inheritdoc/>
     protected override async Task ProcessAsync()
     {
-        var server = await GetConnectionAsync(Connection).ConfigureAwait(false);
+        var server = await GetConnectionAsync(Connection);
         var api = new JobApi(new ArtifactApi(server.Transport, server.Api));
         foreach (var name in Name)
         {
@@ -51,18 +51,31 @@ public sealed class GetWandbLaunchJobCommand : AsyncPSCmdlet
             {
                 if (name.Contains('/', StringComparison.Ordinal) && !WildcardPattern.ContainsWildcardCharacters(name))
                 {
-                    Output(await api.GetAsync(JobPath.Parse(name), Token).ConfigureAwait(false));
+                    Output(await api.GetAsync(JobPath.Parse(name), Token));
                     continue;
                 }
 
                 var entity = QueueCommand.NeedEntity(server, Entity);
-                var project = Project ?? server.Project ?? throw new LaunchException("ProjectMissing", LaunchErrorCategory.InvalidArgument, "It is not known in which project to look. Give -Project, or set WANDB_PROJECT.", name);
+                var project =
+                    Project
+                    ?? server.Project
+                    ?? throw new LaunchException(
+                        "ProjectMissing",
+                        LaunchErrorCategory.InvalidArgument,
+                        "It is not known in which project to look. Give -Project, or set WANDB_PROJECT.",
+                        name
+                    );
                 var pattern = WildcardPattern.Get(name, WildcardOptions.IgnoreCase);
-                var found = await api.ListAsync(entity, project, pattern.IsMatch, AllVersions, Token).ConfigureAwait(false);
+                var found = await api.ListAsync(entity, project, pattern.IsMatch, AllVersions, Token);
                 found.ToList().ForEach(Output);
                 if (found.Count == 0 && !WildcardPattern.ContainsWildcardCharacters(name))
                 {
-                    throw new LaunchException("JobNotFound", LaunchErrorCategory.ObjectNotFound, $"There is no job {name} in {entity}/{project}. See Get-WandbLaunchJob -Project {project}.", name);
+                    throw new LaunchException(
+                        "JobNotFound",
+                        LaunchErrorCategory.ObjectNotFound,
+                        $"There is no job {name} in {entity}/{project}. See Get-WandbLaunchJob -Project {project}.",
+                        name
+                    );
                 }
             }
             catch (LaunchException e)
@@ -148,29 +161,73 @@ public sealed class NewWandbLaunchJobCommand : AsyncPSCmdlet
     {
         if (Uri is null == DockerImage is null)
         {
-            throw new LaunchException("SourceMissing", LaunchErrorCategory.InvalidArgument, "A job is made of one thing: give a git URL, a folder, a run's address, or -DockerImage.", Uri);
+            throw new LaunchException(
+                "SourceMissing",
+                LaunchErrorCategory.InvalidArgument,
+                "A job is made of one thing: give a git URL, a folder, a run's address, or -DockerImage.",
+                Uri
+            );
         }
 
-        var server = await GetConnectionAsync(Connection).ConfigureAwait(false);
+        var server = await GetConnectionAsync(Connection);
         var entity = QueueCommand.NeedEntity(server, Entity);
-        var project = Project ?? (Uri is not null && LaunchUri.Parse(Uri, WorkingFolder) is { Kind: LaunchUriKind.WandbRun } run ? run.Run.Project : server.Project)
-            ?? throw new LaunchException("ProjectMissing", LaunchErrorCategory.InvalidArgument, "It is not known in which project the job goes. Give -Project, or set WANDB_PROJECT.", Uri);
-        if (!await ShouldProcessAsync($"{entity}/{project}: {Uri ?? DockerImage}", "Make job").ConfigureAwait(false))
+        var project =
+            Project
+            ?? (
+                Uri is not null && LaunchUri.Parse(Uri, WorkingFolder) is { Kind: LaunchUriKind.WandbRun } run
+                    ? run.Run.Project
+                    : server.Project
+            )
+            ?? throw new LaunchException(
+                "ProjectMissing",
+                LaunchErrorCategory.InvalidArgument,
+                "It is not known in which project the job goes. Give -Project, or set WANDB_PROJECT.",
+                Uri
+            );
+        if (!await ShouldProcessAsync($"{entity}/{project}: {Uri ?? DockerImage}", "Make job"))
         {
             return;
         }
 
         var request = new JobRequest
         {
-            Uri = Uri, DockerImage = DockerImage, Name = Name, Description = Description, Aliases = Alias, GitVersion = GitVersion, PythonVersion = PythonVersion,
-            EntryPoint = EntryPoint is null ? null : EntryPoint is [var text] ? CommandWords.Split(text) : EntryPoint,
-            GitCredential = GitCredential is null ? null : new GitCredential(GitCredential.UserName, Secrets.Register(new NetworkCredential("", GitCredential.Password).Password)),
+            Uri = Uri,
+            DockerImage = DockerImage,
+            Name = Name,
+            Description = Description,
+            Aliases = Alias,
+            GitVersion = GitVersion,
+            PythonVersion = PythonVersion,
+            EntryPoint =
+                EntryPoint is null ? null
+                : EntryPoint is [var text] ? CommandWords.Split(text)
+                : EntryPoint,
+            GitCredential = GitCredential is null
+                ? null
+                : new GitCredential(
+                    GitCredential.UserName,
+                    Secrets.Register(new NetworkCredential("", GitCredential.Password).Password)
+                ),
         };
         var scratch = Directory.CreateTempSubdirectory("wandblaunch-").FullName;
         try
         {
-            var source = await JobMaker.MakeAsync(request, server, LaunchCache.Default, WorkingFolder, scratch, text => Progress("Making a job", text, null), Warn, Token).ConfigureAwait(false);
-            var (job, made) = await new JobApi(new ArtifactApi(server.Transport, server.Api)).CreateAsync(entity, project, source, Token).ConfigureAwait(false);
+            var source = await JobMaker.MakeAsync(
+                request,
+                server,
+                LaunchCache.Default,
+                WorkingFolder,
+                scratch,
+                text => Progress("Making a job", text, null),
+                Warn,
+                Token
+            );
+            var (job, made) = await new JobApi(new ArtifactApi(server.Transport, server.Api)).CreateAsync(
+                entity,
+                project,
+                source,
+                Token
+            );
             Verbose(made ? $"{job.Job} was made" : $"{job.Job} was there already");
             Output(job);
         }

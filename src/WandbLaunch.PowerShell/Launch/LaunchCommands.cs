@@ -50,7 +50,8 @@ public sealed class GetWandbLaunchCommand : AsyncPSCmdlet
         return Task.CompletedTask;
     }
 
-    private bool Fits(LaunchedRun run) => State.Length == 0 || State.Contains(run.State.ToString(), StringComparer.OrdinalIgnoreCase);
+    private bool Fits(LaunchedRun run) =>
+        State.Length == 0 || State.Contains(run.State.ToString(), StringComparer.OrdinalIgnoreCase);
 }
 
 /// <summary>Base of the commands that act on launches by id.</summary>
@@ -71,7 +72,7 @@ public abstract class LaunchByIdCommand : AsyncPSCmdlet
         {
             try
             {
-                await ActAsync(id).ConfigureAwait(false);
+                await ActAsync(id);
             }
             catch (Exception e) when (e is LaunchException or IOException)
             {
@@ -93,7 +94,7 @@ public abstract class LaunchByIdCommand : AsyncPSCmdlet
                 return run;
             }
 
-            await Task.Delay(wait, Token).ConfigureAwait(false);
+            await Task.Delay(wait, Token);
             wait = Math.Min(wait * 2, 250);
         }
     }
@@ -115,10 +116,18 @@ public sealed class WaitWandbLaunchCommand : LaunchByIdCommand
     /// <inheritdoc/>
     private protected override async Task ActAsync(string id)
     {
-        var run = await UntilDoneAsync(id, Timeout is { } seconds ? TimeSpan.FromSeconds(seconds) : System.Threading.Timeout.InfiniteTimeSpan).ConfigureAwait(false);
+        var run = await UntilDoneAsync(
+            id,
+            Timeout is { } seconds ? TimeSpan.FromSeconds(seconds) : System.Threading.Timeout.InfiniteTimeSpan
+        );
         if (!run.IsDone)
         {
-            throw new LaunchException("WaitTimeout", LaunchErrorCategory.OperationTimeout, $"The run {id} still runs after {Timeout} s. It goes on; stop it with Stop-WandbLaunch {id}.", run);
+            throw new LaunchException(
+                "WaitTimeout",
+                LaunchErrorCategory.OperationTimeout,
+                $"The run {id} still runs after {Timeout} s. It goes on; stop it with Stop-WandbLaunch {id}.",
+                run
+            );
         }
 
         Output(run);
@@ -150,15 +159,15 @@ public sealed class StopWandbLaunchCommand : LaunchByIdCommand
         {
             Verbose($"{id} is done already: {run.State}");
         }
-        else if (await ShouldProcessAsync($"{id} ({run.Source})", "Stop run").ConfigureAwait(false))
+        else if (await ShouldProcessAsync($"{id} ({run.Source})", "Stop run"))
         {
             var folder = store.Folder(id);
             var grace = LaunchStore.LoadSpec(folder).StopGraceSeconds;
             LaunchStore.AskStop(folder);
-            run = await UntilDoneAsync(id, TimeSpan.FromSeconds(grace + 10)).ConfigureAwait(false);
+            run = await UntilDoneAsync(id, TimeSpan.FromSeconds(grace + 10));
             if (!run.IsDone || run.State == LaunchState.Unknown)
             {
-                await EndOrphanAsync(run, folder).ConfigureAwait(false);
+                await EndOrphanAsync(run, folder);
                 run = LaunchStore.Load(folder)!;
             }
         }
@@ -175,10 +184,17 @@ public sealed class StopWandbLaunchCommand : LaunchByIdCommand
         ProcessTree.KillOrphans(run.Id);
         if (run.ContainerId is { } container)
         {
-            await LocalContainerRunner.RemoveOrphanAsync(LaunchStore.LoadSpec(folder).DockerEndpoint, container, Token).ConfigureAwait(false);
+            await LocalContainerRunner.RemoveOrphanAsync(LaunchStore.LoadSpec(folder).DockerEndpoint, container, Token);
         }
 
-        LaunchStore.Save(folder, run with { State = LaunchState.Stopped, Finished = run.Finished ?? DateTimeOffset.UtcNow });
+        LaunchStore.Save(
+            folder,
+            run with
+            {
+                State = LaunchState.Stopped,
+                Finished = run.Finished ?? DateTimeOffset.UtcNow,
+            }
+        );
     }
 }
 
@@ -210,8 +226,14 @@ public sealed class ReceiveWandbLaunchLogCommand : LaunchByIdCommand
             return;
         }
 
-        var stream = new FileStream(run.LogPath, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete, 1 << 16);
-        await using (stream.ConfigureAwait(false))
+        var stream = new FileStream(
+            run.LogPath,
+            FileMode.Open,
+            FileAccess.Read,
+            FileShare.ReadWrite | FileShare.Delete,
+            1 << 16
+        );
+        await using (stream)
         {
             if (Tail is { } count)
             {
@@ -224,13 +246,13 @@ public sealed class ReceiveWandbLaunchLogCommand : LaunchByIdCommand
             {
                 // Asked before reading: what was written before the end is read before the loop ends.
                 var done = !Follow || LaunchStore.Default.Get(id).IsDone;
-                rest = await ReadAllAsync(reader, rest).ConfigureAwait(false);
+                rest = await ReadAllAsync(reader, rest);
                 if (done)
                 {
                     break;
                 }
 
-                await Task.Delay(100, Token).ConfigureAwait(false);
+                await Task.Delay(100, Token);
             }
 
             if (rest.Length > 0)
@@ -245,7 +267,7 @@ public sealed class ReceiveWandbLaunchLogCommand : LaunchByIdCommand
         var buffer = new char[1 << 16];
         var lines = new List<string>(Batch);
         int read;
-        while ((read = await reader.ReadAsync(buffer, Token).ConfigureAwait(false)) > 0)
+        while ((read = await reader.ReadAsync(buffer, Token)) > 0)
         {
             var start = 0;
             while (Array.IndexOf(buffer, '\n', start, read - start) is var end and >= 0)
@@ -320,10 +342,15 @@ public sealed class RemoveWandbLaunchCommand : LaunchByIdCommand
         var run = LaunchStore.Default.Get(id);
         if (!run.IsDone)
         {
-            throw new LaunchException("RunNotDone", LaunchErrorCategory.InvalidOperation, $"The run {id} is {run.State}. Stop it first: Stop-WandbLaunch {id}", run);
+            throw new LaunchException(
+                "RunNotDone",
+                LaunchErrorCategory.InvalidOperation,
+                $"The run {id} is {run.State}. Stop it first: Stop-WandbLaunch {id}",
+                run
+            );
         }
 
-        if (await ShouldProcessAsync($"{id} ({run.Source})", "Remove launch and log").ConfigureAwait(false))
+        if (await ShouldProcessAsync($"{id} ({run.Source})", "Remove launch and log"))
         {
             LaunchStore.Default.Remove(id);
         }

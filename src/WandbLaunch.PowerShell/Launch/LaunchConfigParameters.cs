@@ -161,7 +161,10 @@ public abstract class LaunchConfigCommand : AsyncPSCmdlet
             GitRepo = GitRepo,
             Args = Arguments(Argument),
             RunConfig = Map(RunConfig),
-            EntryPoint = EntryPoint is null ? null : EntryPoint is [var text] ? CommandWords.Split(text) : EntryPoint,
+            EntryPoint =
+                EntryPoint is null ? null
+                : EntryPoint is [var text] ? CommandWords.Split(text)
+                : EntryPoint,
             Cuda = Cuda,
             RunId = RunId,
         };
@@ -172,14 +175,19 @@ public abstract class LaunchConfigCommand : AsyncPSCmdlet
         var shell = value as PSObject ?? PSObject.AsPSObject(value);
         switch (shell.BaseObject)
         {
-            case string text when ReferenceEquals(value, Config) || text.TrimStart().StartsWith('{') || text.Contains('\n', StringComparison.Ordinal):
+            case string text
+                when ReferenceEquals(value, Config)
+                    || text.TrimStart().StartsWith('{')
+                    || text.Contains('\n', StringComparison.Ordinal):
                 return LaunchConfig.Read(text, WorkingFolder);
             case string text:
                 return new LaunchConfig { Uri = text };
             case Uri uri:
                 return new LaunchConfig { Uri = uri.OriginalString };
             case FileSystemInfo file:
-                return file is FileInfo && (file.Extension is ".json" or ".yaml" or ".yml") ? LaunchConfig.Read(file.FullName, WorkingFolder) : new LaunchConfig { Uri = file.FullName };
+                return file is FileInfo && (file.Extension is ".json" or ".yaml" or ".yml")
+                    ? LaunchConfig.Read(file.FullName, WorkingFolder)
+                    : new LaunchConfig { Uri = file.FullName };
             case IDictionary map:
                 return LaunchConfig.FromOwnJson(Map(map)!);
             case WandbLaunch.Queues.WandbLaunchQueueItem { Spec: { } spec }:
@@ -196,14 +204,27 @@ public abstract class LaunchConfigCommand : AsyncPSCmdlet
         {
             // A row of a table beside an address: its columns are arguments.
             var map = Map(shell);
-            return (Uri is not null || Job is not null || Config is not null) && !shell.TypeNames.Contains(ConfigType) && !ConfigKeys.Any(map.ContainsKey)
-                ? new LaunchConfig { Args = ArgumentSet.FromPairs(map.Select(p => new KeyValuePair<string, object?>(p.Key, ArgumentSet.Plain(p.Value)))) }
+            return
+                (Uri is not null || Job is not null || Config is not null)
+                && !shell.TypeNames.Contains(ConfigType)
+                && !ConfigKeys.Any(map.ContainsKey)
+                ? new LaunchConfig
+                {
+                    Args = ArgumentSet.FromPairs(
+                        map.Select(p => new KeyValuePair<string, object?>(p.Key, ArgumentSet.Plain(p.Value)))
+                    ),
+                }
                 : LaunchConfig.FromOwnJson(map);
         }
 
         return shell.Properties["Uri"]?.Value?.ToString() is { Length: > 0 } address
             ? new LaunchConfig { Uri = address }
-            : throw new LaunchException("InputNotSupported", LaunchErrorCategory.InvalidArgument, $"A {shell.BaseObject.GetType().Name} cannot be launched. Give a run, an address, a folder, a hashtable or an object of New-WandbLaunchConfig.", shell);
+            : throw new LaunchException(
+                "InputNotSupported",
+                LaunchErrorCategory.InvalidArgument,
+                $"A {shell.BaseObject.GetType().Name} cannot be launched. Give a run, an address, a folder, a hashtable or an object of New-WandbLaunchConfig.",
+                shell
+            );
     }
 
     /// <summary>The config as an object whose ConvertTo-Json is a valid launch config file.</summary>
@@ -247,7 +268,18 @@ public abstract class LaunchConfigCommand : AsyncPSCmdlet
         {
             if (value is IDictionary map)
             {
-                all = ArgumentSet.Merge(all, ArgumentSet.FromPairs(Entries(map).Select(e => new KeyValuePair<string, object?>(e.Key.TrimStart('-'), e.Value is not string and not IDictionary and IEnumerable many ? many.Cast<object?>().Select(Base).ToArray() : Base(e.Value)))));
+                all = ArgumentSet.Merge(
+                    all,
+                    ArgumentSet.FromPairs(
+                        Entries(map)
+                            .Select(e => new KeyValuePair<string, object?>(
+                                e.Key.TrimStart('-'),
+                                e.Value is not string and not IDictionary and IEnumerable many
+                                    ? many.Cast<object?>().Select(Base).ToArray()
+                                    : Base(e.Value)
+                            ))
+                    )
+                );
             }
             else
             {
@@ -266,16 +298,30 @@ public abstract class LaunchConfigCommand : AsyncPSCmdlet
         }
 
         var result = new JsonObject();
-        foreach (var text in (Base(value) is string one ? [one] : ((IEnumerable)Base(value)!).Cast<object>().Select(v => Base(v)!.ToString()!)))
+        foreach (
+            var text in (
+                Base(value) is string one
+                    ? [one]
+                    : ((IEnumerable)Base(value)!).Cast<object>().Select(v => Base(v)!.ToString()!)
+            )
+        )
         {
             var cut = text.IndexOf('=', StringComparison.Ordinal);
             if (cut <= 0)
             {
-                throw new LaunchException("DockerArgumentInvalid", LaunchErrorCategory.InvalidArgument, $"The docker argument '{text}' is not name=value.", text);
+                throw new LaunchException(
+                    "DockerArgumentInvalid",
+                    LaunchErrorCategory.InvalidArgument,
+                    $"The docker argument '{text}' is not name=value.",
+                    text
+                );
             }
 
             var name = text[..cut].TrimStart('-');
-            result[name] = result[name] is JsonArray list ? Append(list, text[(cut + 1)..]) : result[name] is { } first ? new JsonArray(first.DeepClone(), text[(cut + 1)..]) : JsonValue.Create(text[(cut + 1)..]);
+            result[name] =
+                result[name] is JsonArray list ? Append(list, text[(cut + 1)..])
+                : result[name] is { } first ? new JsonArray(first.DeepClone(), text[(cut + 1)..])
+                : JsonValue.Create(text[(cut + 1)..]);
         }
 
         return result;
@@ -307,7 +353,11 @@ public abstract class LaunchConfigCommand : AsyncPSCmdlet
     }
 
     private static JsonObject Map(PSObject shell) =>
-        new(shell.Properties.Where(p => p.Value is not null || p.MemberType == PSMemberTypes.NoteProperty).Select(p => KeyValuePair.Create(p.Name, Node(p.Value))));
+        new(
+            shell
+                .Properties.Where(p => p.Value is not null || p.MemberType == PSMemberTypes.NoteProperty)
+                .Select(p => KeyValuePair.Create(p.Name, Node(p.Value)))
+        );
 
     // A plain hashtable has no order of its own: by name, so that the same input gives the same command.
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
@@ -357,5 +407,6 @@ public abstract class LaunchConfigCommand : AsyncPSCmdlet
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static object? Base(object? value) => value is PSObject shell && shell.BaseObject is not PSCustomObject ? shell.BaseObject : value;
+    private static object? Base(object? value) =>
+        value is PSObject shell && shell.BaseObject is not PSCustomObject ? shell.BaseObject : value;
 }

@@ -111,8 +111,13 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
         if (Queue is not null)
         {
             _pusher = NoWait
-                ? throw new LaunchException("NoWaitWithQueue", LaunchErrorCategory.InvalidArgument, "-NoWait has no meaning with -Queue: queueing never waits.", Queue)
-                : new QueuePusher(await GetConnectionAsync(Connection).ConfigureAwait(false), Queue, null, null, null, null, WorkingFolder);
+                ? throw new LaunchException(
+                    "NoWaitWithQueue",
+                    LaunchErrorCategory.InvalidArgument,
+                    "-NoWait has no meaning with -Queue: queueing never waits.",
+                    Queue
+                )
+                : new QueuePusher(await GetConnectionAsync(Connection), Queue, null, null, null, null, WorkingFolder);
         }
 
         _slots = new SemaphoreSlim(ThrottleLimit);
@@ -120,9 +125,16 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
         _options = new LaunchOptions
         {
             NoInstall = NoInstall,
-            Environment = Environment?.Keys.Cast<object>().ToDictionary(k => k.ToString()!, k => Environment[k]?.ToString() ?? "") ?? [],
+            Environment =
+                Environment?.Keys.Cast<object>().ToDictionary(k => k.ToString()!, k => Environment[k]?.ToString() ?? "")
+                ?? [],
             Volumes = [.. Volume.Select(v => CheckVolume(v, FullPath))],
-            GitCredential = GitCredential is null ? null : new GitCredential(GitCredential.UserName, Secrets.Register(new NetworkCredential("", GitCredential.Password).Password)),
+            GitCredential = GitCredential is null
+                ? null
+                : new GitCredential(
+                    GitCredential.UserName,
+                    Secrets.Register(new NetworkCredential("", GitCredential.Password).Password)
+                ),
             DockerHost = DockerHost,
             StopGraceSeconds = StopGracePeriod,
             Pip = new PipSettings
@@ -130,7 +142,10 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
                 IndexUrl = PipIndexUrl,
                 ExtraIndexUrls = PipExtraIndexUrl,
                 TrustedHosts = PipTrustedHost,
-                FindLinks = [.. PipFindLinks.Select(l => l.Contains("://", StringComparison.Ordinal) ? l : FullPath(l))],
+                FindLinks =
+                [
+                    .. PipFindLinks.Select(l => l.Contains("://", StringComparison.Ordinal) ? l : FullPath(l)),
+                ],
                 ConfigFile = PipConfigFile is null ? null : FullPath(PipConfigFile),
                 NoIndex = PipNoIndex,
             },
@@ -142,14 +157,19 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
     {
         if (InputObject is null && Uri is null && Job is null && Config is null && DockerImage is null)
         {
-            throw new LaunchException("SourceMissing", LaunchErrorCategory.InvalidArgument, "There is nothing to launch: give a run's address, a git URL, a folder, a job (-Job), or a docker image (-DockerImage).", null);
+            throw new LaunchException(
+                "SourceMissing",
+                LaunchErrorCategory.InvalidArgument,
+                "There is nothing to launch: give a run's address, a git URL, a folder, a job (-Job), or a docker image (-DockerImage).",
+                null
+            );
         }
 
         var config = BuildConfig();
         if (_pusher is not null)
         {
             var spec = _pusher.Spec(config);
-            if (await ShouldProcessAsync(config.Source ?? "", $"Add to queue {Queue}").ConfigureAwait(false))
+            if (await ShouldProcessAsync(config.Source ?? "", $"Add to queue {Queue}"))
             {
                 _pusher.Add(spec);
             }
@@ -157,13 +177,18 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
             return;
         }
 
-        await _slots!.WaitAsync(Token).ConfigureAwait(false);
+        await _slots!.WaitAsync(Token);
         var task = LaunchAsync(config, Interlocked.Increment(ref _launches));
         _running.TryAdd(task, 0);
-        _ = task.ContinueWith(t => _running.TryRemove(t, out _), CancellationToken.None, TaskContinuationOptions.ExecuteSynchronously, TaskScheduler.Default);
+        _ = task.ContinueWith(
+            t => _running.TryRemove(t, out _),
+            CancellationToken.None,
+            TaskContinuationOptions.ExecuteSynchronously,
+            TaskScheduler.Default
+        );
         if (ThrottleLimit == 1)
         {
-            await task.ConfigureAwait(false);
+            await task;
         }
     }
 
@@ -172,10 +197,10 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
     {
         if (_pusher is not null)
         {
-            await _pusher.FlushAsync(OutputAll, Error, Token).ConfigureAwait(false);
+            await _pusher.FlushAsync(OutputAll, Error, Token);
         }
 
-        await Task.WhenAll(_running.Keys).ConfigureAwait(false);
+        await Task.WhenAll(_running.Keys);
         _slots?.Dispose();
     }
 
@@ -185,54 +210,70 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
         if (disposing)
         {
             // A stopped pipeline does not reach EndAsync: its runs are ended before the command is.
-            Task.WhenAll(_running.Keys).ContinueWith(static _ => { }, TaskScheduler.Default).Wait(TimeSpan.FromSeconds(30));
+            Task.WhenAll(_running.Keys)
+                .ContinueWith(static _ => { }, TaskScheduler.Default)
+                .Wait(TimeSpan.FromSeconds(30));
         }
 
         base.Dispose(disposing);
     }
 
-    private static long MaxCacheBytes() => long.TryParse(LaunchEnvironment.Current["WANDBLAUNCH_CACHE_MAX_MB"], out var megabytes) && megabytes > 0 ? megabytes << 20 : 20L << 30;
+    private static long MaxCacheBytes() =>
+        long.TryParse(LaunchEnvironment.Current["WANDBLAUNCH_CACHE_MAX_MB"], out var megabytes) && megabytes > 0
+            ? megabytes << 20
+            : 20L << 30;
 
     private async Task LaunchAsync(LaunchConfig config, int number)
     {
         var activity = number == 1 ? "Launching" : $"Launching {number}";
         try
         {
-            var launcher = new Launcher(LaunchCache.Default, LaunchStore.Default, ConnectAsync) { Progress = (text, percent) => Progress(activity, text, percent, number) };
+            var launcher = new Launcher(LaunchCache.Default, LaunchStore.Default, ConnectAsync)
+            {
+                Progress = (text, percent) => Progress(activity, text, percent, number),
+            };
             if (IsWhatIf())
             {
-                Output(await launcher.PlanAsync(config, _options, WorkingFolder, Token).ConfigureAwait(false));
+                Output(await launcher.PlanAsync(config, _options, WorkingFolder, Token));
                 return;
             }
 
-            if (!await ShouldProcessAsync(config.Source ?? "", $"Launch with {config.Resource ?? LaunchConfig.DefaultResource}").ConfigureAwait(false))
+            if (
+                !await ShouldProcessAsync(
+                    config.Source ?? "",
+                    $"Launch with {config.Resource ?? LaunchConfig.DefaultResource}"
+                )
+            )
             {
                 return;
             }
 
-            var prepared = await launcher.PrepareAsync(config, _options, WorkingFolder, Token).ConfigureAwait(false);
+            var prepared = await launcher.PrepareAsync(config, _options, WorkingFolder, Token);
             prepared.Warnings.ToList().ForEach(Warn);
             Progress(activity, "", 100, number);
             if (NoWait)
             {
-                await HostProcess.StartRunAsync(prepared.Folder, prepared.Secrets, Token).ConfigureAwait(false);
-                Output(await WaitUntilStartedAsync(prepared.Run.Id).ConfigureAwait(false));
+                await HostProcess.StartRunAsync(prepared.Folder, prepared.Secrets, Token);
+                Output(await WaitUntilStartedAsync(prepared.Run.Id));
                 return;
             }
 
             var decoder = Encoding.UTF8.GetDecoder();
-            Action<ReadOnlyMemory<byte>>? show = Quiet || ThrottleLimit > 1 ? null : bytes =>
-            {
-                string text;
-                lock (decoder)
-                {
-                    var characters = new char[Encoding.UTF8.GetMaxCharCount(bytes.Length)];
-                    text = new string(characters, 0, decoder.GetChars(bytes.Span, characters, false));
-                }
+            Action<ReadOnlyMemory<byte>>? show =
+                Quiet || ThrottleLimit > 1
+                    ? null
+                    : bytes =>
+                    {
+                        string text;
+                        lock (decoder)
+                        {
+                            var characters = new char[Encoding.UTF8.GetMaxCharCount(bytes.Length)];
+                            text = new string(characters, 0, decoder.GetChars(bytes.Span, characters, false));
+                        }
 
-                Show(text);
-            };
-            var run = await Launcher.RunAsync(prepared, show, null, Token).ConfigureAwait(false);
+                        Show(text);
+                    };
+            var run = await Launcher.RunAsync(prepared, show, null, Token);
             Output(run);
             if (run.State == LaunchState.Failed)
             {
@@ -243,7 +284,8 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
         {
             // Ctrl+C; the run was stopped.
         }
-        catch (Exception e) when (e is LaunchException or IOException or UnauthorizedAccessException or HttpRequestException)
+        catch (Exception e)
+            when (e is LaunchException or IOException or UnauthorizedAccessException or HttpRequestException)
         {
             Error(e, config.Uri);
         }
@@ -259,8 +301,14 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
         var tail = run.LogPath is null ? "" : Launcher.LastLines(run.LogPath, 10);
         var why = run.Reason ?? $"it ended with exit code {run.ExitCode}";
         return new LaunchException(
-            run.OutOfMemory ? "RunOutOfMemory" : run.ExitCode is not null ? "RunFailed" : run.Started is null ? "RunNotStarted" : "RunLost", LaunchErrorCategory.OperationStopped,
-            $"The run {run.Id} of {run.Source} failed: {why}.{(tail.Length > 0 ? $" Its last lines (all: Receive-WandbLaunchLog {run.Id}):\n{tail}" : "")}", run);
+            run.OutOfMemory ? "RunOutOfMemory"
+                : run.ExitCode is not null ? "RunFailed"
+                : run.Started is null ? "RunNotStarted"
+                : "RunLost",
+            LaunchErrorCategory.OperationStopped,
+            $"The run {run.Id} of {run.Source} failed: {why}.{(tail.Length > 0 ? $" Its last lines (all: Receive-WandbLaunchLog {run.Id}):\n{tail}" : "")}",
+            run
+        );
     }
 
     // A run's host writes the start down within moments; whoever gets the object can act on it then.
@@ -274,7 +322,7 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
                 return run;
             }
 
-            await Task.Delay(50, Token).ConfigureAwait(false);
+            await Task.Delay(50, Token);
         }
 
         return LaunchStore.Default.Get(id);
@@ -283,16 +331,22 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
     // A folder needs no server; without a key it runs without one.
     private async Task<WandbConnection?> ConnectAsync(CancellationToken token)
     {
-        if (Connection is null && WandbSession.Current is null && ResolveSettings() is { ApiKey: null, AccessToken: null })
+        if (
+            Connection is null
+            && WandbSession.Current is null
+            && ResolveSettings() is { ApiKey: null, AccessToken: null }
+        )
         {
             return null;
         }
 
-        return await GetConnectionAsync(Connection).ConfigureAwait(false);
+        return await GetConnectionAsync(Connection);
     }
 
     private bool IsWhatIf() =>
-        MyInvocation.BoundParameters.TryGetValue("WhatIf", out var given) ? ((SwitchParameter)given).IsPresent : LanguagePrimitives.IsTrue(SessionState.PSVariable.GetValue("WhatIfPreference"));
+        MyInvocation.BoundParameters.TryGetValue("WhatIf", out var given)
+            ? ((SwitchParameter)given).IsPresent
+            : LanguagePrimitives.IsTrue(SessionState.PSVariable.GetValue("WhatIfPreference"));
 
     internal static string CheckVolume(string volume, Func<string, string> fullPath)
     {
@@ -301,6 +355,11 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
         var host = string.Join(':', parts.Take(1 + drive));
         return parts.Length - drive is 2 or 3 && parts[1 + drive].StartsWith('/')
             ? fullPath(host) + volume[host.Length..]
-            : throw new LaunchException("VolumeInvalid", LaunchErrorCategory.InvalidArgument, $"'{volume}' is not host:container or host:container:ro, with an absolute path in the container.", volume);
+            : throw new LaunchException(
+                "VolumeInvalid",
+                LaunchErrorCategory.InvalidArgument,
+                $"'{volume}' is not host:container or host:container:ro, with an absolute path in the container.",
+                volume
+            );
     }
 }

@@ -33,22 +33,22 @@ public sealed class GetWandbLaunchQueueItemCommand : QueueCommand
     /// <inheritdoc/>
     protected override async Task ProcessAsync()
     {
-        var (server, entity, project) = await WhereAsync().ConfigureAwait(false);
-        var all = await server.Queues.QueuesAsync(entity, project, Token).ConfigureAwait(false);
+        var (server, entity, project) = await WhereAsync();
+        var all = await server.Queues.QueuesAsync(entity, project, Token);
         foreach (var name in Queue)
         {
             var pattern = WildcardPattern.Get(name, WildcardOptions.IgnoreCase);
             var queues = all.Where(q => pattern.IsMatch(q.Name)).ToList();
             if (queues.Count == 0 && !WildcardPattern.ContainsWildcardCharacters(name))
             {
-                Error(await server.Queues.QueueMissingAsync(entity, project, name, Token).ConfigureAwait(false), name);
+                Error(await server.Queues.QueueMissingAsync(entity, project, name, Token), name);
             }
 
             foreach (var queue in queues)
             {
                 if (Id.Length == 0)
                 {
-                    await foreach (var item in server.Queues.ItemsAsync(queue, State, Token).ConfigureAwait(false))
+                    await foreach (var item in server.Queues.ItemsAsync(queue, State, Token))
                     {
                         Output(item);
                     }
@@ -58,13 +58,21 @@ public sealed class GetWandbLaunchQueueItemCommand : QueueCommand
 
                 foreach (var id in Id)
                 {
-                    if (await server.Queues.ItemAsync(queue, id, Token).ConfigureAwait(false) is { } item)
+                    if (await server.Queues.ItemAsync(queue, id, Token) is { } item)
                     {
                         Output(item);
                     }
                     else if (queues.Count == 1)
                     {
-                        Error(new LaunchException("ItemNotFound", LaunchErrorCategory.ObjectNotFound, $"The queue {queue.Name} has no item {id}.", id), id);
+                        Error(
+                            new LaunchException(
+                                "ItemNotFound",
+                                LaunchErrorCategory.ObjectNotFound,
+                                $"The queue {queue.Name} has no item {id}.",
+                                id
+                            ),
+                            id
+                        );
                     }
                 }
             }
@@ -89,17 +97,23 @@ public abstract class QueueItemCommand : QueueCommand
     /// <inheritdoc/>
     protected override async Task ProcessAsync()
     {
-        var (server, entity, project) = await WhereAsync().ConfigureAwait(false);
+        var (server, entity, project) = await WhereAsync();
         if (!_queues.TryGetValue((entity, project, Queue), out var queue))
         {
-            _queues[(entity, project, Queue)] = queue = await server.Queues.GetAsync(entity, project, Queue, server.Username, Token).ConfigureAwait(false);
+            _queues[(entity, project, Queue)] = queue = await server.Queues.GetAsync(
+                entity,
+                project,
+                Queue,
+                server.Username,
+                Token
+            );
         }
 
         foreach (var id in Id)
         {
             try
             {
-                await ActAsync(server, queue, id).ConfigureAwait(false);
+                await ActAsync(server, queue, id);
             }
             catch (LaunchException e)
             {
@@ -120,17 +134,32 @@ public sealed class RemoveWandbLaunchQueueItemCommand : QueueItemCommand
 {
     private protected override async Task ActAsync(WandbConnection server, WandbRunQueue queue, string id)
     {
-        if (!await ShouldProcessAsync($"item {id} of {queue.Entity}/{queue.QueueProject}/{queue.Name}", "Remove queue item").ConfigureAwait(false))
+        if (
+            !await ShouldProcessAsync(
+                $"item {id} of {queue.Entity}/{queue.QueueProject}/{queue.Name}",
+                "Remove queue item"
+            )
+        )
         {
             return;
         }
 
-        if (!await server.Queues.DeleteItemAsync(queue, id, Token).ConfigureAwait(false))
+        if (!await server.Queues.DeleteItemAsync(queue, id, Token))
         {
-            var item = await server.Queues.ItemAsync(queue, id, Token).ConfigureAwait(false);
+            var item = await server.Queues.ItemAsync(queue, id, Token);
             throw item is null
-                ? new LaunchException("ItemNotFound", LaunchErrorCategory.ObjectNotFound, $"The queue {queue.Name} has no item {id}.", id)
-                : new LaunchException("ItemStarted", LaunchErrorCategory.InvalidOperation, $"The item {id} is {item.State} already and stays in the queue's list.{(item.RunId is null ? "" : $" Its run is {item.RunId}: stop it with Stop-WandbLaunch on the agent's machine.")}", item);
+                ? new LaunchException(
+                    "ItemNotFound",
+                    LaunchErrorCategory.ObjectNotFound,
+                    $"The queue {queue.Name} has no item {id}.",
+                    id
+                )
+                : new LaunchException(
+                    "ItemStarted",
+                    LaunchErrorCategory.InvalidOperation,
+                    $"The item {id} is {item.State} already and stays in the queue's list.{(item.RunId is null ? "" : $" Its run is {item.RunId}: stop it with Stop-WandbLaunch on the agent's machine.")}",
+                    item
+                );
         }
     }
 }
@@ -158,15 +187,26 @@ public sealed class WaitWandbLaunchQueueItemCommand : QueueItemCommand
         var wait = 200;
         while (true)
         {
-            var item = await server.Queues.ItemAsync(queue, id, Token).ConfigureAwait(false)
-                ?? throw new LaunchException("ItemNotFound", LaunchErrorCategory.ObjectNotFound, $"The queue {queue.Name} has no item {id}. Was it removed?", id);
-            item = await WithRunStateAsync(server, item).ConfigureAwait(false);
+            var item =
+                await server.Queues.ItemAsync(queue, id, Token)
+                ?? throw new LaunchException(
+                    "ItemNotFound",
+                    LaunchErrorCategory.ObjectNotFound,
+                    $"The queue {queue.Name} has no item {id}. Was it removed?",
+                    id
+                );
+            item = await WithRunStateAsync(server, item);
             if (item.IsDone || (Started && item.State == "claimed"))
             {
                 Output(item);
                 if (item.State == "failed" && !Started)
                 {
-                    throw new LaunchException("ItemFailed", LaunchErrorCategory.OperationStopped, $"The item {id} of the queue {queue.Name} failed: {item.Error ?? "its run failed"}", item);
+                    throw new LaunchException(
+                        "ItemFailed",
+                        LaunchErrorCategory.OperationStopped,
+                        $"The item {id} of the queue {queue.Name} failed: {item.Error ?? "its run failed"}",
+                        item
+                    );
                 }
 
                 return;
@@ -174,17 +214,25 @@ public sealed class WaitWandbLaunchQueueItemCommand : QueueItemCommand
 
             if (DateTime.UtcNow >= until)
             {
-                throw new LaunchException("WaitTimeout", LaunchErrorCategory.OperationTimeout, $"The item {id} is still {item.State} after {Timeout} s.{(item.State == "pending" ? " Does an agent run for its queue? See Get-WandbLaunchAgent." : "")}", item);
+                throw new LaunchException(
+                    "WaitTimeout",
+                    LaunchErrorCategory.OperationTimeout,
+                    $"The item {id} is still {item.State} after {Timeout} s.{(item.State == "pending" ? " Does an agent run for its queue? See Get-WandbLaunchAgent." : "")}",
+                    item
+                );
             }
 
-            await Task.Delay(wait, Token).ConfigureAwait(false);
+            await Task.Delay(wait, Token);
             wait = Math.Min(wait * 2, 5000);
         }
     }
 
     private async Task<WandbLaunchQueueItem> WithRunStateAsync(WandbConnection server, WandbLaunchQueueItem item)
     {
-        if (item is not { State: "claimed", RunId: { } run, Project: { } project } || (await server.Api.DialectAsync(Token).ConfigureAwait(false)).Finish)
+        if (
+            item is not { State: "claimed", RunId: { } run, Project: { } project }
+            || (await server.Api.DialectAsync(Token)).Finish
+        )
         {
             return item;
         }
@@ -192,7 +240,10 @@ public sealed class WaitWandbLaunchQueueItemCommand : QueueItemCommand
         string? state;
         try
         {
-            state = await server.Api.RunStateAsync(new RunPath(item.Spec?["entity"]?.ToString() ?? item.Entity, project, run), Token).ConfigureAwait(false);
+            state = await server.Api.RunStateAsync(
+                new RunPath(item.Spec?["entity"]?.ToString() ?? item.Entity, project, run),
+                Token
+            );
         }
         catch (LaunchException e) when (e.ErrorId is "GraphQLError" or "ProjectNotFound")
         {
@@ -260,7 +311,15 @@ public sealed class AddWandbLaunchQueueItemCommand : LaunchConfigCommand
 
     /// <inheritdoc/>
     protected override async Task BeginAsync() =>
-        _pusher = new QueuePusher(await GetConnectionAsync(Connection).ConfigureAwait(false), Queue, QueueEntity, QueueProject, Priority, Map(TemplateVariable), WorkingFolder);
+        _pusher = new QueuePusher(
+            await GetConnectionAsync(Connection),
+            Queue,
+            QueueEntity,
+            QueueProject,
+            Priority,
+            Map(TemplateVariable),
+            WorkingFolder
+        );
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
@@ -279,7 +338,12 @@ public sealed class AddWandbLaunchQueueItemCommand : LaunchConfigCommand
         var config = BuildConfig();
         foreach (var combination in ArgumentGrid.Combinations(Map(Grid)))
         {
-            var full = combination is null ? config : config with { Args = WandbLaunch.Launching.ArgumentSet.Merge(config.Args, combination) };
+            var full = combination is null
+                ? config
+                : config with
+                {
+                    Args = WandbLaunch.Launching.ArgumentSet.Merge(config.Args, combination),
+                };
             var spec = _pusher!.Spec(full);
             if (!_asks || ShouldProcess(Secrets.Mask($"{spec.Source} {spec.Args}".TrimEnd()), $"Add to queue {Queue}"))
             {

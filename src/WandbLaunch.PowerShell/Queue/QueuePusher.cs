@@ -10,7 +10,15 @@ using WandbLaunch.Sources;
 namespace WandbLaunch.PowerShell;
 
 /// <summary>Gathers items and pushes them together, in their order.</summary>
-internal sealed class QueuePusher(WandbConnection server, string queue, string? queueEntity, string? queueProject, string? priority, JsonObject? variables, string workingFolder)
+internal sealed class QueuePusher(
+    WandbConnection server,
+    string queue,
+    string? queueEntity,
+    string? queueProject,
+    string? priority,
+    JsonObject? variables,
+    string workingFolder
+)
 {
     // Requests go while the next items are gathered.
     private const int Full = 500;
@@ -33,7 +41,8 @@ internal sealed class QueuePusher(WandbConnection server, string queue, string? 
 
     /// <summary>The config as a queue can store it.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    internal LaunchConfig Spec(LaunchConfig config) => QueueSpec.From(config, _entity, server.AppUrl, workingFolder, Parse);
+    internal LaunchConfig Spec(LaunchConfig config) =>
+        QueueSpec.From(config, _entity, server.AppUrl, workingFolder, Parse);
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     internal void Add(LaunchConfig spec)
@@ -69,11 +78,12 @@ internal sealed class QueuePusher(WandbConnection server, string queue, string? 
         _pushing = Task.Run(
             async () =>
             {
-                await before.ConfigureAwait(false);
-                await PushAsync(items, output, error, token).ConfigureAwait(false);
+                await before;
+                await PushAsync(items, output, error, token);
                 Interlocked.Decrement(ref _underWay);
             },
-            token);
+            token
+        );
         return Interlocked.Increment(ref _underWay) < MostUnderWay;
     }
 
@@ -81,13 +91,22 @@ internal sealed class QueuePusher(WandbConnection server, string queue, string? 
     internal Task WaitAsync() => _pushing;
 
     /// <summary>Sends everything, and waits for all answers.</summary>
-    internal Task FlushAsync(Action<IReadOnlyList<object>> output, Action<Exception, object?> error, CancellationToken token)
+    internal Task FlushAsync(
+        Action<IReadOnlyList<object>> output,
+        Action<Exception, object?> error,
+        CancellationToken token
+    )
     {
         Begin(output, error, token);
         return _pushing;
     }
 
-    private async Task PushAsync(List<QueuePush> items, Action<IReadOnlyList<object>> output, Action<Exception, object?> error, CancellationToken token)
+    private async Task PushAsync(
+        List<QueuePush> items,
+        Action<IReadOnlyList<object>> output,
+        Action<Exception, object?> error,
+        CancellationToken token
+    )
     {
         if (items.Count == 0)
         {
@@ -95,7 +114,7 @@ internal sealed class QueuePusher(WandbConnection server, string queue, string? 
         }
 
         // On a server of 2022 each project has queues of its own; elsewhere this is one group.
-        var today = queueProject ?? ((await server.Api.DialectAsync(token).ConfigureAwait(false)).PushByName ? QueueApi.TodaysProject : null);
+        var today = queueProject ?? ((await server.Api.DialectAsync(token)).PushByName ? QueueApi.TodaysProject : null);
         var groups = new List<(string Entity, string Project, List<QueuePush> Items)>();
         foreach (var item in items)
         {
@@ -113,11 +132,22 @@ internal sealed class QueuePusher(WandbConnection server, string queue, string? 
             IReadOnlyList<QueuePushed> results;
             try
             {
-                results = await server.Queues.PushAsync(entity, project, queue, server.Username, part, token).ConfigureAwait(false);
+                results = await server.Queues.PushAsync(entity, project, queue, server.Username, part, token);
             }
             catch (LaunchException e)
             {
-                error(part.Count == 1 ? e : new LaunchException(e.ErrorId, e.Category, $"{part.Count} items were not queued: {e.Message}", part.Select(p => p.Text).ToArray(), e), null);
+                error(
+                    part.Count == 1
+                        ? e
+                        : new LaunchException(
+                            e.ErrorId,
+                            e.Category,
+                            $"{part.Count} items were not queued: {e.Message}",
+                            part.Select(p => p.Text).ToArray(),
+                            e
+                        ),
+                    null
+                );
                 continue;
             }
 
@@ -130,11 +160,22 @@ internal sealed class QueuePusher(WandbConnection server, string queue, string? 
                 }
                 else
                 {
-                    pushed.Add(new WandbLaunchQueueItem
-                    {
-                        Id = result.Id!, Queue = queue, Entity = entity, QueueProject = project, State = "pending", Priority = _priority, Created = DateTimeOffset.UtcNow,
-                        Uri = result.Item.Source, Project = result.Item.Project, SpecText = result.Spec, SpecJson = result.Item.Json,
-                    });
+                    pushed.Add(
+                        new WandbLaunchQueueItem
+                        {
+                            Id = result.Id!,
+                            Queue = queue,
+                            Entity = entity,
+                            QueueProject = project,
+                            State = "pending",
+                            Priority = _priority,
+                            Created = DateTimeOffset.UtcNow,
+                            Uri = result.Item.Source,
+                            Project = result.Item.Project,
+                            SpecText = result.Spec,
+                            SpecJson = result.Item.Json,
+                        }
+                    );
                 }
             }
 
@@ -155,17 +196,27 @@ internal static class ArgumentGrid
         }
 
         var names = grid.Select(g => g.Key).ToArray();
-        var values = grid.Select(g => g.Value is JsonArray list ? list.Select(ArgumentSet.Plain).ToArray() : [ArgumentSet.Plain(g.Value)]).ToArray();
+        var values = grid.Select(g =>
+                g.Value is JsonArray list ? list.Select(ArgumentSet.Plain).ToArray() : [ArgumentSet.Plain(g.Value)]
+            )
+            .ToArray();
         if (values.Any(v => v.Length == 0))
         {
-            throw new LaunchException("GridEmpty", LaunchErrorCategory.InvalidArgument, $"The grid has no value for {names[Array.FindIndex(values, v => v.Length == 0)]}, so there is no combination.", null);
+            throw new LaunchException(
+                "GridEmpty",
+                LaunchErrorCategory.InvalidArgument,
+                $"The grid has no value for {names[Array.FindIndex(values, v => v.Length == 0)]}, so there is no combination.",
+                null
+            );
         }
 
         // Counts like a clock: the last name turns fastest.
         var at = new int[names.Length];
         while (true)
         {
-            yield return ArgumentSet.FromPairs(names.Select((n, i) => new KeyValuePair<string, object?>(n, values[i][at[i]])));
+            yield return ArgumentSet.FromPairs(
+                names.Select((n, i) => new KeyValuePair<string, object?>(n, values[i][at[i]]))
+            );
             var place = names.Length - 1;
             while (place >= 0 && ++at[place] == values[place].Length)
             {

@@ -26,12 +26,23 @@ public abstract class QueueCommand : AsyncPSCmdlet
 
     internal async Task<(WandbConnection Server, string Entity, string Project)> WhereAsync()
     {
-        var server = await GetConnectionAsync(Connection).ConfigureAwait(false);
-        return (server, NeedEntity(server, Entity), await server.Queues.QueueProjectAsync(QueueProject, server.Project, Token).ConfigureAwait(false));
+        var server = await GetConnectionAsync(Connection);
+        return (
+            server,
+            NeedEntity(server, Entity),
+            await server.Queues.QueueProjectAsync(QueueProject, server.Project, Token)
+        );
     }
 
     internal static string NeedEntity(WandbConnection server, string? given) =>
-        given ?? server.Entity ?? throw new LaunchException("EntityMissing", LaunchErrorCategory.InvalidArgument, "It is not known whose queue is meant. Give -Entity, or set WANDB_ENTITY.", null);
+        given
+        ?? server.Entity
+        ?? throw new LaunchException(
+            "EntityMissing",
+            LaunchErrorCategory.InvalidArgument,
+            "It is not known whose queue is meant. Give -Entity, or set WANDB_ENTITY.",
+            null
+        );
 }
 
 /// <summary>Gets queues.</summary>
@@ -52,13 +63,17 @@ public sealed class GetWandbRunQueueCommand : QueueCommand
     /// <inheritdoc/>
     protected override async Task ProcessAsync()
     {
-        var (server, entity, project) = await WhereAsync().ConfigureAwait(false);
+        var (server, entity, project) = await WhereAsync();
         IReadOnlyList<WandbRunQueue> all;
         try
         {
-            all = await server.Queues.QueuesAsync(entity, project, Token).ConfigureAwait(false);
+            all = await server.Queues.QueuesAsync(entity, project, Token);
         }
-        catch (LaunchException e) when (e.ErrorId == "ProjectNotFound" && QueueProject is null && Name.All(WildcardPattern.ContainsWildcardCharacters))
+        catch (LaunchException e)
+            when (e.ErrorId == "ProjectNotFound"
+                && QueueProject is null
+                && Name.All(WildcardPattern.ContainsWildcardCharacters)
+            )
         {
             // Nobody has made a queue yet.
             return;
@@ -71,7 +86,7 @@ public sealed class GetWandbRunQueueCommand : QueueCommand
             found.ForEach(Output);
             if (found.Count == 0 && !WildcardPattern.ContainsWildcardCharacters(name))
             {
-                Error(await server.Queues.QueueMissingAsync(entity, project, name, Token).ConfigureAwait(false), name);
+                Error(await server.Queues.QueueMissingAsync(entity, project, name, Token), name);
             }
         }
     }
@@ -100,18 +115,48 @@ public abstract class RunQueueConfigurationCommand : QueueCommand
 
     internal bool Configures => Resource is not null || ResourceArgs is not null || TemplateVariable is not null;
 
-    internal async Task ConfigureAsync(WandbConnection server, string entity, string project, string name, (string Resource, JsonObject Arguments, JsonObject Variables)? current)
+    internal async Task ConfigureAsync(
+        WandbConnection server,
+        string entity,
+        string project,
+        string name,
+        (string Resource, JsonObject Arguments, JsonObject Variables)? current
+    )
     {
-        var resource = Resource ?? current?.Resource ?? throw new LaunchException("ResourceMissing", LaunchErrorCategory.InvalidArgument, "Arguments and template variables of a queue belong to a resource: give -Resource.", name);
-        var arguments = LaunchConfigCommand.Map(ResourceArgs) ?? (current is { } known && known.Resource == resource ? known.Arguments : []);
+        var resource =
+            Resource
+            ?? current?.Resource
+            ?? throw new LaunchException(
+                "ResourceMissing",
+                LaunchErrorCategory.InvalidArgument,
+                "Arguments and template variables of a queue belong to a resource: give -Resource.",
+                name
+            );
+        var arguments =
+            LaunchConfigCommand.Map(ResourceArgs)
+            ?? (current is { } known && known.Resource == resource ? known.Arguments : []);
         var variables = TemplateVariable is null ? current?.Variables : [];
         foreach (var (key, value) in LaunchConfigCommand.Map(TemplateVariable) ?? [])
         {
             // The schema alone is enough; W&B's whole form, with a description, does as well.
-            variables![key] = value is JsonObject whole && whole.ContainsKey("schema") ? value.DeepClone() : new JsonObject { ["schema"] = value?.DeepClone() };
+            variables![key] =
+                value is JsonObject whole && whole.ContainsKey("schema")
+                    ? value.DeepClone()
+                    : new JsonObject { ["schema"] = value?.DeepClone() };
         }
 
-        foreach (var warning in await server.Queues.ConfigureAsync(entity, project, name, resource, arguments, variables, PrioritizationMode, Token).ConfigureAwait(false))
+        foreach (
+            var warning in await server.Queues.ConfigureAsync(
+                entity,
+                project,
+                name,
+                resource,
+                arguments,
+                variables,
+                PrioritizationMode,
+                Token
+            )
+        )
         {
             Warn(warning);
         }
@@ -140,28 +185,41 @@ public sealed class NewWandbRunQueueCommand : RunQueueConfigurationCommand
     /// <inheritdoc/>
     protected override async Task ProcessAsync()
     {
-        var (server, entity, project) = await WhereAsync().ConfigureAwait(false);
+        var (server, entity, project) = await WhereAsync();
         foreach (var name in Name)
         {
-            if (!await ShouldProcessAsync($"{entity}/{project}/{name}", "Make queue").ConfigureAwait(false))
+            if (!await ShouldProcessAsync($"{entity}/{project}/{name}", "Make queue"))
             {
                 continue;
             }
 
             try
             {
-                if (await server.Queues.FindAsync(entity, project, name, server.Username, Token).ConfigureAwait(false) is { } there)
+                if (await server.Queues.FindAsync(entity, project, name, server.Username, Token) is { } there)
                 {
-                    throw new LaunchException("QueueExists", LaunchErrorCategory.ResourceExists, $"There is a queue {name} in {entity}/{project} already. Change it with Set-WandbRunQueue.", there);
+                    throw new LaunchException(
+                        "QueueExists",
+                        LaunchErrorCategory.ResourceExists,
+                        $"There is a queue {name} in {entity}/{project} already. Change it with Set-WandbRunQueue.",
+                        there
+                    );
                 }
 
-                await server.Queues.CreateAsync(entity, project, name, Access == "Private" ? "USER" : "PROJECT", PrioritizationMode, null, Token).ConfigureAwait(false);
+                await server.Queues.CreateAsync(
+                    entity,
+                    project,
+                    name,
+                    Access == "Private" ? "USER" : "PROJECT",
+                    PrioritizationMode,
+                    null,
+                    Token
+                );
                 if (Configures)
                 {
-                    await ConfigureAsync(server, entity, project, name, null).ConfigureAwait(false);
+                    await ConfigureAsync(server, entity, project, name, null);
                 }
 
-                Output(await server.Queues.GetAsync(entity, project, name, server.Username, Token).ConfigureAwait(false));
+                Output(await server.Queues.GetAsync(entity, project, name, server.Username, Token));
             }
             catch (LaunchException e)
             {
@@ -192,16 +250,22 @@ public sealed class SetWandbRunQueueCommand : RunQueueConfigurationCommand
     /// <inheritdoc/>
     protected override async Task ProcessAsync()
     {
-        var (server, entity, project) = await WhereAsync().ConfigureAwait(false);
+        var (server, entity, project) = await WhereAsync();
         foreach (var name in Name)
         {
             try
             {
-                var queue = await server.Queues.GetAsync(entity, project, name, server.Username, Token).ConfigureAwait(false);
-                if (await ShouldProcessAsync($"{entity}/{project}/{name}", "Change queue").ConfigureAwait(false))
+                var queue = await server.Queues.GetAsync(entity, project, name, server.Username, Token);
+                if (await ShouldProcessAsync($"{entity}/{project}/{name}", "Change queue"))
                 {
-                    await ConfigureAsync(server, entity, project, name, await server.Queues.ConfigurationAsync(queue, Token).ConfigureAwait(false)).ConfigureAwait(false);
-                    queue = await server.Queues.GetAsync(entity, project, name, server.Username, Token).ConfigureAwait(false);
+                    await ConfigureAsync(
+                        server,
+                        entity,
+                        project,
+                        name,
+                        await server.Queues.ConfigurationAsync(queue, Token)
+                    );
+                    queue = await server.Queues.GetAsync(entity, project, name, server.Username, Token);
                 }
 
                 if (PassThru)
@@ -233,20 +297,30 @@ public sealed class RemoveWandbRunQueueCommand : QueueCommand
     /// <inheritdoc/>
     protected override async Task ProcessAsync()
     {
-        var (server, entity, project) = await WhereAsync().ConfigureAwait(false);
+        var (server, entity, project) = await WhereAsync();
         foreach (var name in Name)
         {
             try
             {
-                var queue = await server.Queues.GetAsync(entity, project, name, server.Username, Token).ConfigureAwait(false);
+                var queue = await server.Queues.GetAsync(entity, project, name, server.Username, Token);
                 if (name == QueueApi.DefaultQueue)
                 {
-                    throw new LaunchException("DefaultQueueStays", LaunchErrorCategory.InvalidOperation, "The default queue of a project cannot be deleted. Empty it with: Get-WandbLaunchQueueItem default -State pending | Remove-WandbLaunchQueueItem", queue);
+                    throw new LaunchException(
+                        "DefaultQueueStays",
+                        LaunchErrorCategory.InvalidOperation,
+                        "The default queue of a project cannot be deleted. Empty it with: Get-WandbLaunchQueueItem default -State pending | Remove-WandbLaunchQueueItem",
+                        queue
+                    );
                 }
 
-                if (await ShouldProcessAsync($"{entity}/{project}/{name}{(queue.Pending is > 0 ? $" with {queue.Pending} items that wait" : "")}", "Delete queue").ConfigureAwait(false))
+                if (
+                    await ShouldProcessAsync(
+                        $"{entity}/{project}/{name}{(queue.Pending is > 0 ? $" with {queue.Pending} items that wait" : "")}",
+                        "Delete queue"
+                    )
+                )
                 {
-                    await server.Queues.DeleteAsync(queue, Token).ConfigureAwait(false);
+                    await server.Queues.DeleteAsync(queue, Token);
                 }
             }
             catch (LaunchException e)

@@ -17,7 +17,13 @@ namespace WandbLaunch.PowerShell;
 public sealed class GetWandbRunCommand : AsyncPSCmdlet
 {
     /// <summary>Address of a run: https://wandb.ai/entity/project/runs/id, or entity/project/runs/id.</summary>
-    [Parameter(Mandatory = true, Position = 0, ParameterSetName = "Uri", ValueFromPipeline = true, ValueFromPipelineByPropertyName = true)]
+    [Parameter(
+        Mandatory = true,
+        Position = 0,
+        ParameterSetName = "Uri",
+        ValueFromPipeline = true,
+        ValueFromPipelineByPropertyName = true
+    )]
     [Alias("Url")]
     public string[] Uri { get; set; } = [];
 
@@ -81,7 +87,7 @@ public sealed class GetWandbRunCommand : AsyncPSCmdlet
     /// <inheritdoc/>
     protected override async Task ProcessAsync()
     {
-        var connection = await GetConnectionAsync(Connection).ConfigureAwait(false);
+        var connection = await GetConnectionAsync(Connection);
 
         // The first word may be an address as well: no project's name has a slash.
         var isAddress = ParameterSetName == "Project" && Project?.Contains('/', StringComparison.Ordinal) == true;
@@ -92,10 +98,15 @@ public sealed class GetWandbRunCommand : AsyncPSCmdlet
                 var parsed = LaunchUri.Parse(uri, WorkingFolder);
                 if (parsed.Kind != LaunchUriKind.WandbRun)
                 {
-                    throw new LaunchException("RunUriInvalid", LaunchErrorCategory.InvalidArgument, $"'{uri}' is not the address of a W&B run.", uri);
+                    throw new LaunchException(
+                        "RunUriInvalid",
+                        LaunchErrorCategory.InvalidArgument,
+                        $"'{uri}' is not the address of a W&B run.",
+                        uri
+                    );
                 }
 
-                Output(await connection.Api.RunAsync(parsed.Run, connection.AppUrl, Token).ConfigureAwait(false));
+                Output(await connection.Api.RunAsync(parsed.Run, connection.AppUrl, Token));
             }
             catch (LaunchException e)
             {
@@ -107,7 +118,13 @@ public sealed class GetWandbRunCommand : AsyncPSCmdlet
         {
             try
             {
-                Output(await connection.Api.RunAsync(new RunPath(EntityOf(connection), ProjectOf(connection), id), connection.AppUrl, Token).ConfigureAwait(false));
+                Output(
+                    await connection.Api.RunAsync(
+                        new RunPath(EntityOf(connection), ProjectOf(connection), id),
+                        connection.AppUrl,
+                        Token
+                    )
+                );
             }
             catch (LaunchException e)
             {
@@ -118,7 +135,17 @@ public sealed class GetWandbRunCommand : AsyncPSCmdlet
         if (ParameterSetName == "Project" && !isAddress)
         {
             var names = Name.Select(n => WildcardPattern.Get(n, WildcardOptions.IgnoreCase)).ToList();
-            await foreach (var run in connection.Api.RunsAsync(EntityOf(connection), ProjectOf(connection), Filters()?.ToJsonString(), Order, PageSize, connection.AppUrl, Token).ConfigureAwait(false))
+            await foreach (
+                var run in connection.Api.RunsAsync(
+                    EntityOf(connection),
+                    ProjectOf(connection),
+                    Filters()?.ToJsonString(),
+                    Order,
+                    PageSize,
+                    connection.AppUrl,
+                    Token
+                )
+            )
             {
                 if (names.Count == 0 || names.Exists(n => n.IsMatch(run.Name ?? run.Id)))
                 {
@@ -128,11 +155,25 @@ public sealed class GetWandbRunCommand : AsyncPSCmdlet
         }
     }
 
-    private string EntityOf(WandbConnection connection) => Entity ?? connection.Entity
-        ?? throw new LaunchException("EntityMissing", LaunchErrorCategory.InvalidArgument, "Give -Entity, or set one with Connect-Wandb -Entity.", null);
+    private string EntityOf(WandbConnection connection) =>
+        Entity
+        ?? connection.Entity
+        ?? throw new LaunchException(
+            "EntityMissing",
+            LaunchErrorCategory.InvalidArgument,
+            "Give -Entity, or set one with Connect-Wandb -Entity.",
+            null
+        );
 
-    private string ProjectOf(WandbConnection connection) => Project ?? connection.Project
-        ?? throw new LaunchException("ProjectMissing", LaunchErrorCategory.InvalidArgument, "Give -Project, or set one with Connect-Wandb -Project.", null);
+    private string ProjectOf(WandbConnection connection) =>
+        Project
+        ?? connection.Project
+        ?? throw new LaunchException(
+            "ProjectMissing",
+            LaunchErrorCategory.InvalidArgument,
+            "Give -Project, or set one with Connect-Wandb -Project.",
+            null
+        );
 
     private JsonObject? Filters()
     {
@@ -141,7 +182,16 @@ public sealed class GetWandbRunCommand : AsyncPSCmdlet
         AddIn("tags", Tag);
         if (Name.Length > 0)
         {
-            all.Add(new JsonObject { ["$or"] = new JsonArray([.. Name.Select(n => (JsonNode)new JsonObject { ["display_name"] = new JsonObject { ["$regex"] = Regex(n) } })]) });
+            all.Add(
+                new JsonObject
+                {
+                    ["$or"] = new JsonArray([
+                        .. Name.Select(n =>
+                            (JsonNode)new JsonObject { ["display_name"] = new JsonObject { ["$regex"] = Regex(n) } }
+                        ),
+                    ]),
+                }
+            );
         }
 
         if (CreatedAfter is { } after)
@@ -162,7 +212,13 @@ public sealed class GetWandbRunCommand : AsyncPSCmdlet
             }
             catch (System.Text.Json.JsonException e)
             {
-                throw new LaunchException("FilterInvalid", LaunchErrorCategory.InvalidArgument, $"-Filter is not JSON: {e.Message}", Filter, e);
+                throw new LaunchException(
+                    "FilterInvalid",
+                    LaunchErrorCategory.InvalidArgument,
+                    $"-Filter is not JSON: {e.Message}",
+                    Filter,
+                    e
+                );
             }
         }
 
@@ -172,18 +228,32 @@ public sealed class GetWandbRunCommand : AsyncPSCmdlet
         {
             if (values.Length > 0)
             {
-                all.Add(new JsonObject { [field] = new JsonObject { ["$in"] = new JsonArray([.. values.Select(v => (JsonNode)JsonValue.Create(v))]) } });
+                all.Add(
+                    new JsonObject
+                    {
+                        [field] = new JsonObject
+                        {
+                            ["$in"] = new JsonArray([.. values.Select(v => (JsonNode)JsonValue.Create(v))]),
+                        },
+                    }
+                );
             }
         }
     }
 
-    private static string Time(DateTime time) => time.ToUniversalTime().ToString("yyyy-MM-dd'T'HH:mm:ss.fff", CultureInfo.InvariantCulture);
+    private static string Time(DateTime time) =>
+        time.ToUniversalTime().ToString("yyyy-MM-dd'T'HH:mm:ss.fff", CultureInfo.InvariantCulture);
 
     // The wildcard as the server's regular expression, a little wider where they differ; the exact test follows here.
     private static string Regex(string wildcard)
     {
-        var text = System.Text.RegularExpressions.Regex.Escape(wildcard).Replace("\\*", ".*", StringComparison.Ordinal).Replace("\\?", ".", StringComparison.Ordinal);
-        return wildcard.Contains('[', StringComparison.Ordinal) || wildcard.Contains('`', StringComparison.Ordinal) ? ".*" : "(?i)^" + text + "$";
+        var text = System
+            .Text.RegularExpressions.Regex.Escape(wildcard)
+            .Replace("\\*", ".*", StringComparison.Ordinal)
+            .Replace("\\?", ".", StringComparison.Ordinal);
+        return wildcard.Contains('[', StringComparison.Ordinal) || wildcard.Contains('`', StringComparison.Ordinal)
+            ? ".*"
+            : "(?i)^" + text + "$";
     }
 }
 
@@ -227,10 +297,25 @@ public sealed class GetWandbRunFileCommand : AsyncPSCmdlet
     /// <inheritdoc/>
     protected override async Task ProcessAsync()
     {
-        var connection = await GetConnectionAsync(Connection).ConfigureAwait(false);
-        var run = new RunPath(Entity ?? connection.Entity ?? "", Project ?? connection.Project ?? throw new LaunchException("ProjectMissing", LaunchErrorCategory.InvalidArgument, "Give -Project, or set one with Connect-Wandb -Project.", Id), Id);
+        var connection = await GetConnectionAsync(Connection);
+        var run = new RunPath(
+            Entity ?? connection.Entity ?? "",
+            Project
+                ?? connection.Project
+                ?? throw new LaunchException(
+                    "ProjectMissing",
+                    LaunchErrorCategory.InvalidArgument,
+                    "Give -Project, or set one with Connect-Wandb -Project.",
+                    Id
+                ),
+            Id
+        );
         var patterns = Name.Select(n => WildcardPattern.Get(n, WildcardOptions.IgnoreCase)).ToList();
-        foreach (var file in (await connection.Api.FilesAsync(run, null, Token).ConfigureAwait(false)).Where(f => patterns.Exists(p => p.IsMatch(f.Name))))
+        foreach (
+            var file in (await connection.Api.FilesAsync(run, null, Token)).Where(f =>
+                patterns.Exists(p => p.IsMatch(f.Name))
+            )
+        )
         {
             try
             {
@@ -238,10 +323,15 @@ public sealed class GetWandbRunFileCommand : AsyncPSCmdlet
                 {
                     Output(file);
                 }
-                else if (await ShouldProcessAsync(System.IO.Path.Combine(FullPath(Destination), run.Id, file.Name), "Save file").ConfigureAwait(false))
+                else if (
+                    await ShouldProcessAsync(
+                        System.IO.Path.Combine(FullPath(Destination), run.Id, file.Name),
+                        "Save file"
+                    )
+                )
                 {
                     var folder = SafePath.Combine(FullPath(Destination), run.Id, "run id");
-                    Output(file with { LocalPath = await connection.Api.SaveFileAsync(file, folder, Token).ConfigureAwait(false) });
+                    Output(file with { LocalPath = await connection.Api.SaveFileAsync(file, folder, Token) });
                 }
             }
             catch (Exception e) when (e is LaunchException or IOException or UnauthorizedAccessException)
@@ -283,7 +373,7 @@ public sealed class ImportWandbRunCommand : AsyncPSCmdlet
     /// <inheritdoc/>
     protected override async Task ProcessAsync()
     {
-        var connection = await GetConnectionAsync(Connection).ConfigureAwait(false);
+        var connection = await GetConnectionAsync(Connection);
         foreach (var path in Path)
         {
             IReadOnlyList<string> folders = [];
@@ -300,10 +390,18 @@ public sealed class ImportWandbRunCommand : AsyncPSCmdlet
             {
                 try
                 {
-                    if (await ShouldProcessAsync(folder, $"Import run into {connection.BaseUrl}").ConfigureAwait(false))
+                    if (await ShouldProcessAsync(folder, $"Import run into {connection.BaseUrl}"))
                     {
-                        var run = await RunFolderImport.ImportAsync(connection.Api, folder, Entity, Project, connection.Entity ?? "local", (text, percent) => Progress("Importing runs", text, percent), Token).ConfigureAwait(false);
-                        Output(await connection.Api.RunAsync(run, connection.AppUrl, Token).ConfigureAwait(false));
+                        var run = await RunFolderImport.ImportAsync(
+                            connection.Api,
+                            folder,
+                            Entity,
+                            Project,
+                            connection.Entity ?? "local",
+                            (text, percent) => Progress("Importing runs", text, percent),
+                            Token
+                        );
+                        Output(await connection.Api.RunAsync(run, connection.AppUrl, Token));
                     }
                 }
                 catch (Exception e) when (e is LaunchException or IOException or System.Text.Json.JsonException)

@@ -37,17 +37,24 @@ public sealed class StartWandbLaunchServerCommand : LaunchServerCommand
     {
         if (ListenAddress is not null && !System.Net.IPAddress.TryParse(ListenAddress, out _))
         {
-            throw new LaunchException("ListenAddressInvalid", LaunchErrorCategory.InvalidArgument, $"'{ListenAddress}' is not an IP address.", ListenAddress);
+            throw new LaunchException(
+                "ListenAddressInvalid",
+                LaunchErrorCategory.InvalidArgument,
+                $"'{ListenAddress}' is not an IP address.",
+                ListenAddress
+            );
         }
 
         if (ListenAddress is not null && !System.Net.IPAddress.IsLoopback(System.Net.IPAddress.Parse(ListenAddress)))
         {
-            Warn($"The server will be reachable from other machines at {ListenAddress}, over unencrypted HTTP. Put a TLS proxy before it.");
+            Warn(
+                $"The server will be reachable from other machines at {ListenAddress}, over unencrypted HTTP. Put a TLS proxy before it."
+            );
         }
 
-        if (await ShouldProcessAsync(DatabasePath, "Start the launch server").ConfigureAwait(false))
+        if (await ShouldProcessAsync(DatabasePath, "Start the launch server"))
         {
-            Output(await LocalServers.StartAsync(DatabasePath, Port, ListenAddress, Token).ConfigureAwait(false));
+            Output(await LocalServers.StartAsync(DatabasePath, Port, ListenAddress, Token));
         }
     }
 }
@@ -62,14 +69,19 @@ public sealed class StopWandbLaunchServerCommand : LaunchServerCommand
     /// <inheritdoc/>
     protected override async Task ProcessAsync()
     {
-        if (await LocalServers.FindAsync(DatabasePath, Token).ConfigureAwait(false) is not { Running: true } server)
+        if (await LocalServers.FindAsync(DatabasePath, Token) is not { Running: true } server)
         {
-            throw new LaunchException("ServerNotRunning", LaunchErrorCategory.ObjectNotFound, $"No launch server runs for {DatabasePath}.", DatabasePath);
+            throw new LaunchException(
+                "ServerNotRunning",
+                LaunchErrorCategory.ObjectNotFound,
+                $"No launch server runs for {DatabasePath}.",
+                DatabasePath
+            );
         }
 
-        if (await ShouldProcessAsync($"{server.Url} ({server.Path})", "Stop the launch server").ConfigureAwait(false))
+        if (await ShouldProcessAsync($"{server.Url} ({server.Path})", "Stop the launch server"))
         {
-            await LocalServers.StopAsync(server, Token).ConfigureAwait(false);
+            await LocalServers.StopAsync(server, Token);
         }
     }
 }
@@ -85,7 +97,7 @@ public sealed class GetWandbLaunchServerCommand : LaunchServerCommand
     /// <inheritdoc/>
     protected override async Task ProcessAsync()
     {
-        if (await LocalServers.FindAsync(DatabasePath, Token).ConfigureAwait(false) is { } server)
+        if (await LocalServers.FindAsync(DatabasePath, Token) is { } server)
         {
             Output(server);
         }
