@@ -1,8 +1,8 @@
 using System.Runtime.InteropServices;
 using WandbLaunch.Agents;
-using WandbLaunch.Api;
+using WandbLaunch.Foundation;
 using WandbLaunch.LocalServer;
-using WandbLaunch.Settings;
+using WandbLaunch.Wandb;
 
 namespace WandbLaunch.Host;
 

@@ -1,6 +1,8 @@
 using System.Runtime.InteropServices;
 using System.Text.Json;
+using WandbLaunch.Foundation;
 using WandbLaunch.Launching;
+using WandbLaunch.Model;
 
 namespace WandbLaunch.Host;
 

@@ -4,7 +4,6 @@ using System.Text.Json;
 using GraphQL;
 using GraphQL.SystemTextJson;
 using GraphQL.Types;
-using Microsoft.AspNetCore.Server.Kestrel.Core;
 
 namespace WandbLaunch.Server;
 

@@ -1,8 +1,8 @@
 using System.Diagnostics;
 using System.Text.Json.Nodes;
 using WandbLaunch.Agents;
-using WandbLaunch.Api;
-using WandbLaunch.Settings;
+using WandbLaunch.Foundation;
+using WandbLaunch.Wandb;
 
 namespace WandbLaunch.CrashAgent;
 

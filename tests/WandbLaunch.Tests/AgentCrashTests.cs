@@ -2,11 +2,10 @@ using System.Diagnostics;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using WandbLaunch.Agents;
-using WandbLaunch.Api;
+using WandbLaunch.Foundation;
 using WandbLaunch.Launching;
-using WandbLaunch.Queues;
 using WandbLaunch.Server;
-using WandbLaunch.Settings;
+using WandbLaunch.Wandb;
 
 namespace WandbLaunch.Tests;
 

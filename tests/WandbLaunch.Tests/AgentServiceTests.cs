@@ -3,6 +3,7 @@ using System.Text.Json.Nodes;
 using System.Xml;
 using System.Xml.Schema;
 using WandbLaunch.Agents;
+using WandbLaunch.Foundation;
 
 namespace WandbLaunch.Tests;
 

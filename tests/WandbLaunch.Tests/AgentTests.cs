@@ -4,11 +4,11 @@ using System.Text;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using WandbLaunch.Agents;
-using WandbLaunch.Api;
+using WandbLaunch.Foundation;
 using WandbLaunch.Launching;
-using WandbLaunch.Queues;
+using WandbLaunch.Model;
 using WandbLaunch.Server;
-using WandbLaunch.Settings;
+using WandbLaunch.Wandb;
 
 namespace WandbLaunch.Tests;
 

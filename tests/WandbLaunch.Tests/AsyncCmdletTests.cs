@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using System.Management.Automation;
 using System.Management.Automation.Runspaces;
+using WandbLaunch.Foundation;
 using WandbLaunch.PowerShell;
 
 namespace WandbLaunch.Tests;

@@ -3,10 +3,10 @@ using System.Diagnostics;
 using System.Management.Automation;
 using System.Management.Automation.Runspaces;
 using System.Runtime.CompilerServices;
-using WandbLaunch.Api;
+using WandbLaunch.Foundation;
 using WandbLaunch.Import;
 using WandbLaunch.Server;
-using WandbLaunch.Settings;
+using WandbLaunch.Wandb;
 
 [assembly: Xunit.CollectionBehavior(DisableTestParallelization = true)]
 [assembly: Xunit.AssemblyFixture(typeof(WandbLaunch.Tests.Fixture))]

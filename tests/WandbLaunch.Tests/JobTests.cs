@@ -1,9 +1,8 @@
 using System.Management.Automation;
-using System.Text.Json;
 using System.Text.Json.Nodes;
-using WandbLaunch.Jobs;
 using WandbLaunch.Launching;
-using WandbLaunch.Queues;
+using WandbLaunch.Model;
+using WandbLaunch.Wandb;
 
 namespace WandbLaunch.Tests;
 

@@ -1,6 +1,8 @@
 using System.Text.Json.Nodes;
-using WandbLaunch.Launching;
-using WandbLaunch.Sources;
+using WandbLaunch.Foundation;
+using WandbLaunch.Model;
+using WandbLaunch.Python;
+using WandbLaunch.Resources;
 
 namespace WandbLaunch.Tests;
 
@@ -268,7 +270,7 @@ public sealed class LaunchConfigTests
     public void Docker_arguments_are_a_typed_list()
     {
         var container = new Docker.DotNet.Models.CreateContainerParameters { HostConfig = new(), Env = [] };
-        Runners.DockerArguments.Apply(
+        DockerArguments.Apply(
             container,
             (JsonObject)
                 JsonNode.Parse(
@@ -304,9 +306,7 @@ public sealed class LaunchConfigTests
         {
             Assert.Equal(
                 "DockerArgumentRefused",
-                Assert
-                    .Throws<LaunchException>(() => Runners.DockerArguments.Check(new JsonObject { [refused] = "x" }))
-                    .ErrorId
+                Assert.Throws<LaunchException>(() => DockerArguments.Check(new JsonObject { [refused] = "x" })).ErrorId
             );
         }
 
@@ -325,34 +325,32 @@ public sealed class LaunchConfigTests
         {
             Assert.Equal(
                 "DockerArgumentInvalid",
-                Assert
-                    .Throws<LaunchException>(() => Runners.DockerArguments.Check(new JsonObject { [name] = value }))
-                    .ErrorId
+                Assert.Throws<LaunchException>(() => DockerArguments.Check(new JsonObject { [name] = value })).ErrorId
             );
         }
 
-        Assert.Throws<LaunchException>(() => Runners.DockerArguments.Check(new JsonObject { ["memory"] = true }));
+        Assert.Throws<LaunchException>(() => DockerArguments.Check(new JsonObject { ["memory"] = true }));
     }
 
     [Fact]
     public void The_dockerfile_follows_python_gpu_and_the_base_image()
     {
         string Base(string? image, string? python, bool gpu = false, string? cuda = null) =>
-            Images.ImageBuilder.Plan(image, python, gpu, cuda, 1000, RequirementSet.None, []).BaseImage;
+            ImageBuilder.Plan(image, python, gpu, cuda, 1000, RequirementSet.None, []).BaseImage;
         Assert.Equal("python:3.9-buster", Base(null, "3.9.2"));
         Assert.Equal("python:3.12-bookworm", Base(null, "3.12"));
         Assert.Equal("nvidia/cuda:11.8-runtime", Base(null, "3.9", true, "11.8"));
         Assert.Equal("nvidia/cuda:10.0-runtime", Base(null, "3.9", true));
         Assert.Equal("mine:1", Base("mine:1", "3.9", true));
-        var text = Images.ImageBuilder.Dockerfile(
-            Images.ImageBuilder.Plan("b", "3.9", false, null, 4321, RequirementSet.None, ["git"])
+        var text = ImageBuilder.Dockerfile(
+            ImageBuilder.Plan("b", "3.9", false, null, 4321, RequirementSet.None, ["git"])
         );
         Assert.Contains("USER 4321", text, StringComparison.Ordinal);
         Assert.Contains("apt-get install -y --no-install-recommends git", text, StringComparison.Ordinal);
         Assert.Throws<LaunchException>(() => Base("a b", "3.9"));
         Assert.Throws<LaunchException>(() => Base(null, "3.9; rm"));
         Assert.Throws<LaunchException>(() =>
-            Images.ImageBuilder.Plan("b", "3.9", false, null, 1, RequirementSet.None, ["git; id"])
+            ImageBuilder.Plan("b", "3.9", false, null, 1, RequirementSet.None, ["git; id"])
         );
     }
 

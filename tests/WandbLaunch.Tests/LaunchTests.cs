@@ -2,6 +2,8 @@ using System.Diagnostics;
 using System.Management.Automation;
 using System.Text.Json;
 using WandbLaunch.Launching;
+using WandbLaunch.Model;
+using WandbLaunch.Resources;
 
 namespace WandbLaunch.Tests;
 
@@ -262,7 +264,7 @@ public sealed class LaunchTests
         pipeline.Stop();
         Assert.True(clock.Elapsed < TimeSpan.FromSeconds(5), $"took {clock.Elapsed}");
         Assert.Equal(LaunchState.Stopped, store.Get("ctrlc001").State);
-        Assert.False(Runners.ProcessTree.IsAlive(store.Get("ctrlc001").ProcessId!.Value, null, "ctrlc001"));
+        Assert.False(ProcessTree.IsAlive(store.Get("ctrlc001").ProcessId!.Value, null, "ctrlc001"));
         _ = call;
     }
 

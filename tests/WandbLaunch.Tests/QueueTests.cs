@@ -3,11 +3,9 @@ using System.Management.Automation;
 using System.Net.Http.Headers;
 using System.Text;
 using System.Text.Json.Nodes;
-using WandbLaunch.Agents;
-using WandbLaunch.Api;
-using WandbLaunch.Queues;
+using WandbLaunch.Foundation;
 using WandbLaunch.Server;
-using WandbLaunch.Settings;
+using WandbLaunch.Wandb;
 
 namespace WandbLaunch.Tests;
 

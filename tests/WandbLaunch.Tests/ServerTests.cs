@@ -1,8 +1,10 @@
 using System.Management.Automation;
 using System.Net.Http.Headers;
 using System.Text;
-using WandbLaunch.Api;
+using WandbLaunch.Foundation;
 using WandbLaunch.Import;
+using WandbLaunch.Model;
+using WandbLaunch.Wandb;
 
 namespace WandbLaunch.Tests;
 

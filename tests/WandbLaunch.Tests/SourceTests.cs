@@ -1,5 +1,6 @@
 using System.Text;
-using WandbLaunch.Launching;
+using WandbLaunch.Foundation;
+using WandbLaunch.Model;
 using WandbLaunch.Sources;
 
 namespace WandbLaunch.Tests;

@@ -1,7 +1,10 @@
 using System.Globalization;
 using System.Text.Json.Nodes;
-using WandbLaunch.Images;
+using WandbLaunch.Foundation;
 using WandbLaunch.Launching;
+using WandbLaunch.Model;
+using WandbLaunch.Python;
+using WandbLaunch.Resources;
 
 namespace WandbLaunch.Agents;
 
@@ -284,7 +287,7 @@ internal sealed record AgentConfig
                     ]
                     : defaults.Resources,
                 Mounts = Words(policy, "mounts"),
-                DockerArguments = [.. Words(policy, "docker_args").Select(Runners.DockerArguments.CheckExtra)],
+                DockerArguments = [.. Words(policy, "docker_args").Select(DockerArguments.CheckExtra)],
                 SecureMode = Flag(map, "secure_mode", file),
             },
             Launch = new LaunchOptions

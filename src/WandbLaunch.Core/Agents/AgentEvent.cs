@@ -1,5 +1,5 @@
 using System.Text.Json.Serialization;
-using WandbLaunch.Launching;
+using WandbLaunch.Model;
 
 namespace WandbLaunch.Agents;
 

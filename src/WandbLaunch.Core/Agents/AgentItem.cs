@@ -1,8 +1,10 @@
 using System.Diagnostics;
 using System.Text.Json.Nodes;
-using WandbLaunch.Api;
+using WandbLaunch.Foundation;
 using WandbLaunch.Launching;
-using WandbLaunch.Queues;
+using WandbLaunch.Model;
+using WandbLaunch.Resources;
+using WandbLaunch.Wandb;
 
 namespace WandbLaunch.Agents;
 
@@ -296,14 +298,14 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
             foreach (
                 var name in map.Select(p => p.Key)
                     .Where(k =>
-                        Runners.DockerArguments.NameOf(k) is "name"
-                        || (_entry.Gpus is not null && Runners.DockerArguments.NameOf(k) is "gpus")
+                        DockerArguments.NameOf(k) is "name"
+                        || (_entry.Gpus is not null && DockerArguments.NameOf(k) is "gpus")
                     )
                     .ToList()
             )
             {
                 map.Remove(name);
-                if (Runners.DockerArguments.NameOf(name) == "gpus")
+                if (DockerArguments.NameOf(name) == "gpus")
                 {
                     config = config with { Cuda = true };
                 }
@@ -416,7 +418,7 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
         }
 
         var run = LaunchStore.Load(Folder);
-        using (var gate = FileGate.TryEnter(LaunchStore.LockPath(Folder)))
+        using (var gate = FileLock.TryEnter(LaunchStore.LockPath(Folder)))
         {
             if (
                 gate is null
@@ -643,7 +645,7 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
             return true;
         }
 
-        using var gate = FileGate.TryEnter(LaunchStore.LockPath(Folder));
+        using var gate = FileLock.TryEnter(LaunchStore.LockPath(Folder));
         return gate is null;
     }
 

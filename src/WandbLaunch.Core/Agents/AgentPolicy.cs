@@ -1,9 +1,8 @@
 using System.IO.Enumeration;
 using System.Text.Json.Nodes;
-using WandbLaunch.Jobs;
+using WandbLaunch.Foundation;
 using WandbLaunch.Launching;
-using WandbLaunch.Runners;
-using WandbLaunch.Sources;
+using WandbLaunch.Model;
 
 namespace WandbLaunch.Agents;
 

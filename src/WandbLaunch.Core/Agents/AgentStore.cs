@@ -1,5 +1,6 @@
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using WandbLaunch.Foundation;
 using WandbLaunch.Launching;
 
 namespace WandbLaunch.Agents;
@@ -87,7 +88,7 @@ internal sealed class AgentStore(string root)
 
     /// <summary>Takes the folder of a name; without one, of the first name made of the machine's that is free.</summary>
     /// <exception cref="LaunchException"><c>AgentRunning</c>, <c>AgentNameInvalid</c>.</exception>
-    internal (string Name, string Folder, FileGate Gate) Enter(string? name)
+    internal (string Name, string Folder, FileLock Gate) Enter(string? name)
     {
         if (
             name is not null
@@ -115,7 +116,7 @@ internal sealed class AgentStore(string root)
             var folder = FileModes.CreatePrivateFolder(FolderOf(wanted));
 
             // Twice: another agent may just be looking whether this one is gone.
-            if ((FileGate.TryEnter(LockPath(folder)) ?? TryAgain(LockPath(folder))) is { } gate)
+            if ((FileLock.TryEnter(LockPath(folder)) ?? TryAgain(LockPath(folder))) is { } gate)
             {
                 File.Delete(StopPath(folder));
                 return (wanted, folder, gate);
@@ -133,10 +134,10 @@ internal sealed class AgentStore(string root)
         }
     }
 
-    private static FileGate? TryAgain(string path)
+    private static FileLock? TryAgain(string path)
     {
         Thread.Sleep(100);
-        return FileGate.TryEnter(path);
+        return FileLock.TryEnter(path);
     }
 
     internal IEnumerable<string> Folders() =>
@@ -165,7 +166,7 @@ internal sealed class AgentStore(string root)
             return agent;
         }
 
-        using var gate = FileGate.TryEnter(LockPath(folder));
+        using var gate = FileLock.TryEnter(LockPath(folder));
         return gate is null ? agent : agent with { State = "lost" };
     }
 

@@ -1,6 +1,7 @@
 using System.ComponentModel;
 using System.Diagnostics;
 using System.Text.Json;
+using WandbLaunch.Foundation;
 using WandbLaunch.Launching;
 
 namespace WandbLaunch.Agents;
@@ -81,7 +82,7 @@ internal sealed class GpuPool
             FileModes.CreatePrivateFolder(_folder);
 
             // One at a time over all agents: between the look and the claim nobody else may claim.
-            using var gate = FileGate.TryEnter(Path.Combine(_folder, "lock"));
+            using var gate = FileLock.TryEnter(Path.Combine(_folder, "lock"));
             if (gate is null)
             {
                 return null;
@@ -139,7 +140,7 @@ internal sealed class GpuPool
             return !run.IsDone;
         }
 
-        using var gate = FileGate.TryEnter(AgentStore.LockPath(AgentStore.Default.FolderOf(claim.Agent)));
+        using var gate = FileLock.TryEnter(AgentStore.LockPath(AgentStore.Default.FolderOf(claim.Agent)));
         return gate is null;
     }
 

@@ -1,8 +1,8 @@
 using System.Collections.Concurrent;
-using System.Text.Json.Nodes;
-using WandbLaunch.Api;
+using WandbLaunch.Foundation;
 using WandbLaunch.Launching;
-using WandbLaunch.Queues;
+using WandbLaunch.Model;
+using WandbLaunch.Wandb;
 
 namespace WandbLaunch.Agents;
 
@@ -33,7 +33,7 @@ internal sealed class LaunchAgent : IDisposable
     private static readonly TimeSpan AnswerLimit = TimeSpan.FromSeconds(90);
 
     private readonly AgentStore _store;
-    private readonly FileGate _gate;
+    private readonly FileLock _gate;
     private readonly AgentLog _log;
     private readonly GraphQLTransport _transport;
     private readonly ConcurrentDictionary<string, AgentItem> _items = new(StringComparer.Ordinal);
@@ -68,7 +68,7 @@ internal sealed class LaunchAgent : IDisposable
         AgentStore store,
         string name,
         string folder,
-        FileGate gate
+        FileLock gate
     )
     {
         _callbacks = callbacks;
@@ -882,7 +882,7 @@ internal sealed class LaunchAgent : IDisposable
         foreach (var folder in _store.Folders())
         {
             var own = folder == Folder;
-            using var gate = own ? null : FileGate.TryEnter(AgentStore.LockPath(folder));
+            using var gate = own ? null : FileLock.TryEnter(AgentStore.LockPath(folder));
             if (!own && gate is null)
             {
                 continue;

@@ -1,6 +1,7 @@
 using System.Text.Json.Nodes;
-using WandbLaunch.Api;
-using WandbLaunch.Launching;
+using WandbLaunch.Foundation;
+using WandbLaunch.Model;
+using WandbLaunch.Wandb;
 
 namespace WandbLaunch.Import;
 

@@ -2,6 +2,7 @@ using System.Buffers.Binary;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using Google.Protobuf;
+using WandbLaunch.Foundation;
 
 namespace WandbLaunch.Import;
 

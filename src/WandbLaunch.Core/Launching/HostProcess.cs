@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using System.Text.Json;
-using WandbLaunch.Runners;
+using WandbLaunch.Foundation;
+using WandbLaunch.Python;
 
 namespace WandbLaunch.Launching;
 

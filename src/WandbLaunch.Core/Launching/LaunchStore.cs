@@ -1,6 +1,8 @@
 using System.Text.Json;
 using System.Text.RegularExpressions;
-using WandbLaunch.Runners;
+using WandbLaunch.Foundation;
+using WandbLaunch.Model;
+using WandbLaunch.Resources;
 
 namespace WandbLaunch.Launching;
 
@@ -103,7 +105,7 @@ internal sealed partial class LaunchStore(string root)
             return run;
         }
 
-        using (var gate = FileGate.TryEnter(LockPath(folder)))
+        using (var gate = FileLock.TryEnter(LockPath(folder)))
         {
             if (gate is null)
             {

@@ -1,11 +1,12 @@
 using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json.Nodes;
-using WandbLaunch.Api;
-using WandbLaunch.Images;
-using WandbLaunch.Jobs;
-using WandbLaunch.Runners;
+using WandbLaunch.Foundation;
+using WandbLaunch.Model;
+using WandbLaunch.Python;
+using WandbLaunch.Resources;
 using WandbLaunch.Sources;
+using WandbLaunch.Wandb;
 
 namespace WandbLaunch.Launching;
 
@@ -133,7 +134,7 @@ internal sealed partial class Launcher(
                 Prepared = prepared,
                 PythonVersion = resolved.PythonVersion,
                 Requirements = resolved.Requirements.Lines,
-                Command = Secrets.Mask(CommandWords.Show(command)),
+                Command = Secrets.Mask(CommandLine.Show(command)),
                 Environment = environment
                     .Plain.Concat(environment.Secret.Select(s => KeyValuePair.Create(s.Key, Secrets.Masked)))
                     .OrderBy(e => e.Key, StringComparer.Ordinal)

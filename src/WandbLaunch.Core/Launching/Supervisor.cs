@@ -1,4 +1,6 @@
-using WandbLaunch.Runners;
+using WandbLaunch.Foundation;
+using WandbLaunch.Model;
+using WandbLaunch.Resources;
 
 namespace WandbLaunch.Launching;
 
@@ -50,7 +52,7 @@ internal sealed class Supervisor : IRunObserver, IDisposable
         CancellationToken token
     )
     {
-        using var gate = await FileGate.EnterAsync(LaunchStore.LockPath(folder), CancellationToken.None);
+        using var gate = await FileLock.EnterAsync(LaunchStore.LockPath(folder), CancellationToken.None);
         var known = LaunchStore.Load(folder)!;
         if (known.IsDone)
         {

@@ -5,6 +5,7 @@ using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using WandbLaunch.Foundation;
 using WandbLaunch.Launching;
 
 namespace WandbLaunch.LocalServer;
@@ -82,7 +83,7 @@ internal static class LocalServers
     {
         var full = Path.GetFullPath(path);
         FileModes.CreatePrivateFolder(Path.GetDirectoryName(full)!);
-        using var gate = await FileGate.EnterAsync(full + ".lock", token);
+        using var gate = await FileLock.EnterAsync(full + ".lock", token);
         var known = await FindAsync(full, token);
         if (known is { Running: true })
         {

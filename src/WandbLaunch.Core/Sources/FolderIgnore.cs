@@ -1,6 +1,7 @@
 using System.Text;
 using System.Text.RegularExpressions;
 using LibGit2Sharp;
+using WandbLaunch.Foundation;
 
 namespace WandbLaunch.Sources;
 

@@ -1,6 +1,6 @@
 using System.Text;
 using System.Text.Json;
-using WandbLaunch.Api;
+using WandbLaunch.Foundation;
 
 namespace WandbLaunch.Sources;
 

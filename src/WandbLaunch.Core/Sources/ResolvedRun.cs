@@ -1,4 +1,6 @@
 using System.Text.Json.Nodes;
+using WandbLaunch.Model;
+using WandbLaunch.Python;
 
 namespace WandbLaunch.Sources;
 

@@ -1,5 +1,7 @@
 using System.Text.Json;
-using WandbLaunch.Api;
+using WandbLaunch.Foundation;
+using WandbLaunch.Model;
+using WandbLaunch.Wandb;
 
 namespace WandbLaunch.Sources;
 

@@ -1,9 +1,10 @@
 using System.Text;
 using System.Text.Json;
 using System.Text.Json.Nodes;
-using WandbLaunch.Api;
-using WandbLaunch.Jobs;
-using WandbLaunch.Launching;
+using WandbLaunch.Foundation;
+using WandbLaunch.Model;
+using WandbLaunch.Python;
+using WandbLaunch.Wandb;
 
 namespace WandbLaunch.Sources;
 

@@ -1,4 +1,6 @@
 using LibGit2Sharp;
+using WandbLaunch.Foundation;
+using WandbLaunch.Model;
 
 namespace WandbLaunch.Sources;
 
@@ -28,7 +30,7 @@ internal static class Workspace
         ).Tree;
         if (patch is not null)
         {
-            using var writing = await FileGate.EnterAsync(mirror.Folder + ".lock", token);
+            using var writing = await FileLock.EnterAsync(mirror.Folder + ".lock", token);
             tree = repository.Lookup<Tree>(GitPatch.Apply(repository, tree, patch));
         }
 
@@ -40,7 +42,7 @@ internal static class Workspace
             + tree.Sha
             + string.Concat(extra.Select(e => $"\n{e.Key}={LaunchCache.Hash(e.Value)}"));
         var folder = cache.WorkspaceFolder(key);
-        using var gate = await FileGate.EnterAsync(folder + ".lock", token);
+        using var gate = await FileLock.EnterAsync(folder + ".lock", token);
         if (!Directory.Exists(folder))
         {
             var temporary = folder + ".new";
@@ -373,19 +375,4 @@ internal static class Workspace
 
         return parent + "/" + url;
     }
-}
-
-/// <summary>Tells a full disk from other failures.</summary>
-internal static class DiskFull
-{
-    internal static LaunchException? Explain(Exception e, string path) =>
-        e is IOException && (e.HResult & 0xFFFF) is 28 or 0x70 or 0x27
-            ? new LaunchException(
-                "DiskFull",
-                LaunchErrorCategory.WriteError,
-                $"The disk of {path} is full. Free room, or empty the caches with Clear-WandbLaunchCache.",
-                path,
-                e
-            )
-            : null;
 }

@@ -1,7 +1,8 @@
 using System.Management.Automation;
 using WandbLaunch.Agents;
-using WandbLaunch.Api;
+using WandbLaunch.Foundation;
 using WandbLaunch.LocalServer;
+using WandbLaunch.Wandb;
 
 namespace WandbLaunch.PowerShell;
 

@@ -1,8 +1,7 @@
 using System.Collections;
 using System.Management.Automation;
 using System.Text.Json.Nodes;
-using WandbLaunch.Agents;
-using WandbLaunch.Launching;
+using WandbLaunch.Model;
 
 namespace WandbLaunch.PowerShell;
 

@@ -1,9 +1,10 @@
 using System.Management.Automation;
 using System.Net;
 using WandbLaunch.Agents;
+using WandbLaunch.Foundation;
 using WandbLaunch.Launching;
-using WandbLaunch.Runners;
-using WandbLaunch.Settings;
+using WandbLaunch.Python;
+using WandbLaunch.Wandb;
 
 namespace WandbLaunch.PowerShell;
 

@@ -1,4 +1,5 @@
 using System.Management.Automation;
+using WandbLaunch.Foundation;
 
 namespace WandbLaunch.PowerShell;
 
@@ -63,7 +64,7 @@ public sealed class ClearWandbLaunchCacheCommand : AsyncPSCmdlet
             {
                 if (
                     await ShouldProcessAsync($"{entry.Path} ({entry.Size / 1048576.0:0.#} MB)", "Remove from cache")
-                    && !WandbLaunch.LaunchCache.Remove(entry)
+                    && !LaunchCache.Remove(entry)
                 )
                 {
                     Warn($"{entry.Path} is in use and stays.");

@@ -1,9 +1,9 @@
 using System.Management.Automation;
 using System.Net;
 using System.Security;
-using WandbLaunch.Api;
+using WandbLaunch.Foundation;
 using WandbLaunch.LocalServer;
-using WandbLaunch.Settings;
+using WandbLaunch.Wandb;
 
 namespace WandbLaunch.PowerShell;
 
@@ -14,7 +14,7 @@ namespace WandbLaunch.PowerShell;
 /// <example><para>Type a key once and keep it</para><code>Connect-Wandb -BaseUrl https://api.wandb.ai -ApiKey (Read-Host -AsSecureString 'API key') -Save</code><para>The key is checked first, then written to netrc. Other entries stay as they are.</para></example>
 /// <example><para>Choose the entity and project that commands use by default</para><code>Connect-Wandb -Local -Entity local -Project demo</code><para>Get-WandbRun needs no -Project after this.</para></example>
 [Cmdlet(VerbsCommunications.Connect, "Wandb", DefaultParameterSetName = "Key", SupportsShouldProcess = true)]
-[OutputType("WandbLaunch.Api.WandbConnection")]
+[OutputType("WandbLaunch.Wandb.WandbConnection")]
 public sealed class ConnectWandbCommand : AsyncPSCmdlet
 {
     /// <summary>Address of the API, such as https://api.wandb.ai. Default: WANDB_BASE_URL, the settings files, then https://api.wandb.ai.</summary>
@@ -214,7 +214,7 @@ public sealed class DisconnectWandbCommand : AsyncPSCmdlet
 /// <example><para>Who am I?</para><code>Connect-Wandb -Local; Get-WandbConnection</code><para>Shows the server, the user and the entity.</para></example>
 /// <example><para>Find out whether the saved settings work</para><code>Get-WandbConnection -Test</code><para>Connects by the settings where there is no connection, and asks the server who is logged in.</para></example>
 [Cmdlet(VerbsCommon.Get, "WandbConnection")]
-[OutputType("WandbLaunch.Api.WandbConnection")]
+[OutputType("WandbLaunch.Wandb.WandbConnection")]
 public sealed class GetWandbConnectionCommand : AsyncPSCmdlet
 {
     /// <summary>Ask the server now whether the connection works.</summary>

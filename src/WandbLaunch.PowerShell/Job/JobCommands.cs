@@ -1,9 +1,10 @@
 using System.Management.Automation;
 using System.Net;
-using WandbLaunch.Api;
-using WandbLaunch.Jobs;
+using WandbLaunch.Foundation;
 using WandbLaunch.Launching;
+using WandbLaunch.Model;
 using WandbLaunch.Sources;
+using WandbLaunch.Wandb;
 
 namespace WandbLaunch.PowerShell;
 
@@ -12,7 +13,7 @@ namespace WandbLaunch.PowerShell;
 /// <example><para>The jobs of a project</para><code>Connect-Wandb -Local; Get-WandbLaunchJob -Project demo</code><para>Name, version, kind and source.</para></example>
 /// <example><para>Queue one with another argument</para><code>Get-WandbLaunchJob job-https://example.org/train* -Project demo | Add-WandbLaunchQueueItem -Argument lr=0.1 -Queue gpu</code><para>Names take wildcards.</para></example>
 [Cmdlet(VerbsCommon.Get, "WandbLaunchJob")]
-[OutputType("WandbLaunch.Jobs.WandbLaunchJob")]
+[OutputType("WandbLaunch.Wandb.WandbLaunchJob")]
 public sealed class GetWandbLaunchJobCommand : AsyncPSCmdlet
 {
     /// <summary>Names, with wildcards; or entity/project/name:alias of one version.</summary>
@@ -92,7 +93,7 @@ public sealed class GetWandbLaunchJobCommand : AsyncPSCmdlet
 /// <example><para>Of the runs that went well</para><code>Connect-Wandb -Local; Get-WandbRun -Project demo -State failed | New-WandbLaunchJob -WhatIf</code><para>Makes nothing.</para></example>
 /// <example><para>Of a repository, with an alias</para><code>New-WandbLaunchJob https://github.com/me/train -EntryPoint 'python train.py' -Project demo -Alias stable</code><para>job-https___github.com_me_train_train.py:stable</para></example>
 [Cmdlet(VerbsCommon.New, "WandbLaunchJob", SupportsShouldProcess = true)]
-[OutputType("WandbLaunch.Jobs.WandbLaunchJob")]
+[OutputType("WandbLaunch.Wandb.WandbLaunchJob")]
 public sealed class NewWandbLaunchJobCommand : AsyncPSCmdlet
 {
     /// <summary>A git URL (with @branch, @tag or @commit), a folder, or the address of a run.</summary>
@@ -200,7 +201,7 @@ public sealed class NewWandbLaunchJobCommand : AsyncPSCmdlet
             PythonVersion = PythonVersion,
             EntryPoint =
                 EntryPoint is null ? null
-                : EntryPoint is [var text] ? CommandWords.Split(text)
+                : EntryPoint is [var text] ? CommandLine.Split(text)
                 : EntryPoint,
             GitCredential = GitCredential is null
                 ? null

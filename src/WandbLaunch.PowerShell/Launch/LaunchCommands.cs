@@ -1,7 +1,9 @@
 using System.Management.Automation;
 using System.Text;
+using WandbLaunch.Foundation;
 using WandbLaunch.Launching;
-using WandbLaunch.Runners;
+using WandbLaunch.Model;
+using WandbLaunch.Resources;
 
 namespace WandbLaunch.PowerShell;
 

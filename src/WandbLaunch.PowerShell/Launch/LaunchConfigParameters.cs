@@ -2,8 +2,9 @@ using System.Collections;
 using System.Management.Automation;
 using System.Runtime.CompilerServices;
 using System.Text.Json.Nodes;
-using WandbLaunch.Jobs;
-using WandbLaunch.Launching;
+using WandbLaunch.Foundation;
+using WandbLaunch.Model;
+using WandbLaunch.Wandb;
 
 namespace WandbLaunch.PowerShell;
 
@@ -163,7 +164,7 @@ public abstract class LaunchConfigCommand : AsyncPSCmdlet
             RunConfig = Map(RunConfig),
             EntryPoint =
                 EntryPoint is null ? null
-                : EntryPoint is [var text] ? CommandWords.Split(text)
+                : EntryPoint is [var text] ? CommandLine.Split(text)
                 : EntryPoint,
             Cuda = Cuda,
             RunId = RunId,
@@ -190,12 +191,12 @@ public abstract class LaunchConfigCommand : AsyncPSCmdlet
                     : new LaunchConfig { Uri = file.FullName };
             case IDictionary map:
                 return LaunchConfig.FromOwnJson(Map(map)!);
-            case WandbLaunch.Queues.WandbLaunchQueueItem { Spec: { } spec }:
+            case WandbLaunch.Wandb.WandbLaunchQueueItem { Spec: { } spec }:
                 // The same again, as a run of its own.
                 return LaunchConfig.FromJson(spec) with { RunId = null };
             case WandbLaunchJob job:
                 return new LaunchConfig { Job = job.Job };
-            case WandbLaunch.Api.WandbRun run:
+            case WandbLaunch.Wandb.WandbRun run:
                 // Only the address: the new run goes to the run's project, the user's entity, under a name of its own.
                 return new LaunchConfig { Uri = run.Uri };
         }

@@ -3,10 +3,12 @@ using System.Collections.Concurrent;
 using System.Management.Automation;
 using System.Net;
 using System.Text;
-using WandbLaunch.Api;
-using WandbLaunch.Images;
+using WandbLaunch.Foundation;
 using WandbLaunch.Launching;
+using WandbLaunch.Model;
+using WandbLaunch.Python;
 using WandbLaunch.Sources;
+using WandbLaunch.Wandb;
 
 namespace WandbLaunch.PowerShell;
 

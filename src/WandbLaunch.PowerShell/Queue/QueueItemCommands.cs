@@ -1,8 +1,9 @@
 using System.Collections;
 using System.Management.Automation;
 using System.Runtime.CompilerServices;
-using WandbLaunch.Api;
-using WandbLaunch.Queues;
+using WandbLaunch.Foundation;
+using WandbLaunch.Model;
+using WandbLaunch.Wandb;
 
 namespace WandbLaunch.PowerShell;
 
@@ -11,7 +12,7 @@ namespace WandbLaunch.PowerShell;
 /// <example><para>Everything in a queue</para><code>Connect-Wandb -Local; Get-WandbLaunchQueueItem gpu</code><para>Without a name: of all queues.</para></example>
 /// <example><para>Queue what failed again</para><code>Connect-Wandb -Local; Get-WandbLaunchQueueItem gpu -State failed | Add-WandbLaunchQueueItem -Queue gpu</code><para>Each goes with its own config.</para></example>
 [Cmdlet(VerbsCommon.Get, "WandbLaunchQueueItem")]
-[OutputType("WandbLaunch.Queues.WandbLaunchQueueItem")]
+[OutputType("WandbLaunch.Wandb.WandbLaunchQueueItem")]
 public sealed class GetWandbLaunchQueueItemCommand : QueueCommand
 {
     /// <summary>Names of queues; wildcards are allowed. Default: all.</summary>
@@ -169,7 +170,7 @@ public sealed class RemoveWandbLaunchQueueItemCommand : QueueItemCommand
 /// <example><para>Queue and wait</para><code>Connect-Wandb -Local; Get-WandbLaunchQueueItem gpu -State failed | Wait-WandbLaunchQueueItem -Timeout 60</code><para>Those that are done already are written at once.</para></example>
 /// <example><para>Wait for an agent to take them</para><code>Connect-Wandb -Local; Get-WandbLaunchQueueItem gpu -State claimed | Wait-WandbLaunchQueueItem -Started</code><para>Ends when all have a run.</para></example>
 [Cmdlet(VerbsLifecycle.Wait, "WandbLaunchQueueItem")]
-[OutputType("WandbLaunch.Queues.WandbLaunchQueueItem")]
+[OutputType("WandbLaunch.Wandb.WandbLaunchQueueItem")]
 public sealed class WaitWandbLaunchQueueItemCommand : QueueItemCommand
 {
     /// <summary>Seconds to wait at most, for each. Default: no limit.</summary>
@@ -269,7 +270,7 @@ public sealed class WaitWandbLaunchQueueItemCommand : QueueItemCommand
 /// <example><para>Every combination of two arguments</para><code>Connect-Wandb -Local; Add-WandbLaunchQueueItem https://github.com/me/train -EntryPoint 'python train.py' -Grid @{ lr = 1e-3, 1e-4; layers = 2, 4 } -Queue gpu</code><para>Four items.</para></example>
 /// <example><para>One run for each row of a table</para><code>Import-Csv grid.csv | Add-WandbLaunchQueueItem -Uri https://github.com/me/train -Queue gpu -Priority high</code><para>The columns are the names of the arguments.</para></example>
 [Cmdlet(VerbsCommon.Add, "WandbLaunchQueueItem", SupportsShouldProcess = true)]
-[OutputType("WandbLaunch.Queues.WandbLaunchQueueItem")]
+[OutputType("WandbLaunch.Wandb.WandbLaunchQueueItem")]
 public sealed class AddWandbLaunchQueueItemCommand : LaunchConfigCommand
 {
     private QueuePusher? _pusher;
@@ -342,7 +343,7 @@ public sealed class AddWandbLaunchQueueItemCommand : LaunchConfigCommand
                 ? config
                 : config with
                 {
-                    Args = WandbLaunch.Launching.ArgumentSet.Merge(config.Args, combination),
+                    Args = ArgumentSet.Merge(config.Args, combination),
                 };
             var spec = _pusher!.Spec(full);
             if (!_asks || ShouldProcess(Secrets.Mask($"{spec.Source} {spec.Args}".TrimEnd()), $"Add to queue {Queue}"))

@@ -2,10 +2,9 @@ using System.Buffers;
 using System.Runtime.CompilerServices;
 using System.Text.Json;
 using System.Text.Json.Nodes;
-using WandbLaunch.Api;
-using WandbLaunch.Launching;
-using WandbLaunch.Queues;
-using WandbLaunch.Sources;
+using WandbLaunch.Foundation;
+using WandbLaunch.Model;
+using WandbLaunch.Wandb;
 
 namespace WandbLaunch.PowerShell;
 

@@ -1,8 +1,8 @@
 using System.Collections;
 using System.Management.Automation;
 using System.Text.Json.Nodes;
-using WandbLaunch.Api;
-using WandbLaunch.Queues;
+using WandbLaunch.Foundation;
+using WandbLaunch.Wandb;
 
 namespace WandbLaunch.PowerShell;
 
@@ -50,7 +50,7 @@ public abstract class QueueCommand : AsyncPSCmdlet
 /// <example><para>All queues</para><code>Connect-Wandb -Local; Get-WandbRunQueue</code><para>Name, access, and how many wait.</para></example>
 /// <example><para>What waits in the queues whose name begins with gpu?</para><code>Get-WandbRunQueue gpu* | Get-WandbLaunchQueueItem -State pending</code><para>Queues flow into the item commands.</para></example>
 [Cmdlet(VerbsCommon.Get, "WandbRunQueue")]
-[OutputType("WandbLaunch.Queues.WandbRunQueue")]
+[OutputType("WandbLaunch.Wandb.WandbRunQueue")]
 public sealed class GetWandbRunQueueCommand : QueueCommand
 {
     /// <summary>Names of queues; wildcards are allowed.</summary>
@@ -168,7 +168,7 @@ public abstract class RunQueueConfigurationCommand : QueueCommand
 /// <example><para>A queue for the GPU machines</para><code>Connect-Wandb -Local; New-WandbRunQueue gpu -PrioritizationMode V0</code><para>Its items may have priorities.</para></example>
 /// <example><para>A queue whose runs get 4 GB, or what the item says</para><code>Connect-Wandb -Local; New-WandbRunQueue small -Resource local-container -ResourceArgs @{ memory = '{{memory}}' } -TemplateVariable @{ memory = @{ type = 'string'; default = '4g' } }</code><para>Items choose with -TemplateVariable @{ memory = '8g' }.</para></example>
 [Cmdlet(VerbsCommon.New, "WandbRunQueue", SupportsShouldProcess = true)]
-[OutputType("WandbLaunch.Queues.WandbRunQueue")]
+[OutputType("WandbLaunch.Wandb.WandbRunQueue")]
 public sealed class NewWandbRunQueueCommand : RunQueueConfigurationCommand
 {
     /// <summary>Name, 1 to 64 characters.</summary>
@@ -234,7 +234,7 @@ public sealed class NewWandbRunQueueCommand : RunQueueConfigurationCommand
 /// <example><para>More memory for everything that is queued from now on</para><code>Connect-Wandb -Local; Set-WandbRunQueue gpu -Resource local-container -ResourceArgs @{ memory = '16g' }</code><para>Items with resource arguments of their own keep those.</para></example>
 /// <example><para>Switch priorities on</para><code>Connect-Wandb -Local; Get-WandbRunQueue gpu | Set-WandbRunQueue -Resource local-container -PrioritizationMode V0 -PassThru</code><para>-PassThru writes the queue as it is then.</para></example>
 [Cmdlet(VerbsCommon.Set, "WandbRunQueue", SupportsShouldProcess = true)]
-[OutputType("WandbLaunch.Queues.WandbRunQueue")]
+[OutputType("WandbLaunch.Wandb.WandbRunQueue")]
 public sealed class SetWandbRunQueueCommand : RunQueueConfigurationCommand
 {
     /// <summary>Names of queues.</summary>

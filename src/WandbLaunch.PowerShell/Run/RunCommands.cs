@@ -1,9 +1,10 @@
 using System.Globalization;
 using System.Management.Automation;
 using System.Text.Json.Nodes;
-using WandbLaunch.Api;
+using WandbLaunch.Foundation;
 using WandbLaunch.Import;
-using WandbLaunch.Sources;
+using WandbLaunch.Model;
+using WandbLaunch.Wandb;
 
 namespace WandbLaunch.PowerShell;
 
@@ -13,7 +14,7 @@ namespace WandbLaunch.PowerShell;
 /// <example><para>The failed ones of the last day whose name begins with resnet</para><code>Get-WandbRun -Project demo -State failed, crashed -Name 'resnet*' -CreatedAfter ([DateTime]::Now.AddDays(-1))</code><para>The server does the filtering.</para></example>
 /// <example><para>Runs with a small learning rate</para><code>Get-WandbRun -Project demo | Where-Object { $_.Config['lr'] -lt 0.5 }</code><para>Config and Summary are dictionaries.</para></example>
 [Cmdlet(VerbsCommon.Get, "WandbRun", DefaultParameterSetName = "Project")]
-[OutputType("WandbLaunch.Api.WandbRun")]
+[OutputType("WandbLaunch.Wandb.WandbRun")]
 public sealed class GetWandbRunCommand : AsyncPSCmdlet
 {
     /// <summary>Address of a run: https://wandb.ai/entity/project/runs/id, or entity/project/runs/id.</summary>
@@ -262,7 +263,7 @@ public sealed class GetWandbRunCommand : AsyncPSCmdlet
 /// <example><para>List a run's files</para><code>Get-WandbRun -Project demo | Get-WandbRunFile</code><para>Name, size and time of each.</para></example>
 /// <example><para>Save the patches of all runs</para><code>Get-WandbRun -Project demo | Get-WandbRunFile -Name diff.patch -Destination ./patches</code><para>LocalPath names the saved file.</para></example>
 [Cmdlet(VerbsCommon.Get, "WandbRunFile", SupportsShouldProcess = true)]
-[OutputType("WandbLaunch.Api.WandbRunFile")]
+[OutputType("WandbLaunch.Wandb.WandbRunFile")]
 public sealed class GetWandbRunFileCommand : AsyncPSCmdlet
 {
     /// <summary>Id of the run.</summary>
@@ -347,7 +348,7 @@ public sealed class GetWandbRunFileCommand : AsyncPSCmdlet
 /// <example><para>Import one offline run</para><code>Connect-Wandb -Local; Import-WandbRun ./wandb/offline-run-20261124_070622-22stxuh9 -Entity local</code><para>Shows the imported run.</para></example>
 /// <example><para>See which runs a project's folder holds</para><code>Import-WandbRun . -WhatIf</code><para>Finds the runs in ./wandb.</para></example>
 [Cmdlet(VerbsData.Import, "WandbRun", SupportsShouldProcess = true)]
-[OutputType("WandbLaunch.Api.WandbRun")]
+[OutputType("WandbLaunch.Wandb.WandbRun")]
 public sealed class ImportWandbRunCommand : AsyncPSCmdlet
 {
     /// <summary>Run folder, or a folder with run folders (or a wandb folder) in it.</summary>

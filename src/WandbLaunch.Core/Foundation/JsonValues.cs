@@ -1,0 +1,91 @@
+using System.Text.Json;
+
+namespace WandbLaunch.Foundation;
+
+/// <summary>JSON as plain .NET values, and safe walks through answers.</summary>
+internal static class JsonValues
+{
+    internal static JsonElement? At(this JsonElement element, params ReadOnlySpan<string> path)
+    {
+        foreach (var name in path)
+        {
+            if (element.ValueKind != JsonValueKind.Object || !element.TryGetProperty(name, out element))
+            {
+                return null;
+            }
+        }
+
+        return element.ValueKind is JsonValueKind.Null or JsonValueKind.Undefined ? null : element;
+    }
+
+    internal static string? Text(this JsonElement element, params ReadOnlySpan<string> path) =>
+        element.At(path) is { } found
+            ? found.ValueKind == JsonValueKind.String
+                ? found.GetString()
+                : found.ToString()
+            : null;
+
+    internal static bool? Flag(this JsonElement element, params ReadOnlySpan<string> path) =>
+        element.At(path) is { ValueKind: JsonValueKind.True or JsonValueKind.False } found ? found.GetBoolean() : null;
+
+    internal static DateTimeOffset? Time(this JsonElement element, params ReadOnlySpan<string> path) =>
+        element.Text(path) is { } text
+        && DateTimeOffset.TryParse(
+            text,
+            System.Globalization.CultureInfo.InvariantCulture,
+            System.Globalization.DateTimeStyles.AssumeUniversal,
+            out var time
+        )
+            ? time
+            : null;
+
+    internal static IEnumerable<JsonElement> Items(this JsonElement element, params ReadOnlySpan<string> path) =>
+        element.At(path) is { ValueKind: JsonValueKind.Array } found ? found.EnumerateArray().ToArray() : [];
+
+    internal static object? ToPlain(JsonElement element) =>
+        element.ValueKind switch
+        {
+            JsonValueKind.Object => ToMap(element),
+            JsonValueKind.Array => element.EnumerateArray().Select(ToPlain).ToArray(),
+            JsonValueKind.String => element.GetString(),
+            JsonValueKind.Number => element.TryGetInt64(out var whole) ? (object)whole : element.GetDouble(),
+            JsonValueKind.True => true,
+            JsonValueKind.False => false,
+            _ => null,
+        };
+
+    internal static Dictionary<string, object?> ToMap(JsonElement element)
+    {
+        var map = new Dictionary<string, object?>(StringComparer.Ordinal);
+        foreach (var property in element.EnumerateObject())
+        {
+            map[property.Name] = ToPlain(property.Value);
+        }
+
+        return map;
+    }
+
+    /// <summary>Reads a JSONString field: a document inside a string (reference A.5), or the document itself.</summary>
+    internal static JsonElement? Document(this JsonElement element, params ReadOnlySpan<string> path)
+    {
+        if (element.At(path) is not { } found)
+        {
+            return null;
+        }
+
+        if (found.ValueKind != JsonValueKind.String)
+        {
+            return found;
+        }
+
+        try
+        {
+            using var document = JsonDocument.Parse(found.GetString()!);
+            return document.RootElement.Clone();
+        }
+        catch (JsonException)
+        {
+            return null;
+        }
+    }
+}

@@ -1,0 +1,163 @@
+using System.Text.Json.Serialization;
+
+namespace WandbLaunch.Model;
+
+/// <summary>States of a launch (reference F.5).</summary>
+[JsonConverter(typeof(JsonStringEnumConverter<LaunchState>))]
+public enum LaunchState
+{
+    /// <summary>Prepared, not running yet.</summary>
+    Starting,
+
+    /// <summary>The program runs.</summary>
+    Running,
+
+    /// <summary>A stop was asked for.</summary>
+    Stopping,
+
+    /// <summary>Ended with exit code 0.</summary>
+    Finished,
+
+    /// <summary>Ended with another exit code, or could not be started.</summary>
+    Failed,
+
+    /// <summary>Ended because a stop was asked for.</summary>
+    Stopped,
+
+    /// <summary>The watcher of the run is gone and nothing tells how the run ended.</summary>
+    Unknown,
+}
+
+/// <summary>One launch: what ran, and what happened to it.</summary>
+public sealed record LaunchedRun
+{
+    /// <summary>Id of the launch; also the id of the new W&amp;B run.</summary>
+    public required string Id { get; init; }
+
+    /// <summary>Id of the W&amp;B run, where it is not the launch's own: a run that goes on after it was preempted.</summary>
+    public string? RunId { get; init; }
+
+    /// <summary>Display name of the run, if one was given.</summary>
+    public string? Name { get; init; }
+
+    /// <summary>What was launched: a run URL, git URL, the full path of a folder, or an image. Credentials are masked.</summary>
+    public required string Source { get; init; }
+
+    /// <summary>Git commit of the code.</summary>
+    public string? Commit { get; init; }
+
+    /// <summary>True when uncommitted changes come on top of the commit.</summary>
+    public bool Patched { get; init; }
+
+    /// <summary>local-container or local-process.</summary>
+    public required string Resource { get; init; }
+
+    /// <summary>Docker image, for a container.</summary>
+    public string? Image { get; init; }
+
+    /// <summary>Words of the command.</summary>
+    public IReadOnlyList<string> Command { get; init; } = [];
+
+    /// <summary>The arguments among them.</summary>
+    public IReadOnlyList<string> Arguments { get; init; } = [];
+
+    /// <summary>Target entity.</summary>
+    public string? Entity { get; init; }
+
+    /// <summary>Target project.</summary>
+    public string? Project { get; init; }
+
+    /// <summary>Page of the W&amp;B run, when a server is connected.</summary>
+    public string? Uri { get; init; }
+
+    /// <summary>Where it stands.</summary>
+    public LaunchState State { get; init; }
+
+    /// <summary>Exit code of the program; null while it runs or when it never started.</summary>
+    public int? ExitCode { get; init; }
+
+    /// <summary>Why it failed, where the exit code alone does not tell (out of memory, could not start).</summary>
+    public string? Reason { get; init; }
+
+    /// <summary>Id of the fault, when the program could not be started.</summary>
+    public string? ErrorId { get; init; }
+
+    /// <summary>Name of the agent that launched it from a queue.</summary>
+    public string? Agent { get; init; }
+
+    /// <summary>True when the container was killed because its memory limit was reached.</summary>
+    public bool OutOfMemory { get; init; }
+
+    /// <summary>When the program was started.</summary>
+    public DateTimeOffset? Started { get; init; }
+
+    /// <summary>When it ended.</summary>
+    public DateTimeOffset? Finished { get; init; }
+
+    /// <summary>How long it ran, or runs.</summary>
+    [JsonIgnore]
+    public TimeSpan? Duration => Started is { } from ? (Finished ?? DateTimeOffset.UtcNow) - from : null;
+
+    /// <summary>File with everything that the program printed.</summary>
+    public string? LogPath { get; init; }
+
+    /// <summary>Process id on this machine, for a process.</summary>
+    public int? ProcessId { get; init; }
+
+    /// <summary>Container id, for a container.</summary>
+    public string? ContainerId { get; init; }
+
+    /// <summary>True when it will not change any more.</summary>
+    [JsonIgnore]
+    public bool IsDone =>
+        State is LaunchState.Finished or LaunchState.Failed or LaunchState.Stopped or LaunchState.Unknown;
+
+    /// <inheritdoc/>
+    public override string ToString() => Id;
+}
+
+/// <summary>What a launch would do: printed by -WhatIf. Secrets are masked.</summary>
+public sealed record LaunchPlan
+{
+    /// <summary>What would be launched.</summary>
+    public required string Source { get; init; }
+
+    /// <summary>Commit of the code.</summary>
+    public string? Commit { get; init; }
+
+    /// <summary>Whether the run's uncommitted changes go on top.</summary>
+    public bool Patched { get; init; }
+
+    /// <summary>Program that runs.</summary>
+    public string? Program { get; init; }
+
+    /// <summary>Its arguments.</summary>
+    public IReadOnlyList<string> Arguments { get; init; } = [];
+
+    /// <summary>Resource that runs it.</summary>
+    public required string Resource { get; init; }
+
+    /// <summary>Image that it runs in.</summary>
+    public string? Image { get; init; }
+
+    /// <summary>Whether the image or virtual environment is there already.</summary>
+    public bool Prepared { get; init; }
+
+    /// <summary>Python version that is wanted.</summary>
+    public string? PythonVersion { get; init; }
+
+    /// <summary>Packages that are installed.</summary>
+    public IReadOnlyList<string> Requirements { get; init; } = [];
+
+    /// <summary>Command line, for reading.</summary>
+    public required string Command { get; init; }
+
+    /// <summary>Environment variables that are set; secret values are masked.</summary>
+    public IReadOnlyDictionary<string, string> Environment { get; init; } = new Dictionary<string, string>();
+
+    /// <summary>Target entity.</summary>
+    public string? Entity { get; init; }
+
+    /// <summary>Target project.</summary>
+    public string? Project { get; init; }
+}

@@ -1,0 +1,103 @@
+using System.Text;
+using System.Text.Json.Nodes;
+
+namespace WandbLaunch.Wandb;
+
+/// <summary>A run that waits in a queue, or was taken from one.</summary>
+public sealed record WandbLaunchQueueItem
+{
+    private readonly byte[]? _json;
+    private string? _text;
+    private JsonObject? _spec;
+
+    /// <summary>Id of the item on its server.</summary>
+    public required string Id { get; init; }
+
+    /// <summary>Name of the queue.</summary>
+    public required string Queue { get; init; }
+
+    /// <summary>Owner of the queue.</summary>
+    public required string Entity { get; init; }
+
+    /// <summary>Project of the queue.</summary>
+    public required string QueueProject { get; init; }
+
+    /// <summary>pending, leased, claimed, finished, failed or stopped (reference B.3; the last three but failed where the server knows them).</summary>
+    public required string State { get; init; }
+
+    /// <summary>Place among those that wait, from 1; null for others, or where the server does not tell.</summary>
+    public int? Position { get; init; }
+
+    /// <summary>0 critical, 1 high, 2 medium, 3 low.</summary>
+    public int? Priority { get; init; }
+
+    /// <summary>When it was queued.</summary>
+    public DateTimeOffset? Created { get; init; }
+
+    /// <summary>How long ago it was queued.</summary>
+    public TimeSpan? Age => Created is { } created ? DateTimeOffset.UtcNow - created : null;
+
+    /// <summary>Name of the agent that took it.</summary>
+    public string? Agent { get; init; }
+
+    /// <summary>Id of its run, once an agent has taken it.</summary>
+    public string? RunId { get; init; }
+
+    /// <summary>Page of that run.</summary>
+    public string? RunUri { get; init; }
+
+    /// <summary>What is launched.</summary>
+    public string? Uri { get; init; }
+
+    /// <summary>Arguments that the item sets: words, or name=value.</summary>
+    public IReadOnlyList<string> Arguments =>
+        (Spec?["overrides"] as JsonObject)?["args"] switch
+        {
+            JsonArray words => [.. words.Select(w => w?.ToString() ?? "")],
+            JsonObject pairs => [.. pairs.Select(p => p.Value is null ? p.Key : $"{p.Key}={p.Value}")],
+            _ => [],
+        };
+
+    /// <summary>Target project of the run.</summary>
+    public string? Project { get; init; }
+
+    /// <summary>Exit code of its program, where the server tells.</summary>
+    public int? ExitCode { get; init; }
+
+    /// <summary>Why it failed.</summary>
+    public string? Error { get; init; }
+
+    /// <summary>Files of the agent's run that belong to the failure: the log's last lines as a rule.</summary>
+    public IReadOnlyList<string> ErrorFile { get; init; } = [];
+
+    /// <summary>Warnings of the agent.</summary>
+    public IReadOnlyList<string> Warning { get; init; } = [];
+
+    /// <summary>When an agent took it.</summary>
+    public DateTimeOffset? Claimed { get; init; }
+
+    /// <summary>When its run ended.</summary>
+    public DateTimeOffset? Finished { get; init; }
+
+    /// <summary>The launch config as JSON.</summary>
+    public string? Config => SpecText;
+
+    internal string? SpecText
+    {
+        get => _text ??= _json is null ? null : Encoding.UTF8.GetString(_json);
+        init => _text = value;
+    }
+
+    internal byte[]? SpecJson
+    {
+        init => _json = value;
+    }
+
+    internal JsonObject? Spec => _spec ??= SpecText is null ? null : JsonNode.Parse(SpecText) as JsonObject;
+
+    /// <summary>True when the state will not change any more.</summary>
+    public bool IsDone => State is "finished" or "failed" or "stopped";
+
+    /// <inheritdoc/>
+    public override string ToString() => Id;
+}

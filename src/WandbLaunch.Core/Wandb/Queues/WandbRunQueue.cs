@@ -1,0 +1,43 @@
+namespace WandbLaunch.Wandb;
+
+/// <summary>A queue of runs that wait for an agent.</summary>
+public sealed record WandbRunQueue
+{
+    /// <summary>Name, unique in its project.</summary>
+    public required string Name { get; init; }
+
+    /// <summary>Owner.</summary>
+    public required string Entity { get; init; }
+
+    /// <summary>Project that the queue belongs to: model-registry on servers of today, the runs' own project on those of 2022.</summary>
+    public required string QueueProject { get; init; }
+
+    /// <summary>Id of the queue on its server.</summary>
+    public required string Id { get; init; }
+
+    /// <summary>PROJECT: for the whole team. USER: for whoever made it.</summary>
+    public string? Access { get; init; }
+
+    /// <summary>Who made it.</summary>
+    public string? CreatedBy { get; init; }
+
+    /// <summary>When it was made, where the server tells.</summary>
+    public DateTimeOffset? Created { get; init; }
+
+    /// <summary>V0 where items have priorities, else DISABLED.</summary>
+    public string? PrioritizationMode { get; init; }
+
+    /// <summary>Resource that the queue sets for its items.</summary>
+    public string? Resource { get; init; }
+
+    /// <summary>Items that wait, where the server tells.</summary>
+    public int? Pending { get; init; }
+
+    /// <summary>All items, where the server tells.</summary>
+    public int? Items { get; init; }
+
+    internal string? ConfigId { get; init; }
+
+    /// <inheritdoc/>
+    public override string ToString() => Name;
+}

@@ -1,0 +1,605 @@
+using System.Runtime.CompilerServices;
+using System.Security.Cryptography;
+using System.Text.Json;
+using WandbLaunch.Foundation;
+using WandbLaunch.Model;
+
+namespace WandbLaunch.Wandb;
+
+/// <summary>The operations of reference B that reproduction needs. Names and shapes are W&amp;B's.</summary>
+internal sealed class WandbApi(GraphQLTransport transport)
+{
+    private const string RunFragment = """
+        id tags name displayName sweepName state config group jobType commit readOnly createdAt heartbeatAt
+        description notes systemMetrics summaryMetrics historyLineCount user { name username } historyKeys
+        """;
+
+    private ServerDialect? _dialect;
+
+    internal async Task<Viewer?> ViewerAsync(CancellationToken token)
+    {
+        JsonElement data;
+        try
+        {
+            data = await transport.QueryAsync(
+                "Viewer",
+                "query Viewer { viewer { id entity username flags teams { edges { node { name } } } } }",
+                null,
+                token
+            );
+        }
+        catch (LaunchException e)
+            when (e.ErrorId == "GraphQLError" && e.Message.Contains("Cannot query field", StringComparison.Ordinal))
+        {
+            // Servers of 2022 have no username here (reference B.1).
+            data = await transport.QueryAsync(
+                "Viewer",
+                "query Viewer { viewer { id entity flags teams { edges { node { name } } } } }",
+                null,
+                token
+            );
+        }
+
+        return data.At("viewer") is { } viewer
+            ? new Viewer(
+                viewer.Text("id") ?? "",
+                viewer.Text("entity"),
+                viewer.Text("username") ?? viewer.Text("entity"),
+                viewer.Items("teams", "edges").Select(e => e.Text("node", "name")).OfType<string>().ToArray()
+            )
+            : null;
+    }
+
+    internal async Task<RunInfo> RunInfoAsync(RunPath run, CancellationToken token)
+    {
+        const string Query = """
+            query RunInfo($project: String!, $entity: String!, $name: String!) {
+              project(name: $project, entityName: $entity) { run(name: $name) {
+                runInfo { program args os python colab executable codeSaved cpuCount gpuCount gpu git { remote commit } } } } }
+            """;
+        var data = await transport.QueryAsync(
+            "RunInfo",
+            Query,
+            new
+            {
+                project = run.Project,
+                entity = run.Entity,
+                name = run.Id,
+            },
+            token
+        );
+        var project = data.At("project") ?? throw ProjectMissing(run.Entity, run.Project);
+        var node = project.At("run") ?? throw RunMissing(run);
+        var info =
+            node.At("runInfo")
+            ?? throw new LaunchException(
+                "RunInfoMissing",
+                LaunchErrorCategory.InvalidData,
+                $"The run {run} has no record of how it was started, so it cannot be made again. It may still be starting, or was made without the SDK's metadata (WANDB_DISABLE_META).",
+                run.ToString()
+            );
+        return new RunInfo(
+            info.Text("program"),
+            info.Items("args").Select(a => a.ToString()).ToArray(),
+            info.Text("python"),
+            info.Text("executable"),
+            info.Flag("codeSaved") ?? false,
+            info.At("gpuCount") is { ValueKind: JsonValueKind.Number } gpus ? gpus.GetInt32() : 0,
+            info.Text("git", "remote"),
+            info.Text("git", "commit")
+        );
+    }
+
+    internal async Task<WandbRun> RunAsync(RunPath run, string appUrl, CancellationToken token)
+    {
+        var query =
+            $"query Run($project: String!, $entity: String!, $name: String!) {{ project(name: $project, entityName: $entity) {{ run(name: $name) {{ {RunFragment} }} }} }}";
+        var data = await transport.QueryAsync(
+            "Run",
+            query,
+            new
+            {
+                project = run.Project,
+                entity = run.Entity,
+                name = run.Id,
+            },
+            token
+        );
+        var project = data.At("project") ?? throw ProjectMissing(run.Entity, run.Project);
+        return new WandbRun(project.At("run") ?? throw RunMissing(run), run.Entity, run.Project, appUrl);
+    }
+
+    /// <summary>Streams the runs of a project, page after page, newest first.</summary>
+    internal async IAsyncEnumerable<WandbRun> RunsAsync(
+        string entity,
+        string project,
+        string? filters,
+        string? order,
+        int pageSize,
+        string appUrl,
+        [EnumeratorCancellation] CancellationToken token
+    )
+    {
+        var query = $$"""
+            query Runs($project: String!, $entity: String!, $cursor: String, $perPage: Int = 50, $order: String, $filters: JSONString) {
+              project(name: $project, entityName: $entity) {
+                runs(filters: $filters, after: $cursor, first: $perPage, order: $order) {
+                  edges { node { {{RunFragment}} } cursor } pageInfo { endCursor hasNextPage } } } }
+            """;
+        string? cursor = null;
+        Task<JsonElement>? next = Page(null);
+        while (next is not null)
+        {
+            var data = await next;
+            var runs =
+                (data.At("project") ?? throw ProjectMissing(entity, project)).At("runs")
+                ?? throw new LaunchException(
+                    "ServerAnswerInvalid",
+                    LaunchErrorCategory.ProtocolError,
+                    "The server listed no runs object for the project.",
+                    project
+                );
+            var more = runs.Flag("pageInfo", "hasNextPage") ?? false;
+            var end = runs.Text("pageInfo", "endCursor");
+
+            // The next page is on its way while this one goes down the pipeline.
+            next = more && end is not null && end != cursor ? Page(end) : null;
+            cursor = end;
+            foreach (var edge in runs.Items("edges"))
+            {
+                if (edge.At("node") is { } node)
+                {
+                    // A copy of its own, so that one kept run does not hold its whole page in memory.
+                    yield return new WandbRun(node.Clone(), entity, project, appUrl);
+                }
+            }
+        }
+
+        Task<JsonElement> Page(string? after) =>
+            transport.QueryAsync(
+                "Runs",
+                query,
+                new
+                {
+                    project,
+                    entity,
+                    cursor = after,
+                    perPage = pageSize,
+                    order,
+                    filters,
+                },
+                token
+            );
+    }
+
+    internal async Task<IReadOnlyList<string>> ProjectsAsync(string entity, CancellationToken token)
+    {
+        const string Query =
+            "query Projects($entity: String, $cursor: String, $perPage: Int = 200) { models(entityName: $entity, after: $cursor, first: $perPage) { edges { node { id name entityName createdAt } cursor } pageInfo { endCursor hasNextPage } } }";
+        var names = new List<string>();
+        string? cursor = null;
+        while (true)
+        {
+            var data = await transport.QueryAsync("Projects", Query, new { entity, cursor }, token);
+            names.AddRange(data.Items("models", "edges").Select(e => e.Text("node", "name")).OfType<string>());
+            if (
+                data.Flag("models", "pageInfo", "hasNextPage") != true
+                || data.Text("models", "pageInfo", "endCursor") is not { } end
+            )
+            {
+                return names;
+            }
+
+            cursor = end;
+        }
+    }
+
+    /// <summary>The files of a run; entries without <c>updatedAt</c> do not exist (reference K 11).</summary>
+    internal async Task<IReadOnlyList<WandbRunFile>> FilesAsync(
+        RunPath run,
+        IReadOnlyList<string>? names,
+        CancellationToken token
+    )
+    {
+        const string Head =
+            "query RunFiles($name: String!, $entity: String, $run: String!, $cursor: String, $fileNames: [String!]) { model(name: $name, entityName: $entity) { bucket(name: $run) { ";
+        const string All =
+            "files(after: $cursor, first: 200) { edges { node { name url(upload: false) sizeBytes md5 updatedAt } cursor } pageInfo { endCursor hasNextPage } } } } }";
+        const string Named =
+            "files(names: $fileNames) { edges { node { name url(upload: false) md5 updatedAt } } } } } }";
+        var query = names is null
+            ? Head.Replace(", $fileNames: [String!]", "", StringComparison.Ordinal) + All
+            : Head.Replace(", $cursor: String", "", StringComparison.Ordinal) + Named;
+        var files = new List<WandbRunFile>();
+        string? cursor = null;
+        while (true)
+        {
+            object variables = names is null
+                ? new
+                {
+                    name = run.Project,
+                    entity = run.Entity,
+                    run = run.Id,
+                    cursor,
+                }
+                : new
+                {
+                    name = run.Project,
+                    entity = run.Entity,
+                    run = run.Id,
+                    fileNames = names,
+                };
+            var data = await transport.QueryAsync("RunFiles", query, variables, token);
+            var bucket =
+                (data.At("model") ?? throw ProjectMissing(run.Entity, run.Project)).At("bucket")
+                ?? throw RunMissing(run);
+            foreach (var edge in bucket.Items("files", "edges"))
+            {
+                if (
+                    edge.At("node") is { } node
+                    && node.Text("updatedAt") is not null
+                    && node.Text("name") is { } name
+                    && node.Text("url") is { } url
+                )
+                {
+                    var size =
+                        node.At("sizeBytes") is { } bytes && long.TryParse(bytes.ToString(), out var number)
+                            ? number
+                            : (long?)null;
+                    files.Add(
+                        new WandbRunFile(
+                            name,
+                            size,
+                            node.Text("md5"),
+                            node.Time("updatedAt"),
+                            run.Entity,
+                            run.Project,
+                            run.Id
+                        )
+                        {
+                            Url = url,
+                        }
+                    );
+                }
+            }
+
+            if (
+                names is not null
+                || bucket.Flag("files", "pageInfo", "hasNextPage") != true
+                || bucket.Text("files", "pageInfo", "endCursor") is not { } end
+            )
+            {
+                return files;
+            }
+
+            cursor = end;
+        }
+    }
+
+    /// <summary>One file as bytes, or null when the run has no such file.</summary>
+    internal async Task<byte[]?> ReadFileAsync(RunPath run, string name, long limit, CancellationToken token)
+    {
+        var file = (await FilesAsync(run, [name], token)).FirstOrDefault(f => f.Name == name);
+        if (file is null)
+        {
+            return null;
+        }
+
+        HttpResponseMessage response;
+        try
+        {
+            response = await transport.DownloadAsync(file.Url, token);
+        }
+        catch (LaunchException e) when (e.StatusCode == 404)
+        {
+            throw new LaunchException(
+                "RunFileDeleted",
+                LaunchErrorCategory.ObjectNotFound,
+                $"The file {name} of the run {run} is listed but its content is gone (deleted?).",
+                run.ToString(),
+                e
+            );
+        }
+
+        using (response)
+        {
+            return await ReadAsync(response, name, limit, token);
+        }
+    }
+
+    /// <summary>The bytes of an answer, as long as they are no more than these.</summary>
+    /// <exception cref="LaunchException"><c>FileTooLarge</c>.</exception>
+    internal static async Task<byte[]> ReadAsync(
+        HttpResponseMessage response,
+        string name,
+        long limit,
+        CancellationToken token
+    )
+    {
+        if (response.Content.Headers.ContentLength > limit)
+        {
+            throw TooLarge(name, limit);
+        }
+
+        using var buffer = new MemoryStream();
+        var stream = await response.Content.ReadAsStreamAsync(token);
+        await using (stream)
+        {
+            var block = new byte[81920];
+            int read;
+            while ((read = await stream.ReadAsync(block, token)) > 0)
+            {
+                buffer.Write(block, 0, read);
+                if (buffer.Length > limit)
+                {
+                    throw TooLarge(name, limit);
+                }
+            }
+        }
+
+        return buffer.ToArray();
+    }
+
+    internal static LaunchException TooLarge(string name, long limit) =>
+        new(
+            "FileTooLarge",
+            LaunchErrorCategory.InvalidData,
+            $"{name} is larger than the {limit / (1024 * 1024)} MB that are taken. Commit the change and launch with -GitVersion instead.",
+            name
+        );
+
+    /// <summary>Saves a file below a folder; the name is checked, and a digest that does not fit is an error.</summary>
+    internal async Task<string> SaveFileAsync(WandbRunFile file, string folder, CancellationToken token)
+    {
+        var target = SafePath.Combine(folder, file.Name, "run file");
+        Directory.CreateDirectory(Path.GetDirectoryName(target)!);
+        var temporary = target + ".part";
+        try
+        {
+            using var response = await transport.DownloadAsync(file.Url, token);
+            using var md5 = IncrementalHash.CreateHash(HashAlgorithmName.MD5);
+            var input = await response.Content.ReadAsStreamAsync(token);
+            await using (input)
+            {
+                var output = File.Create(temporary);
+                await using (output)
+                {
+                    var block = new byte[81920];
+                    int read;
+                    while ((read = await input.ReadAsync(block, token)) > 0)
+                    {
+                        md5.AppendData(block, 0, read);
+                        await output.WriteAsync(block.AsMemory(0, read), token);
+                    }
+                }
+            }
+
+            var digest = Convert.ToBase64String(md5.GetHashAndReset());
+            if (file.Md5 is { Length: 24 } expected && expected != digest)
+            {
+                throw new LaunchException(
+                    "FileDamaged",
+                    LaunchErrorCategory.InvalidData,
+                    $"{file.Name} arrived damaged: its MD5 is {digest}, the server says {expected}. Try again.",
+                    file.Name
+                );
+            }
+
+            File.Move(temporary, target, true);
+            return target;
+        }
+        catch (LaunchException e) when (e.StatusCode == 404)
+        {
+            throw new LaunchException(
+                "RunFileDeleted",
+                LaunchErrorCategory.ObjectNotFound,
+                $"The file {file.Name} of the run {file.RunId} is listed but its content is gone (deleted?).",
+                file.Name,
+                e
+            );
+        }
+        finally
+        {
+            File.Delete(temporary);
+        }
+    }
+
+    internal async Task UpsertProjectAsync(string entity, string project, CancellationToken token) =>
+        await transport.QueryAsync(
+            "UpsertModel",
+            "mutation UpsertModel($name: String!, $entity: String!) { upsertModel(input: {name: $name, entityName: $entity}) { model { name description } } }",
+            new { name = project, entity },
+            token
+        );
+
+    internal async Task<string> UpsertRunAsync(RunUpsert run, CancellationToken token)
+    {
+        const string Query = """
+            mutation UpsertBucket($name: String, $project: String, $entity: String, $groupName: String, $displayName: String, $notes: String,
+              $commit: String, $config: JSONString, $host: String, $program: String, $repo: String, $jobType: String, $state: String, $sweep: String,
+              $tags: [String!], $summaryMetrics: JSONString) {
+              upsertBucket(input: {name: $name, modelName: $project, entityName: $entity, groupName: $groupName, displayName: $displayName, notes: $notes,
+                commit: $commit, config: $config, host: $host, jobProgram: $program, jobRepo: $repo, jobType: $jobType, state: $state, sweep: $sweep,
+                tags: $tags, summaryMetrics: $summaryMetrics}) {
+                bucket { id name displayName description config sweepName project { id name entity { id name } } } inserted } }
+            """;
+        var data = await transport.QueryAsync(
+            "UpsertBucket",
+            Query,
+            new
+            {
+                name = run.Id,
+                project = run.Project,
+                entity = run.Entity,
+                groupName = run.Group,
+                displayName = run.DisplayName,
+                notes = run.Notes,
+                commit = run.Commit,
+                config = run.Config,
+                host = run.Host,
+                program = run.Program,
+                repo = run.Repo,
+                jobType = run.JobType,
+                state = run.State,
+                sweep = run.Sweep,
+                tags = run.Tags,
+                summaryMetrics = run.Summary,
+            },
+            token
+        );
+        return data.Text("upsertBucket", "bucket", "name")
+            ?? throw new LaunchException(
+                "ServerAnswerInvalid",
+                LaunchErrorCategory.ProtocolError,
+                $"The server did not make the run {run.Id}.",
+                run.Id
+            );
+    }
+
+    /// <summary>Uploads files of a run, by the way that the server offers (reference B.6).</summary>
+    internal async Task UploadFilesAsync(
+        RunPath run,
+        IReadOnlyList<(string Name, Func<Stream> Open)> files,
+        CancellationToken token
+    )
+    {
+        var byName = files.ToDictionary(f => f.Name, f => f.Open, StringComparer.Ordinal);
+        var names = byName.Keys.ToArray();
+        List<string> headers;
+        List<(string Name, string Url)> targets;
+        if ((await DialectAsync(token)).Mutations.Contains("createRunFiles"))
+        {
+            var data = await transport.QueryAsync(
+                "CreateRunFiles",
+                "mutation CreateRunFiles($entity: String!, $project: String!, $run: String!, $files: [String!]!) { createRunFiles(input: {entityName: $entity, projectName: $project, runName: $run, files: $files}) { runID uploadHeaders files { name uploadUrl } } }",
+                new
+                {
+                    entity = run.Entity,
+                    project = run.Project,
+                    run = run.Id,
+                    files = names,
+                },
+                token
+            );
+            headers = data.Items("createRunFiles", "uploadHeaders").Select(h => h.ToString()).ToList();
+            targets = data.Items("createRunFiles", "files")
+                .Select(f => (f.Text("name")!, f.Text("uploadUrl")!))
+                .ToList();
+        }
+        else
+        {
+            var data = await transport.QueryAsync(
+                "RunUploadUrls",
+                "query RunUploadUrls($name: String!, $files: [String]!, $entity: String, $run: String!, $description: String) { model(name: $name, entityName: $entity) { bucket(name: $run, desc: $description) { id files(names: $files) { uploadHeaders edges { node { name url(upload: true) updatedAt } } } } } }",
+                new
+                {
+                    name = run.Project,
+                    entity = run.Entity,
+                    run = run.Id,
+                    files = names,
+                },
+                token
+            );
+            headers = data.Items("model", "bucket", "files", "uploadHeaders").Select(h => h.ToString()).ToList();
+            targets = data.Items("model", "bucket", "files", "edges")
+                .Select(e => (e.Text("node", "name")!, e.Text("node", "url")!))
+                .ToList();
+        }
+
+        foreach (var (name, url) in targets)
+        {
+            await transport.UploadAsync(url, byName[name], headers, token);
+        }
+    }
+
+    /// <summary>Appends lines to the files of a run's stream, as a running SDK does (reference B.6).</summary>
+    internal Task FileStreamAsync(
+        RunPath run,
+        string file,
+        int offset,
+        IReadOnlyList<string> lines,
+        CancellationToken token
+    ) =>
+        transport.PostAsync(
+            StreamPath(run),
+            new { files = new Dictionary<string, object> { [file] = new { offset, content = lines } } },
+            token
+        );
+
+    internal Task CompleteAsync(RunPath run, int exitCode, CancellationToken token) =>
+        transport.PostAsync(StreamPath(run), new { complete = true, exitcode = exitCode }, token);
+
+    internal async Task<string?> RunStateAsync(RunPath run, CancellationToken token)
+    {
+        var data = await transport.QueryAsync(
+            "RunState",
+            "query RunState($project: String!, $entity: String!, $name: String!) { project(name: $project, entityName: $entity) { run(name: $name) { state } } }",
+            new
+            {
+                project = run.Project,
+                entity = run.Entity,
+                name = run.Id,
+            },
+            token
+        );
+        return data.Text("project", "run", "state");
+    }
+
+    /// <summary>What this server offers, asked once.</summary>
+    internal async Task<ServerDialect> DialectAsync(CancellationToken token) =>
+        _dialect ??= await ServerDialect.ProbeAsync(transport, token);
+
+    /// <summary>True when a stop of the run was asked for in W&amp;B (reference B.5).</summary>
+    internal async Task<bool> RunStoppedAsync(RunPath run, CancellationToken token)
+    {
+        var data = await transport.QueryAsync(
+            "RunStoppedStatus",
+            "query RunStoppedStatus($projectName: String, $entityName: String, $runId: String!) { project(name: $projectName, entityName: $entityName) { run(name: $runId) { stopped } } }",
+            new
+            {
+                projectName = run.Project,
+                entityName = run.Entity,
+                runId = run.Id,
+            },
+            token
+        );
+        return data.Flag("project", "run", "stopped") ?? false;
+    }
+
+    private static string StreamPath(RunPath run) =>
+        $"/files/{Uri.EscapeDataString(run.Entity)}/{Uri.EscapeDataString(run.Project)}/{Uri.EscapeDataString(run.Id)}/file_stream";
+
+    internal static LaunchException ProjectMissing(string entity, string project) =>
+        new(
+            "ProjectNotFound",
+            LaunchErrorCategory.ObjectNotFound,
+            $"There is no project {entity}/{project}, or this key may not see it. Check both names, and who is logged in with Get-WandbConnection.",
+            $"{entity}/{project}"
+        );
+
+    private static LaunchException RunMissing(RunPath run) =>
+        new(
+            "RunNotFound",
+            LaunchErrorCategory.ObjectNotFound,
+            $"There is no run {run}, or this key may not see it. Check the id, and who is logged in with Get-WandbConnection.",
+            run.ToString()
+        );
+}
+
+/// <summary>What upsertBucket is given; null leaves a field as it is.</summary>
+internal sealed record RunUpsert(string Id, string Entity, string Project)
+{
+    internal string? DisplayName { get; init; }
+    internal string? Group { get; init; }
+    internal string? Notes { get; init; }
+    internal string? Commit { get; init; }
+    internal string? Config { get; init; }
+    internal string? Host { get; init; }
+    internal string? Program { get; init; }
+    internal string? Repo { get; init; }
+    internal string? JobType { get; init; }
+    internal string? State { get; init; }
+    internal string? Sweep { get; init; }
+    internal IReadOnlyList<string>? Tags { get; init; }
+    internal string? Summary { get; init; }
+}
