@@ -1,0 +1,55 @@
+using System.Management.Automation;
+using WandbLaunch.Foundation;
+using WandbLaunch.Launching;
+using WandbLaunch.Model;
+
+namespace WandbLaunch.PowerShell;
+
+/// <summary>Shows launches of this machine.</summary>
+/// <remarks>Shows what you launched from any shell, newest first: what ran, where it stands, its exit code, its log.</remarks>
+/// <example><para>What runs now?</para><code>Get-WandbLaunch -State Starting, Running</code><para>From any shell.</para></example>
+/// <example><para>The last failed one in full</para><code>@(Get-WandbLaunch -State Failed)[0]</code><para>Pipe it into Format-List for all properties.</para></example>
+[Cmdlet(VerbsCommon.Get, "WandbLaunch")]
+[OutputType("WandbLaunch.Launching.LaunchedRun")]
+public sealed class GetWandbLaunchCommand : AsyncPSCmdlet
+{
+    /// <summary>Ids of launches; wildcards are allowed.</summary>
+    [Parameter(Position = 0, ValueFromPipeline = true, ValueFromPipelineByPropertyName = true)]
+    [ArgumentCompleter(typeof(LaunchIdCompleter))]
+    [SupportsWildcards]
+    public string[] Id { get; set; } = ["*"];
+
+    /// <summary>Only launches in these states.</summary>
+    [Parameter]
+    [ValidateSet("Starting", "Running", "Stopping", "Finished", "Failed", "Stopped", "Unknown")]
+    public string[] State { get; set; } = [];
+
+    /// <inheritdoc/>
+    protected override Task ProcessAsync()
+    {
+        foreach (var id in Id)
+        {
+            try
+            {
+                if (WildcardPattern.ContainsWildcardCharacters(id))
+                {
+                    var pattern = WildcardPattern.Get(id, WildcardOptions.IgnoreCase);
+                    LaunchStore.Default.All().Where(r => pattern.IsMatch(r.Id) && Fits(r)).ToList().ForEach(Output);
+                }
+                else if (LaunchStore.Default.Get(id) is var run && Fits(run))
+                {
+                    Output(run);
+                }
+            }
+            catch (LaunchException e)
+            {
+                Error(e, id);
+            }
+        }
+
+        return Task.CompletedTask;
+    }
+
+    private bool Fits(LaunchedRun run) =>
+        State.Length == 0 || State.Contains(run.State.ToString(), StringComparer.OrdinalIgnoreCase);
+}

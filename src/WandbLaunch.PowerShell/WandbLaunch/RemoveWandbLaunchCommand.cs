@@ -1,0 +1,33 @@
+using System.Management.Automation;
+using WandbLaunch.Foundation;
+using WandbLaunch.Launching;
+
+namespace WandbLaunch.PowerShell;
+
+/// <summary>Removes launches that are done, with their logs.</summary>
+/// <remarks>Removes the record, the log and the files of a launch from this machine. W&amp;B runs are not touched. A launch that still runs must be stopped first.</remarks>
+/// <example><para>Tidy up what is older than a month</para><code>Get-WandbLaunch -State Finished, Stopped | Where-Object { $_.Finished -lt [DateTime]::Now.AddMonths(-1) } | Remove-WandbLaunch -Confirm:$false</code><para>Logs go with them.</para></example>
+/// <example><para>See what would go</para><code>Get-WandbLaunch -State Failed | Remove-WandbLaunch -WhatIf</code><para>Nothing is removed.</para></example>
+[Cmdlet(VerbsCommon.Remove, "WandbLaunch", SupportsShouldProcess = true, ConfirmImpact = ConfirmImpact.High)]
+public sealed class RemoveWandbLaunchCommand : LaunchByIdCommand
+{
+    /// <inheritdoc/>
+    private protected override async Task ActAsync(string id)
+    {
+        var run = LaunchStore.Default.Get(id);
+        if (!run.IsDone)
+        {
+            throw new LaunchException(
+                "RunNotDone",
+                LaunchErrorCategory.InvalidOperation,
+                $"The run {id} is {run.State}. Stop it first: Stop-WandbLaunch {id}",
+                run
+            );
+        }
+
+        if (await ShouldProcessAsync($"{id} ({run.Source})", "Remove launch and log"))
+        {
+            LaunchStore.Default.Remove(id);
+        }
+    }
+}

@@ -1,0 +1,66 @@
+using System.Management.Automation;
+using WandbLaunch.Launching;
+using WandbLaunch.Model;
+using WandbLaunch.Resources;
+
+namespace WandbLaunch.PowerShell;
+
+/// <summary>Stops launches.</summary>
+/// <remarks>The program is asked to end and gets its grace period; then everything that it started is killed, and its container removed. Works from any shell.</remarks>
+/// <example><para>Stop everything that runs</para><code>Get-WandbLaunch -State Running | Stop-WandbLaunch</code><para>Add -WhatIf to see which.</para></example>
+/// <example><para>Start and stop one</para><code>$run = Start-WandbLaunch ./train -EntryPoint 'python sleep.py' -Resource local-process -NoWait; $run | Stop-WandbLaunch -PassThru</code><para>Its state is Stopped.</para></example>
+[Cmdlet(VerbsLifecycle.Stop, "WandbLaunch", SupportsShouldProcess = true)]
+[OutputType("WandbLaunch.Launching.LaunchedRun")]
+public sealed class StopWandbLaunchCommand : LaunchByIdCommand
+{
+    /// <summary>Write the stopped launch.</summary>
+    [Parameter]
+    public SwitchParameter PassThru { get; set; }
+
+    /// <inheritdoc/>
+    private protected override async Task ActAsync(string id)
+    {
+        var store = LaunchStore.Default;
+        var run = store.Get(id);
+        if (run.IsDone)
+        {
+            Verbose($"{id} is done already: {run.State}");
+        }
+        else if (await ShouldProcessAsync($"{id} ({run.Source})", "Stop run"))
+        {
+            var folder = store.Folder(id);
+            var grace = LaunchStore.LoadSpec(folder).StopGraceSeconds;
+            LaunchStore.AskStop(folder);
+            run = await UntilDoneAsync(id, TimeSpan.FromSeconds(grace + 10));
+            if (!run.IsDone || run.State == LaunchState.Unknown)
+            {
+                await EndOrphanAsync(run, folder);
+                run = LaunchStore.Load(folder)!;
+            }
+        }
+
+        if (PassThru)
+        {
+            Output(run);
+        }
+    }
+
+    // Its watcher is gone or does not answer: end what is left of it from here.
+    private async Task EndOrphanAsync(LaunchedRun run, string folder)
+    {
+        ProcessTree.KillOrphans(run.Id);
+        if (run.ContainerId is { } container)
+        {
+            await LocalContainerRunner.RemoveOrphanAsync(LaunchStore.LoadSpec(folder).DockerEndpoint, container, Token);
+        }
+
+        LaunchStore.Save(
+            folder,
+            run with
+            {
+                State = LaunchState.Stopped,
+                Finished = run.Finished ?? DateTimeOffset.UtcNow,
+            }
+        );
+    }
+}

@@ -1,0 +1,48 @@
+using System.Management.Automation;
+
+namespace WandbLaunch.PowerShell;
+
+/// <summary>Shows agents.</summary>
+/// <remarks>Shows the agents of this machine, and, where a server is connected that lists them, those of other machines: what they listen to, what runs, and how they ended. An agent that ended long ago and without a trace left on this machine is not shown unless asked for by name or with -State stopped.</remarks>
+/// <example><para>Which agents work now?</para><code>Get-WandbLaunchAgent -State polling, running</code><para>lost: killed, or not heard of for two minutes.</para></example>
+/// <example><para>The last lines of an agent's log</para><code>Get-WandbLaunchAgent | Where-Object LogPath | ForEach-Object { [System.IO.File]::ReadAllLines($_.LogPath)[-1] }</code><para>A JSON object each.</para></example>
+[Cmdlet(VerbsCommon.Get, "WandbLaunchAgent")]
+[OutputType("WandbLaunch.Agents.WandbLaunchAgent")]
+public sealed class GetWandbLaunchAgentCommand : AgentCommand
+{
+    /// <summary>Names; wildcards are allowed.</summary>
+    [Parameter(Position = 0, ValueFromPipeline = true, ValueFromPipelineByPropertyName = true)]
+    [ArgumentCompleter(typeof(AgentCompleter))]
+    [SupportsWildcards]
+    public string[] Name { get; set; } = ["*"];
+
+    /// <summary>States that count. Default: all but agents of other machines that have stopped.</summary>
+    [Parameter]
+    [ValidateSet("polling", "running", "draining", "stopped", "lost")]
+    public string[] State { get; set; } = [];
+
+    /// <inheritdoc/>
+    protected override async Task ProcessAsync()
+    {
+        var all = await AgentsAsync();
+        foreach (var name in Name)
+        {
+            var pattern = WildcardPattern.Get(name, WildcardOptions.IgnoreCase);
+            var found = all.Where(a => pattern.IsMatch(a.Name)).ToList();
+            var named = !WildcardPattern.ContainsWildcardCharacters(name);
+            if (named && found.Count == 0)
+            {
+                Error(Missing(name), name);
+            }
+
+            found
+                .Where(a =>
+                    State.Length > 0
+                        ? State.Contains(a.State, StringComparer.OrdinalIgnoreCase)
+                        : named || a.Local || a.State is not ("stopped" or "lost")
+                )
+                .ToList()
+                .ForEach(Output);
+        }
+    }
+}

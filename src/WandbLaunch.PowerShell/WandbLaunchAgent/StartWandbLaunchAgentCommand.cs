@@ -1,0 +1,237 @@
+using System.Management.Automation;
+using WandbLaunch.Agents;
+using WandbLaunch.Foundation;
+using WandbLaunch.LocalServer;
+using WandbLaunch.Wandb;
+
+namespace WandbLaunch.PowerShell;
+
+/// <summary>Runs an agent: takes runs from queues and runs them on this machine.</summary>
+/// <remarks>Writes an object for everything that happens, and shows a status line. It takes one run at a time, or -MaxJobs, and waits when the queues are empty. Each run has a watcher of its own and outlives the agent: whatever ends the agent, the next one on this machine goes on with its runs and reports those that ended meanwhile; no run is repeated and none is lost.
+///
+/// An agent runs other people's code: whoever can put items into its queues. What it runs is its policy, which it says at its start and which the -Allow parameters change. By default it runs containers only, code of its own entity from the public git hosts, without mounts. What the policy refuses fails with the reason on its item.
+///
+/// Ctrl+C, Stop-WandbLaunchAgent -Drain and a stop on the server let the runs finish; a second Ctrl+C, or Stop-WandbLaunchAgent, stops them. $LASTEXITCODE is 0 when all was well, 1 when the agent could not work, 2 when items failed, 3 when it was asked to stop, 4 when its runs were stopped with it. Register-WandbLaunchAgent makes it a service.</remarks>
+/// <example><para>Work off a queue, then end</para><code>Connect-Wandb -Local; Start-WandbLaunchAgent -Queue default -StopWhenEmpty</code><para>For scheduled tasks; see also -MaxRuns and -Until.</para></example>
+/// <example><para>Four runs at a time from three queues, each with a GPU of its own</para><code>Start-WandbLaunchAgent -Queue https://example.org/q1,q2,q3 -MaxJobs 4 -GpusPerJob 1 -QueueOrder Strict</code><para>q1 goes first while it has items.</para></example>
+/// <example><para>Run as processes what is in a git repository of your own</para><code>Connect-Wandb -Local; Start-WandbLaunchAgent -AllowResource local-process -AllowGitHost git.example.org, file -MaxRuns 1 -StopWhenEmpty -OnRunFinished { "$($_.RunId): $($_.ExitCode)" }</code><para>-OnRunFinished is called with the event as $_.</para></example>
+[Cmdlet(VerbsLifecycle.Start, "WandbLaunchAgent")]
+[OutputType("WandbLaunch.Agents.AgentEvent")]
+public sealed class StartWandbLaunchAgentCommand : AgentSettingsCommand
+{
+    /// <summary>Name of the agent on this machine; at most one of a name runs. Default: made of the machine's.</summary>
+    [Parameter]
+    public string? Name { get; set; }
+
+    /// <summary>Called when a run's program runs; the event is $_ and $args[0].</summary>
+    [Parameter]
+    public ScriptBlock? OnRunStarted { get; set; }
+
+    /// <summary>Called when a run has ended, however; the event is $_ and $args[0].</summary>
+    [Parameter]
+    public ScriptBlock? OnRunFinished { get; set; }
+
+    /// <summary>Write no events; they are in the agent's log all the same.</summary>
+    [Parameter]
+    public SwitchParameter Quiet { get; set; }
+
+    /// <summary>Connection to use. Default: the session's.</summary>
+    [Parameter]
+    public WandbConnection? Connection { get; set; }
+
+    private LaunchAgent? _agent;
+    private int _interrupts;
+    private DateTime _drainedAt;
+    private string _shown = "";
+
+    /// <inheritdoc/>
+    protected override async Task EndAsync()
+    {
+        var given = Given();
+        if (Name is not null)
+        {
+            given["name"] = Name;
+        }
+
+        var config = AgentConfig.Resolve(LaunchEnvironment.Current, ConfigPath, given);
+        var server =
+            config.LocalServer is { } database && Connection is null && WandbSession.Current is null
+                ? await ConnectLocalAsync(config, database)
+                : await GetConnectionAsync(Connection);
+        if (
+            config.ApiKey is not null
+            || (config.BaseUrl is { } url && url.TrimEnd('/') != server.BaseUrl && Connection is null)
+        )
+        {
+            server = await WandbConnection.OpenAsync(
+                ResolveSettings(config.BaseUrl, config.ApiKey, config.Entity, config.Project),
+                text => Verbose(text),
+                Token
+            );
+        }
+
+        var webhook = config.Webhook is null ? null : new AgentWebhook(config.Webhook, Warn);
+        try
+        {
+            await RunAsync(config, server, webhook);
+        }
+        finally
+        {
+            if (webhook is not null)
+            {
+                await webhook.DisposeAsync();
+            }
+        }
+    }
+
+    private async Task<WandbConnection> ConnectLocalAsync(AgentConfig config, string database)
+    {
+        var server = await LocalServers.StartAsync(database, null, null, Token);
+        return await WandbConnection.OpenAsync(
+            ResolveSettings(server.Url, LocalServers.ReadKey(server.Path), config.Entity, config.Project),
+            text => Verbose(text),
+            Token
+        );
+    }
+
+    private async Task RunAsync(AgentConfig config, WandbConnection server, AgentWebhook? webhook)
+    {
+        var activity = "Agent";
+        var callbacks = new AgentCallbacks
+        {
+            Happened = happened =>
+            {
+                webhook?.Post(happened);
+                Take(happened);
+            },
+            Status = line => ShowStatus(activity, line),
+        };
+        using var agent = _agent = await LaunchAgent.StartAsync(config, server, callbacks, Token);
+        activity = $"Agent {agent.Name}";
+        Console.CancelKeyPress += OnCancelKey;
+        using var stop = Token.Register(() =>
+        {
+            _drainedAt = DateTime.UtcNow;
+            agent.Drain("interrupted");
+        });
+        try
+        {
+            var code = await agent.RunAsync();
+            var last = new PSVariable("global:LASTEXITCODE", code);
+            if (Token.IsCancellationRequested)
+            {
+                // The pipeline's thread only waits for this one.
+                SessionState.PSVariable.Set(last);
+            }
+            else
+            {
+                Post(() => SessionState.PSVariable.Set(last));
+            }
+        }
+        finally
+        {
+            Console.CancelKeyPress -= OnCancelKey;
+            Progress(activity, "", 100);
+            if (Token.IsCancellationRequested)
+            {
+                Host.UI.WriteProgress(
+                    0,
+                    new ProgressRecord(0, activity, " ") { RecordType = ProgressRecordType.Completed }
+                );
+            }
+        }
+    }
+
+    // The first Ctrl+C stops the pipeline, which drains; PowerShell keeps further ones to itself, and they stop the runs.
+    private void OnCancelKey(object? sender, ConsoleCancelEventArgs e)
+    {
+        e.Cancel = true;
+        if (_agent is not { } agent)
+        {
+            return;
+        }
+
+        var first =
+            Interlocked.Increment(ref _interrupts) == 1
+            && (agent.Mode == AgentMode.Working || DateTime.UtcNow - _drainedAt < TimeSpan.FromSeconds(1));
+        if (first)
+        {
+            agent.Drain("interrupted");
+        }
+        else
+        {
+            agent.Stop("interrupted again");
+        }
+    }
+
+    private void Take(AgentEvent happened)
+    {
+        if (Token.IsCancellationRequested)
+        {
+            // The pipeline takes no more objects; the person at the console still wants to know.
+            Host.UI.WriteLine(
+                happened
+                    + (
+                        happened.Kind == AgentEventKind.Draining && _agent?.Mode != AgentMode.Stopping
+                            ? " (Ctrl+C again stops them)"
+                            : ""
+                    )
+            );
+            return;
+        }
+
+        if (!Quiet)
+        {
+            Output(happened);
+        }
+
+        var hook = happened.Kind switch
+        {
+            AgentEventKind.RunStarted => OnRunStarted,
+            AgentEventKind.RunFinished
+            or AgentEventKind.RunFailed
+            or AgentEventKind.RunStopped
+            or AgentEventKind.ItemFailed
+            or AgentEventKind.ItemRefused => OnRunFinished,
+            _ => null,
+        };
+        if (hook is not null)
+        {
+            Post(() => Call(hook, happened));
+        }
+    }
+
+    private void Call(ScriptBlock hook, AgentEvent happened)
+    {
+        try
+        {
+            foreach (var result in hook.InvokeWithContext(null, [new PSVariable("_", happened)], happened))
+            {
+                WriteObject(result);
+            }
+        }
+        catch (RuntimeException e) when (e is not PipelineStoppedException)
+        {
+            WriteWarning($"The script block for {happened.Kind} failed: {e.Message}");
+        }
+    }
+
+    private void ShowStatus(string activity, string line)
+    {
+        if (line == _shown)
+        {
+            return;
+        }
+
+        _shown = line;
+        if (Token.IsCancellationRequested)
+        {
+            // The pipeline passes nothing on any more; the console still shows it.
+            Host.UI.WriteProgress(0, new ProgressRecord(0, activity, line));
+        }
+        else
+        {
+            Progress(activity, line, null);
+        }
+    }
+}

@@ -1,0 +1,33 @@
+using System.Management.Automation;
+using WandbLaunch.Foundation;
+
+namespace WandbLaunch.PowerShell;
+
+/// <summary>Shows what the caches hold.</summary>
+/// <remarks>Shows the git mirrors, workspaces and virtual environments that make a second launch fast. The oldest go by themselves when all together are larger than 20 GB (WANDBLAUNCH_CACHE_MAX_MB changes that).</remarks>
+/// <example><para>The largest entries</para><code>Get-WandbLaunchCache</code><para>Pipe into Sort-Object Size -Descending.</para></example>
+/// <example><para>Only virtual environments</para><code>Get-WandbLaunchCache -Kind venvs</code><para>One for each Python and list of packages.</para></example>
+[Cmdlet(VerbsCommon.Get, "WandbLaunchCache")]
+[OutputType("WandbLaunch.CacheEntry")]
+public sealed class GetWandbLaunchCacheCommand : AsyncPSCmdlet
+{
+    /// <summary>Kinds to show: git, workspaces, venvs.</summary>
+    [Parameter(Position = 0)]
+    [ValidateSet("git", "workspaces", "venvs")]
+    public string[] Kind { get; set; } = ["git", "workspaces", "venvs"];
+
+    /// <inheritdoc/>
+    protected override Task EndAsync()
+    {
+        foreach (
+            var entry in LaunchCache
+                .Default.Entries()
+                .Where(e => Kind.Contains(e.Kind, StringComparer.OrdinalIgnoreCase))
+        )
+        {
+            Output(entry);
+        }
+
+        return Task.CompletedTask;
+    }
+}

@@ -1,0 +1,137 @@
+using System.Management.Automation;
+using System.Text;
+using WandbLaunch.Foundation;
+using WandbLaunch.Launching;
+
+namespace WandbLaunch.PowerShell;
+
+/// <summary>Reads the log of launches.</summary>
+/// <remarks>Writes what the program printed, a string for each line. -Follow goes on until the run is done. The log stays after the end.</remarks>
+/// <example><para>The last lines of the newest launch</para><code>@(Get-WandbLaunch)[0] | Receive-WandbLaunchLog -Tail 5</code><para>Secrets that this session knows are masked.</para></example>
+/// <example><para>Follow a run</para><code>Start-WandbLaunch ./train -EntryPoint 'python train.py' -Resource local-process -NoWait | Receive-WandbLaunchLog -Follow</code><para>Ends with the run. Ctrl+C ends only the reading.</para></example>
+[Cmdlet(VerbsCommunications.Receive, "WandbLaunchLog")]
+[OutputType(typeof(string))]
+public sealed class ReceiveWandbLaunchLogCommand : LaunchByIdCommand
+{
+    private const int Batch = 512;
+
+    /// <summary>Go on until the run is done.</summary>
+    [Parameter]
+    public SwitchParameter Follow { get; set; }
+
+    /// <summary>Only the last lines.</summary>
+    [Parameter]
+    [ValidateRange(1, int.MaxValue)]
+    public int? Tail { get; set; }
+
+    /// <inheritdoc/>
+    private protected override async Task ActAsync(string id)
+    {
+        var run = LaunchStore.Default.Get(id);
+        if (run.LogPath is null || !File.Exists(run.LogPath))
+        {
+            return;
+        }
+
+        var stream = new FileStream(
+            run.LogPath,
+            FileMode.Open,
+            FileAccess.Read,
+            FileShare.ReadWrite | FileShare.Delete,
+            1 << 16
+        );
+        await using (stream)
+        {
+            if (Tail is { } count)
+            {
+                SeekTail(stream, count);
+            }
+
+            using var reader = new StreamReader(stream, Encoding.UTF8, false, 1 << 16);
+            var rest = "";
+            while (true)
+            {
+                // Asked before reading: what was written before the end is read before the loop ends.
+                var done = !Follow || LaunchStore.Default.Get(id).IsDone;
+                rest = await ReadAllAsync(reader, rest);
+                if (done)
+                {
+                    break;
+                }
+
+                await Task.Delay(100, Token);
+            }
+
+            if (rest.Length > 0)
+            {
+                Output(Secrets.Mask(rest.TrimEnd('\r')));
+            }
+        }
+    }
+
+    private async Task<string> ReadAllAsync(StreamReader reader, string rest)
+    {
+        var buffer = new char[1 << 16];
+        var lines = new List<string>(Batch);
+        int read;
+        while ((read = await reader.ReadAsync(buffer, Token)) > 0)
+        {
+            var start = 0;
+            while (Array.IndexOf(buffer, '\n', start, read - start) is var end and >= 0)
+            {
+                var line = new string(buffer, start, end - start);
+                if (rest.Length > 0)
+                {
+                    (line, rest) = (rest + line, "");
+                }
+
+                lines.Add(line.EndsWith('\r') ? line[..^1] : line);
+                start = end + 1;
+                if (lines.Count == Batch)
+                {
+                    Write(lines);
+                    lines = new List<string>(Batch);
+                }
+            }
+
+            rest += new string(buffer, start, read - start);
+        }
+
+        Write(lines);
+        return rest;
+    }
+
+    private void Write(List<string> lines)
+    {
+        if (lines.Count > 0)
+        {
+            Secrets.MaskAll(lines);
+            Post(() => WriteObject(lines, true));
+        }
+    }
+
+    private static void SeekTail(FileStream stream, int count)
+    {
+        var block = new byte[65536];
+        var position = stream.Length;
+        var lines = 0;
+        while (position > 0)
+        {
+            var size = (int)Math.Min(block.Length, position);
+            position -= size;
+            stream.Position = position;
+            stream.ReadExactly(block, 0, size);
+            for (var i = size - 1; i >= 0; i--)
+            {
+                // The newline at the very end does not begin another line.
+                if (block[i] == (byte)'\n' && position + i != stream.Length - 1 && ++lines == count)
+                {
+                    stream.Position = position + i + 1;
+                    return;
+                }
+            }
+        }
+
+        stream.Position = 0;
+    }
+}

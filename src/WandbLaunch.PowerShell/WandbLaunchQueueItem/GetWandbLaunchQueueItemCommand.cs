@@ -1,0 +1,78 @@
+using System.Management.Automation;
+using WandbLaunch.Foundation;
+
+namespace WandbLaunch.PowerShell;
+
+/// <summary>Gets items of queues.</summary>
+/// <remarks>Writes the runs that wait in queues and those that agents have taken, oldest first: state, position, age, agent and run, as far as the server tells.</remarks>
+/// <example><para>Everything in a queue</para><code>Connect-Wandb -Local; Get-WandbLaunchQueueItem gpu</code><para>Without a name: of all queues.</para></example>
+/// <example><para>Queue what failed again</para><code>Connect-Wandb -Local; Get-WandbLaunchQueueItem gpu -State failed | Add-WandbLaunchQueueItem -Queue gpu</code><para>Each goes with its own config.</para></example>
+[Cmdlet(VerbsCommon.Get, "WandbLaunchQueueItem")]
+[OutputType("WandbLaunch.Wandb.WandbLaunchQueueItem")]
+public sealed class GetWandbLaunchQueueItemCommand : QueueCommand
+{
+    /// <summary>Names of queues; wildcards are allowed. Default: all.</summary>
+    [Parameter(Position = 0, ValueFromPipeline = true, ValueFromPipelineByPropertyName = true)]
+    [Alias("Name")]
+    [ArgumentCompleter(typeof(QueueCompleter))]
+    [SupportsWildcards]
+    public string[] Queue { get; set; } = ["*"];
+
+    /// <summary>Ids of items. Not given: all.</summary>
+    [Parameter]
+    public string[] Id { get; set; } = [];
+
+    /// <summary>States that count.</summary>
+    [Parameter]
+    [ValidateSet("pending", "leased", "claimed", "finished", "failed", "stopped")]
+    public string[] State { get; set; } = [];
+
+    /// <inheritdoc/>
+    protected override async Task ProcessAsync()
+    {
+        var (server, entity, project) = await WhereAsync();
+        var all = await server.Queues.QueuesAsync(entity, project, Token);
+        foreach (var name in Queue)
+        {
+            var pattern = WildcardPattern.Get(name, WildcardOptions.IgnoreCase);
+            var queues = all.Where(q => pattern.IsMatch(q.Name)).ToList();
+            if (queues.Count == 0 && !WildcardPattern.ContainsWildcardCharacters(name))
+            {
+                Error(await server.Queues.QueueMissingAsync(entity, project, name, Token), name);
+            }
+
+            foreach (var queue in queues)
+            {
+                if (Id.Length == 0)
+                {
+                    await foreach (var item in server.Queues.ItemsAsync(queue, State, Token))
+                    {
+                        Output(item);
+                    }
+
+                    continue;
+                }
+
+                foreach (var id in Id)
+                {
+                    if (await server.Queues.ItemAsync(queue, id, Token) is { } item)
+                    {
+                        Output(item);
+                    }
+                    else if (queues.Count == 1)
+                    {
+                        Error(
+                            new LaunchException(
+                                "ItemNotFound",
+                                LaunchErrorCategory.ObjectNotFound,
+                                $"The queue {queue.Name} has no item {id}.",
+                                id
+                            ),
+                            id
+                        );
+                    }
+                }
+            }
+        }
+    }
+}

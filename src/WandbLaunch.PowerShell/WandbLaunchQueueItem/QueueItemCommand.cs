@@ -1,0 +1,50 @@
+using System.Management.Automation;
+using WandbLaunch.Foundation;
+using WandbLaunch.Wandb;
+
+namespace WandbLaunch.PowerShell;
+
+/// <summary>Base of the commands that act on one item after the other.</summary>
+public abstract class QueueItemCommand : QueueCommand
+{
+    private readonly Dictionary<(string, string, string), WandbRunQueue> _queues = [];
+
+    /// <summary>Name of the queue.</summary>
+    [Parameter(Mandatory = true, Position = 0, ValueFromPipelineByPropertyName = true)]
+    [ArgumentCompleter(typeof(QueueCompleter))]
+    public string Queue { get; set; } = "";
+
+    /// <summary>Ids of items.</summary>
+    [Parameter(Mandatory = true, Position = 1, ValueFromPipelineByPropertyName = true)]
+    public string[] Id { get; set; } = [];
+
+    /// <inheritdoc/>
+    protected override async Task ProcessAsync()
+    {
+        var (server, entity, project) = await WhereAsync();
+        if (!_queues.TryGetValue((entity, project, Queue), out var queue))
+        {
+            _queues[(entity, project, Queue)] = queue = await server.Queues.GetAsync(
+                entity,
+                project,
+                Queue,
+                server.Username,
+                Token
+            );
+        }
+
+        foreach (var id in Id)
+        {
+            try
+            {
+                await ActAsync(server, queue, id);
+            }
+            catch (LaunchException e)
+            {
+                Error(e, id);
+            }
+        }
+    }
+
+    private protected abstract Task ActAsync(WandbConnection server, WandbRunQueue queue, string id);
+}

@@ -1,0 +1,15 @@
+using System.Management.Automation;
+using WandbLaunch.LocalServer;
+
+namespace WandbLaunch.PowerShell;
+
+/// <summary>Base of the commands for the local launch server.</summary>
+public abstract class LaunchServerCommand : AsyncPSCmdlet
+{
+    /// <summary>SQLite file with the server's data. Default: in the user's data folder.</summary>
+    [Parameter(Position = 0, ValueFromPipelineByPropertyName = true)]
+    [ValidateNotNullOrEmpty]
+    public string? Path { get; set; }
+
+    internal string DatabasePath => Path is null ? LocalServers.DefaultPath : FullPath(Path);
+}

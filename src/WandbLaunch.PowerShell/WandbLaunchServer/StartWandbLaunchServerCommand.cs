@@ -1,0 +1,50 @@
+using System.Management.Automation;
+using WandbLaunch.Foundation;
+using WandbLaunch.LocalServer;
+
+namespace WandbLaunch.PowerShell;
+
+/// <summary>Starts the launch server of this machine.</summary>
+/// <remarks>The server speaks W&amp;B's GraphQL, keeps everything in one SQLite file, and outlives the shell. It listens on 127.0.0.1 unless told otherwise, and answers no request without its API key, which is made at the first start and kept in a file that only you can read. When it runs already, it is shown. Needs the ASP.NET Core runtime 8 or newer.</remarks>
+/// <example><para>Start it</para><code>Start-WandbLaunchServer</code><para>Shows its address; connect with Connect-Wandb -Local.</para></example>
+/// <example><para>Keep a project's runs in a file of its own</para><code>Start-WandbLaunchServer -Path ./runs/wandb.db | Stop-WandbLaunchServer</code><para>Each file has its own server, port and key.</para></example>
+[Cmdlet(VerbsLifecycle.Start, "WandbLaunchServer", SupportsShouldProcess = true)]
+[OutputType("WandbLaunch.LocalServer.LaunchServerInfo")]
+public sealed class StartWandbLaunchServerCommand : LaunchServerCommand
+{
+    /// <summary>TCP port. Default: the last one where it is free, else any free one.</summary>
+    [Parameter]
+    [ValidateRange(1, 65535)]
+    public int? Port { get; set; }
+
+    /// <summary>IP address to listen on. Anything but 127.0.0.1 makes the server reachable for others, unencrypted.</summary>
+    [Parameter]
+    [ValidateNotNullOrEmpty]
+    public string? ListenAddress { get; set; }
+
+    /// <inheritdoc/>
+    protected override async Task ProcessAsync()
+    {
+        if (ListenAddress is not null && !System.Net.IPAddress.TryParse(ListenAddress, out _))
+        {
+            throw new LaunchException(
+                "ListenAddressInvalid",
+                LaunchErrorCategory.InvalidArgument,
+                $"'{ListenAddress}' is not an IP address.",
+                ListenAddress
+            );
+        }
+
+        if (ListenAddress is not null && !System.Net.IPAddress.IsLoopback(System.Net.IPAddress.Parse(ListenAddress)))
+        {
+            Warn(
+                $"The server will be reachable from other machines at {ListenAddress}, over unencrypted HTTP. Put a TLS proxy before it."
+            );
+        }
+
+        if (await ShouldProcessAsync(DatabasePath, "Start the launch server"))
+        {
+            Output(await LocalServers.StartAsync(DatabasePath, Port, ListenAddress, Token));
+        }
+    }
+}

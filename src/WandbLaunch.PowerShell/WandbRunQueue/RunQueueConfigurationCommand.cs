@@ -1,0 +1,78 @@
+using System.Collections;
+using System.Management.Automation;
+using System.Text.Json.Nodes;
+using WandbLaunch.Foundation;
+using WandbLaunch.Wandb;
+
+namespace WandbLaunch.PowerShell;
+
+/// <summary>Parameters that New- and Set-WandbRunQueue share.</summary>
+public abstract class RunQueueConfigurationCommand : QueueCommand
+{
+    /// <summary>Resource for the queue's items: local-container, local-process and others.</summary>
+    [Parameter]
+    [ArgumentCompleter(typeof(ResourceCompleter))]
+    public string? Resource { get; set; }
+
+    /// <summary>Arguments of that resource for items that bring none of their own. Values may hold template variables: '{{memory}}'.</summary>
+    [Parameter]
+    public IDictionary? ResourceArgs { get; set; }
+
+    /// <summary>Template variables: name to a schema, as @{ memory = @{ type = 'string'; enum = '4g', '8g'; default = '4g' } }.</summary>
+    [Parameter]
+    public IDictionary? TemplateVariable { get; set; }
+
+    /// <summary>V0: items have priorities. DISABLED: first in, first out.</summary>
+    [Parameter]
+    [ValidateSet("V0", "DISABLED")]
+    public string? PrioritizationMode { get; set; }
+
+    internal bool Configures => Resource is not null || ResourceArgs is not null || TemplateVariable is not null;
+
+    internal async Task ConfigureAsync(
+        WandbConnection server,
+        string entity,
+        string project,
+        string name,
+        (string Resource, JsonObject Arguments, JsonObject Variables)? current
+    )
+    {
+        var resource =
+            Resource
+            ?? current?.Resource
+            ?? throw new LaunchException(
+                "ResourceMissing",
+                LaunchErrorCategory.InvalidArgument,
+                "Arguments and template variables of a queue belong to a resource: give -Resource.",
+                name
+            );
+        var arguments =
+            LaunchConfigCommand.Map(ResourceArgs)
+            ?? (current is { } known && known.Resource == resource ? known.Arguments : []);
+        var variables = TemplateVariable is null ? current?.Variables : [];
+        foreach (var (key, value) in LaunchConfigCommand.Map(TemplateVariable) ?? [])
+        {
+            // The schema alone is enough; W&B's whole form, with a description, does as well.
+            variables![key] =
+                value is JsonObject whole && whole.ContainsKey("schema")
+                    ? value.DeepClone()
+                    : new JsonObject { ["schema"] = value?.DeepClone() };
+        }
+
+        foreach (
+            var warning in await server.Queues.ConfigureAsync(
+                entity,
+                project,
+                name,
+                resource,
+                arguments,
+                variables,
+                PrioritizationMode,
+                Token
+            )
+        )
+        {
+            Warn(warning);
+        }
+    }
+}
