@@ -8,7 +8,7 @@ public sealed class DocsTests
     [Fact]
     public void Docs_and_help_are_what_the_cmdlets_say()
     {
-        foreach (var (path, content) in Generator.Generate())
+        foreach (var (path, content) in Generator.Generate(Fixture.SourceRoot()))
         {
             var full = Path.Combine(Fixture.SourceRoot(), path);
             Assert.True(
@@ -33,7 +33,10 @@ public sealed class DocsTests
             Assert.True(Generator.Examples(type).Count() >= 2, Generator.Name(type));
         }
 
-        Assert.DoesNotContain(Generator.Generate().Values, v => v.Contains("\n\n\n```yaml", StringComparison.Ordinal));
+        Assert.DoesNotContain(
+            Generator.Generate(Fixture.SourceRoot()).Values,
+            v => v.Contains("\n\n\n```yaml", StringComparison.Ordinal)
+        );
     }
 
     [Fact]

@@ -12,7 +12,7 @@ public static class Program
     public static int Main(string[] args)
     {
         var root = args.Length > 0 ? args[0] : Directory.GetCurrentDirectory();
-        foreach (var (path, content) in Generator.Generate())
+        foreach (var (path, content) in Generator.Generate(root))
         {
             var full = Path.Combine(root, path);
             Directory.CreateDirectory(Path.GetDirectoryName(full)!);
@@ -78,10 +78,16 @@ public static partial class Generator
                 );
             });
 
-    public static Dictionary<string, string> Generate()
+    /// <summary>All files that are made: a page for each cmdlet, their help, and a help text for each about_ page of the tree.</summary>
+    public static Dictionary<string, string> Generate(string root)
     {
         var files = CmdletTypes.ToDictionary(t => $"docs/{Name(t)}.md", Markdown);
         files["src/WandbLaunch.PowerShell/en-US/WandbLaunch.PowerShell.dll-Help.xml"] = Maml();
+        foreach (var (path, content) in AboutTopic.All(root))
+        {
+            files[path] = content;
+        }
+
         return files;
     }
 
