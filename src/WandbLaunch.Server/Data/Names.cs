@@ -66,6 +66,9 @@ internal static partial class Names
                 case ("name", string name) when mutation == "upsertModel":
                     CheckPart("the name of a project", name);
                     break;
+                case ("name", string name) when mutation == "upsertBucket":
+                    CheckRun(name);
+                    break;
                 case ("runName", string name) when mutation is not "ackRunQueueItem":
                     CheckRun(name);
                     break;

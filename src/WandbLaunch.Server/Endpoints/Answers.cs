@@ -73,7 +73,10 @@ internal static class Answers
         }
         catch (Exception e) when (!context.Response.HasStarted)
         {
-            context.Response.Clear();
+            // Of the answer that was to be nothing stays but what holds for every answer.
+            context.Response.Headers.ContentLength = null;
+            context.Response.Headers.ContentType = default;
+            context.Response.Headers.ContentDisposition = default;
             var (status, message) = Explain(e, log);
             await FaultAsync(context, status, message);
         }

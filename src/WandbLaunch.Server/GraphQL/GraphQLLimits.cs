@@ -33,8 +33,8 @@ internal static class GraphQLLimits
     /// <summary>Fragments.</summary>
     internal const int Fragments = 100;
 
-    /// <summary>Fields of the answer, where one that asks the database counts for ten.</summary>
-    internal const int Answered = 500_000;
+    /// <summary>Fields of the answer, where one that asks the database counts for ten, and each row that it reads for twenty.</summary>
+    internal const int Answered = 200_000;
 
     /// <summary>Characters of the answer's texts.</summary>
     internal const long AnsweredText = 64L << 20;
@@ -276,7 +276,7 @@ internal sealed class AnswerBudget(CancellationToken gone) : IDisposable
                 Text(texts.Sum(t => (long)t.Length));
                 break;
             case Row row when row.GetValueOrDefault("edges") is Row[] edges:
-                Fields(edges.Length);
+                Fields(20 * edges.Length);
                 break;
             case System.Collections.ICollection list and not Row:
                 Fields(list.Count);
