@@ -44,6 +44,10 @@ internal static class LocalServers
 {
     internal static string DefaultPath => Path.Combine(LaunchEnvironment.Current.DataFolder, "server", "wandb.db");
 
+    // Exit codes of the server (StartFault there).
+    private const int DatabaseUnusable = 3;
+    private const int DatabaseInUse = 4;
+
     private static string StatePath(string path) => path + ".server.json";
 
     private static string KeyPath(string path) => path + ".key";
@@ -112,7 +116,7 @@ internal static class LocalServers
         try
         {
             var url = await WaitForUrlAsync(process, token);
-            if (url is null && port is null && wanted != 0)
+            if (url is null && port is null && wanted != 0 && !await FailedForGoodAsync(process, token))
             {
                 process.Dispose();
                 process = Launch(full, 0, address, ReadKey(full));
@@ -121,13 +125,31 @@ internal static class LocalServers
 
             if (url is null)
             {
-                var error = await process.StandardError.ReadToEndAsync(token);
-                throw new LaunchException(
-                    "ServerNotStarted",
-                    LaunchErrorCategory.ResourceUnavailable,
-                    $"The launch server did not start: {error.Trim()} Is the port taken? Choose one with -Port; it needs the ASP.NET Core runtime 8 or newer.",
-                    full
-                );
+                var error = (await process.StandardError.ReadToEndAsync(token)).Trim();
+                await process.WaitForExitAsync(token);
+                throw process.ExitCode switch
+                {
+                    DatabaseUnusable => new LaunchException(
+                        "DatabaseUnusable",
+                        LaunchErrorCategory.InvalidData,
+                        $"The launch server did not start: {error}",
+                        full
+                    ),
+                    DatabaseInUse => new LaunchException(
+                        "DatabaseInUse",
+                        LaunchErrorCategory.ResourceExists,
+                        $"The launch server did not start: {error}",
+                        full
+                    ),
+                    _ => NotStarted(error),
+                };
+                LaunchException NotStarted(string why) =>
+                    new(
+                        "ServerNotStarted",
+                        LaunchErrorCategory.ResourceUnavailable,
+                        $"The launch server did not start: {why} Is the port taken? Choose one with -Port; it needs the ASP.NET Core runtime 8 or newer.",
+                        full
+                    );
             }
 
             var info = new LaunchServerInfo
@@ -155,12 +177,20 @@ internal static class LocalServers
     internal static async Task StopAsync(LaunchServerInfo server, CancellationToken token)
     {
         using var client = Client(server);
-        using var response = await client.PostAsync(new Uri(server.Url + "/shutdown"), null, token);
+        using var content = new StringContent("{}", Encoding.UTF8, "application/json");
+        using var response = await client.PostAsync(new Uri(server.Url + "/shutdown"), content, token);
         response.EnsureSuccessStatusCode();
         for (var i = 0; i < 100 && await AnswersAsync(server, token); i++)
         {
             await Task.Delay(50, token);
         }
+    }
+
+    // Another port would not help.
+    private static async Task<bool> FailedForGoodAsync(Process process, CancellationToken token)
+    {
+        await process.WaitForExitAsync(token);
+        return process.ExitCode is DatabaseUnusable or DatabaseInUse;
     }
 
     private static Process Launch(string path, int port, string listen, string key) =>

@@ -194,7 +194,12 @@ internal sealed class GraphQLTransport : IDisposable
             var stream = await response.Content.ReadAsStreamAsync(token);
             await using (stream)
             {
-                var document = await JsonDocument.ParseAsync(stream, default, token);
+                // Deeper than any reader takes by itself: one item of a page must not cost the others.
+                var document = await JsonDocument.ParseAsync(
+                    stream,
+                    new JsonDocumentOptions { MaxDepth = 1000 },
+                    token
+                );
                 if (document.RootElement.ValueKind == JsonValueKind.Object)
                 {
                     return document.RootElement;

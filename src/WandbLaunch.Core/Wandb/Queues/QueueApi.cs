@@ -58,6 +58,10 @@ internal sealed class QueueApi(GraphQLTransport transport, WandbApi api, string 
 
     private const int ItemsPerBatch = 2500;
 
+    // Bytes of the specs in one request: what servers take at once, with their escaping and wrapping.
+    private const int BytesPerRequest = 4 << 20;
+    private const int BytesPerBatch = 32 << 20;
+
     // Asked for where the server has them.
     private static readonly string[] QueueFields =
     [
@@ -364,9 +368,10 @@ internal sealed class QueueApi(GraphQLTransport transport, WandbApi api, string 
         var dialect = await api.DialectAsync(token);
         var results = new List<QueuePushed>(items.Count);
         var size = dialect.PushBatch ? ItemsPerBatch : FieldsPerRequest;
-        for (var at = 0; at < items.Count; at += size)
+        for (var at = 0; at < items.Count; )
         {
-            var part = items.Skip(at).Take(size).ToList();
+            var part = Part(items, at, size, dialect.PushBatch ? BytesPerBatch : BytesPerRequest);
+            at += part.Count;
             var pushed =
                 dialect.PushBatch ? await PushBatchAsync(entity, project, queue, part, token)
                 : dialect.PushByName ? await PushByNameAsync(entity, project, queue, part, token)
@@ -377,6 +382,22 @@ internal sealed class QueueApi(GraphQLTransport transport, WandbApi api, string 
         }
 
         return results;
+    }
+
+    // The next items that go together: one at least, however large.
+    private static List<QueuePush> Part(IReadOnlyList<QueuePush> items, int from, int most, int bytes)
+    {
+        var part = new List<QueuePush>(Math.Min(most, items.Count - from));
+        for (var sum = 0L; part.Count < most && from + part.Count < items.Count; part.Add(items[from + part.Count]))
+        {
+            sum += items[from + part.Count].Json.Length;
+            if (part.Count > 0 && sum > bytes)
+            {
+                break;
+            }
+        }
+
+        return part;
     }
 
     private async Task<IReadOnlyList<QueuePushed>?> PushBatchAsync(
@@ -691,9 +712,7 @@ internal sealed class QueueApi(GraphQLTransport transport, WandbApi api, string 
 
     private WandbLaunchQueueItem ToItem(JsonElement node, WandbRunQueue queue)
     {
-        var spec = node.Document("runSpec") is { ValueKind: JsonValueKind.Object } map
-            ? JsonObject.Create(map.Clone())!
-            : null;
+        var (spec, fault) = ReadSpec(node);
         spec?.Remove("_wandb_api_key");
         var run = node.Text("associatedRunId");
         var project = spec?["project"]?.ToString();
@@ -716,7 +735,7 @@ internal sealed class QueueApi(GraphQLTransport transport, WandbApi api, string 
             Uri = QueueSpec.SourceOf(spec),
             Project = project,
             ExitCode = Number(node, "exitCode"),
-            Error = node.Text("error", "message"),
+            Error = node.Text("error", "message") ?? fault,
             ErrorFile = [.. node.Items("error", "filePaths").Select(f => f.ToString())],
             Warning = [.. node.Items("warnings").Select(w => w.Text("message")).OfType<string>()],
             Claimed = node.Time("claimedAt"),
@@ -725,8 +744,24 @@ internal sealed class QueueApi(GraphQLTransport transport, WandbApi api, string 
         };
     }
 
+    // Anyone can queue anything. What cannot be read is shown without its config, and with the reason; the others as ever.
+    private static (JsonObject? Spec, string? Fault) ReadSpec(JsonElement node)
+    {
+        try
+        {
+            return node.Document("runSpec") is not { ValueKind: JsonValueKind.Object } map ? (null, null)
+                : JsonValues.Fault(map) is { } fault
+                    ? (null, $"The item's config cannot be read: {fault} Remove it with Remove-WandbLaunchQueueItem.")
+                : (JsonObject.Create(map.Clone()), null);
+        }
+        catch (InvalidOperationException)
+        {
+            return (null, "The item's config is no valid text. Remove it with Remove-WandbLaunchQueueItem.");
+        }
+    }
+
     private static int? Number(JsonElement node, string name) =>
-        node.At(name) is { ValueKind: JsonValueKind.Number } number ? number.GetInt32() : null;
+        node.At(name) is { ValueKind: JsonValueKind.Number } number && number.TryGetInt32(out var value) ? value : null;
 
     private static LaunchException TooOld(string what) =>
         new(

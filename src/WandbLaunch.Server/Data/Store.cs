@@ -16,49 +16,100 @@ internal sealed class Row : Dictionary<string, object?>
     internal long Key { get; init; }
 }
 
+/// <summary>Pages of rows that can be large: ended by their number, and by their weight.</summary>
+internal static class Pages
+{
+    private const long Heavy = 8L << 20;
+
+    internal static List<Row> TakePage(this IEnumerable<Row> rows, int first, Func<Row, long> weight, out bool more)
+    {
+        var page = new List<Row>();
+        var sum = 0L;
+        more = false;
+        foreach (var row in rows)
+        {
+            if (page.Count == first || sum > Heavy)
+            {
+                more = true;
+                break;
+            }
+
+            sum += weight(row);
+            page.Add(row);
+        }
+
+        return page;
+    }
+}
+
 /// <summary>Everything that the server knows, in one SQLite file in WAL mode.</summary>
 internal sealed partial class Store : IDisposable
 {
     private readonly string _connectionString;
     private readonly object _writing = new();
     private readonly SqliteConnection _writer;
+    private readonly DatabaseFile _file;
     private readonly Timer _checkpoints;
+    private readonly TimeProvider _time;
+    private readonly long _started;
     private int _checkpointing;
     private int _written = -1;
 
-    internal Store(string path)
+    /// <summary>Opens the database for this server alone.</summary>
+    /// <exception cref="StartFault">It cannot be used, and was left as it is.</exception>
+    internal Store(string path, TimeSpan? lease = null, TimeProvider? time = null)
     {
-        Directory.CreateDirectory(Path.GetDirectoryName(Path.GetFullPath(path))!);
+        Lease = lease ?? TimeSpan.FromSeconds(60);
+        _time = time ?? TimeProvider.System;
+        _started = _time.GetTimestamp();
+        _file = DatabaseFile.Open(path);
         _connectionString = new SqliteConnectionStringBuilder
         {
-            DataSource = path,
+            DataSource = _file.Path,
             Pooling = true,
             DefaultTimeout = 30,
         }.ToString();
-        _writer = Open();
-        Execute(
-            _writer,
-            """
-            PRAGMA journal_mode = WAL;
-            PRAGMA synchronous = NORMAL;
-            PRAGMA wal_autocheckpoint = 0;
-            CREATE TABLE IF NOT EXISTS projects (id INTEGER PRIMARY KEY, entity TEXT NOT NULL, name TEXT NOT NULL, description TEXT, created_at TEXT NOT NULL, UNIQUE (entity, name));
-            CREATE TABLE IF NOT EXISTS runs (
-              id INTEGER PRIMARY KEY, project INTEGER NOT NULL REFERENCES projects, name TEXT NOT NULL, display_name TEXT, description TEXT, notes TEXT, tags TEXT NOT NULL DEFAULT '[]',
-              state TEXT NOT NULL, stopped INTEGER NOT NULL DEFAULT 0, config TEXT NOT NULL DEFAULT '{}', summary TEXT NOT NULL DEFAULT '{}', grp TEXT, job_type TEXT, sweep TEXT,
-              commit_hash TEXT, host TEXT, program TEXT, repo TEXT, user TEXT, exit_code INTEGER, created_at TEXT NOT NULL, heartbeat_at TEXT, updated_at TEXT, UNIQUE (project, name));
-            CREATE INDEX IF NOT EXISTS runs_by_created ON runs (project, created_at, id);
-            CREATE TABLE IF NOT EXISTS files (run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE, name TEXT NOT NULL, md5 TEXT, size INTEGER NOT NULL, updated_at TEXT NOT NULL, content BLOB NOT NULL, PRIMARY KEY (run, name));
-            CREATE TABLE IF NOT EXISTS history (run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE, line INTEGER NOT NULL, row TEXT NOT NULL, PRIMARY KEY (run, line)) WITHOUT ROWID;
-            CREATE TABLE IF NOT EXISTS console (run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE, line INTEGER NOT NULL, row TEXT NOT NULL, PRIMARY KEY (run, line)) WITHOUT ROWID;
-            """
-        );
-        Execute(_writer, QueueTables);
-        Execute(_writer, ArtifactTables);
-        Execute(_writer, "CREATE TABLE IF NOT EXISTS identity (name TEXT NOT NULL)");
-        Execute(_writer, $"INSERT INTO identity SELECT '{Guid.NewGuid():n}' WHERE NOT EXISTS (SELECT 1 FROM identity)");
-        using var command = Command(_writer, "SELECT name FROM identity");
-        Identity = (string)command.ExecuteScalar()!;
+        try
+        {
+            _writer = Open();
+            Execute(
+                _writer,
+                """
+                PRAGMA journal_mode = WAL;
+                PRAGMA synchronous = NORMAL;
+                PRAGMA wal_autocheckpoint = 0;
+                CREATE TABLE IF NOT EXISTS projects (id INTEGER PRIMARY KEY, entity TEXT NOT NULL, name TEXT NOT NULL, description TEXT, created_at TEXT NOT NULL, UNIQUE (entity, name));
+                CREATE TABLE IF NOT EXISTS runs (
+                  id INTEGER PRIMARY KEY, project INTEGER NOT NULL REFERENCES projects, name TEXT NOT NULL, display_name TEXT, description TEXT, notes TEXT, tags TEXT NOT NULL DEFAULT '[]',
+                  state TEXT NOT NULL, stopped INTEGER NOT NULL DEFAULT 0, config TEXT NOT NULL DEFAULT '{}', summary TEXT NOT NULL DEFAULT '{}', grp TEXT, job_type TEXT, sweep TEXT,
+                  commit_hash TEXT, host TEXT, program TEXT, repo TEXT, user TEXT, exit_code INTEGER, created_at TEXT NOT NULL, heartbeat_at TEXT, updated_at TEXT, UNIQUE (project, name));
+                CREATE INDEX IF NOT EXISTS runs_by_created ON runs (project, created_at, id);
+                CREATE TABLE IF NOT EXISTS files (run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE, name TEXT NOT NULL, md5 TEXT, size INTEGER NOT NULL, updated_at TEXT NOT NULL, content BLOB NOT NULL, PRIMARY KEY (run, name));
+                CREATE TABLE IF NOT EXISTS history (run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE, line INTEGER NOT NULL, row TEXT NOT NULL, PRIMARY KEY (run, line)) WITHOUT ROWID;
+                CREATE TABLE IF NOT EXISTS console (run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE, line INTEGER NOT NULL, row TEXT NOT NULL, PRIMARY KEY (run, line)) WITHOUT ROWID;
+                """
+            );
+            Execute(_writer, QueueTables);
+            Execute(_writer, ArtifactTables);
+            Execute(_writer, IdentityTable);
+            using var command = Command(_writer, "SELECT name FROM identity");
+            Identity = (string)command.ExecuteScalar()!;
+
+            // A lease is counted on a clock that nobody sets, and which starts with the server: so do the leases that are open.
+            using var leases = Command(
+                _writer,
+                "UPDATE items SET lease_until = $until WHERE state = 'LEASED'; UPDATE pushes SET at = 0 WHERE at <> 0",
+                ("$until", Clock + (long)Lease.TotalMilliseconds)
+            );
+            leases.ExecuteNonQuery();
+        }
+        catch (SqliteException e)
+        {
+            _writer?.Dispose();
+            SqliteConnection.ClearAllPools();
+            _file.Dispose();
+            throw DatabaseFile.Unusable(_file.Path, e);
+        }
 
         // The log is written back beside the writer, not by whichever request comes a thousandth.
         _checkpoints = new Timer(_ => Checkpoint("PASSIVE"), null, 1000, 1000);
@@ -80,7 +131,23 @@ internal sealed partial class Store : IDisposable
         Checkpoint("TRUNCATE");
         _writer.Dispose();
         SqliteConnection.ClearAllPools();
+        _file.Dispose();
     }
+
+    /// <summary>Says under which address the database is served.</summary>
+    internal void Announce(string url) => _file.Announce(url);
+
+    /// <summary>The database's file.</summary>
+    internal string Path => _file.Path;
+
+    /// <summary>The connection that writes, for tests of what a disk does.</summary>
+    internal SqliteConnection Writer => _writer;
+
+    // Milliseconds since the start, from 1 on: not changed by whoever sets the machine's clock.
+    private long Clock => 1 + (long)_time.GetElapsedTime(_started).TotalMilliseconds;
+
+    internal const string IdentityTable =
+        "CREATE TABLE IF NOT EXISTS identity (name TEXT NOT NULL); INSERT INTO identity SELECT lower(hex(randomblob(16))) WHERE NOT EXISTS (SELECT 1 FROM identity)";
 
     internal static string Now => DateTime.UtcNow.ToString("yyyy-MM-dd'T'HH:mm:ss.fff", CultureInfo.InvariantCulture);
 
@@ -126,10 +193,12 @@ internal sealed partial class Store : IDisposable
 
     internal (Row Project, bool Inserted) UpsertProject(string entity, string name, string? description)
     {
+        Names.CheckPart("the name of a project", name);
+        Names.CheckPart("the name of an entity", entity);
         var clean = ProjectName(name);
-        if (clean.Length is 0 or > 128 || entity.Length is 0 or > 128)
+        if (clean.Length == 0 || clean is "." or "..")
         {
-            throw new ServerFault($"\"{name}\" cannot be the name of a project of \"{entity}\".");
+            throw new ServerFault($"\"{name}\" cannot be the name of a project: no letter or digit is left of it.");
         }
 
         lock (_writing)
@@ -181,15 +250,14 @@ internal sealed partial class Store : IDisposable
                     var where = new StringBuilder("1");
                     if (filters is { Length: > 0 })
                     {
-                        using var document = JsonDocument.Parse(filters);
-                        where.Append(" AND (").Append(new RunFilters(command).Where(document.RootElement)).Append(')');
+                        where.Append(" AND (").Append(RunFilters.Where(command, filters)).Append(')');
                     }
 
                     if (after is { Length: > 0 })
                     {
-                        var parts = Encoding.UTF8.GetString(Convert.FromBase64String(after)).Split('|');
-                        command.Parameters.AddWithValue("$created", parts[0]);
-                        command.Parameters.AddWithValue("$id", long.Parse(parts[1], CultureInfo.InvariantCulture));
+                        var (created, id) = ReadCursor(after);
+                        command.Parameters.AddWithValue("$created", created);
+                        command.Parameters.AddWithValue("$id", id);
                         where.Append(
                             ascending
                                 ? " AND (created_at, id) > ($created, $id)"
@@ -206,13 +274,7 @@ internal sealed partial class Store : IDisposable
                 first + 1,
                 ascending
             )
-            .ToList();
-        var more = rows.Count > first;
-        if (more)
-        {
-            rows.RemoveAt(first);
-        }
-
+            .TakePage(first, r => ((string)r["config"]!).Length + ((string)r["summaryMetrics"]!).Length, out var more);
         return (rows, more);
     }
 
@@ -221,10 +283,26 @@ internal sealed partial class Store : IDisposable
         using var connection = Open();
         AddRegexp(connection);
         using var command = Command(connection, "", ("$p", project.Key));
-        using var document = JsonDocument.Parse(filters is { Length: > 0 } ? filters : "{}");
         command.CommandText =
-            $"SELECT COUNT(*) FROM runs WHERE project = $p AND ({new RunFilters(command).Where(document.RootElement)})";
+            $"SELECT COUNT(*) FROM runs WHERE project = $p AND ({(filters is { Length: > 0 } ? RunFilters.Where(command, filters) : "1")})";
         return (long)command.ExecuteScalar()!;
+    }
+
+    private static (string Created, long Id) ReadCursor(string text)
+    {
+        try
+        {
+            if (Encoding.UTF8.GetString(Convert.FromBase64String(text)).Split('|') is [var created, var id])
+            {
+                return (created, long.Parse(id, NumberStyles.None, CultureInfo.InvariantCulture));
+            }
+        }
+        catch (Exception e) when (e is FormatException or OverflowException)
+        {
+            // Said below.
+        }
+
+        throw new ServerFault("after is no cursor of an earlier page.");
     }
 
     internal static string Cursor(Row run) =>
@@ -239,10 +317,7 @@ internal sealed partial class Store : IDisposable
         string user
     )
     {
-        if (!RunName().IsMatch(name))
-        {
-            throw new ServerFault($"\"{name}\" cannot be the id of a run.");
-        }
+        Names.CheckRun(name);
 
         lock (_writing)
         {
@@ -586,13 +661,14 @@ internal sealed partial class Store : IDisposable
     private static string TimeText(object value) =>
         value is DateTime time
             ? time.ToUniversalTime().ToString("yyyy-MM-dd'T'HH:mm:ss.fff", CultureInfo.InvariantCulture)
-            : DateTime
-                .Parse(
-                    value.ToString()!,
-                    CultureInfo.InvariantCulture,
-                    DateTimeStyles.AdjustToUniversal | DateTimeStyles.AssumeUniversal
-                )
-                .ToString("yyyy-MM-dd'T'HH:mm:ss.fff", CultureInfo.InvariantCulture);
+        : DateTime.TryParse(
+            value.ToString(),
+            CultureInfo.InvariantCulture,
+            DateTimeStyles.AdjustToUniversal | DateTimeStyles.AssumeUniversal,
+            out var read
+        )
+            ? read.ToString("yyyy-MM-dd'T'HH:mm:ss.fff", CultureInfo.InvariantCulture)
+        : throw new ServerFault("createdAt is no time.");
 
     private void Checkpoint(string mode)
     {
@@ -670,9 +746,6 @@ internal sealed partial class Store : IDisposable
 
     [GeneratedRegex(@"[^a-z0-9_.]+")]
     private static partial Regex NotWord();
-
-    [GeneratedRegex(@"^[A-Za-z0-9_.-]{1,128}$")]
-    private static partial Regex RunName();
 
     private sealed class BlobStream(SqliteConnection connection, SqliteBlob blob) : Stream
     {

@@ -9,7 +9,7 @@ namespace WandbLaunch.Server;
 internal sealed partial class Store
 {
     /// <summary>How long a popped item waits for its ack before others get it (about a minute, reference B.3).</summary>
-    internal TimeSpan Lease { get; init; } = TimeSpan.FromSeconds(60);
+    internal TimeSpan Lease { get; }
 
     internal QueueSignals Signals { get; } = new();
 
@@ -90,7 +90,8 @@ internal sealed partial class Store
         string user
     )
     {
-        if (name.Length is 0 or > 64)
+        Names.CheckPart("the name of a queue", name);
+        if (name.Length > 64)
         {
             throw new ServerFault("The name of a queue has 1 to 64 characters.");
         }
@@ -123,7 +124,7 @@ internal sealed partial class Store
     internal long CreateResourceConfig(string entity, string resource, string config, string? variables)
     {
         CheckObject(config, "config");
-        CheckObject(variables ?? "{}", "templateVariables");
+        CheckVariables(variables ?? "{}");
         lock (_writing)
         {
             using var command = Command(
@@ -148,7 +149,7 @@ internal sealed partial class Store
     )
     {
         CheckObject(config, "resourceConfig");
-        CheckObject(variables ?? "{}", "templateVariables");
+        CheckVariables(variables ?? "{}");
         CheckObject(links ?? "{}", "externalLinks");
         lock (_writing)
         {
@@ -191,7 +192,7 @@ internal sealed partial class Store
     /// <summary>Puts items into a queue, all in one transaction; one that is refused has its reason in the place of its id.</summary>
     internal List<(long Id, string Spec, string? Fault)> Push(
         Row queue,
-        IEnumerable<(string Spec, int? Priority, string? Variables)> items
+        IEnumerable<(string Spec, int? Priority, string? Variables, string? Fault)> items
     )
     {
         var results = new List<(long, string, string?)>();
@@ -210,10 +211,15 @@ internal sealed partial class Store
             command.Transaction = own ?? _pushing;
             command.Parameters["$q"].Value = queue.Key;
             command.Parameters["$now"].Value = Now;
-            foreach (var (spec, priority, variables) in items)
+            foreach (var (spec, priority, variables, fault) in items)
             {
                 try
                 {
+                    if (fault is not null)
+                    {
+                        throw new ServerFault(fault);
+                    }
+
                     if (priority is not null && (string)queue["prioritizationMode"]! == "DISABLED")
                     {
                         throw new ServerFault(
@@ -263,7 +269,7 @@ internal sealed partial class Store
             try
             {
                 var answer = push();
-                var now = DateTimeOffset.UtcNow.ToUnixTimeSeconds();
+                var now = Clock;
                 using var keep = Command(
                     _writer,
                     "INSERT INTO pushes (request, answer, at) VALUES ($r, $a, $now)",
@@ -275,8 +281,12 @@ internal sealed partial class Store
                 if (now > _nextForgetting)
                 {
                     // No client asks for that long.
-                    _nextForgetting = now + 600;
-                    using var forget = Command(_writer, "DELETE FROM pushes WHERE at < $then", ("$then", now - 3600));
+                    _nextForgetting = now + 600_000;
+                    using var forget = Command(
+                        _writer,
+                        "DELETE FROM pushes WHERE at < $then",
+                        ("$then", now - 3_600_000)
+                    );
                     forget.ExecuteNonQuery();
                 }
 
@@ -314,7 +324,7 @@ internal sealed partial class Store
     {
         lock (_writing)
         {
-            var now = DateTimeOffset.UtcNow.ToUnixTimeMilliseconds();
+            var now = Clock;
             var expire = _expireItems ??= Command(
                 _writer,
                 "UPDATE items SET state = 'PENDING' WHERE state = 'LEASED' AND lease_until < $now",
@@ -332,8 +342,27 @@ internal sealed partial class Store
             command.Parameters["$q"].Value = queue.Key;
             command.Parameters["$until"].Value = now + (long)Lease.TotalMilliseconds;
             command.Parameters["$a"].Value = agent is { } known ? known : DBNull.Value;
-            using var reader = command.ExecuteReader();
-            return reader.Read() ? (reader.GetInt64(0), reader.GetString(1)) : null;
+            while (true)
+            {
+                (long Id, string Spec) item;
+                using (var reader = command.ExecuteReader())
+                {
+                    if (!reader.Read())
+                    {
+                        return null;
+                    }
+
+                    item = (reader.GetInt64(0), reader.GetString(1));
+                }
+
+                if (JsonLimits.ObjectFault("The item", item.Spec) is not { } fault)
+                {
+                    return item;
+                }
+
+                // From before there were limits, or by another program: it ends alone, and with the reason.
+                Finish(item.Id, "FAILED", null, UnreadableReport(fault).ToJsonString());
+            }
         }
     }
 
@@ -381,7 +410,7 @@ internal sealed partial class Store
                 return false;
             }
 
-            var list = (JsonArray)JsonNode.Parse(text)!;
+            var list = Read(text) as JsonArray ?? [];
             list.Add(report);
             using var command = Command(
                 _writer,
@@ -421,13 +450,7 @@ internal sealed partial class Store
                 first + 1,
                 [("$q", queue), ("$a", after), .. (states ?? []).Select((s, n) => ("$s" + n, (object?)s))]
             )
-            .ToList();
-        var more = rows.Count > first;
-        if (more)
-        {
-            rows.RemoveAt(first);
-        }
-
+            .TakePage(first, r => (int)r["weight"]!, out var more);
         return (rows, more);
     }
 
@@ -607,6 +630,8 @@ internal sealed partial class Store
         while (reader.Read())
         {
             var state = reader.GetString(2);
+            var spec = reader.GetString(4);
+            var fault = JsonLimits.ObjectFault("The item", spec);
             yield return new Row
             {
                 Key = reader.GetInt64(0),
@@ -614,7 +639,8 @@ internal sealed partial class Store
                 ["queue"] = reader.GetInt64(1),
                 ["state"] = state,
                 ["associatedRunId"] = reader.GetValue(3) as string,
-                ["runSpec"] = JsonSerializer.Deserialize<JsonElement>(reader.GetString(4)),
+                ["runSpec"] = fault is null ? JsonSerializer.Deserialize<JsonElement>(spec) : null,
+                ["weight"] = fault is null ? spec.Length : 0,
                 ["createdAt"] = reader.GetString(5),
                 ["priority"] = reader.GetInt32(6),
                 ["launchAgentId"] =
@@ -625,21 +651,43 @@ internal sealed partial class Store
                 ["exitCode"] = reader.IsDBNull(9) ? null : reader.GetInt32(9),
                 ["claimedAt"] = reader.GetValue(10) as string,
                 ["finishedAt"] = reader.GetValue(11) as string,
-                ["error"] = reader.GetValue(12) is string error ? Report(JsonNode.Parse(error)!) : null,
-                ["warnings"] = reader.GetValue(13) is string warnings
-                    ? ((JsonArray)JsonNode.Parse(warnings)!).Select(w => Report(w!)).ToArray()
-                    : [],
+                ["error"] =
+                    reader.GetValue(12) is string error ? Report(Read(error))
+                    : fault is not null ? Report(UnreadableReport(fault))
+                    : null,
+                ["warnings"] =
+                    reader.GetValue(13) is string warnings && Read(warnings) is JsonArray list
+                        ? list.Select(Report).ToArray()
+                        : [],
             };
         }
     }
 
-    private static Row Report(JsonNode report) =>
-        new()
+    private static JsonObject UnreadableReport(string fault) =>
+        new() { ["message"] = "This item cannot be run by anyone: " + fault, ["stage"] = "queue" };
+
+    private static JsonNode? Read(string text)
+    {
+        try
         {
-            ["message"] = report["message"]?.ToString(),
-            ["stage"] = report["stage"]?.ToString(),
-            ["filePaths"] = (report["filePaths"] as JsonArray)?.Select(p => p!.ToString()).ToArray() ?? [],
-        };
+            return JsonNode.Parse(text);
+        }
+        catch (JsonException)
+        {
+            return JsonValue.Create(text);
+        }
+    }
+
+    private static Row Report(JsonNode? report) =>
+        report is JsonObject map
+            ? new()
+            {
+                ["message"] = map["message"]?.ToString(),
+                ["stage"] = map["stage"]?.ToString(),
+                ["filePaths"] =
+                    (map["filePaths"] as JsonArray)?.Select(p => p?.ToString()).OfType<string>().ToArray() ?? [],
+            }
+            : new() { ["message"] = report?.ToString(), ["filePaths"] = Array.Empty<string>() };
 
     private List<Row> ReadAgents(string where, params (string Name, object? Value)[] parameters)
     {
@@ -675,17 +723,31 @@ internal sealed partial class Store
 
     private static void CheckObject(string text, string name)
     {
-        try
+        if (JsonLimits.ObjectFault(name, text) is { } fault)
         {
-            if (JsonNode.Parse(text) is not JsonObject)
+            throw new ServerFault(fault);
+        }
+    }
+
+    // {"name": {"schema": {…}, …}}, as QueueTemplates reads them.
+    private static void CheckVariables(string text)
+    {
+        CheckObject(text, "templateVariables");
+        foreach (var (name, variable) in JsonNode.Parse(text)!.AsObject())
+        {
+            if (
+                variable is not JsonObject map
+                || (map.TryGetPropertyValue("schema", out var schema) && schema is not (null or JsonObject))
+                || (schema is JsonObject limits && (!IsNumber(limits["minimum"]) || !IsNumber(limits["maximum"])))
+            )
             {
-                throw new ServerFault($"{name} must be a JSON object.");
+                throw new ServerFault(
+                    $"templateVariables: \"{JsonLimits.Short(name)}\" must be an object with a schema, whose minimum and maximum are numbers."
+                );
             }
         }
-        catch (JsonException e)
-        {
-            throw new ServerFault($"{name} is not JSON: {e.Message}");
-        }
+
+        static bool IsNumber(JsonNode? limit) => limit is null || limit.GetValueKind() == JsonValueKind.Number;
     }
 }
 

@@ -30,7 +30,26 @@ internal sealed class RunFilters(SqliteCommand command)
 
     private int _next;
 
-    internal string Where(JsonElement filter)
+    /// <summary>The condition of a filter's text.</summary>
+    internal static string Where(SqliteCommand command, string filters)
+    {
+        try
+        {
+            using var document = JsonDocument.Parse(filters);
+            return new RunFilters(command).Where(document.RootElement);
+        }
+        catch (JsonException e)
+        {
+            throw new ServerFault($"filters is not JSON: {JsonLimits.Short(e.Message, 200)}");
+        }
+        catch (InvalidOperationException)
+        {
+            // A list where a value should be, a number where a text.
+            throw new ServerFault("filters is not a run filter: an operator has a value of the wrong kind.");
+        }
+    }
+
+    private string Where(JsonElement filter)
     {
         var parts = new List<string>();
         foreach (var entry in filter.EnumerateObject())
@@ -69,7 +88,7 @@ internal sealed class RunFilters(SqliteCommand command)
             "config" => $"json_extract(config, {Bind(JsonPath(name[(dot + 1)..], true))})",
             "summary_metrics" or "summaryMetrics" =>
                 $"json_extract(summary, {Bind(JsonPath(name[(dot + 1)..], false))})",
-            _ => throw new ServerFault($"Unknown run filter field \"{name}\"."),
+            _ => throw new ServerFault($"Unknown run filter field \"{JsonLimits.Short(name)}\"."),
         };
     }
 
@@ -178,6 +197,3 @@ internal sealed class RunFilters(SqliteCommand command)
         return name;
     }
 }
-
-/// <summary>A fault of the request, told to the client as a GraphQL error.</summary>
-internal sealed class ServerFault(string message) : GraphQL.ExecutionError(message);

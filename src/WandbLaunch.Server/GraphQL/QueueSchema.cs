@@ -8,6 +8,9 @@ namespace WandbLaunch.Server;
 /// <summary>The resolvers of queues, items and agents (reference B.2 to B.4).</summary>
 internal static class QueueSchema
 {
+    // What one request may bring; clients send 32 MB at most.
+    private const int MostBytes = 64 * Answers.Megabyte;
+
     internal static void Add(Store store, Action<string, string, Func<IResolveFieldContext, object?>> set)
     {
         set("Project", "runQueues", c => store.Queues((Row)c.Source!));
@@ -66,6 +69,17 @@ internal static class QueueSchema
             }
         );
         set("RunQueueItem", "position", c => store.Position((Row)c.Source!));
+        set(
+            "RunQueueItem",
+            "runSpec",
+            c =>
+            {
+                // It goes out as JSON and is no text that is counted by itself.
+                var item = (Row)c.Source!;
+                AnswerBudget.Of(c).Text((int)item["weight"]!);
+                return item["runSpec"];
+            }
+        );
 
         set(
             "Mutation",
@@ -328,7 +342,8 @@ internal static class QueueSchema
                     (
                         Need(input, "runSpec"),
                         input.GetValueOrDefault("priority") as int?,
-                        WandbSchema.Text(input, "templateVariableValues")
+                        WandbSchema.Text(input, "templateVariableValues"),
+                        null
                     ),
                 ]
             )[0];
@@ -339,76 +354,77 @@ internal static class QueueSchema
     }
 
     /// <summary>Many items in one request, as JSON and not as JSON inside JSON: [{runSpec, priority?, templateVariableValues?}]. The answer has the id of each, or why it was refused; null where there is no such queue. A request of a name (?request=) that was answered before is answered the same and pushes nothing.</summary>
+    /// <remarks>An item that no reader could take is refused alone, as one that the queue does not allow.</remarks>
     internal static async Task PushBatchAsync(Store store, HttpContext context)
     {
         var query = context.Request.Query;
-        using var body = new MemoryStream();
-        await context.Request.Body.CopyToAsync(body, context.RequestAborted);
-        context.Response.ContentType = "application/json";
-        await using var writer = new Utf8JsonWriter(context.Response.BodyWriter);
-        writer.WriteStartObject();
-        writer.WritePropertyName("results");
-        if (
-            store.Queue(query["entity"].ToString(), query["project"].ToString(), query["queue"].ToString())
-            is not { } queue
-        )
-        {
-            writer.WriteNullValue();
-            writer.WriteEndObject();
-            return;
-        }
-
+        var body = await Answers.ReadAsync(context, MostBytes);
+        var queue = store.Queue(query["entity"].ToString(), query["project"].ToString(), query["queue"].ToString());
         JsonDocument? items = null;
-        try
+        string? fault = null;
+        if (queue is not null)
         {
-            items = JsonDocument.Parse(body.GetBuffer().AsMemory(0, (int)body.Length));
-        }
-        catch (JsonException)
-        {
-            // Answered below, as JSON of another shape is.
-        }
-
-        if (items?.RootElement.ValueKind != JsonValueKind.Array)
-        {
-            items?.Dispose();
-            context.Response.StatusCode = 400;
-            writer.WriteNullValue();
-            writer.WriteString("error", "The body must be a JSON list of items: [{\"runSpec\": {…}}].");
-            writer.WriteEndObject();
-            return;
+            try
+            {
+                items = JsonDocument.Parse(body, JsonLimits.AnyDepth);
+                fault = items.RootElement.ValueKind != JsonValueKind.Array ? "it is no list" : null;
+            }
+            catch (JsonException e)
+            {
+                fault = JsonLimits.Short(e.Message, 200);
+            }
         }
 
         using (items)
         {
-            byte[] Push() => Pushed(store, queue, items.RootElement, body);
-            writer.WriteRawValue(
-                query["request"].ToString() is { Length: > 0 and <= 100 } request
-                    ? store.PushOnce(request, Push)
-                    : Push(),
-                true
-            );
-        }
+            // Before a word of the answer is out, so that what fails can still be said with its status.
+            byte[] Push() => Pushed(store, queue!, items!.RootElement, body);
+            var results =
+                queue is null || fault is not null ? null
+                : query["request"].ToString() is { Length: > 0 and <= 100 } request ? store.PushOnce(request, Push)
+                : Push();
+            context.Response.ContentType = "application/json";
+            context.Response.StatusCode = fault is null ? 200 : 400;
+            await using var writer = new Utf8JsonWriter(context.Response.BodyWriter);
+            writer.WriteStartObject();
+            writer.WritePropertyName("results");
+            if (results is null)
+            {
+                writer.WriteNullValue();
+            }
+            else
+            {
+                writer.WriteRawValue(results, true);
+            }
 
-        writer.WriteEndObject();
+            if (fault is not null)
+            {
+                writer.WriteString(
+                    "error",
+                    $"The body must be a JSON list of items: [{{\"runSpec\": {{…}}}}]. ({fault})"
+                );
+            }
+
+            writer.WriteEndObject();
+        }
     }
 
-    private static byte[] Pushed(Store store, Row queue, JsonElement items, MemoryStream body)
+    private static byte[] Pushed(Store store, Row queue, JsonElement items, ReadOnlyMemory<byte> body)
     {
         var buffer = new ArrayBufferWriter<byte>(4096);
+        var faults = Faults(body.Span);
         using (var writer = new Utf8JsonWriter(buffer))
         {
             writer.WriteStartArray();
-            if (queue["resource"] is null && items.EnumerateArray().All(IsPlain))
+            if (
+                queue["resource"] is null
+                && Array.TrueForAll(faults, f => f is null)
+                && items.EnumerateArray().All(IsPlain)
+            )
             {
                 var count = items.GetArrayLength();
                 var first =
-                    count == 0
-                        ? 0
-                        : store.PushPlain(
-                            queue,
-                            System.Text.Encoding.UTF8.GetString(body.GetBuffer(), 0, (int)body.Length),
-                            count
-                        );
+                    count == 0 ? 0 : store.PushPlain(queue, System.Text.Encoding.UTF8.GetString(body.Span), count);
                 for (var i = 0; i < count; i++)
                 {
                     writer.WriteNumberValue(first + i);
@@ -416,7 +432,12 @@ internal static class QueueSchema
             }
             else
             {
-                foreach (var (id, _, fault) in store.Push(queue, items.EnumerateArray().Select(Parts)))
+                foreach (
+                    var (id, _, fault) in store.Push(
+                        queue,
+                        items.EnumerateArray().Select((item, i) => Parts(item, faults[i]))
+                    )
+                )
                 {
                     if (fault is null)
                     {
@@ -435,9 +456,30 @@ internal static class QueueSchema
         return buffer.WrittenSpan.ToArray();
     }
 
-    // What does not fit is left to the store to refuse: alone, and with the reason that GraphQL would give.
-    private static (string Spec, int? Priority, string? Variables) Parts(JsonElement item)
+    // What no reader could take of each item, read from the bytes as they came: a parsed value no longer knows that a key was there twice.
+    private static string?[] Faults(ReadOnlySpan<byte> body)
     {
+        var faults = new List<string?>();
+        var reader = new Utf8JsonReader(body, new JsonReaderOptions { MaxDepth = JsonLimits.AnyDepth.MaxDepth });
+        reader.Read();
+        while (reader.Read() && reader.TokenType != JsonTokenType.EndArray)
+        {
+            var start = (int)reader.TokenStartIndex;
+            reader.Skip();
+            faults.Add(JsonLimits.Fault("The item", body[start..(int)reader.BytesConsumed], 1));
+        }
+
+        return [.. faults];
+    }
+
+    // What does not fit is left to the store to refuse: alone, and with the reason that GraphQL would give.
+    private static (string Spec, int? Priority, string? Variables, string? Fault) Parts(JsonElement item, string? fault)
+    {
+        if (fault is not null)
+        {
+            return ("", null, null, fault);
+        }
+
         JsonElement? Given(string name) =>
             item.ValueKind == JsonValueKind.Object
             && item.TryGetProperty(name, out var value)
@@ -450,7 +492,8 @@ internal static class QueueSchema
             priority is null ? null
             : priority.Value.ValueKind == JsonValueKind.Number && priority.Value.TryGetInt32(out var number) ? number
             : -1,
-            Given("templateVariableValues")?.GetRawText()
+            Given("templateVariableValues")?.GetRawText(),
+            null
         );
     }
 

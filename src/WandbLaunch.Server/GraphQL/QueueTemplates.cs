@@ -24,7 +24,7 @@ internal static partial class QueueTemplates
         if (given.FirstOrDefault(g => !schemas.ContainsKey(g.Key)) is { Key: not null } unknown)
         {
             throw new ServerFault(
-                $"The queue \"{queue["name"]}\" has no template variable \"{unknown.Key}\"; it has: {string.Join(", ", schemas.Select(s => s.Key))}."
+                $"The queue \"{queue["name"]}\" has no template variable \"{JsonLimits.Short(unknown.Key)}\"; it has: {string.Join(", ", schemas.Select(s => s.Key))}."
             );
         }
 
@@ -40,19 +40,21 @@ internal static partial class QueueTemplates
             map["resource_args"] = Replace(arguments, values);
         }
 
-        return map.ToJsonString();
+        // With what the queue adds it must still be what every reader takes.
+        var filled = map.ToJsonString();
+        return JsonLimits.Fault("The item with the queue's configuration", filled) is { } fault
+            ? throw new ServerFault(fault)
+            : filled;
     }
 
     private static JsonObject Map(string what, string text)
     {
-        try
+        if (JsonLimits.ObjectFault(what, text) is { } fault)
         {
-            return JsonNode.Parse(text) as JsonObject ?? throw new ServerFault($"{what} must be a JSON object.");
+            throw new ServerFault(fault);
         }
-        catch (JsonException e)
-        {
-            throw new ServerFault($"{what} is not JSON: {e.Message}");
-        }
+
+        return JsonNode.Parse(text)!.AsObject();
     }
 
     private static JsonNode? Value(string name, JsonNode? variable, JsonNode? given)
@@ -76,7 +78,7 @@ internal static partial class QueueTemplates
         if (!fits)
         {
             throw new ServerFault(
-                $"The template variable \"{name}\" must be of type {type}, not {value.ToJsonString()}."
+                $"The template variable \"{name}\" must be of type {type}, not {JsonLimits.Short(value.ToJsonString())}."
             );
         }
 
@@ -89,7 +91,7 @@ internal static partial class QueueTemplates
         )
         {
             throw new ServerFault(
-                $"The template variable \"{name}\" may not be {value.ToJsonString()}: its schema is {schema.ToJsonString()}."
+                $"The template variable \"{name}\" may not be {JsonLimits.Short(value.ToJsonString())}: its schema is {JsonLimits.Short(schema.ToJsonString(), 300)}."
             );
         }
 

@@ -50,11 +50,15 @@ internal static class WandbSchema
             }
         }
 
+        var asking = new HashSet<(string, string)>();
         void Set(string type, string field, Func<IResolveFieldContext, object?> resolve)
         {
             if (((IObjectGraphType)schema.AllTypes[type]!).Fields.Find(field) is { } found)
             {
-                found.Resolver = new FuncFieldResolver<object?>(resolve);
+                found.Resolver = new FuncFieldResolver<object?>(
+                    type == "Mutation" ? c => Checked(c, field, resolve) : resolve
+                );
+                asking.Add((type, field));
             }
         }
 
@@ -270,8 +274,8 @@ internal static class WandbSchema
                             null
                         )
                         .Project;
-                CheckJson(input, "config");
-                CheckJson(input, "summaryMetrics");
+                CheckDocument(input, "config");
+                CheckDocument(input, "summaryMetrics");
                 var (run, inserted) = store.UpsertRun(
                     project,
                     (string?)known?["name"] ?? Text(input, "name") ?? Text(input, "id") ?? NewRunId(),
@@ -337,11 +341,14 @@ internal static class WandbSchema
             "deleteFiles",
             c =>
             {
-                foreach (
-                    var file in ((IEnumerable<object?>)Input(c)["files"]!).Select(f => f!.ToString()!.Split('/', 2))
-                )
+                foreach (var id in ((IEnumerable<object?>)Input(c)["files"]!).Select(f => f!.ToString()!))
                 {
-                    store.DeleteFile(long.Parse(file[0], System.Globalization.CultureInfo.InvariantCulture), file[1]);
+                    if (id.Split('/', 2) is not [var run, var file])
+                    {
+                        throw new ServerFault($"\"{JsonLimits.Short(id)}\" is no id of a file.");
+                    }
+
+                    store.DeleteFile(Store.Id(run), file);
                 }
 
                 return new Row { ["success"] = true };
@@ -349,7 +356,15 @@ internal static class WandbSchema
         );
         QueueSchema.Add(store, Set);
         ArtifactSchema.Add(store, Set);
+        GraphQLLimits.Count(schema, (type, field) => asking.Contains((type, field)));
         return schema;
+
+        // Every name in a mutation is looked at in one place, before anything is made of it.
+        static object? Checked(IResolveFieldContext c, string field, Func<IResolveFieldContext, object?> resolve)
+        {
+            Names.CheckInput(field, Input(c));
+            return resolve(c);
+        }
 
         static Row Feature(string name) => new() { ["name"] = name, ["isEnabled"] = true };
 
@@ -372,18 +387,11 @@ internal static class WandbSchema
     internal static string NewRunId() =>
         System.Security.Cryptography.RandomNumberGenerator.GetString("abcdefghijklmnopqrstuvwxyz0123456789", 8);
 
-    private static void CheckJson(Dictionary<string, object?> input, string name)
+    private static void CheckDocument(Dictionary<string, object?> input, string name)
     {
         if (input.GetValueOrDefault(name) is string text)
         {
-            try
-            {
-                using var document = JsonDocument.Parse(text);
-            }
-            catch (JsonException e)
-            {
-                throw new ServerFault($"{name} is not JSON: {e.Message}");
-            }
+            input[name] = RunDocuments.Strict(text) ?? throw new ServerFault($"{name} must be a JSON object.");
         }
     }
 
@@ -424,10 +432,21 @@ internal static class WandbSchema
 
     private static string WandbConfig(Row run)
     {
-        using var document = JsonDocument.Parse((string)run["config"]!);
-        return document.RootElement.TryGetProperty("_wandb", out var own) && own.TryGetProperty("value", out var value)
-            ? value.GetRawText()
-            : "{}";
+        try
+        {
+            using var document = JsonDocument.Parse((string)run["config"]!);
+            return
+                document.RootElement is { ValueKind: JsonValueKind.Object } root
+                && root.TryGetProperty("_wandb", out var own)
+                && own.ValueKind == JsonValueKind.Object
+                && own.TryGetProperty("value", out var value)
+                ? value.GetRawText()
+                : "{}";
+        }
+        catch (JsonException)
+        {
+            return "{}";
+        }
     }
 
     // What the SDK uploads as wandb-metadata.json is what W&B makes runInfo of.
@@ -442,17 +461,26 @@ internal static class WandbSchema
         {
             using var document = JsonDocument.Parse(bytes);
             var root = document.RootElement;
+            if (root.ValueKind != JsonValueKind.Object)
+            {
+                return null;
+            }
+
             string? Text(string name) =>
                 root.TryGetProperty(name, out var v) && v.ValueKind == JsonValueKind.String ? v.GetString() : null;
             int? Number(string name) =>
-                root.TryGetProperty(name, out var v) && v.TryGetInt32(out var number) ? number : null;
+                root.TryGetProperty(name, out var v)
+                && v.ValueKind == JsonValueKind.Number
+                && v.TryGetInt32(out var number)
+                    ? number
+                    : null;
             Row? git = null;
             if (root.TryGetProperty("git", out var g) && g.ValueKind == JsonValueKind.Object)
             {
                 git = new Row
                 {
-                    ["remote"] = g.TryGetProperty("remote", out var remote) ? remote.GetString() : null,
-                    ["commit"] = g.TryGetProperty("commit", out var commit) ? commit.GetString() : null,
+                    ["remote"] = g.TryGetProperty("remote", out var remote) ? remote.ToString() : null,
+                    ["commit"] = g.TryGetProperty("commit", out var commit) ? commit.ToString() : null,
                 };
             }
 
@@ -473,8 +501,9 @@ internal static class WandbSchema
                         : [],
             };
         }
-        catch (JsonException)
+        catch (Exception e) when (e is JsonException or InvalidOperationException)
         {
+            // What was uploaded is anyone's.
             return null;
         }
     }
@@ -515,11 +544,18 @@ internal static class WandbSchema
 
         public override object? ParseLiteral(GraphQLValue value) =>
             value is GraphQLIntValue number
-                ? long.Parse(number.Value, System.Globalization.CultureInfo.InvariantCulture)
+            && long.TryParse(number.Value, System.Globalization.CultureInfo.InvariantCulture, out var whole)
+                ? whole
                 : ThrowLiteralConversionError(value);
 
         public override object? ParseValue(object? value) =>
-            value is null ? null : Convert.ToInt64(value, System.Globalization.CultureInfo.InvariantCulture);
+            value switch
+            {
+                null => null,
+                long whole => whole,
+                int whole => (long)whole,
+                _ => ThrowValueConversionError(value),
+            };
 
         public override object? Serialize(object? value) => value;
     }

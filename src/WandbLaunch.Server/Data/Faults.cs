@@ -1,0 +1,25 @@
+namespace WandbLaunch.Server;
+
+/// <summary>A fault of the request, told to the client as a GraphQL error, or with status 400 elsewhere.</summary>
+internal sealed class ServerFault(string message) : GraphQL.ExecutionError(message);
+
+/// <summary>A request that is answered with a status of its own and this reason.</summary>
+internal sealed class RequestFault(int status, string message) : Exception(message)
+{
+    internal int Status => status;
+}
+
+/// <summary>Why the server cannot start: one line for whoever starts it, and the program's exit code.</summary>
+internal sealed class StartFault(int exitCode, string message) : Exception(message)
+{
+    /// <summary>Exit code: the address cannot be used.</summary>
+    internal const int Address = 1;
+
+    /// <summary>Exit code: the database cannot be used, and was left as it is.</summary>
+    internal const int Database = 3;
+
+    /// <summary>Exit code: another server has the database.</summary>
+    internal const int InUse = 4;
+
+    internal int ExitCode => exitCode;
+}

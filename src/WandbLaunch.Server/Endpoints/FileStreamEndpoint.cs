@@ -1,0 +1,175 @@
+using System.Text;
+using System.Text.Json;
+
+namespace WandbLaunch.Server;
+
+/// <summary>What a running SDK sends: history, console and summary by lines, heartbeats, the end (reference B.6).</summary>
+internal static class FileStreamEndpoint
+{
+    private const int MostBytes = 64 * Answers.Megabyte;
+    private const long MostLines = 1_000_000_000_000;
+
+    internal static void Map(WebApplication app, Store store) =>
+        app.MapPost(
+            "/files/{entity}/{project}/{run}/file_stream",
+            (string entity, string project, string run, HttpContext context) =>
+                StreamAsync(store, entity, project, run, context)
+        );
+
+    private static async Task StreamAsync(Store store, string entity, string project, string run, HttpContext context)
+    {
+        if ((store.Project(entity, project) is { } parent ? store.Run(parent, run) : null) is not { } found)
+        {
+            throw new RequestFault(404, "not found");
+        }
+
+        using var document = await Answers.ReadJsonAsync(context, MostBytes);
+        var root = document.RootElement;
+        if (root.ValueKind != JsonValueKind.Object)
+        {
+            throw new RequestFault(400, "The body must be a JSON object.");
+        }
+
+        // Everything is looked at before anything is written.
+        var files = Files(root);
+        var (preempting, complete) = (Flag(root, "preempting"), Flag(root, "complete"));
+        var code = Given(root, "exitcode") is { } exit
+            ? exit.ValueKind == JsonValueKind.Number && exit.TryGetInt32(out var number)
+                ? number
+                : throw new RequestFault(400, "exitcode must be a whole number of 32 bits.")
+            : 0;
+        foreach (var (name, offset, lines) in files)
+        {
+            switch (name)
+            {
+                case "wandb-history.jsonl":
+                    store.AppendLines(found.Key, "history", offset, lines);
+                    break;
+                case "output.log":
+                    store.AppendLines(found.Key, "console", offset, lines);
+                    break;
+                case "wandb-summary.json" when lines.Count > 0:
+                    store.SetRun(found.Key, "summary", lines[^1]);
+                    break;
+            }
+        }
+
+        if (preempting)
+        {
+            store.SetRun(found.Key, "state", "preempting");
+        }
+
+        if (complete)
+        {
+            store.SetRun(found.Key, "exit_code", code);
+            // A run that said it would be preempted and then failed was preempted (the SDK's mark_preempting).
+            store.SetRun(
+                found.Key,
+                "state",
+                code == 0 ? "finished"
+                    : (string)found["state"]! == "preempting" ? "preempted"
+                    : "failed"
+            );
+            var console = store.Lines(found.Key, "console", 0, long.MaxValue);
+            if (console.Count > 0)
+            {
+                await using var temporary = new FileStream(
+                    Path.GetTempFileName(),
+                    FileMode.Create,
+                    FileAccess.ReadWrite,
+                    FileShare.None,
+                    1 << 16,
+                    FileOptions.DeleteOnClose
+                );
+                await temporary.WriteAsync(Encoding.UTF8.GetBytes(string.Concat(console)));
+                temporary.Position = 0;
+                store.SaveFile(found.Key, "output.log", temporary);
+            }
+        }
+
+        store.SetRun(found.Key, "heartbeat_at", Store.Now);
+        await context.Response.WriteAsJsonAsync(new { exitcode = (int?)null, limits = new { } });
+    }
+
+    private static List<(string Name, long Offset, List<string> Lines)> Files(JsonElement root)
+    {
+        var result = new List<(string, long, List<string>)>();
+        if (Given(root, "files") is not { } files)
+        {
+            return result;
+        }
+
+        if (files.ValueKind != JsonValueKind.Object)
+        {
+            throw new RequestFault(400, "files must be an object of files by name.");
+        }
+
+        foreach (var file in files.EnumerateObject())
+        {
+            var what = $"files[\"{JsonLimits.Short(file.Name)}\"]";
+            if (
+                file.Value.ValueKind != JsonValueKind.Object
+                || Given(file.Value, "content") is not { ValueKind: JsonValueKind.Array } content
+            )
+            {
+                throw new RequestFault(400, what + " must be an object with a list of lines as its content.");
+            }
+
+            var offset = 0L;
+            if (
+                Given(file.Value, "offset") is { } at
+                && !(
+                    at.ValueKind == JsonValueKind.Number && at.TryGetInt64(out offset) && offset is >= 0 and < MostLines
+                )
+            )
+            {
+                throw new RequestFault(400, what + ": offset must be the number of a line, from 0 on.");
+            }
+
+            var lines = new List<string>(content.GetArrayLength());
+            foreach (var line in content.EnumerateArray())
+            {
+                if (line.ValueKind != JsonValueKind.String)
+                {
+                    throw new RequestFault(400, what + ": each line must be a text.");
+                }
+
+                string text;
+                try
+                {
+                    text = line.GetString()!;
+                }
+                catch (InvalidOperationException)
+                {
+                    throw new RequestFault(400, what + ": a line has half of a surrogate pair, which is no text.");
+                }
+
+                lines.Add(
+                    file.Name is "wandb-history.jsonl" or "wandb-summary.json"
+                        ? RunDocuments.Strict(text)
+                            ?? throw new RequestFault(
+                                400,
+                                $"{what}: line {lines.Count} is no JSON object: {JsonLimits.Short(text)}"
+                            )
+                        : text
+                );
+            }
+
+            result.Add((file.Name, offset, lines));
+        }
+
+        return result;
+    }
+
+    private static bool Flag(JsonElement root, string name) =>
+        Given(root, name) is { } flag
+        && flag.ValueKind switch
+        {
+            JsonValueKind.True => true,
+            JsonValueKind.False => false,
+            _ => throw new RequestFault(400, $"{name} must be true or false."),
+        };
+
+    private static JsonElement? Given(JsonElement map, string name) =>
+        map.TryGetProperty(name, out var value) && value.ValueKind != JsonValueKind.Null ? value : null;
+}
