@@ -253,53 +253,7 @@ internal sealed class LaunchServer : IAsyncDisposable
             (string entity, string project, string run, HttpContext context) =>
                 StreamAsync(store, entity, project, run, context)
         );
-        app.MapGet(
-            "/files/{entity}/{project}/{run}/{**name}",
-            async (string entity, string project, string run, string name, HttpContext context) =>
-            {
-                if (
-                    Find(store, entity, project, run) is not { } found
-                    || store.OpenFile(found.Key, name) is not { } content
-                )
-                {
-                    await NotFoundAsync(context);
-                    return;
-                }
-
-                await using (content)
-                {
-                    // Never as a page of this origin: the content is other people's.
-                    context.Response.ContentType = "application/octet-stream";
-                    context.Response.Headers.ContentDisposition = "attachment";
-                    context.Response.ContentLength = content.Length;
-                    await content.CopyToAsync(context.Response.Body, context.RequestAborted);
-                }
-            }
-        );
-        app.MapPut(
-            "/files/{entity}/{project}/{run}/{**name}",
-            async (string entity, string project, string run, string name, HttpContext context) =>
-            {
-                if (Find(store, entity, project, run) is not { } found)
-                {
-                    await NotFoundAsync(context);
-                    return;
-                }
-
-                await using var temporary = new FileStream(
-                    Path.GetTempFileName(),
-                    FileMode.Create,
-                    FileAccess.ReadWrite,
-                    FileShare.None,
-                    1 << 16,
-                    FileOptions.DeleteOnClose
-                );
-                await context.Request.Body.CopyToAsync(temporary, context.RequestAborted);
-                temporary.Position = 0;
-                store.SaveFile(found.Key, name, temporary);
-            }
-        );
-        ArtifactSchema.Map(app, store);
+        Endpoints.FileEndpoints.Map(app, store);
         app.MapPost("/queues/push", (HttpContext context) => QueueSchema.PushBatchAsync(store, context));
         app.MapGet("/queues/wait", (HttpContext context) => WaitAsync(app, store, context));
         app.MapPost("/shutdown", (IHostApplicationLifetime life) => life.StopApplication());
@@ -406,21 +360,7 @@ internal sealed class LaunchServer : IAsyncDisposable
                     : (string)found["state"]! == "preempting" ? "preempted"
                     : "failed"
             );
-            var console = store.Lines(found.Key, "console", 0, long.MaxValue);
-            if (console.Count > 0)
-            {
-                await using var temporary = new FileStream(
-                    Path.GetTempFileName(),
-                    FileMode.Create,
-                    FileAccess.ReadWrite,
-                    FileShare.None,
-                    1 << 16,
-                    FileOptions.DeleteOnClose
-                );
-                await temporary.WriteAsync(Encoding.UTF8.GetBytes(string.Concat(console)));
-                temporary.Position = 0;
-                store.SaveFile(found.Key, "output.log", temporary);
-            }
+            store.SaveConsole(found.Key);
         }
 
         store.SetRun(found.Key, "heartbeat_at", Store.Now);
