@@ -140,6 +140,7 @@ internal sealed partial class GraphQLTransport
         var size = source.Length;
         var digest = $"sha-256=:{Convert.ToBase64String(await SHA256.HashDataAsync(source, token))}:";
         var received = 0L;
+        var answered = false;
         try
         {
             await Transfer(() => received)
@@ -162,9 +163,10 @@ internal sealed partial class GraphQLTransport
                             using var response = await SendOnceAsync(
                                 request,
                                 HttpCompletionOption.ResponseHeadersRead,
-                                received > 0,
+                                answered,
                                 cancel
                             );
+                            answered = true;
                             if (response.StatusCode != HttpStatusCode.PermanentRedirect)
                             {
                                 await EnsureSuccessAsync(response, target.AbsolutePath, cancel);
