@@ -15,7 +15,7 @@ internal sealed class Row : Dictionary<string, object?>
     internal long Key { get; init; }
 }
 
-/// <summary>Everything that the server knows, in one SQLite file in WAL mode.</summary>
+/// <summary>Everything that the server knows, in one SQLite file in WAL mode; the content of files is beside it.</summary>
 internal sealed partial class Store : IDisposable
 {
     private readonly string _connectionString;

@@ -45,7 +45,7 @@ internal sealed class FileStore
         // Uploads in progress were those of the server before. What can be gone on with is kept for a day.
         foreach (var file in new DirectoryInfo(_temporary).EnumerateFiles())
         {
-            if (!file.Name.StartsWith(Kept, StringComparison.Ordinal) || DateTime.UtcNow - file.LastWriteTimeUtc > Day)
+            if (!file.Name.StartsWith(Kept, StringComparison.Ordinal) || IsOld(file))
             {
                 file.Delete();
             }
@@ -252,7 +252,19 @@ internal sealed class FileStore
                 upload.Gate.Release();
             }
         }
+
+        // Those of the server before, which nobody went on with.
+        foreach (
+            var file in new DirectoryInfo(_temporary)
+                .EnumerateFiles(Kept + "*")
+                .Where(f => IsOld(f) && !_uploads.ContainsKey(f.Name))
+        )
+        {
+            file.Delete();
+        }
     }
+
+    private static bool IsOld(FileInfo file) => DateTime.UtcNow - file.LastWriteTimeUtc > Day;
 
     private string PathOf(string hash) => Path.Combine(Folder, hash[..2], hash[2..4], hash);
 
