@@ -144,7 +144,8 @@ internal sealed class LaunchServer : IAsyncDisposable
             FileStreamEndpoint.Map(app, store);
             QueueEndpoints.Map(app, store);
             SessionEndpoints.Map(app, guard, sessions);
-            Map(app, store);
+            Endpoints.FileEndpoints.Map(app, store);
+            app.MapPost("/shutdown", (IHostApplicationLifetime life) => life.StopApplication());
             PageEndpoints.Map(app);
             await app.StartAsync();
             var server = new LaunchServer(app, store);
@@ -166,66 +167,5 @@ internal sealed class LaunchServer : IAsyncDisposable
     {
         await _app.DisposeAsync();
         _store.Dispose();
-    }
-
-    private static void Map(WebApplication app, Store store)
-    {
-        app.MapGet(
-            "/files/{entity}/{project}/{run}/{**name}",
-            async (string entity, string project, string run, string name, HttpContext context) =>
-            {
-                if (
-                    Find(store, entity, project, run) is not { } found
-                    || store.OpenFile(found.Key, name) is not { } content
-                )
-                {
-                    await NotFoundAsync(context);
-                    return;
-                }
-
-                await using (content)
-                {
-                    // Never as a page of this origin: the content is other people's.
-                    context.Response.ContentType = "application/octet-stream";
-                    context.Response.Headers.ContentDisposition = "attachment";
-                    context.Response.ContentLength = content.Length;
-                    await content.CopyToAsync(context.Response.Body, context.RequestAborted);
-                }
-            }
-        );
-        app.MapPut(
-            "/files/{entity}/{project}/{run}/{**name}",
-            async (string entity, string project, string run, string name, HttpContext context) =>
-            {
-                if (Find(store, entity, project, run) is not { } found)
-                {
-                    await NotFoundAsync(context);
-                    return;
-                }
-
-                await using var temporary = new FileStream(
-                    Path.GetTempFileName(),
-                    FileMode.Create,
-                    FileAccess.ReadWrite,
-                    FileShare.None,
-                    1 << 16,
-                    FileOptions.DeleteOnClose
-                );
-                await context.Request.Body.CopyToAsync(temporary, context.RequestAborted);
-                temporary.Position = 0;
-                store.SaveFile(found.Key, name, temporary);
-            }
-        );
-        ArtifactSchema.Map(app, store);
-        app.MapPost("/shutdown", (IHostApplicationLifetime life) => life.StopApplication());
-    }
-
-    private static Row? Find(Store store, string entity, string project, string run) =>
-        store.Project(entity, project) is { } found ? store.Run(found, run) : null;
-
-    private static Task NotFoundAsync(HttpContext context)
-    {
-        context.Response.StatusCode = 404;
-        return context.Response.WriteAsJsonAsync(new { error = "not found" });
     }
 }

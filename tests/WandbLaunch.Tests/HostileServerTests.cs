@@ -6,10 +6,10 @@ using System.Text;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using Microsoft.Data.Sqlite;
-using WandbLaunch.Api;
-using WandbLaunch.Queues;
+using WandbLaunch.Foundation;
+using WandbLaunch.Model;
 using WandbLaunch.Server;
-using WandbLaunch.Settings;
+using WandbLaunch.Wandb;
 
 namespace WandbLaunch.Tests;
 

@@ -10,6 +10,9 @@ internal static class RunFolderImport
 {
     private const int Lines = 1000;
 
+    /// <summary>What is read whole: metadata, summary and config. Everything else is a stream.</summary>
+    private const long SmallFile = 64 << 20;
+
     internal static bool IsRunFolder(string folder) =>
         Directory.Exists(Path.Combine(folder, "files"))
         && (
@@ -76,8 +79,10 @@ internal static class RunFolderImport
     {
         var files = Path.Combine(folder, "files");
         var log = Directory.EnumerateFiles(folder, "*.wandb").FirstOrDefault();
-        var history = new List<string>();
-        var run = log is null ? new LoggedRun() : TransactionLog.Read(log, history.Add);
+
+        // The log is read twice: the run must be there before its history goes out, and the history may be larger than memory.
+        var rows = 0;
+        var run = log is null ? new LoggedRun() : TransactionLog.Read(log, _ => rows++);
         var config = ReadConfig(Path.Combine(files, "config.yaml"));
         foreach (var (key, value) in run.Config)
         {
@@ -86,10 +91,7 @@ internal static class RunFolderImport
 
         var summaryPath = Path.Combine(files, "wandb-summary.json");
         var summary = (JsonObject)run.Summary.DeepClone();
-        if (
-            File.Exists(summaryPath)
-            && JsonNode.Parse(await File.ReadAllTextAsync(summaryPath, token)) is JsonObject saved
-        )
+        if (IsSmall(summaryPath) && JsonNode.Parse(await File.ReadAllTextAsync(summaryPath, token)) is JsonObject saved)
         {
             foreach (var (key, value) in saved)
             {
@@ -98,7 +100,7 @@ internal static class RunFolderImport
         }
 
         var metadataPath = Path.Combine(files, "wandb-metadata.json");
-        var info = File.Exists(metadataPath)
+        var info = IsSmall(metadataPath)
             ? Sources.FolderRunRecord.FromMetadata(await File.ReadAllBytesAsync(metadataPath, token), folder)
             : null;
         var name = Path.GetFileName(folder.TrimEnd('/', '\\'));
@@ -161,16 +163,37 @@ internal static class RunFolderImport
             );
         }
 
-        for (var i = 0; i < history.Count; i += Lines)
+        if (rows > 0)
         {
-            progress($"{path}: history", 100 * i / history.Count);
-            await api.FileStreamAsync(
-                path,
-                "wandb-history.jsonl",
-                i,
-                history.GetRange(i, Math.Min(Lines, history.Count - i)),
+            var sent = 0;
+            var batch = new List<string>(Lines);
+            await Task.Run(
+                () =>
+                    TransactionLog.Read(
+                        log!,
+                        row =>
+                        {
+                            batch.Add(row);
+                            if (batch.Count == Lines)
+                            {
+                                SendAsync().GetAwaiter().GetResult();
+                            }
+                        }
+                    ),
                 token
             );
+            await SendAsync();
+
+            async Task SendAsync()
+            {
+                if (batch.Count > 0)
+                {
+                    progress($"{path}: history", (int)(100L * sent / rows));
+                    await api.FileStreamAsync(path, "wandb-history.jsonl", sent, batch, token);
+                    sent += batch.Count;
+                    batch.Clear();
+                }
+            }
         }
 
         // Without an exit record the run was cut off; that is what W&B calls crashed.
@@ -189,11 +212,24 @@ internal static class RunFolderImport
         return path;
     }
 
+    private static bool IsSmall(string path) =>
+        new FileInfo(path) is { Exists: true } file
+        && (
+            file.Length <= SmallFile
+                ? true
+                : throw new LaunchException(
+                    "FileTooLarge",
+                    LaunchErrorCategory.InvalidData,
+                    $"{path} is larger than {SmallFile >> 20} MB, which the W&B SDK never writes. Remove or shorten it, and import again.",
+                    path
+                )
+        );
+
     // config.yaml: wandb_version, then name: {desc, value}.
     private static JsonObject ReadConfig(string path)
     {
         var config = new JsonObject();
-        if (File.Exists(path))
+        if (IsSmall(path))
         {
             foreach (var (key, value) in LaunchConfig.YamlObject(File.ReadAllText(path), path))
             {

@@ -26,7 +26,6 @@ internal sealed class LoggedRun
     internal JsonObject Config { get; } = [];
     internal JsonObject Summary { get; } = [];
     internal List<string> Files { get; } = [];
-    internal List<string> Output { get; } = [];
     internal bool Truncated;
 }
 
@@ -71,12 +70,12 @@ internal static class TransactionLog
 
     private static IEnumerable<byte[]> Records(FileStream stream)
     {
-        var position = 7;
+        var position = 7L;
         var parts = new MemoryStream();
         var header = new byte[7];
         while (true)
         {
-            var left = Block - (position % Block);
+            var left = Block - (int)(position % Block);
             if (left < 7)
             {
                 stream.Seek(left, SeekOrigin.Current);
@@ -113,7 +112,7 @@ internal static class TransactionLog
         }
     }
 
-    // Field numbers of message Record: run 17, history 2, summary 3, output 4, config 5, files 6, exit 18, output_raw 13.
+    // Field numbers of message Record: run 17, history 2, summary 3, config 5, files 6, exit 18. Output (4 and 13) is in output.log, and may be large.
     private static void Apply(LoggedRun run, byte[] record, Action<string> history)
     {
         foreach (var (field, bytes, _) in Fields(record))
@@ -135,13 +134,6 @@ internal static class TransactionLog
                 case 6:
                     run.Files.AddRange(
                         Fields(bytes).Where(f => f.Number == 1).Select(f => Text(f.Bytes, 1)).OfType<string>()
-                    );
-                    break;
-                case 4 or 13:
-                    run.Output.AddRange(
-                        Fields(bytes)
-                            .Where(f => f.Number == 3)
-                            .Select(f => System.Text.Encoding.UTF8.GetString(f.Bytes))
                     );
                     break;
                 case 18:

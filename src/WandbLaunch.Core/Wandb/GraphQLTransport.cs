@@ -15,13 +15,13 @@ namespace WandbLaunch.Wandb;
 /// GraphQL over HTTP with W&amp;B's headers, retry and rate-limit rules (reference A.1, A.4). The one seam to a GraphQL
 /// client: everything above calls <see cref="QueryAsync"/>.
 /// </summary>
-internal sealed class GraphQLTransport : IDisposable
+internal sealed partial class GraphQLTransport : IDisposable
 {
     internal static readonly string UserAgent =
         $"WandbLaunch/{typeof(GraphQLTransport).Assembly.GetName().Version?.ToString(3)} (W&B Internal Client)";
 
-    // 400 … 501: final by reference A.4 (H); everything else of 4xx and 5xx is tried again.
-    private static readonly HashSet<int> FinalStatus = [400, 401, 403, 404, 409, 410, 413, 422, 501];
+    // 400 … 501: final by reference A.4 (H); everything else of 4xx and 5xx is tried again, but for a disk that is full.
+    private static readonly HashSet<int> FinalStatus = [400, 401, 403, 404, 409, 410, 413, 422, 501, 507];
 
     // Specs travel as texts inside JSON: a quote is \" and not six characters.
     internal static readonly JsonSerializerOptions PlainJson = new()
@@ -218,52 +218,6 @@ internal sealed class GraphQLTransport : IDisposable
                 e
             );
         }
-    }
-
-    /// <summary>Opens a file for reading. The key goes only to the API's own host.</summary>
-    internal async Task<HttpResponseMessage> DownloadAsync(string url, CancellationToken token)
-    {
-        var target = FileUri(url);
-        var response = await SendAsync(
-            _files,
-            () =>
-            {
-                var request = new HttpRequestMessage(HttpMethod.Get, target);
-                request.Headers.Authorization = FileAuthorization(target);
-                return request;
-            },
-            HttpCompletionOption.ResponseHeadersRead,
-            token
-        );
-        await EnsureSuccessAsync(response, target.AbsolutePath, token);
-        return response;
-    }
-
-    /// <summary>Sends a file by PUT; <paramref name="headers"/> are the server's <c>Name:value</c> lines.</summary>
-    internal async Task UploadAsync(string url, Func<Stream> open, IEnumerable<string> headers, CancellationToken token)
-    {
-        var target = FileUri(url);
-        var lines = headers.ToList();
-        using var response = await SendAsync(
-            _files,
-            () =>
-            {
-                var request = new HttpRequestMessage(HttpMethod.Put, target) { Content = new StreamContent(open()) };
-                request.Headers.Authorization = FileAuthorization(target);
-                foreach (var parts in lines.Select(l => l.Split(':', 2)).Where(p => p.Length == 2))
-                {
-                    if (!request.Headers.TryAddWithoutValidation(parts[0], parts[1]))
-                    {
-                        request.Content.Headers.TryAddWithoutValidation(parts[0], parts[1]);
-                    }
-                }
-
-                return request;
-            },
-            HttpCompletionOption.ResponseContentRead,
-            token
-        );
-        await EnsureSuccessAsync(response, target.AbsolutePath, token);
     }
 
     /// <summary>Posts JSON to a path below the base URL (the file stream of reference B.6).</summary>
@@ -535,7 +489,7 @@ internal sealed class GraphQLTransport : IDisposable
 
         var status = (int)response.StatusCode;
         var after = response.Headers.RetryAfter?.Delta;
-        var text = await response.Content.ReadAsStringAsync(token);
+        var text = await ErrorBodyAsync(response, token);
         response.Dispose();
         var detail = "";
         try
@@ -563,6 +517,24 @@ internal sealed class GraphQLTransport : IDisposable
                 "AccessDenied",
                 LaunchErrorCategory.PermissionDenied,
                 $"The server denies access to {what} (HTTP {status}: {detail}). Check the entity and project names and that this key may see them.",
+                what
+            )
+            {
+                StatusCode = status,
+            },
+            422 when detail.Length > 0 && response.RequestMessage?.Method == HttpMethod.Put => new LaunchException(
+                "FileDamaged",
+                LaunchErrorCategory.InvalidData,
+                $"The server did not take {what}: {detail} Did the file change while it was sent?",
+                what
+            )
+            {
+                StatusCode = status,
+            },
+            507 => new LaunchException(
+                "ServerDiskFull",
+                LaunchErrorCategory.ResourceUnavailable,
+                $"The server did not take {what}: {detail}",
                 what
             )
             {

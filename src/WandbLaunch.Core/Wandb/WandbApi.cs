@@ -1,5 +1,4 @@
 using System.Runtime.CompilerServices;
-using System.Security.Cryptography;
 using System.Text.Json;
 using WandbLaunch.Foundation;
 using WandbLaunch.Model;
@@ -353,39 +352,9 @@ internal sealed class WandbApi(GraphQLTransport transport)
     {
         var target = SafePath.Combine(folder, file.Name, "run file");
         Directory.CreateDirectory(Path.GetDirectoryName(target)!);
-        var temporary = target + ".part";
         try
         {
-            using var response = await transport.DownloadAsync(file.Url, token);
-            using var md5 = IncrementalHash.CreateHash(HashAlgorithmName.MD5);
-            var input = await response.Content.ReadAsStreamAsync(token);
-            await using (input)
-            {
-                var output = File.Create(temporary);
-                await using (output)
-                {
-                    var block = new byte[81920];
-                    int read;
-                    while ((read = await input.ReadAsync(block, token)) > 0)
-                    {
-                        md5.AppendData(block, 0, read);
-                        await output.WriteAsync(block.AsMemory(0, read), token);
-                    }
-                }
-            }
-
-            var digest = Convert.ToBase64String(md5.GetHashAndReset());
-            if (file.Md5 is { Length: 24 } expected && expected != digest)
-            {
-                throw new LaunchException(
-                    "FileDamaged",
-                    LaunchErrorCategory.InvalidData,
-                    $"{file.Name} arrived damaged: its MD5 is {digest}, the server says {expected}. Try again.",
-                    file.Name
-                );
-            }
-
-            File.Move(temporary, target, true);
+            await transport.DownloadToAsync(file.Url, file.Name, target, file.Md5, file.Size, token);
             return target;
         }
         catch (LaunchException e) when (e.StatusCode == 404)
@@ -397,10 +366,6 @@ internal sealed class WandbApi(GraphQLTransport transport)
                 file.Name,
                 e
             );
-        }
-        finally
-        {
-            File.Delete(temporary);
         }
     }
 

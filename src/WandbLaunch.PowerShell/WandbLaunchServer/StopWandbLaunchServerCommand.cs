@@ -6,7 +6,7 @@ namespace WandbLaunch.PowerShell;
 
 /// <summary>Stops the launch server of this machine.</summary>
 /// <remarks>Requests that are under way are finished. The data stays; Start-WandbLaunchServer goes on with it, on the same port where that is free.</remarks>
-/// <example><para>Stop it</para><code>Start-WandbLaunchServer; Stop-WandbLaunchServer</code><para>Runs and files stay in the SQLite file.</para></example>
+/// <example><para>Stop it</para><code>Start-WandbLaunchServer; Stop-WandbLaunchServer</code><para>Runs and files stay on disk.</para></example>
 /// <example><para>See what would be stopped</para><code>Start-WandbLaunchServer | Stop-WandbLaunchServer -WhatIf</code><para>Names the address and file.</para></example>
 [Cmdlet(VerbsLifecycle.Stop, "WandbLaunchServer", SupportsShouldProcess = true)]
 public sealed class StopWandbLaunchServerCommand : LaunchServerCommand

@@ -1,5 +1,4 @@
 using System.Globalization;
-using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
 using System.Text.RegularExpressions;
@@ -42,7 +41,7 @@ internal static class Pages
     }
 }
 
-/// <summary>Everything that the server knows, in one SQLite file in WAL mode.</summary>
+/// <summary>Everything that the server knows, in one SQLite file in WAL mode; the content of files is beside it.</summary>
 internal sealed partial class Store : IDisposable
 {
     private readonly string _connectionString;
@@ -113,6 +112,7 @@ internal sealed partial class Store : IDisposable
 
         // The log is written back beside the writer, not by whichever request comes a thousandth.
         _checkpoints = new Timer(_ => Checkpoint("PASSIVE"), null, 1000, 1000);
+        OpenFiles(path);
     }
 
     /// <summary>Name of this database, for clients that remember its small item ids.</summary>
@@ -120,6 +120,7 @@ internal sealed partial class Store : IDisposable
 
     public void Dispose()
     {
+        CloseFiles();
         using (var done = new ManualResetEvent(false))
         {
             if (_checkpoints.Dispose(done))
@@ -390,140 +391,6 @@ internal sealed partial class Store : IDisposable
                 ("$r", run)
             );
             command.ExecuteNonQuery();
-        }
-    }
-
-    internal void DeleteRun(long run)
-    {
-        lock (_writing)
-        {
-            using var command = Command(
-                _writer,
-                "DELETE FROM files WHERE run = $r; DELETE FROM history WHERE run = $r; DELETE FROM console WHERE run = $r; DELETE FROM runs WHERE id = $r",
-                ("$r", run)
-            );
-            command.ExecuteNonQuery();
-        }
-    }
-
-    internal (List<Row> Files, bool More) Files(
-        long run,
-        IReadOnlyCollection<string>? names,
-        string? pattern,
-        string? after,
-        int first
-    )
-    {
-        using var connection = Open();
-        using var command = Command(
-            connection,
-            "SELECT name, md5, size, updated_at FROM files WHERE run = $r AND name > $a AND ($p IS NULL OR name GLOB $p) ORDER BY name",
-            ("$r", run),
-            ("$a", after ?? ""),
-            ("$p", pattern)
-        );
-        using var reader = command.ExecuteReader();
-        var rows = new List<Row>();
-        while (reader.Read())
-        {
-            var name = reader.GetString(0);
-            if (names is null || names.Contains(name))
-            {
-                rows.Add(
-                    new Row
-                    {
-                        ["id"] = $"{run}/{name}",
-                        ["name"] = name,
-                        ["md5"] = reader.GetValue(1) as string,
-                        ["sizeBytes"] = reader.GetInt64(2),
-                        ["updatedAt"] = reader.GetString(3),
-                    }
-                );
-            }
-
-            if (rows.Count > first)
-            {
-                rows.RemoveAt(first);
-                return (rows, true);
-            }
-        }
-
-        return (rows, false);
-    }
-
-    /// <summary>Opens a file's content, or null. The stream holds its connection.</summary>
-    internal Stream? OpenFile(long run, string name)
-    {
-        var connection = Open();
-        using var command = Command(
-            connection,
-            "SELECT rowid FROM files WHERE run = $r AND name = $n",
-            ("$r", run),
-            ("$n", name)
-        );
-        if (command.ExecuteScalar() is not long row)
-        {
-            connection.Dispose();
-            return null;
-        }
-
-        return new BlobStream(connection, new SqliteBlob(connection, "files", "content", row, true));
-    }
-
-    internal byte[]? ReadFile(long run, string name)
-    {
-        using var stream = OpenFile(run, name);
-        if (stream is null)
-        {
-            return null;
-        }
-
-        using var copy = new MemoryStream();
-        stream.CopyTo(copy);
-        return copy.ToArray();
-    }
-
-    /// <summary>Takes a whole uploaded file from a temporary one.</summary>
-    // MD5 is W&B's checksum of a file, not a protection.
-#pragma warning disable CA5351
-    internal void SaveFile(long run, string name, FileStream content)
-    {
-        var md5 = Convert.ToBase64String(MD5.HashData(content));
-        content.Position = 0;
-        lock (_writing)
-        {
-            using var transaction = _writer.BeginTransaction();
-            using var command = Command(
-                _writer,
-                "INSERT INTO files (run, name, md5, size, updated_at, content) VALUES ($r, $n, $m, $s, $now, zeroblob($s)) ON CONFLICT (run, name) DO UPDATE SET md5 = $m, size = $s, updated_at = $now, content = zeroblob($s) RETURNING rowid",
-                ("$r", run),
-                ("$n", name),
-                ("$m", md5),
-                ("$s", content.Length),
-                ("$now", Now)
-            );
-            command.Transaction = transaction;
-            var row = (long)command.ExecuteScalar()!;
-            using (var blob = new SqliteBlob(_writer, "files", "content", row))
-            {
-                content.CopyTo(blob);
-            }
-
-            transaction.Commit();
-        }
-    }
-
-    internal bool DeleteFile(long run, string name)
-    {
-        lock (_writing)
-        {
-            using var command = Command(
-                _writer,
-                "DELETE FROM files WHERE run = $r AND name = $n",
-                ("$r", run),
-                ("$n", name)
-            );
-            return command.ExecuteNonQuery() > 0;
         }
     }
 

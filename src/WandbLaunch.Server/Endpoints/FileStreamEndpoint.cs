@@ -1,4 +1,3 @@
-using System.Text;
 using System.Text.Json;
 
 namespace WandbLaunch.Server;
@@ -70,21 +69,7 @@ internal static class FileStreamEndpoint
                     : (string)found["state"]! == "preempting" ? "preempted"
                     : "failed"
             );
-            var console = store.Lines(found.Key, "console", 0, long.MaxValue);
-            if (console.Count > 0)
-            {
-                await using var temporary = new FileStream(
-                    Path.GetTempFileName(),
-                    FileMode.Create,
-                    FileAccess.ReadWrite,
-                    FileShare.None,
-                    1 << 16,
-                    FileOptions.DeleteOnClose
-                );
-                await temporary.WriteAsync(Encoding.UTF8.GetBytes(string.Concat(console)));
-                temporary.Position = 0;
-                store.SaveFile(found.Key, "output.log", temporary);
-            }
+            store.SaveConsole(found.Key);
         }
 
         store.SetRun(found.Key, "heartbeat_at", Store.Now);

@@ -224,7 +224,7 @@ internal static class WandbSchema
                 }
 
                 var connection = Connection(listed, r => (string)r["name"]!, more);
-                connection["uploadHeaders"] = Array.Empty<string>();
+                connection["uploadHeaders"] = Endpoints.FileEndpoints.UploadHeaders;
                 return connection;
             }
         );
@@ -299,7 +299,7 @@ internal static class WandbSchema
                     : new Row
                     {
                         ["runID"] = run["id"],
-                        ["uploadHeaders"] = Array.Empty<string>(),
+                        ["uploadHeaders"] = Endpoints.FileEndpoints.UploadHeaders,
                         ["files"] = ((IEnumerable<object?>)input["files"]!)
                             .Select(f => new Row
                             {

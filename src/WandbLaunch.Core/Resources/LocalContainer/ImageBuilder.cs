@@ -371,7 +371,16 @@ internal sealed partial class ImageBuilder(DockerClient client, Action<string, i
     )
     {
         var links = new List<string>();
-        using var archive = new MemoryStream();
+
+        // On disk: wheels of a GPU framework are gigabytes.
+        await using var archive = new FileStream(
+            Path.GetTempFileName(),
+            FileMode.Create,
+            FileAccess.ReadWrite,
+            FileShare.None,
+            1 << 16,
+            FileOptions.DeleteOnClose | FileOptions.Asynchronous
+        );
         var writer = new TarWriter(archive, TarEntryFormat.Pax, true);
         await using (writer)
         {

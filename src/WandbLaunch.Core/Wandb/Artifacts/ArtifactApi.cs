@@ -109,18 +109,18 @@ internal sealed class ArtifactApi(GraphQLTransport transport, WandbApi api)
     }
 
     /// <summary>Names and addresses of the files of a version.</summary>
-    internal async Task<IReadOnlyList<(string Path, string Url, long? Size)>> FilesAsync(
+    internal async Task<IReadOnlyList<(string Path, string Url, long? Size, string? Md5)>> FilesAsync(
         string id,
         CancellationToken token
     )
     {
-        var files = new List<(string, string, long?)>();
+        var files = new List<(string, string, long?, string?)>();
         string? after = null;
         while (true)
         {
             var data = await transport.QueryAsync(
                 "ArtifactFiles",
-                "query ArtifactFiles($id: ID!, $fileCursor: String) { artifact(id: $id) { files(after: $fileCursor, first: 200) { edges { node { id name: displayName directUrl sizeBytes } cursor } pageInfo { endCursor hasNextPage } } } }",
+                "query ArtifactFiles($id: ID!, $fileCursor: String) { artifact(id: $id) { files(after: $fileCursor, first: 200) { edges { node { id name: displayName directUrl sizeBytes md5 } cursor } pageInfo { endCursor hasNextPage } } } }",
                 new { id, fileCursor = after },
                 token
             );
@@ -128,7 +128,14 @@ internal sealed class ArtifactApi(GraphQLTransport transport, WandbApi api)
             {
                 if (edge.Text("node", "name") is { } name && edge.Text("node", "directUrl") is { } url)
                 {
-                    files.Add((name, url, long.TryParse(edge.Text("node", "sizeBytes"), out var size) ? size : null));
+                    files.Add(
+                        (
+                            name,
+                            url,
+                            long.TryParse(edge.Text("node", "sizeBytes"), out var size) ? size : null,
+                            edge.Text("node", "md5")
+                        )
+                    );
                 }
             }
 
@@ -155,16 +162,11 @@ internal sealed class ArtifactApi(GraphQLTransport transport, WandbApi api)
     /// <summary>Saves all files of a version below a folder; each name is checked.</summary>
     internal async Task SaveAsync(string id, string folder, CancellationToken token)
     {
-        foreach (var (name, url, _) in await FilesAsync(id, token))
+        foreach (var (name, url, size, md5) in await FilesAsync(id, token))
         {
             var path = SafePath.Combine(folder, name, "artifact file");
             Directory.CreateDirectory(Path.GetDirectoryName(path)!);
-            using var response = await transport.DownloadAsync(url, token);
-            var target = new FileStream(path, FileMode.Create, FileAccess.Write, FileShare.None, 1 << 16, true);
-            await using (target)
-            {
-                await response.Content.CopyToAsync(target, token);
-            }
+            await transport.DownloadToAsync(url, name, path, md5, size, token);
         }
     }
 

@@ -1,5 +1,4 @@
 using System.Globalization;
-using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json.Nodes;
 
@@ -168,37 +167,6 @@ internal sealed partial class Store
     {
         using var connection = Open();
         using var command = Command(connection, "SELECT manifest FROM artifacts WHERE id = $i", ("$i", id));
-        return command.ExecuteScalar() as byte[];
-    }
-
-    /// <summary>Keeps content under its own digest.</summary>
-    // MD5 is W&B's name for a file's content, not a protection.
-#pragma warning disable CA5351
-    internal void SaveBlob(string entity, byte[] content)
-    {
-        lock (_writing)
-        {
-            using var command = Command(
-                _writer,
-                "INSERT INTO blobs (entity, md5, content) VALUES ($e, $m, $c) ON CONFLICT DO NOTHING",
-                ("$e", entity),
-                ("$m", Convert.ToHexString(MD5.HashData(content)).ToLowerInvariant()),
-                ("$c", content)
-            );
-            command.ExecuteNonQuery();
-        }
-    }
-#pragma warning restore CA5351
-
-    internal byte[]? Blob(string entity, string md5)
-    {
-        using var connection = Open();
-        using var command = Command(
-            connection,
-            "SELECT content FROM blobs WHERE entity = $e AND md5 = $m",
-            ("$e", entity),
-            ("$m", md5.ToLowerInvariant())
-        );
         return command.ExecuteScalar() as byte[];
     }
 

@@ -1,5 +1,6 @@
 using System.Text.Json;
 using GraphQL;
+using WandbLaunch.Server.Endpoints;
 
 namespace WandbLaunch.Server;
 
@@ -232,7 +233,7 @@ internal static class ArtifactSchema
                                     "PUT",
                                     $"/artifacts/{Uri.EscapeDataString((string)s.Artifact["entityName"]!)}/{Md5(s.Spec["md5"]?.ToString())}"
                                 ),
-                                ["uploadHeaders"] = Array.Empty<string>(),
+                                ["uploadHeaders"] = FileEndpoints.UploadHeaders,
                             }),
                         r => (string)r["id"]!,
                         false
@@ -260,63 +261,6 @@ internal static class ArtifactSchema
                     ?? throw new ServerFault("There is no such artifact."),
             }
         );
-    }
-
-    /// <summary>Uploads and downloads of content by digest, in the forms of address that the SDKs use.</summary>
-    internal static void Map(WebApplication app, Store store)
-    {
-        app.MapPut(
-            "/artifacts/{entity}/{md5}",
-            async (string entity, string md5, HttpContext context) =>
-            {
-                using var body = new MemoryStream();
-                await context.Request.Body.CopyToAsync(body, context.RequestAborted);
-                store.SaveBlob(entity, body.ToArray());
-            }
-        );
-        app.MapPut(
-            "/artifact-manifests/{id}",
-            async (string id, HttpContext context) =>
-            {
-                using var body = new MemoryStream();
-                await context.Request.Body.CopyToAsync(body, context.RequestAborted);
-                store.SetManifest(Store.Id(id), body.ToArray());
-            }
-        );
-        app.MapGet(
-            "/artifact-manifests/{id}",
-            (string id, HttpContext context) => SendAsync(context, store.Manifest(Store.Id(id)))
-        );
-        app.MapGet(
-            "/artifacts/{entity}/{md5}",
-            (string entity, string md5, HttpContext context) => SendAsync(context, store.Blob(entity, md5))
-        );
-
-        // Of 2022: region/entity/artifact/md5; of today: …/project/collection/artifact[/artifact]/md5/name.
-        app.MapGet(
-            "/artifactsV2/{region}/{entity}/{**rest}",
-            (string entity, string rest, HttpContext context) =>
-                SendAsync(
-                    context,
-                    rest.Split('/').FirstOrDefault(p => p.Length == 32 && p.All(char.IsAsciiHexDigit)) is { } md5
-                        ? store.Blob(entity, md5)
-                        : null
-                )
-        );
-    }
-
-    private static async Task SendAsync(HttpContext context, byte[]? content)
-    {
-        if (content is null)
-        {
-            context.Response.StatusCode = 404;
-            await context.Response.WriteAsJsonAsync(new { error = "not found" });
-            return;
-        }
-
-        context.Response.ContentType = "application/octet-stream";
-        context.Response.Headers.ContentDisposition = "attachment";
-        await context.Response.Body.WriteAsync(content, context.RequestAborted);
     }
 
     private static Row ManifestRow(IResolveFieldContext c, Row artifact)
