@@ -185,47 +185,81 @@ internal sealed class DatabaseFile : IDisposable
     // The system lets go of the lock when the process ends, however it ends.
     private static FileStream Hold(string path)
     {
+        // .NET's own lock keeps readers out too, and a folder with a database in it may be copied while it is served: where
+        // the system has locks that only those meet who ask for them, the lock is one of these.
+        var quiet = OperatingSystem.IsLinux() && Environment.Is64BitProcess;
+        FileStream? stream = null;
         try
         {
-            return new FileStream(
+            stream = new FileStream(
                 path + ".server.lock",
                 FileMode.OpenOrCreate,
                 FileAccess.ReadWrite,
-                FileShare.None,
+                quiet ? FileShare.ReadWrite : FileShare.None,
                 1,
                 FileOptions.None
             );
+            var range = new LockRange { Type = WriteLock };
+            if (!quiet || fcntl(stream.SafeFileHandle, SetOwnLock, ref range) == 0)
+            {
+                return stream;
+            }
+
+            var error = System.Runtime.InteropServices.Marshal.GetLastPInvokeError();
+            stream.Dispose();
+            throw error is Again or NoAccess
+                ? InUse(path)
+                : new IOException(System.Runtime.InteropServices.Marshal.GetPInvokeErrorMessage(error));
         }
         catch (IOException e)
-            when (e is not (FileNotFoundException or DirectoryNotFoundException or PathTooLongException)
+            when (!quiet
+                && e is not (FileNotFoundException or DirectoryNotFoundException or PathTooLongException)
                 && File.Exists(path + ".server.lock")
             )
         {
-            var owner = "";
-            try
-            {
-                if (
-                    JsonSerializer.Deserialize<Owner>(File.ReadAllText(path + ".server.owner")) is
-                    { Url: { } url } known
-                )
-                {
-                    owner = string.Create(
-                        CultureInfo.InvariantCulture,
-                        $": process {known.ProcessId}, which listens at {url}"
-                    );
-                }
-            }
-            catch (Exception inner) when (inner is IOException or UnauthorizedAccessException or JsonException)
-            {
-                // It has just started.
-            }
-
-            throw new StartFault(
-                StartFault.InUse,
-                $"Another server has {path}{owner}. Use that one, or stop it first."
-            );
+            throw InUse(path);
         }
     }
+
+    private static StartFault InUse(string path)
+    {
+        var owner = "";
+        try
+        {
+            if (JsonSerializer.Deserialize<Owner>(File.ReadAllText(path + ".server.owner")) is { Url: { } url } known)
+            {
+                owner = string.Create(
+                    CultureInfo.InvariantCulture,
+                    $": process {known.ProcessId}, which listens at {url}"
+                );
+            }
+        }
+        catch (Exception inner) when (inner is IOException or UnauthorizedAccessException or JsonException)
+        {
+            // It has just started.
+        }
+
+        return new StartFault(StartFault.InUse, $"Another server has {path}{owner}. Use that one, or stop it first.");
+    }
+
+    // Locks of an open file and not of a process (Linux, F_OFD_SETLK); 0 to 0 is the whole file.
+    private const int SetOwnLock = 37;
+    private const short WriteLock = 1;
+    private const int Again = 11;
+    private const int NoAccess = 13;
+
+    [System.Runtime.InteropServices.StructLayout(System.Runtime.InteropServices.LayoutKind.Sequential)]
+    private struct LockRange
+    {
+        public short Type;
+        public short Whence;
+        public long Start;
+        public long Length;
+        public int ProcessId;
+    }
+
+    [System.Runtime.InteropServices.DllImport("libc", SetLastError = true)]
+    private static extern int fcntl(Microsoft.Win32.SafeHandles.SafeFileHandle file, int command, ref LockRange range);
 
     // Made aside and put in its place when it is whole: a server that ends in between leaves no empty file behind.
     private void Make()

@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Runtime.CompilerServices;
 using System.Text;
 using System.Text.Json;
 using System.Text.Unicode;
@@ -45,6 +46,7 @@ internal static class JsonLimits
     /// <param name="what">Name for the message.</param>
     /// <param name="json">UTF-8 of the document.</param>
     /// <param name="wrapped">Levels around the document that do not count.</param>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     internal static string? Fault(string what, ReadOnlySpan<byte> json, int wrapped = 0)
     {
         if (json.Length > Size)
