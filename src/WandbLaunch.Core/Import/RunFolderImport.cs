@@ -1,3 +1,4 @@
+using System.Text.Json;
 using System.Text.Json.Nodes;
 using WandbLaunch.Foundation;
 using WandbLaunch.Model;
@@ -9,6 +10,7 @@ namespace WandbLaunch.Import;
 internal static class RunFolderImport
 {
     private const int Lines = 1000;
+    private const long SmallFile = 64L << 20;
 
     internal static bool IsRunFolder(string folder) =>
         Directory.Exists(Path.Combine(folder, "files"))
@@ -74,21 +76,24 @@ internal static class RunFolderImport
         CancellationToken token
     )
     {
-        var files = Path.Combine(folder, "files");
-        var log = Directory.EnumerateFiles(folder, "*.wandb").FirstOrDefault();
+        // The folder came from somebody: its links lead to nothing outside it.
+        using var opened = SafeFolder.Open(folder);
+        var log = opened
+            .Entries(e => !e.Path.Contains('/', StringComparison.Ordinal) && e.Kind == EntryKind.File)
+            .Select(e => e.Path)
+            .FirstOrDefault(p => p.EndsWith(".wandb", StringComparison.Ordinal));
         var history = new List<string>();
-        var run = log is null ? new LoggedRun() : TransactionLog.Read(log, history.Add);
-        var config = ReadConfig(Path.Combine(files, "config.yaml"));
+        var run = log is null ? new LoggedRun() : TransactionLog.Read(Path.Combine(folder, log), history.Add);
+        var config = ReadConfig(opened);
         foreach (var (key, value) in run.Config)
         {
             config[key] = value?.DeepClone();
         }
 
-        var summaryPath = Path.Combine(files, "wandb-summary.json");
         var summary = (JsonObject)run.Summary.DeepClone();
         if (
-            File.Exists(summaryPath)
-            && JsonNode.Parse(await File.ReadAllTextAsync(summaryPath, token)) is JsonObject saved
+            opened.ReadAllBytes("files/wandb-summary.json", "run file", SmallFile) is { } summaryText
+            && ParseSummary(summaryText, folder) is JsonObject saved
         )
         {
             foreach (var (key, value) in saved)
@@ -97,9 +102,8 @@ internal static class RunFolderImport
             }
         }
 
-        var metadataPath = Path.Combine(files, "wandb-metadata.json");
-        var info = File.Exists(metadataPath)
-            ? Sources.FolderRunRecord.FromMetadata(await File.ReadAllBytesAsync(metadataPath, token), folder)
+        var info = opened.ReadAllBytes("files/wandb-metadata.json", "run file", SmallFile) is { } metadata
+            ? Sources.FolderRunRecord.FromMetadata(metadata, folder)
             : null;
         var name = Path.GetFileName(folder.TrimEnd('/', '\\'));
         var path = new RunPath(
@@ -129,34 +133,19 @@ internal static class RunFolderImport
             token
         );
 
-        var all = Directory.Exists(files)
-            ? new DirectoryInfo(files)
-                .EnumerateFiles(
-                    "*",
-                    new EnumerationOptions
-                    {
-                        RecurseSubdirectories = true,
-                        AttributesToSkip = FileAttributes.ReparsePoint,
-                    }
-                )
-                .OrderBy(f => f.FullName, StringComparer.Ordinal)
-                .ToArray()
-            : [];
+        // What the SDK saved by a link is a file of another place, and stays there.
+        var all = opened
+            .Entries(e => e.Path == "files" || e.Path.StartsWith("files/", StringComparison.Ordinal))
+            .Where(e => e.Kind == EntryKind.File)
+            .Select(e => e.Path["files/".Length..])
+            .Order(StringComparer.Ordinal)
+            .ToArray();
         for (var i = 0; i < all.Length; i += 50)
         {
             progress($"{path}: files", 100 * i / all.Length);
             await api.UploadFilesAsync(
                 path,
-                [
-                    .. all.Skip(i)
-                        .Take(50)
-                        .Select(f =>
-                            (
-                                Path.GetRelativePath(files, f.FullName).Replace('\\', '/'),
-                                (Func<Stream>)(() => File.OpenRead(f.FullName))
-                            )
-                        ),
-                ],
+                [.. all.Skip(i).Take(50).Select(f => (f, (Func<Stream>)(() => opened.OpenExactly("files/" + f))))],
                 token
             );
         }
@@ -189,13 +178,33 @@ internal static class RunFolderImport
         return path;
     }
 
+    private static JsonNode? ParseSummary(byte[] text, string folder)
+    {
+        try
+        {
+            return JsonNode.Parse(text);
+        }
+        catch (JsonException e)
+        {
+            throw new LaunchException(
+                "RunFolderInvalid",
+                LaunchErrorCategory.InvalidData,
+                $"The files/wandb-summary.json of {folder} is broken{Sources.Notebook.Line(e)}.",
+                folder,
+                e
+            );
+        }
+    }
+
     // config.yaml: wandb_version, then name: {desc, value}.
-    private static JsonObject ReadConfig(string path)
+    private static JsonObject ReadConfig(SafeFolder folder)
     {
         var config = new JsonObject();
-        if (File.Exists(path))
+        if (folder.ReadText("files/config.yaml", "run file", SmallFile) is { } text)
         {
-            foreach (var (key, value) in LaunchConfig.YamlObject(File.ReadAllText(path), path))
+            foreach (
+                var (key, value) in LaunchConfig.YamlObject(text, Path.Combine(folder.FullPath, "files", "config.yaml"))
+            )
             {
                 if (key != "wandb_version" && value is JsonObject entry)
                 {

@@ -155,12 +155,12 @@ internal sealed class ArtifactApi(GraphQLTransport transport, WandbApi api)
     /// <summary>Saves all files of a version below a folder; each name is checked.</summary>
     internal async Task SaveAsync(string id, string folder, CancellationToken token)
     {
+        using var into = SafeFolder.Make(folder);
         foreach (var (name, url, _) in await FilesAsync(id, token))
         {
-            var path = SafePath.Combine(folder, name, "artifact file");
-            Directory.CreateDirectory(Path.GetDirectoryName(path)!);
+            _ = SafePath.Combine(folder, name, "artifact file");
             using var response = await transport.DownloadAsync(url, token);
-            var target = new FileStream(path, FileMode.Create, FileAccess.Write, FileShare.None, 1 << 16, true);
+            var target = into.Replace(name, "artifact file");
             await using (target)
             {
                 await response.Content.CopyToAsync(target, token);
