@@ -163,12 +163,14 @@ internal sealed record AgentPolicy
             }
         }
 
-        foreach (var volume in volumes)
-        {
-            CheckMount(volume);
-        }
-
-        return (config with { DockerArgs = dockerArguments, ResourceArgs = resourceArguments }, volumes);
+        return (
+            config with
+            {
+                DockerArgs = dockerArguments,
+                ResourceArgs = resourceArguments,
+            },
+            [.. volumes.Select(CheckMount)]
+        );
 
         JsonObject? Without(JsonObject? given)
         {
@@ -185,7 +187,7 @@ internal sealed record AgentPolicy
         }
     }
 
-    private void CheckMount(string volume)
+    private string CheckMount(string volume)
     {
         // A drive letter is no separator.
         var drive =
@@ -199,24 +201,35 @@ internal sealed record AgentPolicy
             || (rest.Length == 2 && rest[1] is not ("ro" or "rw"))
             || !Path.IsPathFullyQualified(host)
             || host.Split('/', '\\').Contains("..")
+            || volume.Any(char.IsControl)
         )
         {
             throw Refused($"the mount '{volume}' is not host:container or host:container:ro with absolute paths", null);
         }
 
-        // Links are followed first: a link in an allowed folder must not lead out of it.
+        // Links are followed first: a link in an allowed folder must not lead out of it. The longest of the allowed
+        // places decides, so that one folder in another can be read-only.
         var real = RealPath(host);
-        var allowed = Mounts
-            .Select(m =>
-                (
-                    Path: RealPath(m.EndsWith(":ro", StringComparison.Ordinal) ? m[..^3] : m),
-                    ReadOnly: m.EndsWith(":ro", StringComparison.Ordinal)
-                )
-            )
-            .Where(m => real == m.Path || (Directory.Exists(m.Path) && SafePath.IsInside(m.Path, real)))
-            .ToList();
-        var socket = real.EndsWith(".sock", StringComparison.Ordinal) && !allowed.Any(m => m.Path == real);
-        if (allowed.Count == 0 || socket)
+        var allowed =
+            real is null || real.IndexOf(':', drive) >= 0
+                ? null
+                : Mounts
+                    .Select(m =>
+                        (
+                            Path: RealPath(m.EndsWith(":ro", StringComparison.Ordinal) ? m[..^3] : m),
+                            ReadOnly: m.EndsWith(":ro", StringComparison.Ordinal)
+                        )
+                    )
+                    .Where(m =>
+                        m.Path is { } place
+                        && (real == place || (Directory.Exists(place) && SafePath.IsInside(place, real)))
+                    )
+                    .GroupBy(m => m.Path!.Length)
+                    .MaxBy(g => g.Key)
+                    ?.ToList();
+
+        // A socket or device is another machine's or another program's door: only by its own name.
+        if (allowed is null || (IsDoor(real!) && allowed[0].Path != real))
         {
             throw Refused(
                 $"the mount of '{host}' is not allowed on this agent{(Mounts.Count > 0 ? ", only of " + List(Mounts) : "")}",
@@ -228,29 +241,26 @@ internal sealed record AgentPolicy
         {
             throw Refused($"the mount of '{host}' is allowed on this agent only read-only: {volume}:ro", "-AllowMount");
         }
+
+        // The engine gets the place that was judged, not the name that led there.
+        return real + ":" + string.Join(':', rest);
     }
 
-    private static string RealPath(string path)
-    {
-        var full = Path.TrimEndingDirectorySeparator(Path.GetFullPath(path));
-        var at = Path.GetPathRoot(full)!;
-        foreach (
-            var part in full[at.Length..].Split(Path.DirectorySeparatorChar, StringSplitOptions.RemoveEmptyEntries)
-        )
-        {
-            at = Path.Combine(at, part);
-            try
-            {
-                FileSystemInfo entry = Directory.Exists(at) ? new DirectoryInfo(at) : new FileInfo(at);
-                at = entry.LinkTarget is null ? at : entry.ResolveLinkTarget(true)?.FullName ?? at;
-            }
-            catch (IOException)
-            {
-                // Not there, or a circle: the path as it is written counts, and docker says the rest.
-            }
-        }
+    private static bool IsDoor(string path) =>
+        path.EndsWith(".sock", StringComparison.OrdinalIgnoreCase)
+        || (!OperatingSystem.IsWindows() && PosixFolder.KindOf(path) == EntryKind.Other);
 
-        return at;
+    // Null where it cannot be seen to its end: what this user may not look at, the engine may follow anywhere.
+    private static string? RealPath(string path)
+    {
+        try
+        {
+            return SafePath.RealPath(path);
+        }
+        catch (IOException)
+        {
+            return null;
+        }
     }
 
     private static bool Matches(IEnumerable<string> patterns, string value) =>

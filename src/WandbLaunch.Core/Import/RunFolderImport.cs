@@ -1,3 +1,4 @@
+using System.Text.Json;
 using System.Text.Json.Nodes;
 using WandbLaunch.Foundation;
 using WandbLaunch.Model;
@@ -9,7 +10,6 @@ namespace WandbLaunch.Import;
 internal static class RunFolderImport
 {
     private const int Lines = 1000;
-
     /// <summary>What is read whole: metadata, summary and config. Everything else is a stream.</summary>
     private const long SmallFile = 64 << 20;
 
@@ -77,21 +77,28 @@ internal static class RunFolderImport
         CancellationToken token
     )
     {
-        var files = Path.Combine(folder, "files");
-        var log = Directory.EnumerateFiles(folder, "*.wandb").FirstOrDefault();
+        // The folder came from somebody: its links lead to nothing outside it.
+        using var opened = SafeFolder.Open(folder);
+        var log = opened
+            .Entries(e => !e.Path.Contains('/', StringComparison.Ordinal) && e.Kind == EntryKind.File)
+            .Select(e => e.Path)
+            .FirstOrDefault(p => p.EndsWith(".wandb", StringComparison.Ordinal));
 
         // The log is read twice: the run must be there before its history goes out, and the history may be larger than memory.
         var rows = 0;
-        var run = log is null ? new LoggedRun() : TransactionLog.Read(log, _ => rows++);
-        var config = ReadConfig(Path.Combine(files, "config.yaml"));
+        var logPath = log is null ? null : Path.Combine(folder, log);
+        var run = logPath is null ? new LoggedRun() : TransactionLog.Read(logPath, _ => rows++);
+        var config = ReadConfig(opened);
         foreach (var (key, value) in run.Config)
         {
             config[key] = value?.DeepClone();
         }
 
-        var summaryPath = Path.Combine(files, "wandb-summary.json");
         var summary = (JsonObject)run.Summary.DeepClone();
-        if (IsSmall(summaryPath) && JsonNode.Parse(await File.ReadAllTextAsync(summaryPath, token)) is JsonObject saved)
+        if (
+            opened.ReadAllBytes("files/wandb-summary.json", "run file", SmallFile) is { } summaryText
+            && ParseSummary(summaryText, folder) is JsonObject saved
+        )
         {
             foreach (var (key, value) in saved)
             {
@@ -99,9 +106,8 @@ internal static class RunFolderImport
             }
         }
 
-        var metadataPath = Path.Combine(files, "wandb-metadata.json");
-        var info = IsSmall(metadataPath)
-            ? Sources.FolderRunRecord.FromMetadata(await File.ReadAllBytesAsync(metadataPath, token), folder)
+        var info = opened.ReadAllBytes("files/wandb-metadata.json", "run file", SmallFile) is { } metadata
+            ? Sources.FolderRunRecord.FromMetadata(metadata, folder)
             : null;
         var name = Path.GetFileName(folder.TrimEnd('/', '\\'));
         var path = new RunPath(
@@ -131,34 +137,19 @@ internal static class RunFolderImport
             token
         );
 
-        var all = Directory.Exists(files)
-            ? new DirectoryInfo(files)
-                .EnumerateFiles(
-                    "*",
-                    new EnumerationOptions
-                    {
-                        RecurseSubdirectories = true,
-                        AttributesToSkip = FileAttributes.ReparsePoint,
-                    }
-                )
-                .OrderBy(f => f.FullName, StringComparer.Ordinal)
-                .ToArray()
-            : [];
+        // What the SDK saved by a link is a file of another place, and stays there.
+        var all = opened
+            .Entries(e => e.Path == "files" || e.Path.StartsWith("files/", StringComparison.Ordinal))
+            .Where(e => e.Kind == EntryKind.File)
+            .Select(e => e.Path["files/".Length..])
+            .Order(StringComparer.Ordinal)
+            .ToArray();
         for (var i = 0; i < all.Length; i += 50)
         {
             progress($"{path}: files", 100 * i / all.Length);
             await api.UploadFilesAsync(
                 path,
-                [
-                    .. all.Skip(i)
-                        .Take(50)
-                        .Select(f =>
-                            (
-                                Path.GetRelativePath(files, f.FullName).Replace('\\', '/'),
-                                (Func<Stream>)(() => File.OpenRead(f.FullName))
-                            )
-                        ),
-                ],
+                [.. all.Skip(i).Take(50).Select(f => (f, (Func<Stream>)(() => opened.OpenExactly("files/" + f))))],
                 token
             );
         }
@@ -170,7 +161,7 @@ internal static class RunFolderImport
             await Task.Run(
                 () =>
                     TransactionLog.Read(
-                        log!,
+                        logPath!,
                         row =>
                         {
                             batch.Add(row);
@@ -212,26 +203,33 @@ internal static class RunFolderImport
         return path;
     }
 
-    private static bool IsSmall(string path) =>
-        new FileInfo(path) is { Exists: true } file
-        && (
-            file.Length <= SmallFile
-                ? true
-                : throw new LaunchException(
-                    "FileTooLarge",
-                    LaunchErrorCategory.InvalidData,
-                    $"{path} is larger than {SmallFile >> 20} MB, which the W&B SDK never writes. Remove or shorten it, and import again.",
-                    path
-                )
-        );
+    private static JsonNode? ParseSummary(byte[] text, string folder)
+    {
+        try
+        {
+            return JsonNode.Parse(text);
+        }
+        catch (JsonException e)
+        {
+            throw new LaunchException(
+                "RunFolderInvalid",
+                LaunchErrorCategory.InvalidData,
+                $"The files/wandb-summary.json of {folder} is broken{Sources.Notebook.Line(e)}.",
+                folder,
+                e
+            );
+        }
+    }
 
     // config.yaml: wandb_version, then name: {desc, value}.
-    private static JsonObject ReadConfig(string path)
+    private static JsonObject ReadConfig(SafeFolder folder)
     {
         var config = new JsonObject();
-        if (IsSmall(path))
+        if (folder.ReadText("files/config.yaml", "run file", SmallFile) is { } text)
         {
-            foreach (var (key, value) in LaunchConfig.YamlObject(File.ReadAllText(path), path))
+            foreach (
+                var (key, value) in LaunchConfig.YamlObject(text, Path.Combine(folder.FullPath, "files", "config.yaml"))
+            )
             {
                 if (key != "wandb_version" && value is JsonObject entry)
                 {

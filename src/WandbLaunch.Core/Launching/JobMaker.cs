@@ -112,7 +112,7 @@ internal static partial class JobMaker
             Minor(request.PythonVersion ?? SourceResolver.ProjectPython(workspace))
         ) with
         {
-            Requirements = ReadText(Path.Combine(workspace, "requirements.txt")),
+            Requirements = ReadText(workspace, "requirements.txt"),
         };
     }
 
@@ -128,12 +128,16 @@ internal static partial class JobMaker
         Workspace.CopyFolder(uri.Location, scratch, warnings, token);
         warnings.ForEach(warn);
         var entry = Entry(request, scratch, null, warn);
-        var files = Directory
-            .EnumerateFiles(scratch, "*", SearchOption.AllDirectories)
-            .Where(f => new FileInfo(f).LinkTarget is null)
-            .Select(f => new ArtifactContent(
-                Path.GetRelativePath(scratch, f).Replace('\\', '/'),
-                () => File.OpenRead(f)
+        using var copy = SafeFolder.Open(scratch);
+        var files = copy.Entries()
+            .Where(e => e.Kind == EntryKind.File)
+            .Select(e => new ArtifactContent(
+                e.Path,
+                () =>
+                {
+                    using var folder = SafeFolder.Open(scratch);
+                    return folder.OpenExactly(e.Path);
+                }
             ))
             .ToList();
         var name = "job-" + Path.GetFileName(Path.TrimEndingDirectorySeparator(uri.Location));
@@ -144,7 +148,7 @@ internal static partial class JobMaker
             Minor(request.PythonVersion ?? SourceResolver.ProjectPython(scratch))
         ) with
         {
-            Requirements = ReadText(Path.Combine(scratch, "requirements.txt")),
+            Requirements = ReadText(scratch, "requirements.txt"),
         };
     }
 
@@ -234,7 +238,11 @@ internal static partial class JobMaker
             ? Login().Replace(remote, "$1")
             : remote;
 
-    private static string? ReadText(string path) => File.Exists(path) ? File.ReadAllText(path) : null;
+    private static string? ReadText(string folder, string name)
+    {
+        using var opened = SafeFolder.Open(folder);
+        return opened.ReadText(name, "requirements file", SmallFile);
+    }
 
     private static string Minor(string? version) =>
         version is null

@@ -23,15 +23,23 @@ internal sealed partial record RequirementSet(IReadOnlyList<string> Lines, bool 
     {
         var warnings = new List<string>();
         var own =
-            folder is not null && File.Exists(Path.Combine(folder, "requirements.txt"))
-                ? Read(folder, "requirements.txt", warnings, [])
-                : null;
+            folder is null ? null
+            : ReadLines(folder, RequirementsFile) is { } list
+                ? Clean(list, RequirementsFile, false, folder, warnings, [RequirementsFile])
+            : null;
         if (frozen is null)
         {
             return own is null ? None : new RequirementSet(own, false, warnings);
         }
 
-        var exact = Clean(frozen.Split('\n'), folder, warnings, []);
+        var exact = Clean(
+            frozen.TrimStart('\uFEFF').Split('\n'),
+            "the run's requirements.txt",
+            true,
+            null,
+            warnings,
+            []
+        );
         if (own is null)
         {
             return new RequirementSet(exact, true, warnings);
@@ -56,46 +64,92 @@ internal sealed partial record RequirementSet(IReadOnlyList<string> Lines, bool 
 
     internal static string Normal(string name) => Separators().Replace(name, "-").ToLowerInvariant();
 
-    private static List<string> Read(string folder, string path, List<string> warnings, HashSet<string> open)
+    private const string RequirementsFile = "requirements.txt";
+    private const int MostFiles = 100;
+    private const long MostBytes = 4 * 1024 * 1024;
+
+    private static string[]? ReadLines(string folder, string path)
     {
-        var full = SafePath.CombineExisting(folder, path, "requirements file");
-        if (!File.Exists(full))
+        using var opened = SafeFolder.Open(folder);
+        return opened.ReadText(path, "requirements file", MostBytes)?.Split('\n');
+    }
+
+    private static List<string> Include(
+        string folder,
+        string at,
+        string named,
+        string where,
+        List<string> warnings,
+        HashSet<string> open
+    )
+    {
+        // "../base.txt" in a subfolder is still a file of this source.
+        var parts = new List<string>();
+        foreach (var part in (at + "/" + named.Replace('\\', '/')).Split('/').Where(p => p is not ("" or ".")))
         {
-            throw new LaunchException(
-                "RequirementsMissing",
-                LaunchErrorCategory.ObjectNotFound,
-                $"The requirements file '{path}' that another one names does not exist.",
-                path
-            );
+            if (part == ".." && parts.Count > 0)
+            {
+                parts.RemoveAt(parts.Count - 1);
+            }
+            else
+            {
+                parts.Add(part);
+            }
         }
 
-        if (!open.Add(full))
+        var path =
+            named[0] is '/' or '\\' || parts.Count == 0
+                ? throw new LaunchException(
+                    "PathOutside",
+                    LaunchErrorCategory.SecurityError,
+                    $"{where} names a requirements file outside the source. Give a path relative to that file.",
+                    where
+                )
+                : string.Join('/', parts);
+        if (!open.Add(path))
         {
             return [];
         }
 
-        if (new FileInfo(full).Length > 4 * 1024 * 1024)
-        {
-            throw WandbLaunch.Wandb.WandbApi.TooLarge(path, 4 * 1024 * 1024);
-        }
-
-        return Clean(File.ReadLines(full), folder, warnings, open, Path.GetDirectoryName(path) ?? "");
+        var lines =
+            open.Count > MostFiles ? null
+            : SafePath.Fault(path) is null ? ReadLines(folder, path)
+            : throw new LaunchException(
+                "PathOutside",
+                LaunchErrorCategory.SecurityError,
+                $"{where} names a requirements file outside the source. Give a path relative to that file.",
+                where
+            );
+        return lines is null
+            ? throw new LaunchException(
+                "RequirementsMissing",
+                LaunchErrorCategory.ObjectNotFound,
+                $"The requirements file that {where} names does not exist, or is one of more than {MostFiles}.",
+                where
+            )
+            : Clean(lines, path, false, folder, warnings, open);
     }
 
+    // What pip gets is what is understood here, word by word. pip itself takes shortened options, variables, local
+    // paths and more, and any of them could hand it a file or a secret of this machine. What stands in the file stays
+    // out of every message: it may have been brought there from somewhere else.
     private static List<string> Clean(
         IEnumerable<string> source,
+        string file,
+        bool frozen,
         string? folder,
         List<string> warnings,
-        HashSet<string> open,
-        string at = ""
+        HashSet<string> open
     )
     {
         var lines = new List<string>();
         var pending = "";
-        foreach (var raw in source)
+        var number = 0;
+        foreach (var raw in source.Append(""))
         {
+            number++;
             var line = pending + raw.TrimEnd('\r', ' ', '\t').TrimStart('\uFEFF');
-            if (line.EndsWith('\\'))
+            if (line.EndsWith('\\') && !raw.TrimStart().StartsWith('#'))
             {
                 pending = line[..^1];
                 continue;
@@ -108,13 +162,26 @@ internal sealed partial record RequirementSet(IReadOnlyList<string> Lines, bool 
                 continue;
             }
 
-            if (Include().Match(line) is { Success: true } include && folder is not null)
+            var where = $"line {number} of {file}";
+            if (line.Length > 8192 || line.Any(c => c is (< ' ' or > '~') and not '\t'))
+            {
+                Unknown(where, "it holds letters that no requirement has");
+            }
+            else if (line.Contains("${", StringComparison.Ordinal))
+            {
+                throw Refused(
+                    where,
+                    "pip would put a variable of this machine in its place. Set the index with -PipIndexUrl or -PipExtraIndexUrl"
+                );
+            }
+            else if (IncludeLine().Match(line) is { Success: true } include && folder is not null)
             {
                 var constraint = include.Groups[1].Value is "-c" or "--constraint";
-                var inner = Read(folder, Path.Combine(at, include.Groups[2].Value).Replace('\\', '/'), warnings, open);
+                var at = Path.GetDirectoryName(file)?.Replace('\\', '/') ?? "";
+                var inner = Include(folder, at, include.Groups[2].Value, where, warnings, open);
                 if (constraint)
                 {
-                    warnings.Add($"requirements: the constraint file {include.Groups[2].Value} is not used");
+                    warnings.Add($"requirements: the constraint file that {where} names is not used");
                 }
                 else
                 {
@@ -125,112 +192,207 @@ internal sealed partial record RequirementSet(IReadOnlyList<string> Lines, bool 
             {
                 if (Vcs().IsMatch(editable.Groups[1].Value))
                 {
-                    lines.Add(CheckVcs(editable.Groups[1].Value));
+                    lines.Add(CheckAddress(editable.Groups[1].Value, where));
                 }
                 else
                 {
                     warnings.Add(
-                        $"requirements: '{line}' installs the project itself; the program runs in its folder instead"
+                        $"requirements: {where} installs the project itself; the program runs in its folder instead"
                     );
-                }
-            }
-            else if (Vcs().IsMatch(line) || line.Contains(" @ ", StringComparison.Ordinal))
-            {
-                if (line.Contains("@ file:", StringComparison.OrdinalIgnoreCase))
-                {
-                    warnings.Add($"requirements: '{line}' is a file of the original machine and is left out");
-                }
-                else
-                {
-                    lines.Add(CheckVcs(line));
                 }
             }
             else if (line[0] == '-')
             {
-                if (
-                    !KnownOption().IsMatch(line)
-                    || (
-                        line.StartsWith("--find-links", StringComparison.Ordinal)
-                        && !line.Contains("https://", StringComparison.Ordinal)
-                    )
-                )
+                lines.AddRange(Options(line, where, warnings));
+            }
+            else if (Direct().Match(line) is { Success: true } direct)
+            {
+                var address = direct.Groups["url"].Value;
+                if (address.StartsWith("file:", StringComparison.OrdinalIgnoreCase))
                 {
-                    throw new LaunchException(
-                        "RequirementRefused",
-                        LaunchErrorCategory.SecurityError,
-                        $"The requirements line '{line}' is refused: this option of pip is not one that a requirements file needs.",
-                        line
-                    );
+                    warnings.Add($"requirements: {where} is a file of the original machine and is left out");
                 }
-
-                lines.Add(line);
+                else
+                {
+                    _ = CheckAddress(address, where);
+                    lines.Add(CheckTail(line, direct.Groups["tail"].Value, where));
+                }
             }
             else if (
-                line[0] is '.' or '/' or '\\'
-                || line.StartsWith("file:", StringComparison.OrdinalIgnoreCase)
-                || line.Contains(":\\", StringComparison.Ordinal)
+                line[0] is '.' or '/' or '\\' or '~'
+                || Archive().IsMatch(line.Split(' ', '\t', ';', '[')[0])
+                || (line.AsSpan().IndexOfAny('/', '\\') >= 0 && !line.Contains(';', StringComparison.Ordinal))
             )
             {
                 warnings.Add(
-                    $"requirements: '{line}' is a local path and is left out; the program runs in its own folder"
+                    $"requirements: {where} is a local path and is left out; the program runs in its own folder"
+                );
+            }
+            else if (Requirement().Match(line) is { Success: true } requirement)
+            {
+                // wandb==…dev1 never was on an index (reference E.2).
+                lines.Add(
+                    WandbDev().IsMatch(line) ? "wandb" : CheckTail(line, requirement.Groups["tail"].Value, where)
                 );
             }
             else
             {
-                // wandb==…dev1 never was on an index (reference E.2).
-                lines.Add(WandbDev().IsMatch(line) ? "wandb" : line);
+                Unknown(where, "it is no requirement of the form name, extras, versions, marker");
             }
+        }
+
+        return lines;
+
+        // What was installed somewhere may have any name; what a source itself asks for must be meant.
+        void Unknown(string where, string why)
+        {
+            if (!frozen)
+            {
+                throw Refused(where, why);
+            }
+
+            warnings.Add($"requirements: {where} is left out: {why}");
+        }
+    }
+
+    private static LaunchException Refused(string where, string why) =>
+        new("RequirementRefused", LaunchErrorCategory.SecurityError, $"{Capital(where)} is refused: {why}.", where);
+
+    private static string Capital(string text) => char.ToUpperInvariant(text[0]) + text[1..];
+
+    // A marker, then hashes. pip takes every word that begins with "-" as the begin of options.
+    private static string CheckTail(string line, string tail, string where)
+    {
+        var words = tail.Split((char[])[' ', '\t'], StringSplitOptions.RemoveEmptyEntries);
+        var options = words.SkipWhile(w => w[0] != '-').ToList();
+        var marker = string.Join(' ', words.Take(words.Length - options.Count));
+        return
+            options.All(o => Hashes().IsMatch(o))
+            && (marker.Length == 0 || MarkerText().IsMatch(marker))
+            && (options.Count == 0 || !line.Contains('\t', StringComparison.Ordinal))
+            ? line
+            : throw Refused(
+                where,
+                "only a marker and --hash may follow a package; other options of pip are not what a requirements file needs"
+            );
+    }
+
+    private static List<string> Options(string line, string where, List<string> warnings)
+    {
+        var words = new Queue<string>(line.Split((char[])[' ', '\t'], StringSplitOptions.RemoveEmptyEntries));
+        var lines = new List<string>();
+        while (words.TryDequeue(out var word))
+        {
+            var cut = word.StartsWith("--", StringComparison.Ordinal)
+                ? word.IndexOf('=', StringComparison.Ordinal)
+                : -1;
+            var name = cut < 0 ? word : word[..cut];
+            if (name is "--no-index" or "--pre" or "--prefer-binary" or "--require-hashes" && cut < 0)
+            {
+                lines.Add(name);
+                continue;
+            }
+
+            var known =
+                name
+                is "-i"
+                    or "--index-url"
+                    or "--extra-index-url"
+                    or "-f"
+                    or "--find-links"
+                    or "--trusted-host"
+                    or "--no-binary"
+                    or "--only-binary"
+                    or "--use-feature";
+            var value =
+                cut >= 0 ? word[(cut + 1)..]
+                : known && words.TryDequeue(out var next) ? next
+                : "";
+            if (!known || value.Length == 0)
+            {
+                throw Refused(
+                    where,
+                    "this option of pip is not one that a requirements file needs, or is not written in full"
+                );
+            }
+
+            if (name == "--trusted-host")
+            {
+                // It would take the check of certificates from this machine's own index too.
+                warnings.Add($"requirements: the --trusted-host in {where} is not used; set it with -PipTrustedHost");
+                continue;
+            }
+
+            var address = name is "-i" or "--index-url" or "--extra-index-url" or "-f" or "--find-links";
+            if (address ? !Https().IsMatch(value) : !Names().IsMatch(value))
+            {
+                throw Refused(
+                    where,
+                    address
+                        ? "packages come from an index only over https. Set another one with -PipIndexUrl, -PipExtraIndexUrl or -PipFindLinks"
+                        : "its value is no list of names"
+                );
+            }
+
+            lines.Add(name + " " + value);
         }
 
         return lines;
     }
 
-    private static string CheckVcs(string line)
-    {
-        var match = Vcs().Match(line);
-        if (match.Success && !(match.Value is "git+https:" or "git+ssh:"))
-        {
-            throw new LaunchException(
-                "RequirementRefused",
-                LaunchErrorCategory.SecurityError,
-                $"The requirements line '{line}' is refused: packages come from git only over https or ssh.",
-                line
+    private static string CheckAddress(string address, string where) =>
+        Https().IsMatch(address) || Git().IsMatch(address)
+            ? address
+            : throw Refused(
+                where,
+                "packages come from an address only over https, and from git only over https or ssh, without what git could take as an option"
             );
-        }
 
-        if (
-            line.Contains("ext::", StringComparison.Ordinal)
-            || line.Contains("://-", StringComparison.Ordinal)
-            || line.Contains("--upload-pack", StringComparison.Ordinal)
-        )
-        {
-            throw new LaunchException(
-                "RequirementRefused",
-                LaunchErrorCategory.SecurityError,
-                $"The requirements line '{line}' is refused: it could make git run a program.",
-                line
-            );
-        }
-
-        return line;
-    }
-
-    [GeneratedRegex(@"(^|\s)#(?!egg=|subdirectory=).*$")]
+    // As pip reads it: a "#egg=" behind a blank is a comment as well.
+    [GeneratedRegex(@"(^|\s+)#.*$")]
     private static partial Regex Comment();
 
     [GeneratedRegex(@"^(-r|--requirement|-c|--constraint)(?:\s+|=)?(\S+)$")]
-    private static partial Regex Include();
+    private static partial Regex IncludeLine();
 
     [GeneratedRegex(@"^(?:-e|--editable)(?:\s+|=)(\S+)")]
     private static partial Regex Editable();
 
-    [GeneratedRegex(@"\b(?:git|hg|svn|bzr)\+[a-z+]+:", RegexOptions.IgnoreCase)]
+    [GeneratedRegex(@"^(?:[A-Za-z0-9._-]+(?:\[[^\]]*\])?\s*@\s*)?(?:git|hg|svn|bzr)\+", RegexOptions.IgnoreCase)]
     private static partial Regex Vcs();
 
+    // An address, alone or behind "name @".
     [GeneratedRegex(
-        @"^(--index-url|-i|--extra-index-url|--trusted-host|--find-links|-f|--no-index|--pre|--prefer-binary|--no-binary|--only-binary|--require-hashes|--use-feature)(\s|=|$)"
+        @"^(?:[A-Za-z0-9][A-Za-z0-9._-]*[ \t]*(?:\[[A-Za-z0-9._, \t-]*\])?[ \t]*@[ \t]*)?(?<url>[A-Za-z][A-Za-z0-9+.-]+:[^ \t]*)(?<tail>(?:[ \t].*)?)$"
     )]
-    private static partial Regex KnownOption();
+    private static partial Regex Direct();
+
+    [GeneratedRegex(
+        @"^(?<name>[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)[ \t]*(?:\[[A-Za-z0-9._, \t-]*\])?[ \t]*(?:\(?[ \t]*(?:===|==|~=|!=|<=|>=|<|>)[ \t]*[A-Za-z0-9._*+!-]+(?:[ \t]*,[ \t]*(?:===|==|~=|!=|<=|>=|<|>)[ \t]*[A-Za-z0-9._*+!-]+)*[ \t]*,?[ \t]*\)?)?(?<tail>(?:[ \t]*;.*|[ \t]+-.*)?)$",
+        RegexOptions.NonBacktracking
+    )]
+    private static partial Regex Requirement();
+
+    // With a name of this kind pip looks for a file first.
+    [GeneratedRegex(@"\.(?:whl|zip|tar|tgz|tbz|txz|tlz|gz|bz2|xz|lz|lzma|egg)$", RegexOptions.IgnoreCase)]
+    private static partial Regex Archive();
+
+    [GeneratedRegex(@"^;[A-Za-z0-9_.,<>=!~'""() *+/-]+$")]
+    private static partial Regex MarkerText();
+
+    [GeneratedRegex(@"^--hash=(?:sha256|sha384|sha512):[0-9A-Fa-f]+$")]
+    private static partial Regex Hashes();
+
+    [GeneratedRegex(@"^https://[A-Za-z0-9\[][A-Za-z0-9._~:/?#\[\]@!&()*+,;=%-]*$")]
+    private static partial Regex Https();
+
+    [GeneratedRegex(
+        @"^git\+(?:https|ssh)://(?:[A-Za-z0-9._~%-]+(?::[A-Za-z0-9._~%-]*)?@)?[A-Za-z0-9\[][A-Za-z0-9._:\]-]*/(?!-)[A-Za-z0-9._~/%+-]*(?:@(?!-)[A-Za-z0-9._/+-]+)?(?:\#[A-Za-z0-9._~=&/\[\],%+-]*)?$"
+    )]
+    private static partial Regex Git();
+
+    [GeneratedRegex(@"^:?[A-Za-z0-9][A-Za-z0-9._,:-]*$")]
+    private static partial Regex Names();
 
     [GeneratedRegex(@"^([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?\s*==\s*([^\s;]+)")]
     private static partial Regex Pinned();

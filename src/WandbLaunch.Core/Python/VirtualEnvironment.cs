@@ -200,7 +200,7 @@ internal static class VirtualEnvironment
 
     private static string Identity(string python)
     {
-        var real = new FileInfo(python).ResolveLinkTarget(true)?.FullName ?? python;
+        var real = SafePath.RealPath(python);
         return $"{python}\n{real}\n{new FileInfo(real).Length}";
     }
 

@@ -37,8 +37,12 @@ internal sealed class FolderIgnore : IDisposable
             _prefix = "";
         }
 
-        var dockerIgnore = Path.Combine(folder, ".dockerignore");
-        _docker = File.Exists(dockerIgnore) ? ReadDockerIgnore(File.ReadLines(dockerIgnore)) : [];
+        using var opened = SafeFolder.Open(folder);
+        _docker =
+            opened.Kind(".dockerignore", "ignore file") == EntryKind.File
+            && opened.ReadText(".dockerignore", "ignore file", 1 << 20) is { } text
+                ? ReadDockerIgnore(text.Split('\n'))
+                : [];
     }
 
     internal bool Leaves(string path, bool isFolder)
@@ -142,8 +146,7 @@ internal sealed class FolderIgnore : IDisposable
                 (
                     new Regex(
                         pattern.Append("(?:/.*)?$").ToString(),
-                        RegexOptions.CultureInvariant,
-                        TimeSpan.FromSeconds(1)
+                        RegexOptions.CultureInvariant | RegexOptions.NonBacktracking
                     ),
                     keep
                 )

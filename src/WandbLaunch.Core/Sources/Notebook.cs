@@ -16,7 +16,9 @@ internal static class Notebook
             foreach (var cell in document.RootElement.Items("cells").Where(c => c.Text("cell_type") == "code"))
             {
                 var source = cell.At("source") is { ValueKind: JsonValueKind.Array } lines
-                    ? string.Concat(lines.EnumerateArray().Select(l => l.GetString()))
+                    ? string.Concat(
+                        lines.EnumerateArray().Select(l => l.ValueKind == JsonValueKind.String ? l.GetString() : "")
+                    )
                     : cell.Text("source") ?? "";
                 var magicCell = source.StartsWith("%%", StringComparison.Ordinal);
                 foreach (var line in source.Split('\n'))
@@ -36,15 +38,21 @@ internal static class Notebook
 
             return script.ToString();
         }
-        catch (JsonException e)
+        catch (Exception e) when (e is JsonException or InvalidOperationException)
         {
             throw new LaunchException(
                 "NotebookInvalid",
                 LaunchErrorCategory.InvalidData,
-                $"The notebook {name} cannot be read: {e.Message}",
+                $"The notebook {name} cannot be read: it is broken{Line(e)}.",
                 name,
                 e
             );
         }
     }
+
+    /// <summary>Where a JSON file is broken: the line, and never what stands there.</summary>
+    internal static string Line(Exception e) =>
+        e is JsonException { LineNumber: { } line }
+            ? " in line " + (line + 1).ToString(System.Globalization.CultureInfo.InvariantCulture)
+            : "";
 }

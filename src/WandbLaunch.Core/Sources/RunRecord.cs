@@ -28,9 +28,7 @@ internal sealed class ServerRunRecord(WandbApi api, RunPath run) : IRunRecord
 
 internal sealed class FolderRunRecord(string folder) : IRunRecord
 {
-    private readonly string _files = Directory.Exists(Path.Combine(folder, "files"))
-        ? Path.Combine(folder, "files")
-        : folder;
+    private readonly string _files = Directory.Exists(Path.Combine(folder, "files")) ? "files/" : "";
 
     public string Describe => $"run folder {folder}";
 
@@ -47,17 +45,11 @@ internal sealed class FolderRunRecord(string folder) : IRunRecord
         return FromMetadata(bytes, folder);
     }
 
-    public async Task<byte[]?> FileAsync(string name, long limit, CancellationToken token)
+    public Task<byte[]?> FileAsync(string name, long limit, CancellationToken token)
     {
-        var path = SafePath.CombineExisting(_files, name, "run file");
-        if (!File.Exists(path))
-        {
-            return null;
-        }
-
-        return new FileInfo(path).Length > limit
-            ? throw WandbApi.TooLarge(name, limit)
-            : await File.ReadAllBytesAsync(path, token);
+        // The folder came from somebody: its links lead to nothing outside it.
+        using var run = SafeFolder.Open(folder);
+        return Task.FromResult(run.ReadAllBytes(_files + name, "run file", limit));
     }
 
     /// <summary>Reads <c>wandb-metadata.json</c>, which the server makes runInfo of.</summary>
@@ -73,17 +65,19 @@ internal sealed class FolderRunRecord(string folder) : IRunRecord
                 root.Text("python"),
                 root.Text("executable"),
                 root.Text("codePath") is not null,
-                root.At("gpu_count") is { ValueKind: JsonValueKind.Number } gpus ? gpus.GetInt32() : 0,
+                root.At("gpu_count") is { ValueKind: JsonValueKind.Number } gpus && gpus.TryGetInt32(out var count)
+                    ? count
+                    : 0,
                 root.Text("git", "remote"),
                 root.Text("git", "commit")
             );
         }
-        catch (JsonException e)
+        catch (Exception e) when (e is JsonException or InvalidOperationException)
         {
             throw new LaunchException(
                 "RunInfoMissing",
                 LaunchErrorCategory.InvalidData,
-                $"The wandb-metadata.json of {what} is broken: {e.Message}",
+                $"The wandb-metadata.json of {what} is broken{Notebook.Line(e)}.",
                 what,
                 e
             );

@@ -29,7 +29,7 @@ internal sealed record ResolveContext(
 }
 
 /// <summary>From a launch config to what exactly runs, with its code on disk (reference D).</summary>
-internal static class SourceResolver
+internal static partial class SourceResolver
 {
     private const long SmallFile = 16L << 20;
 
@@ -324,9 +324,9 @@ internal static class SourceResolver
         {
             warnings.Add($"The {record.Describe} has no git commit; only its saved program {program} is there.");
             workspace = context.ScratchFolder();
-            var path = SafePath.Combine(workspace, program, "entry point");
-            Directory.CreateDirectory(Path.GetDirectoryName(path)!);
-            await File.WriteAllBytesAsync(path, code, token);
+            using var folder = SafeFolder.Make(workspace);
+            using var file = folder.Create(program, "entry point");
+            await file.WriteAsync(code, token);
         }
         else
         {
@@ -339,12 +339,7 @@ internal static class SourceResolver
         }
 
         var frozen = await record.FileAsync("requirements.txt", SmallFile, token);
-        if (
-            frozen is null
-            && workspace is not null
-            && !File.Exists(Path.Combine(workspace, "requirements.txt"))
-            && !context.NoInstall
-        )
+        if (frozen is null && workspace is not null && !HasFile(workspace, "requirements.txt") && !context.NoInstall)
         {
             throw RequirementsMissing(record.Describe, workspace);
         }
@@ -400,8 +395,16 @@ internal static class SourceResolver
         );
         if (uri.Subfolder is not null)
         {
-            workspace = SafePath.CombineExisting(workspace, uri.Subfolder, "subfolder");
-            if (!Directory.Exists(workspace))
+            string? inside;
+            using (var root = SafeFolder.Open(workspace))
+            {
+                inside =
+                    root.Kind(uri.Subfolder, "subfolder") == EntryKind.Folder
+                        ? root.RealPath(uri.Subfolder, "subfolder")
+                        : null;
+            }
+
+            if (inside is null)
             {
                 throw new LaunchException(
                     "SubfolderNotFound",
@@ -410,12 +413,24 @@ internal static class SourceResolver
                     uri.Subfolder
                 );
             }
+
+            workspace = Path.Combine(workspace, inside.Replace('/', Path.DirectorySeparatorChar));
         }
 
-        return FromCode(uri, workspace, config, context) with
+        var resolved = FromCode(uri, workspace, config, context);
+        return resolved with
         {
             Remote = uri.Location,
             Commit = commit,
+            Warnings =
+            [
+                .. uri.Subfolder is null
+                    ? []
+                    : Workspace
+                        .BadLinks(workspace)
+                        .Select(l => $"'{SafePath.Show(l.Path)}' is a link that {l.Fault} and is left out"),
+                .. resolved.Warnings,
+            ],
         };
     }
 
@@ -456,11 +471,7 @@ internal static class SourceResolver
 
     private static ResolvedRun FromCode(LaunchUri uri, string workspace, LaunchConfig config, ResolveContext context)
     {
-        if (
-            !context.NoInstall
-            && config.DockerImage is null
-            && !File.Exists(Path.Combine(workspace, "requirements.txt"))
-        )
+        if (!context.NoInstall && config.DockerImage is null && !HasFile(workspace, "requirements.txt"))
         {
             throw RequirementsMissing(Secrets.Mask(uri.Text), workspace);
         }
@@ -484,21 +495,31 @@ internal static class SourceResolver
     // Reference D.3: runtime.txt, else the first line of .python-version.
     internal static string? ProjectPython(string folder)
     {
+        using var opened = SafeFolder.Open(folder);
         foreach (var name in new[] { "runtime.txt", ".python-version" })
         {
-            var path = Path.Combine(folder, name);
+            // Only the number is taken, so that nothing else of the file stands in a message.
             if (
-                File.Exists(path)
-                && File.ReadLines(path).FirstOrDefault() is { } line
-                && line.Trim().Replace("python-", "", StringComparison.Ordinal) is { Length: > 0 } version
-                && char.IsDigit(version[0])
+                opened.Kind(name, "version file") == EntryKind.File
+                && opened.ReadText(name, "version file", 1 << 16) is { } text
+                && Number().Match(text.Split('\n')[0].Trim()) is { Success: true } version
             )
             {
-                return version;
+                return version.Groups[1].Value;
             }
         }
 
         return null;
+    }
+
+    [System.Text.RegularExpressions.GeneratedRegex(@"^(?:python-)?([0-9]{1,4}(?:\.[0-9]{1,4}){0,3})")]
+    private static partial System.Text.RegularExpressions.Regex Number();
+
+    // A link counts when it leads to a file of the same source.
+    private static bool HasFile(string folder, string name, string what = "file")
+    {
+        using var opened = SafeFolder.Open(folder);
+        return opened.FileExists(name, what);
     }
 
     private static LaunchException RequirementsMissing(string what, string workspace) =>
@@ -507,7 +528,7 @@ internal static class SourceResolver
             LaunchErrorCategory.ObjectNotFound,
             $"{what} has no requirements.txt, so its packages are not known."
                 + (
-                    File.Exists(Path.Combine(workspace, "environment.yml"))
+                    HasFile(workspace, "environment.yml")
                         ? " It has an environment.yml; export it with 'pip freeze'."
                         : ""
                 )
@@ -568,16 +589,26 @@ internal static class SourceResolver
         var extension = Path.GetExtension(program);
         if (extension == ".ipynb")
         {
-            var full = SafePath.CombineExisting(workspace, program, "entry point");
-            if (!File.Exists(full))
+            byte[] notebook;
+            using (var source = SafeFolder.Open(workspace))
             {
-                throw EntryMissing(program);
+                notebook = source.ReadAllBytes(program, "entry point", SmallFile) ?? throw EntryMissing(program);
             }
 
+            var text = Notebook.ToScript(notebook, program);
             var copy = context.ScratchFolder();
             Workspace.CopyPlain(workspace, copy, CancellationToken.None);
-            var script = Path.ChangeExtension(program, ".py");
-            File.WriteAllText(Path.Combine(copy, script), Notebook.ToScript(File.ReadAllBytes(full), program));
+            var script = Path.ChangeExtension(program, ".py").Replace('\\', '/');
+            using var target = SafeFolder.Open(copy);
+
+            // Where the notebook's own folder is a link, the script stands beside the notebook, as it did for the run.
+            var at = script.LastIndexOf('/');
+            var place = at < 0 ? script : target.RealPath(script[..at], "entry point") + script[at..];
+            using (var output = target.Replace(place.TrimStart('/'), "notebook's script"))
+            {
+                output.Write(Encoding.UTF8.GetBytes(text));
+            }
+
             workspace = copy;
             return ["python", script];
         }
@@ -613,7 +644,7 @@ internal static class SourceResolver
             .FirstOrDefault(w =>
                 w.EndsWith(".py", StringComparison.Ordinal) || w.EndsWith(".sh", StringComparison.Ordinal)
             );
-        if (program is not null && !File.Exists(SafePath.CombineExisting(workspace, program, "entry point")))
+        if (program is not null && !HasFile(workspace, program, "entry point"))
         {
             throw EntryMissing(program);
         }
@@ -643,7 +674,7 @@ internal static class SourceResolver
                 : null;
             return (root.Text("codePath"), cuda, root.Text("root"));
         }
-        catch (JsonException)
+        catch (Exception e) when (e is JsonException or InvalidOperationException)
         {
             return default;
         }

@@ -275,48 +275,55 @@ internal sealed class LocalContainerRunner : IRunner
         CancellationToken token
     )
     {
-        foreach (
-            var entry in new DirectoryInfo(folder)
-                .EnumerateFileSystemInfos()
-                .OrderBy(e => e.Name, StringComparer.Ordinal)
-        )
+        // Files are opened by what they were found to be, so that none that became a link meanwhile goes along.
+        using var source = SafeFolder.Open(folder);
+        foreach (var entry in Sources.Workspace.Content(source))
         {
-            var path = name + "/" + entry.Name;
-            if (entry.LinkTarget is { } link)
+            var path = name + "/" + entry.Path;
+            switch (entry.Kind)
             {
-                await writer.WriteEntryAsync(
-                    Owned(new PaxTarEntry(TarEntryType.SymbolicLink, path) { LinkName = link.Replace('\\', '/') }),
-                    token
-                );
-            }
-            else if (entry is DirectoryInfo)
-            {
-                await writer.WriteEntryAsync(
-                    Owned(new PaxTarEntry(TarEntryType.Directory, path) { Mode = (UnixFileMode)0x1FD }),
-                    token
-                );
-                await AddFolderAsync(writer, entry.FullName, path, owner, token);
-            }
-            else
-            {
-                var content = File.OpenRead(entry.FullName);
-                await using (content)
-                {
-                    var executable = OperatingSystem.IsWindows()
-                        ? entry.Name.EndsWith(".sh", StringComparison.Ordinal)
-                        : (File.GetUnixFileMode(entry.FullName) & UnixFileMode.UserExecute) != 0;
+                case EntryKind.Link:
                     await writer.WriteEntryAsync(
                         Owned(
-                            new PaxTarEntry(TarEntryType.RegularFile, path)
+                            new PaxTarEntry(TarEntryType.SymbolicLink, path)
                             {
-                                DataStream = content,
-                                Mode = (UnixFileMode)(executable ? 0x1FD : 0x1B4),
-                                ModificationTime = entry.LastWriteTimeUtc,
+                                LinkName = OperatingSystem.IsWindows()
+                                    ? entry.Target!.Replace('\\', '/')
+                                    : entry.Target!,
                             }
                         ),
                         token
                     );
-                }
+                    break;
+                case EntryKind.Folder:
+                    await writer.WriteEntryAsync(
+                        Owned(new PaxTarEntry(TarEntryType.Directory, path) { Mode = (UnixFileMode)0x1FD }),
+                        token
+                    );
+                    break;
+                case EntryKind.File:
+                    var content = source.OpenExactly(entry.Path);
+                    await using (content)
+                    {
+                        var executable = OperatingSystem.IsWindows()
+                            ? entry.Name.EndsWith(".sh", StringComparison.Ordinal)
+                            : Sources.Workspace.IsExecutable(content);
+                        await writer.WriteEntryAsync(
+                            Owned(
+                                new PaxTarEntry(TarEntryType.RegularFile, path)
+                                {
+                                    DataStream = content,
+                                    Mode = (UnixFileMode)(executable ? 0x1FD : 0x1B4),
+                                    ModificationTime = File.GetLastWriteTimeUtc(content.SafeFileHandle),
+                                }
+                            ),
+                            token
+                        );
+                    }
+
+                    break;
+                default:
+                    break;
             }
         }
 

@@ -11,6 +11,8 @@ internal static partial class GitPatch
     /// <summary>Larger patches are refused: a patch is a change of source, not data.</summary>
     internal const long MaxBytes = 100L * 1024 * 1024;
 
+    private const int MostFolders = 100_000;
+
     /// <summary>Gives the id of the tree with the patch in it.</summary>
     /// <exception cref="LaunchException">The patch is unsafe, too large, or does not fit; the message names file and hunk.</exception>
     internal static string Apply(Repository repository, Tree tree, byte[] patch)
@@ -25,13 +27,22 @@ internal static partial class GitPatch
             return tree.Sha;
         }
 
-        var paths = Inspect(patch);
-        var prefix = FindSubfolder(tree, paths);
-        patch = Normalize(patch, prefix.Length > 0 ? prefix + "/" : "");
-
         try
         {
+            var paths = Inspect(patch);
+            var prefix = FindSubfolder(tree, paths);
+            patch = Normalize(patch, prefix.Length > 0 ? prefix + "/" : "");
             return GitNative.ApplyToTree(repository.Info.Path, tree.Sha, patch);
+        }
+        catch (LibGit2SharpException e)
+        {
+            throw new LaunchException(
+                "PatchDoesNotApply",
+                LaunchErrorCategory.InvalidData,
+                $"The run's diff.patch does not fit its commit ({e.Message}). Nothing was changed. Launch with -GitVersion <commit> to run without the patch.",
+                "diff.patch",
+                e
+            );
         }
         catch (GitNative.PatchFault e)
         {
@@ -118,13 +129,14 @@ internal static partial class GitPatch
             }
             else if (isLink && line.Length > 1 && line[0] == (byte)'+' && current is not null)
             {
+                // Only what this line alone shows. The links of the patched tree are checked as a whole before it is written.
                 var target = Encoding.UTF8.GetString(line[1..]);
-                if (!SafePath.LinkStaysInside(current, target))
+                if (new TreeLinks().Fault(current, target) is { } fault)
                 {
                     throw new LaunchException(
                         "PatchUnsafe",
                         LaunchErrorCategory.SecurityError,
-                        $"The patch makes '{current}' a symbolic link to '{target}', which leads out of the folder. It is refused.",
+                        $"The patch makes '{current}' a symbolic link that {fault}. It is refused.",
                         current
                     );
                 }
@@ -138,8 +150,8 @@ internal static partial class GitPatch
                 ? throw new LaunchException(
                     "PatchUnsafe",
                     LaunchErrorCategory.SecurityError,
-                    $"The patch names the file '{path}', which is refused: {fault}.",
-                    path
+                    $"The patch names the file '{SafePath.Show(path)}', which is refused: {fault}.",
+                    SafePath.Show(path)
                 )
                 : path;
     }
@@ -153,22 +165,28 @@ internal static partial class GitPatch
         }
 
         var found = new List<string>();
-        Walk(tree, "");
-        return found.Count == 1 ? found[0] : "";
-
-        void Walk(Tree folder, string at)
+        var waiting = new Queue<(Tree Folder, string At)>([(tree, "")]);
+        for (var seen = 0; waiting.TryDequeue(out var next); )
         {
-            foreach (var entry in folder.Where(e => e.TargetType == TreeEntryTargetType.Tree))
+            foreach (var entry in next.Folder.Where(e => e.TargetType == TreeEntryTargetType.Tree))
             {
+                // A tree can name one folder in it a billion times.
+                if (++seen > MostFolders)
+                {
+                    return "";
+                }
+
                 var child = (Tree)entry.Target;
                 if (paths.All(p => child[p] is not null))
                 {
-                    found.Add(at + entry.Name);
+                    found.Add(next.At + entry.Name);
                 }
 
-                Walk(child, at + entry.Name + "/");
+                waiting.Enqueue((child, next.At + entry.Name + "/"));
             }
         }
+
+        return found.Count == 1 ? found[0] : "";
     }
 
     // Puts the folder before the names, and takes the tab away that git writes behind a name with blanks and libgit2 1.9 does not read.
@@ -176,8 +194,9 @@ internal static partial class GitPatch
     private static byte[] Normalize(byte[] patch, string prefix)
     {
         var output = new MemoryStream(patch.Length + 256);
-        int oldLeft = 0,
+        long oldLeft = 0,
             newLeft = 0;
+        var number = 0;
         var position = 0;
         while (position < patch.Length)
         {
@@ -185,6 +204,7 @@ internal static partial class GitPatch
             length = length < 0 ? patch.Length - position : length + 1;
             var line = patch.AsSpan(position, length);
             position += length;
+            number++;
             if (oldLeft > 0 || newLeft > 0)
             {
                 oldLeft -= line[0] is (byte)' ' or (byte)'-' or (byte)'\n' ? 1 : 0;
@@ -196,12 +216,10 @@ internal static partial class GitPatch
             var text = Encoding.UTF8.GetString(line);
             if (HunkHeader().Match(text) is { Success: true } hunk)
             {
-                oldLeft = hunk.Groups[1].Success
-                    ? int.Parse(hunk.Groups[1].Value, System.Globalization.CultureInfo.InvariantCulture)
-                    : 1;
-                newLeft = hunk.Groups[2].Success
-                    ? int.Parse(hunk.Groups[2].Value, System.Globalization.CultureInfo.InvariantCulture)
-                    : 1;
+                _ = Count(hunk.Groups[1], number);
+                oldLeft = Count(hunk.Groups[2], number);
+                _ = Count(hunk.Groups[3], number);
+                newLeft = Count(hunk.Groups[4], number);
                 output.Write(line);
             }
             else if (
@@ -231,6 +249,25 @@ internal static partial class GitPatch
 
         return output.ToArray();
     }
+
+    // Larger numbers than the largest patch has bytes are no counts.
+    private static long Count(Group group, int line) =>
+        !group.Success ? 1
+        : group.Length <= 10
+        && long.TryParse(
+            group.Value,
+            System.Globalization.NumberStyles.None,
+            System.Globalization.CultureInfo.InvariantCulture,
+            out var count
+        )
+        && count <= int.MaxValue
+            ? count
+        : throw new LaunchException(
+            "PatchInvalid",
+            LaunchErrorCategory.InvalidData,
+            $"The run's diff.patch is broken: line {line} counts more lines than a patch can have. Launch with -GitVersion <commit> to run without the patch.",
+            "diff.patch"
+        );
 
     // libgit2 reads a name with blanks only in quotes.
     private static string Quoted(string line, string prefix)
@@ -301,10 +338,16 @@ internal static partial class GitPatch
         {
             if (name[i] != '\\')
             {
-                bytes.AddRange(Encoding.UTF8.GetBytes(name.Substring(i, char.IsHighSurrogate(name[i]) ? 2 : 1)));
-                i += char.IsHighSurrogate(name[i]) ? 1 : 0;
+                var pair = char.IsHighSurrogate(name[i]) && i + 1 < name.Length;
+                bytes.AddRange(Encoding.UTF8.GetBytes(name.Substring(i, pair ? 2 : 1)));
+                i += pair ? 1 : 0;
             }
-            else if (i + 3 < name.Length && name[i + 1] is >= '0' and <= '3')
+            else if (
+                i + 3 < name.Length
+                && name[i + 1] is >= '0' and <= '3'
+                && name[i + 2] is >= '0' and <= '7'
+                && name[i + 3] is >= '0' and <= '7'
+            )
             {
                 bytes.Add(Convert.ToByte(name.Substring(i + 1, 3), 8));
                 i += 3;
@@ -319,6 +362,10 @@ internal static partial class GitPatch
                             'n' => '\n',
                             't' => '\t',
                             'r' => '\r',
+                            'a' => '\a',
+                            'b' => '\b',
+                            'f' => '\f',
+                            'v' => '\v',
                             var c => c,
                         }
                     )
@@ -329,7 +376,7 @@ internal static partial class GitPatch
         return Encoding.UTF8.GetString([.. bytes]);
     }
 
-    [GeneratedRegex(@"^@@ -\d+(?:,(\d+))? \+\d+(?:,(\d+))? @@")]
+    [GeneratedRegex(@"^@@ -([0-9]+)(?:,([0-9]+))? \+([0-9]+)(?:,([0-9]+))? @@")]
     private static partial Regex HunkHeader();
 
     [GeneratedRegex(@"(?<=(?:^--- |^\+\+\+ |^diff --git | )""?)[ab]/")]

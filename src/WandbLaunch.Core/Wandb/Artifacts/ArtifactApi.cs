@@ -162,6 +162,8 @@ internal sealed class ArtifactApi(GraphQLTransport transport, WandbApi api)
     /// <summary>Saves all files of a version below a folder; each name is checked.</summary>
     internal async Task SaveAsync(string id, string folder, CancellationToken token)
     {
+        // A folder of our own, and only files come into it: nothing there is a link.
+        FileModes.CreatePrivateFolder(folder);
         foreach (var (name, url, size, md5) in await FilesAsync(id, token))
         {
             var path = SafePath.Combine(folder, name, "artifact file");
