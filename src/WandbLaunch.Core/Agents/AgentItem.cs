@@ -706,6 +706,12 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
             return;
         }
 
+        foreach (var warning in run.Warnings)
+        {
+            agent.Tell(AgentEventKind.Warning, _entry, warning, run);
+            await LaunchAgent.OnceAsync(t => agent.AgentApi.WarnAsync(_entry.Item, warning, "run", [], t));
+        }
+
         var why = run.Reason ?? (run.ExitCode is { } code ? $"exit code {code}" : "how it ended is not known");
         var (state, kind) = run.State switch
         {
@@ -965,6 +971,7 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
     {
         using var stream = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete);
         stream.Seek(-Math.Min(MostLogBytes, stream.Length), SeekOrigin.End);
+        FileModes.SkipRestOfCharacter(stream);
         using var reader = new StreamReader(stream);
         return reader.ReadToEnd();
     }
