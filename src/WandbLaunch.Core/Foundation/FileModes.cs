@@ -12,7 +12,7 @@ internal static class FileModes
 
     private const UnixFileMode PrivateFile = UnixFileMode.UserRead | UnixFileMode.UserWrite;
 
-    /// <summary>Makes a folder, and those above it that are missing, for its owner alone, whatever the umask says; one that is there and ours is closed to others.</summary>
+    /// <summary>Makes a folder, and those above it that are missing, for its owner alone, whatever the umask says. One of the module's own that is there already is closed to others; a folder of the user's choice stays as it is.</summary>
     internal static string CreatePrivateFolder(string path)
     {
         if (OperatingSystem.IsWindows())
@@ -21,15 +21,22 @@ internal static class FileModes
             return path;
         }
 
-        if (Directory.Exists(path))
+        var own = Path.GetFullPath(LaunchEnvironment.Current.DataFolder);
+        var full = Path.GetFullPath(path);
+        if (full == own || full.StartsWith(own + "/", StringComparison.Ordinal))
         {
-            Close(path);
+            Close(own);
+            Close(full);
+        }
+
+        if (Directory.Exists(full))
+        {
             return path;
         }
 
         // One by one: the runtime gives the mode to the last folder only, and makes those above it open to all that the umask lets in.
         var missing = new Stack<string>();
-        for (var at = Path.GetFullPath(path); !Directory.Exists(at); at = Path.GetDirectoryName(at)!)
+        for (var at = full; !Directory.Exists(at); at = Path.GetDirectoryName(at)!)
         {
             missing.Push(at);
         }
@@ -37,6 +44,11 @@ internal static class FileModes
         while (missing.TryPop(out var folder))
         {
             Directory.CreateDirectory(folder, PrivateFolder);
+            if ((File.GetUnixFileMode(folder) & PrivateFolder) != PrivateFolder)
+            {
+                // A umask that takes even the owner's bits.
+                File.SetUnixFileMode(folder, PrivateFolder);
+            }
         }
 
         return path;
@@ -82,7 +94,7 @@ internal static class FileModes
     // Of an older version, or of a umask that was not meant for it. A folder of somebody else cannot be changed, and need not be.
     private static void Close(string path)
     {
-        if (OperatingSystem.IsWindows())
+        if (OperatingSystem.IsWindows() || !Directory.Exists(path))
         {
             return;
         }

@@ -355,6 +355,12 @@ internal sealed class RunLog : IDisposable
         {
             _leftOut += bytes.Length - most;
             bytes = bytes[^(int)most..];
+            while (bytes.Length > 0 && (bytes[0] & 0xC0) == 0x80)
+            {
+                // Not within a character.
+                bytes = bytes[1..];
+                _leftOut++;
+            }
         }
 
         if (bytes.IsEmpty)
@@ -388,16 +394,7 @@ internal sealed class RunLog : IDisposable
         int read;
         while ((read = segment.Read(buffer)) > 0)
         {
-            var skip = 0;
-            while (segment.Taken == 0 && skip < Math.Min(3, read) && (buffer[skip] & 0xC0) == 0x80)
-            {
-                // The rest of a character whose beginning is left out.
-                skip++;
-            }
-
-            segment.Taken += skip;
-            read -= skip;
-            var written = Append(buffer.AsSpan(skip, read));
+            var written = Append(buffer.AsSpan(0, read));
             segment.Taken += written;
             if (written < read)
             {

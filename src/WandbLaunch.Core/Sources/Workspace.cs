@@ -47,7 +47,7 @@ internal static class Workspace
         {
             var temporary = folder + ".new";
             LaunchCache.DeleteFolder(temporary);
-            Directory.CreateDirectory(temporary);
+            FileModes.CreatePrivateFolder(temporary);
             try
             {
                 await WriteTreeAsync(mirror, repository, tree, temporary, remote, token);
