@@ -74,7 +74,6 @@ public sealed class HostileProcessTests : IDisposable
     private readonly string? _cgroup = Environment.GetEnvironmentVariable("WANDBLAUNCH_CGROUP");
     private readonly string? _home = Environment.GetEnvironmentVariable("WANDBLAUNCH_HOME");
     private readonly List<Process> _started = [];
-    private string? _mount;
 
     public HostileProcessTests() => File.WriteAllText(Path.Combine(_folder, "attack.py"), Attack);
 
@@ -91,11 +90,6 @@ public sealed class HostileProcessTests : IDisposable
         foreach (var id in Alive())
         {
             Process.GetProcessById(id).Kill();
-        }
-
-        if (_mount is not null)
-        {
-            Assert.Equal(0, Tool("umount", "-l", _mount));
         }
     }
 
@@ -208,7 +202,7 @@ public sealed class HostileProcessTests : IDisposable
     [InlineData(true)]
     public async Task A_full_disk_holds_no_program_and_the_log_goes_on_when_there_is_room(bool host)
     {
-        Mount("1m");
+        using var disk = new SmallDisk();
         var id = "full" + _token;
         var signs = Fixture.NewFolder("signs");
         File.WriteAllText(
@@ -228,11 +222,10 @@ public sealed class HostileProcessTests : IDisposable
             """
         );
         using var shell = new Shell(false);
-        File.WriteAllBytes(Path.Combine(_mount!, "ballast"), new byte[300_000]);
         var running = Task.Run(() => Launch(shell, id, $"python flood.py {signs}", host ? "-NoWait" : ""));
         await UntilAsync(() => File.Exists(Path.Combine(signs, "flooded")));
         Assert.Equal(LaunchState.Running, LaunchStore.Load(LaunchStore.Default.Folder(id))!.State);
-        File.Delete(Path.Combine(_mount!, "ballast"));
+        disk.MakeRoom();
         await Task.Delay(600);
         await File.WriteAllTextAsync(Path.Combine(signs, "go"), "");
         await running;
@@ -257,7 +250,7 @@ public sealed class HostileProcessTests : IDisposable
     [InlineData(true)]
     public async Task An_exit_code_waits_for_room_on_the_disk(bool host)
     {
-        Mount("1m");
+        using var disk = new SmallDisk();
         var id = "code" + _token;
         var signs = Fixture.NewFolder("signs");
         File.WriteAllText(
@@ -271,12 +264,11 @@ public sealed class HostileProcessTests : IDisposable
             """
         );
         using var shell = new Shell(false);
-        File.WriteAllBytes(Path.Combine(_mount!, "ballast"), new byte[300_000]);
         var running = Task.Run(() => Launch(shell, id, $"python flood.py {signs}", host ? "-NoWait" : ""));
         await UntilAsync(() => File.Exists(Path.Combine(signs, "flooded")));
         await Task.Delay(2000);
         Assert.Equal(LaunchState.Running, LaunchStore.Default.Get(id).State);
-        File.Delete(Path.Combine(_mount!, "ballast"));
+        disk.MakeRoom();
         await running;
         await UntilAsync(() => LaunchStore.Default.Get(id).IsDone);
         var run = LaunchStore.Default.Get(id);
@@ -508,18 +500,6 @@ public sealed class HostileProcessTests : IDisposable
         ];
     }
 
-    private void Mount(string size)
-    {
-        NeedLinux();
-        Assert.SkipUnless(Environment.IsPrivilegedProcess, "needs root, to mount a small disk");
-        _mount = Fixture.NewFolder("disk");
-        Assert.SkipUnless(
-            Tool("mount", "-t", "tmpfs", "-o", "size=" + size, "tmpfs", _mount) == 0,
-            "needs leave to mount a tmpfs"
-        );
-        Environment.SetEnvironmentVariable("WANDBLAUNCH_HOME", Path.Combine(_mount, "home"));
-    }
-
     private static void NeedLinux() => Assert.SkipUnless(OperatingSystem.IsLinux(), "looks at /proc");
 
     private static void NeedGroups()
@@ -550,13 +530,6 @@ public sealed class HostileProcessTests : IDisposable
             Assert.True(clock.Elapsed < TimeSpan.FromSeconds(60), "did not happen within a minute");
             await Task.Delay(25);
         }
-    }
-
-    private static int Tool(string name, params string[] words)
-    {
-        using var process = Process.Start(new ProcessStartInfo(name, words) { RedirectStandardError = true })!;
-        process.WaitForExit();
-        return process.ExitCode;
     }
 
     [DllImport("libc")]

@@ -991,6 +991,18 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
     private void Save(JournalEntry entry)
     {
         _entry = entry;
-        agent.Journal.Save(entry);
+        try
+        {
+            agent.Journal.Save(entry);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            // The item was written down when it was taken. What it says then is what a killed agent would have left, from where the next one finds the run by its folder; this one goes on with what it knows.
+            agent.Tell(
+                AgentEventKind.Warning,
+                _entry,
+                $"The agent's journal cannot be written: {DiskFull.Explain(e, agent.Folder)?.Message ?? e.Message}"
+            );
+        }
     }
 }

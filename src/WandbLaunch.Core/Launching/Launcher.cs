@@ -427,7 +427,7 @@ internal sealed partial class Launcher(
         var code = Path.Combine(folder, "src");
         if (resolved.Workspace is { } workspace && !SafePath.IsInside(folder, workspace))
         {
-            Workspace.CopyPlain(workspace, code, token);
+            Workspace.CopyPlain(workspace, FileModes.CreatePrivateFolder(code), token);
         }
         else
         {
