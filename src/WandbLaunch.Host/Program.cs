@@ -3,6 +3,7 @@ using System.Text.Json;
 using WandbLaunch.Foundation;
 using WandbLaunch.Launching;
 using WandbLaunch.Model;
+using WandbLaunch.Resources;
 
 namespace WandbLaunch.Host;
 
@@ -16,9 +17,16 @@ internal static class Program
             return await AgentService.RunAsync(config);
         }
 
+        if (args is ["adopt", "keep" or "end", _, ..])
+        {
+            return await Adopter.RunAsync(args[2..], args[1] == "keep");
+        }
+
         if (args is not ["run", var folder])
         {
-            await Console.Error.WriteLineAsync("usage: WandbLaunch.Host run FOLDER | agent CONFIG");
+            await Console.Error.WriteLineAsync(
+                "usage: WandbLaunch.Host run FOLDER | agent CONFIG | adopt keep|end PROGRAM [WORD…]"
+            );
             return 2;
         }
 
@@ -34,9 +42,10 @@ internal static class Program
             _ = setsid();
         }
 
+        LinuxProcesses.AdoptOrphans();
         using var ignore = PosixSignalRegistration.Create(PosixSignal.SIGHUP, c => c.Cancel = true);
         var spec = LaunchStore.LoadSpec(folder);
-        var run = Supervisor.RunAsync(folder, spec, secrets, null, null, CancellationToken.None);
+        var run = Supervisor.RunAsync(folder, spec, secrets, null, null, true, CancellationToken.None);
         await Console.Out.WriteLineAsync("watching");
         await Console.Out.FlushAsync();
         var end = await run;

@@ -41,6 +41,12 @@ internal static class Program
             return 2;
         }
 
+        if (!OperatingSystem.IsWindows())
+        {
+            // The database, what SQLite puts beside it and the artifacts are their owner's alone.
+            _ = umask(0x3F);
+        }
+
         // The key comes by the environment, so that no other user sees it in the process list.
         var key = Environment.GetEnvironmentVariable("WANDBLAUNCH_SERVER_KEY");
         if (string.IsNullOrEmpty(key))
@@ -89,6 +95,9 @@ internal static class Program
 
     [System.Runtime.InteropServices.DllImport("libc", SetLastError = true)]
     private static extern int setsid();
+
+    [System.Runtime.InteropServices.DllImport("libc")]
+    private static extern int umask(int mask);
 }
 
 /// <summary>The server in a process: Kestrel on one address, every request with the key.</summary>

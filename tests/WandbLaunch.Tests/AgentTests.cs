@@ -1171,4 +1171,51 @@ public sealed class AgentTests
             }
         }
     }
+
+    [Fact]
+    public async Task A_log_that_is_cut_is_a_warning_of_the_item()
+    {
+        await using var place = await Place.CreateAsync(false, "q");
+        await place.PushAsync("q", Spec(Repository("for i in range(10000): print('line', i)\n")));
+        Assert.Equal(0, await place.RunAsync("""{ "queues": "q", "stop_when_empty": true, "max_log_size": 8192 }"""));
+        var item = Assert.Single(await place.ItemsAsync("q"));
+        Assert.Contains(item.Warning, w => w.Contains("-MaxLogSize", StringComparison.Ordinal));
+        Assert.InRange(new FileInfo(LaunchStore.Default.Get(item.RunId!).LogPath!).Length, 4096, 8500);
+    }
+
+    [Fact]
+    public async Task A_full_disk_costs_an_agent_neither_the_exit_code_nor_the_slot()
+    {
+        await using var place = await Place.CreateAsync(false, "q");
+        var cache = Environment.GetEnvironmentVariable("WANDBLAUNCH_CACHE");
+        Environment.SetEnvironmentVariable("WANDBLAUNCH_CACHE", Fixture.NewFolder("cache"));
+        try
+        {
+            using var disk = new SmallDisk();
+            var signs = Fixture.NewFolder("signs");
+            await place.PushAsync(
+                "q",
+                Spec(
+                    Repository(
+                        "import os, sys\nfor i in range(4): sys.stdout.write('x' * (1 << 20))\nsys.stdout.flush()\nopen(os.path.join(sys.argv[1], 'full'), 'w').close()\nsys.exit(5)\n"
+                    ),
+                    signs
+                ),
+                Spec(Repository("print('next')\n"))
+            );
+            var running = place.RunAsync("""{ "queues": "q", "stop_when_empty": true, "max_runs": 2 }""");
+            await place.UntilAsync(() => File.Exists(Path.Combine(signs, "full")));
+            await Task.Delay(3000);
+            Assert.False(running.IsCompleted);
+            disk.MakeRoom();
+            await running;
+            var items = await place.ItemsAsync("q");
+            Assert.Equal([("failed", (int?)5), ("finished", 0)], items.Select(i => (i.State, i.ExitCode)));
+            Assert.Contains(items[0].Warning, w => w.Contains("the disk is full", StringComparison.Ordinal));
+        }
+        finally
+        {
+            Environment.SetEnvironmentVariable("WANDBLAUNCH_CACHE", cache);
+        }
+    }
 }

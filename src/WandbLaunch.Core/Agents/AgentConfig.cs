@@ -60,6 +60,8 @@ internal sealed record AgentConfig
         "docker_host",
         "base_image",
         "stop_grace_period",
+        "keep_children",
+        "max_log_size",
         "environment_variables",
         "pip",
     ];
@@ -296,6 +298,8 @@ internal sealed record AgentConfig
                 Volumes = volumes,
                 DockerHost = Text(map, "docker_host"),
                 StopGraceSeconds = Whole(map, "stop_grace_period", 0, file) ?? 10,
+                KeepChildren = Flag(map, "keep_children", file),
+                MaxLogSize = Bytes(map, "max_log_size", LaunchOptions.LeastLogSize, file),
                 Environment = Section(map, "environment_variables", file)
                     .ToDictionary(p => p.Key, p => p.Value?.ToString() ?? ""),
                 Pip = new PipSettings
@@ -366,6 +370,16 @@ internal sealed record AgentConfig
                 )
                     && number >= least => number,
             _ => throw Invalid(key, $"must be a whole number of {least} or more.", file),
+        };
+
+    private static long? Bytes(JsonObject map, string key, long least, string file) =>
+        map[key] switch
+        {
+            null => null,
+            JsonValue value
+                when long.TryParse(value.ToString(), NumberStyles.None, CultureInfo.InvariantCulture, out var number)
+                    && number >= least => number,
+            _ => throw Invalid(key, $"must be a number of bytes, {least} or more.", file),
         };
 
     private static bool Flag(JsonObject map, string key, string file) =>

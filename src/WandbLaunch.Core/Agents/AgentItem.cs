@@ -706,6 +706,12 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
             return;
         }
 
+        foreach (var warning in run.Warnings)
+        {
+            agent.Tell(AgentEventKind.Warning, _entry, warning, run);
+            await LaunchAgent.OnceAsync(t => agent.AgentApi.WarnAsync(_entry.Item, warning, "run", [], t));
+        }
+
         var why = run.Reason ?? (run.ExitCode is { } code ? $"exit code {code}" : "how it ended is not known");
         var (state, kind) = run.State switch
         {
@@ -965,6 +971,7 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
     {
         using var stream = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete);
         stream.Seek(-Math.Min(MostLogBytes, stream.Length), SeekOrigin.End);
+        FileModes.SkipRestOfCharacter(stream);
         using var reader = new StreamReader(stream);
         return reader.ReadToEnd();
     }
@@ -984,6 +991,18 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
     private void Save(JournalEntry entry)
     {
         _entry = entry;
-        agent.Journal.Save(entry);
+        try
+        {
+            agent.Journal.Save(entry);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            // The item was written down when it was taken. What it says then is what a killed agent would have left, from where the next one finds the run by its folder; this one goes on with what it knows.
+            agent.Tell(
+                AgentEventKind.Warning,
+                _entry,
+                $"The agent's journal cannot be written: {DiskFull.Explain(e, agent.Folder)?.Message ?? e.Message}"
+            );
+        }
     }
 }

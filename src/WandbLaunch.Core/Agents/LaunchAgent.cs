@@ -60,6 +60,8 @@ internal sealed class LaunchAgent : IDisposable
     private TimeSpan _pause = TimeSpan.FromSeconds(1);
     private volatile bool _askStopFlag;
     private volatile bool _gateLeft;
+    private bool _disposed;
+    private string? _said;
 
     private LaunchAgent(
         AgentConfig config,
@@ -72,6 +74,8 @@ internal sealed class LaunchAgent : IDisposable
     )
     {
         _callbacks = callbacks;
+        Stopping = _end.Token;
+        Closed = _closed.Token;
         Config = config;
         Connection = connection;
         _store = store;
@@ -113,10 +117,10 @@ internal sealed class LaunchAgent : IDisposable
     internal AgentMode Mode => _mode;
 
     /// <summary>Cancelled when runs must end.</summary>
-    internal CancellationToken Stopping => _end.Token;
+    internal CancellationToken Stopping { get; }
 
     /// <summary>Cancelled when the agent is gone: what it still waits for is the next agent's.</summary>
-    internal CancellationToken Closed => _closed.Token;
+    internal CancellationToken Closed { get; }
 
     /// <summary>The key that item ids are remembered under.</summary>
     internal string ServerKey => Connection.BaseUrl + Dialect.Store;
@@ -378,6 +382,11 @@ internal sealed class LaunchAgent : IDisposable
     {
         lock (_lock)
         {
+            if (_disposed)
+            {
+                return;
+            }
+
             (_mode, _why) = (AgentMode.Detaching, why);
         }
 
@@ -418,9 +427,18 @@ internal sealed class LaunchAgent : IDisposable
                 {
                     continue;
                 }
+                catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+                {
+                    // Nothing is acknowledged that is not in the journal: the item goes back when its lease is over, and the agent waits for room.
+                    SayOnce(
+                        $"No item is taken, for the agent's journal cannot be written: {DiskFull.Explain(e, Folder)?.Message ?? e.Message}"
+                    );
+                    gave = null;
+                }
 
                 if (gave == true)
                 {
+                    _said = null;
                     _pause = TimeSpan.FromSeconds(1);
                     continue;
                 }
@@ -433,6 +451,16 @@ internal sealed class LaunchAgent : IDisposable
             }
 
             await RestAsync();
+        }
+    }
+
+    // The same trouble, once a second for hours, is one message.
+    private void SayOnce(string warning)
+    {
+        if (warning != _said)
+        {
+            _said = warning;
+            Tell(AgentEventKind.Warning, null, warning);
         }
     }
 
@@ -1049,18 +1077,28 @@ internal sealed class LaunchAgent : IDisposable
         {
             if (!_gateLeft)
             {
-                AgentStore.Save(
-                    Folder,
-                    State(
-                        _mode == AgentMode.Working
-                            ? _items.IsEmpty
-                                ? "polling"
-                                : "running"
-                            : "draining",
-                        null
-                    )
+                SaveState(
+                    _mode == AgentMode.Working
+                        ? _items.IsEmpty
+                            ? "polling"
+                            : "running"
+                        : "draining",
+                    null
                 );
             }
+        }
+    }
+
+    // For people to read, and written again within seconds: a full disk is no reason to end.
+    private void SaveState(string state, int? exitCode)
+    {
+        try
+        {
+            AgentStore.Save(Folder, State(state, exitCode));
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            // The next one says the same, and more.
         }
     }
 
@@ -1109,7 +1147,7 @@ internal sealed class LaunchAgent : IDisposable
         lock (_lock)
         {
             _gateLeft = true;
-            AgentStore.Save(Folder, State("stopped", code));
+            SaveState("stopped", code);
         }
 
         await _closed.CancelAsync();
@@ -1128,7 +1166,17 @@ internal sealed class LaunchAgent : IDisposable
     public void Dispose()
     {
         _gateLeft = true;
+        lock (_lock)
+        {
+            // From here on a signal that comes late changes nothing.
+            _mode = AgentMode.Detaching;
+            _disposed = true;
+        }
+
         _closed.Cancel();
+        _closed.Dispose();
+        _end.Dispose();
+        _noMore.Dispose();
         _transport.Dispose();
         _log.Dispose();
         _gate.Dispose();

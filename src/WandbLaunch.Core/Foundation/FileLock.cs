@@ -11,7 +11,9 @@ internal sealed class FileLock : IDisposable
     {
         try
         {
-            return new FileLock(new FileStream(path, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None));
+            return new FileLock(
+                FileModes.OpenPrivate(path, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None)
+            );
         }
         catch (IOException e)
             when (e is not (DirectoryNotFoundException or FileNotFoundException or PathTooLongException))

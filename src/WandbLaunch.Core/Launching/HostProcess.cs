@@ -49,6 +49,21 @@ internal static class HostProcess
             );
     }
 
+    /// <summary>The command of a process that starts a program, and is given the orphans of what the program starts; null where it cannot be had.</summary>
+    internal static IReadOnlyList<string>? Adopter()
+    {
+        try
+        {
+            var host = FindProgram("WandbLaunch.Host");
+            return File.Exists(host) ? [FindDotnet(), host, "adopt"] : null;
+        }
+        catch (LaunchException)
+        {
+            // A pwsh that brings its own .NET: without it, orphans are found by the variable that they carry.
+            return null;
+        }
+    }
+
     /// <summary>Starts a program detached from this shell, with its input open for one message.</summary>
     internal static Process Start(
         string assembly,
@@ -97,12 +112,16 @@ internal static class HostProcess
     )
     {
         using var process = Start(FindProgram("WandbLaunch.Host"), ["run", folder]);
+
+        // Closed here: a Process leaves streams that were asked for to the collector.
+        using var output = process.StandardOutput;
+        using var errors = process.StandardError;
         await process.StandardInput.WriteLineAsync(JsonSerializer.Serialize(secrets).AsMemory(), token);
         process.StandardInput.Close();
-        var answer = await process.StandardOutput.ReadLineAsync(token);
+        var answer = await output.ReadLineAsync(token);
         if (answer != "watching")
         {
-            var error = await process.StandardError.ReadToEndAsync(token);
+            var error = await errors.ReadToEndAsync(token);
             throw new LaunchException(
                 "HostFailed",
                 LaunchErrorCategory.InvalidOperation,

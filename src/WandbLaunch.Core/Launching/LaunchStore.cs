@@ -65,7 +65,10 @@ internal sealed partial class LaunchStore(string root)
         }
     }
 
-    internal static void AskStop(string folder) => File.WriteAllText(Path.Combine(folder, "stop"), "");
+    internal static void AskStop(string folder) =>
+        FileModes
+            .OpenPrivate(Path.Combine(folder, "stop"), FileMode.OpenOrCreate, FileAccess.Write, FileShare.ReadWrite)
+            .Dispose();
 
     internal static bool StopAsked(string folder) => File.Exists(Path.Combine(folder, "stop"));
 
@@ -133,7 +136,7 @@ internal sealed partial class LaunchStore(string root)
                 return run;
             }
 
-            if (run.ProcessId is { } process && ProcessTree.IsAlive(process, run.Started, run.Id))
+            if (run.ProcessId is { } process && ProcessTree.IsAlive(process, run.Started, run.Id, run.Cgroup))
             {
                 return run;
             }

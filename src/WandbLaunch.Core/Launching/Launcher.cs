@@ -13,6 +13,9 @@ namespace WandbLaunch.Launching;
 /// <summary>What the caller of a launch chose beside the launch config.</summary>
 internal sealed record LaunchOptions
 {
+    /// <summary>A log is useful from here on: its marks alone take some hundred bytes.</summary>
+    internal const long LeastLogSize = 4096;
+
     internal bool NoInstall { get; init; }
     internal PipSettings Pip { get; init; } = new();
     internal IReadOnlyDictionary<string, string> Environment { get; init; } = new Dictionary<string, string>();
@@ -20,6 +23,12 @@ internal sealed record LaunchOptions
     internal GitCredential? GitCredential { get; init; }
     internal string? DockerHost { get; init; }
     internal int StopGraceSeconds { get; init; } = 10;
+
+    /// <summary>What a program started may outlive it.</summary>
+    internal bool KeepChildren { get; init; }
+
+    /// <summary>Most bytes of the log; null: no limit.</summary>
+    internal long? MaxLogSize { get; init; }
 
     /// <summary>Id of the launch on this machine, where it is not the run's: an agent's launches are named by their item.</summary>
     internal string? LaunchId { get; init; }
@@ -109,10 +118,20 @@ internal sealed partial class Launcher(
             IReadOnlyList<string> command;
             if (resource == "local-process")
             {
-                var (python, _) = VirtualEnvironment.FindPython(resolved.PythonVersion);
-                var venv = VirtualEnvironment.FolderFor(cache, python, resolved.Requirements);
-                prepared = options.NoInstall || File.Exists(Path.Combine(venv, "wandblaunch-ready"));
-                command = ProcessCommand(resolved, options.NoInstall ? python : VirtualEnvironment.PythonIn(venv));
+                var python = "python";
+                prepared = true;
+                if (NeedsPython(resolved, options))
+                {
+                    (python, _) = VirtualEnvironment.FindPython(resolved.PythonVersion);
+                    if (!options.NoInstall)
+                    {
+                        var venv = VirtualEnvironment.FolderFor(cache, python, resolved.Requirements);
+                        prepared = File.Exists(Path.Combine(venv, "wandblaunch-ready"));
+                        python = VirtualEnvironment.PythonIn(venv);
+                    }
+                }
+
+                command = ProcessCommand(resolved, python);
             }
             else
             {
@@ -172,9 +191,7 @@ internal sealed partial class Launcher(
                 options,
                 workingFolder,
                 () =>
-                    Directory
-                        .CreateDirectory(Path.Combine(folder, "src" + (scratch++ == 0 ? "" : "-" + scratch)))
-                        .FullName,
+                    FileModes.CreatePrivateFolder(Path.Combine(folder, "src" + (scratch++ == 0 ? "" : "-" + scratch))),
                 token
             );
             var warnings = resolved.Warnings.ToList();
@@ -410,20 +427,25 @@ internal sealed partial class Launcher(
         var code = Path.Combine(folder, "src");
         if (resolved.Workspace is { } workspace && !SafePath.IsInside(folder, workspace))
         {
-            Workspace.CopyPlain(workspace, code, token);
+            Workspace.CopyPlain(workspace, FileModes.CreatePrivateFolder(code), token);
         }
         else
         {
-            code = resolved.Workspace ?? Directory.CreateDirectory(code).FullName;
+            code = resolved.Workspace ?? FileModes.CreatePrivateFolder(code);
         }
 
-        var (python, mismatch) = VirtualEnvironment.FindPython(resolved.PythonVersion);
-        if (mismatch is not null)
+        var python = "python";
+        var needsPython = NeedsPython(resolved, options);
+        if (needsPython)
         {
-            warnings.Add(mismatch);
+            (python, var mismatch) = VirtualEnvironment.FindPython(resolved.PythonVersion);
+            if (mismatch is not null)
+            {
+                warnings.Add(mismatch);
+            }
         }
 
-        if (!options.NoInstall)
+        if (needsPython && !options.NoInstall)
         {
             (python, var failed) = await VirtualEnvironment.EnsureAsync(
                 cache,
@@ -465,8 +487,21 @@ internal sealed partial class Launcher(
             WorkingFolder = code,
             Environment = environment,
             StopGraceSeconds = options.StopGraceSeconds,
+            KeepChildren = options.KeepChildren,
+            MaxLogSize = options.MaxLogSize,
         };
     }
+
+    // A shell script, a binary, any other program runs on a machine without Python, unless packages are to be installed for it.
+    private static bool NeedsPython(ResolvedRun resolved, LaunchOptions options) =>
+        (!options.NoInstall && !resolved.Requirements.IsEmpty)
+        || (
+            resolved.EntryPoint.Count > 0
+            && (
+                PythonName().IsMatch(resolved.EntryPoint[0])
+                || resolved.EntryPoint[0].EndsWith(".py", StringComparison.Ordinal)
+            )
+        );
 
     // "python" is the environment's own; a shell is the user's (reference D.2, step 10).
     private static IReadOnlyList<string> ProcessCommand(ResolvedRun resolved, string python)
@@ -576,6 +611,7 @@ internal sealed partial class Launcher(
                 BaseUrl = environment.GetValueOrDefault("WANDB_BASE_URL"),
                 LaunchConfigJson = launchConfig,
                 StopGraceSeconds = options.StopGraceSeconds,
+                MaxLogSize = options.MaxLogSize,
             };
         }
     }
@@ -700,7 +736,7 @@ internal sealed partial class Launcher(
         Action<ReadOnlyMemory<byte>>? output,
         Action<LaunchedRun>? changed,
         CancellationToken token
-    ) => Supervisor.RunAsync(launch.Folder, launch.Spec, launch.Secrets, output, changed, token);
+    ) => Supervisor.RunAsync(launch.Folder, launch.Spec, launch.Secrets, output, changed, false, token);
 
     /// <summary>The last lines of a log, masked.</summary>
     internal static string LastLines(string path, int count)
@@ -712,6 +748,7 @@ internal sealed partial class Launcher(
 
         using var stream = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete);
         stream.Seek(Math.Max(0, stream.Length - 8192), SeekOrigin.Begin);
+        FileModes.SkipRestOfCharacter(stream);
         using var reader = new StreamReader(stream, Encoding.UTF8);
         return Secrets.Mask(
             string.Join('\n', reader.ReadToEnd().Split('\n', StringSplitOptions.RemoveEmptyEntries).TakeLast(count))

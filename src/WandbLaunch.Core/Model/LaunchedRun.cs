@@ -101,11 +101,21 @@ public sealed record LaunchedRun
     /// <summary>File with everything that the program printed.</summary>
     public string? LogPath { get; init; }
 
+    /// <summary>True when something that the program printed is not in the log; <see cref="Warnings"/> says how much, and why.</summary>
+    public bool LogTruncated { get; init; }
+
+    /// <summary>What went wrong beside the run itself, such as a log that could not be written.</summary>
+    public IReadOnlyList<string> Warnings { get; init; } = [];
+
     /// <summary>Process id on this machine, for a process.</summary>
     public int? ProcessId { get; init; }
 
     /// <summary>Container id, for a container.</summary>
     public string? ContainerId { get; init; }
+
+    /// <summary>Folder of the run's control group, where there is one.</summary>
+    [JsonInclude]
+    internal string? Cgroup { get; init; }
 
     /// <summary>True when it will not change any more.</summary>
     [JsonIgnore]

@@ -259,13 +259,16 @@ internal static class VirtualEnvironment
 
     private sealed class TextObserver(StringBuilder output, Action<string>? progress) : IRunObserver
     {
-        public void Started(int? processId, string? containerId) { }
+        private readonly Utf8Pieces[] _pieces = [new(), new()];
 
-        public void Output(ReadOnlySpan<byte> bytes)
+        public void Started(int? processId, string? containerId, string? cgroup = null) { }
+
+        public void Output(RunStream stream, ReadOnlySpan<byte> bytes)
         {
-            var text = Encoding.UTF8.GetString(bytes);
+            string text;
             lock (output)
             {
+                text = _pieces[(int)stream].AddText(bytes);
                 output.Append(text);
                 if (output.Length > 1 << 20)
                 {

@@ -28,17 +28,32 @@ internal sealed record RunSpec
     public string? BaseUrl { get; init; }
     public string? LaunchConfigJson { get; init; }
     public int StopGraceSeconds { get; init; } = 10;
+
+    /// <summary>What the program started may outlive it.</summary>
+    public bool KeepChildren { get; init; }
+
+    /// <summary>Most bytes of output.log; null: no limit.</summary>
+    public long? MaxLogSize { get; init; }
 }
 
 /// <summary>How a run ended.</summary>
 internal sealed record RunOutcome(int? ExitCode, string? Reason = null, bool OutOfMemory = false);
 
+/// <summary>The two ways out of a program.</summary>
+internal enum RunStream
+{
+    Output,
+    Error,
+}
+
 /// <summary>What a runner tells while it works.</summary>
 internal interface IRunObserver
 {
-    void Started(int? processId, string? containerId);
+    /// <summary>It runs: as a process, in a control group where there is one, or in a container.</summary>
+    void Started(int? processId, string? containerId, string? cgroup = null);
 
-    void Output(ReadOnlySpan<byte> bytes);
+    /// <summary>What it printed, piece by piece; a piece may end within a character. Never throws: whoever reads the pipe goes on reading.</summary>
+    void Output(RunStream stream, ReadOnlySpan<byte> bytes);
 }
 
 /// <summary>A way to run: a process, a container, later a cluster.</summary>

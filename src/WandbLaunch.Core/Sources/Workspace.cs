@@ -50,6 +50,7 @@ internal static class Workspace
         {
             var temporary = folder + ".new";
             LaunchCache.DeleteFolder(temporary);
+            FileModes.CreatePrivateFolder(temporary);
             try
             {
                 using (var target = SafeFolder.Make(temporary))

@@ -93,6 +93,15 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
     [ValidateRange(0, 3600)]
     public int StopGracePeriod { get; set; } = 10;
 
+    /// <summary>Let what the program started as processes of its own outlive it (local-process). Default: it is ended with the program, also after a normal end.</summary>
+    [Parameter]
+    public SwitchParameter KeepChildren { get; set; }
+
+    /// <summary>Most bytes of the log, such as 100MB: the first half is the beginning of the output, the second half its end, which is added when the run is over. Default: no limit.</summary>
+    [Parameter]
+    [ValidateRange(4096L, long.MaxValue)]
+    public long? MaxLogSize { get; set; }
+
     /// <summary>Do not show the program's output.</summary>
     [Parameter]
     public SwitchParameter Quiet { get; set; }
@@ -139,6 +148,8 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
                 ),
             DockerHost = DockerHost,
             StopGraceSeconds = StopGracePeriod,
+            KeepChildren = KeepChildren,
+            MaxLogSize = MaxLogSize,
             Pip = new PipSettings
             {
                 IndexUrl = PipIndexUrl,
@@ -260,22 +271,11 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
                 return;
             }
 
-            var decoder = Encoding.UTF8.GetDecoder();
+            // In whole characters of one stream each: output and errors of the program do not mix within one.
             Action<ReadOnlyMemory<byte>>? show =
-                Quiet || ThrottleLimit > 1
-                    ? null
-                    : bytes =>
-                    {
-                        string text;
-                        lock (decoder)
-                        {
-                            var characters = new char[Encoding.UTF8.GetMaxCharCount(bytes.Length)];
-                            text = new string(characters, 0, decoder.GetChars(bytes.Span, characters, false));
-                        }
-
-                        Show(text);
-                    };
+                Quiet || ThrottleLimit > 1 ? null : bytes => Show(Encoding.UTF8.GetString(bytes.Span));
             var run = await Launcher.RunAsync(prepared, show, null, Token);
+            run.Warnings.ToList().ForEach(Warn);
             Output(run);
             if (run.State == LaunchState.Failed)
             {

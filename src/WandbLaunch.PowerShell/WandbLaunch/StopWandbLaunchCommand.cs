@@ -48,7 +48,7 @@ public sealed class StopWandbLaunchCommand : LaunchByIdCommand
     // Its watcher is gone or does not answer: end what is left of it from here.
     private async Task EndOrphanAsync(LaunchedRun run, string folder)
     {
-        ProcessTree.KillOrphans(run.Id);
+        ProcessTree.KillOrphans(run.Id, run.Cgroup);
         if (run.ContainerId is { } container)
         {
             await LocalContainerRunner.RemoveOrphanAsync(LaunchStore.LoadSpec(folder).DockerEndpoint, container, Token);

@@ -34,6 +34,7 @@ public sealed class WaitWandbLaunchCommand : LaunchByIdCommand
             );
         }
 
+        run.Warnings.ToList().ForEach(Warn);
         Output(run);
         if (run.State is LaunchState.Failed or LaunchState.Unknown)
         {

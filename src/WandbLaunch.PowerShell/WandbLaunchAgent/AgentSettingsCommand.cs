@@ -132,6 +132,15 @@ public abstract class AgentSettingsCommand : AsyncPSCmdlet
     [ValidateRange(0, 3600)]
     public int? StopGracePeriod { get; set; }
 
+    /// <summary>Let what a program started as processes of its own outlive it (local-process). Default: it is ended with the program.</summary>
+    [Parameter]
+    public SwitchParameter KeepChildren { get; set; }
+
+    /// <summary>Most bytes of a run's log, such as 100MB: the first half is the beginning of the output, the second half its end. Default: no limit.</summary>
+    [Parameter]
+    [ValidateRange(4096L, long.MaxValue)]
+    public long? MaxLogSize { get; set; }
+
     /// <summary>Days that logs of the agent's runs are kept on this machine. Default 30; 0 for ever.</summary>
     [Parameter]
     [ValidateRange(0, 36500)]
@@ -163,6 +172,8 @@ public abstract class AgentSettingsCommand : AsyncPSCmdlet
         Put("pip", Pip);
         Put("docker_host", DockerHost);
         Put("stop_grace_period", StopGracePeriod);
+        Switch("keep_children", nameof(KeepChildren), KeepChildren);
+        Put("max_log_size", MaxLogSize);
         Put("keep_log_days", KeepLogDays);
         var policy = new JsonObject();
         foreach (

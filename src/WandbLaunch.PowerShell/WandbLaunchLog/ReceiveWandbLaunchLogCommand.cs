@@ -47,13 +47,14 @@ public sealed class ReceiveWandbLaunchLogCommand : LaunchByIdCommand
                 SeekTail(stream, count);
             }
 
-            using var reader = new StreamReader(stream, Encoding.UTF8, false, 1 << 16);
+            // A reader of its own would take the end of the file for the end of the text, and half a character for a broken one.
+            var decoder = Encoding.UTF8.GetDecoder();
             var rest = "";
             while (true)
             {
                 // Asked before reading: what was written before the end is read before the loop ends.
                 var done = !Follow || LaunchStore.Default.Get(id).IsDone;
-                rest = await ReadAllAsync(reader, rest);
+                rest = await ReadAllAsync(stream, decoder, rest);
                 if (done)
                 {
                     break;
@@ -62,6 +63,8 @@ public sealed class ReceiveWandbLaunchLogCommand : LaunchByIdCommand
                 await Task.Delay(100, Token);
             }
 
+            var last = new char[4];
+            rest += new string(last, 0, decoder.GetChars([], last, true));
             if (rest.Length > 0)
             {
                 Output(Secrets.Mask(rest.TrimEnd('\r')));
@@ -69,13 +72,23 @@ public sealed class ReceiveWandbLaunchLogCommand : LaunchByIdCommand
         }
     }
 
-    private async Task<string> ReadAllAsync(StreamReader reader, string rest)
+    private async Task<string> ReadAllAsync(FileStream stream, Decoder decoder, string rest)
     {
-        var buffer = new char[1 << 16];
+        var bytes = new byte[1 << 16];
+        var buffer = new char[Encoding.UTF8.GetMaxCharCount(bytes.Length)];
         var lines = new List<string>(Batch);
-        int read;
-        while ((read = await reader.ReadAsync(buffer, Token)) > 0)
+        if (stream.Length < stream.Position)
         {
+            // Begun anew: a container's log is read again from its start after its supervisor was ended.
+            stream.Position = 0;
+            decoder.Reset();
+            rest = "";
+        }
+
+        int got;
+        while ((got = await stream.ReadAsync(bytes, Token)) > 0)
+        {
+            var read = decoder.GetChars(bytes, 0, got, buffer, 0, false);
             var start = 0;
             while (Array.IndexOf(buffer, '\n', start, read - start) is var end and >= 0)
             {

@@ -209,7 +209,7 @@ internal static class AgentServices
             return null;
         }
 
-        Directory.CreateDirectory(Path.GetDirectoryName(definition.Path)!);
+        FileModes.CreatePrivateFolder(Path.GetDirectoryName(definition.Path)!);
         await File.WriteAllTextAsync(definition.Path, definition.Content, token);
         return await CallAsync(definition.ActivationWords, token);
     }

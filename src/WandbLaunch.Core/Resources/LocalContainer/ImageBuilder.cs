@@ -457,6 +457,7 @@ internal sealed partial class ImageBuilder(DockerClient client, Action<string, i
         using var stream = await client.Exec.StartAndAttachContainerExecAsync(exec.ID, false, token);
         var text = new StringBuilder();
         var buffer = new byte[16384];
+        Utf8Pieces[] pieces = [new(), new()];
         while (true)
         {
             var read = await stream.ReadOutputAsync(buffer, 0, buffer.Length, token);
@@ -465,7 +466,8 @@ internal sealed partial class ImageBuilder(DockerClient client, Action<string, i
                 break;
             }
 
-            var part = Encoding.UTF8.GetString(buffer, 0, read.Count);
+            var part = pieces[read.Target == MultiplexedStream.TargetStream.StandardError ? 1 : 0]
+                .AddText(buffer.AsSpan(0, read.Count));
             text.Append(part);
             if (
                 part.Split('\n', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries)

@@ -369,7 +369,12 @@ internal sealed class LocalContainerRunner : IRunner
                     seen[read.Target] = at + read.Count;
                     if (skip < read.Count)
                     {
-                        observer.Output(buffer.AsSpan(skip, read.Count - skip));
+                        observer.Output(
+                            read.Target == MultiplexedStream.TargetStream.StandardError
+                                ? RunStream.Error
+                                : RunStream.Output,
+                            buffer.AsSpan(skip, read.Count - skip)
+                        );
                         written[read.Target] = at + read.Count;
                     }
                 }

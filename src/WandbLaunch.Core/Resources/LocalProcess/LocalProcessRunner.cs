@@ -5,8 +5,12 @@ using WandbLaunch.Foundation;
 namespace WandbLaunch.Resources;
 
 /// <summary>Runs a program as a process of this machine. Words go as words: no shell on any platform.</summary>
-internal sealed class LocalProcessRunner : IRunner
+/// <param name="ownProcess">True when this process is here for this run alone, and adopts its orphans.</param>
+/// <param name="helper">The command of a process that starts a program and adopts its orphans, for where this one must not and there is no control group.</param>
+internal sealed class LocalProcessRunner(bool ownProcess = false, Func<IReadOnlyList<string>?>? helper = null) : IRunner
 {
+    private static readonly TimeSpan PipeGrace = TimeSpan.FromSeconds(2);
+
     public async Task<RunOutcome> RunAsync(
         RunSpec spec,
         IReadOnlyDictionary<string, string> secrets,
@@ -14,27 +18,30 @@ internal sealed class LocalProcessRunner : IRunner
         CancellationToken stop
     )
     {
-        var start = new ProcessStartInfo(spec.Command[0])
+        var cgroup = RunCgroup.TryCreate(spec.Id);
+        try
         {
-            WorkingDirectory = spec.WorkingFolder,
-            RedirectStandardInput = true,
-            RedirectStandardOutput = true,
-            RedirectStandardError = true,
-            UseShellExecute = false,
-            CreateNoWindow = true,
-        };
-        foreach (var word in spec.Command.Skip(1))
-        {
-            start.ArgumentList.Add(word);
+            return await RunAsync(spec, secrets, observer, cgroup, stop);
         }
-
-        foreach (var (name, value) in spec.Environment.Concat(secrets))
+        finally
         {
-            start.Environment[name] = value;
+            // Still there only when nothing was started, or with -KeepChildren.
+            if (cgroup is { IsEmpty: true })
+            {
+                cgroup.Remove();
+            }
         }
+    }
 
-        start.Environment[ProcessTree.Cookie] = spec.Id;
-        using var process = new Process { StartInfo = start };
+    private async Task<RunOutcome> RunAsync(
+        RunSpec spec,
+        IReadOnlyDictionary<string, string> secrets,
+        IRunObserver observer,
+        RunCgroup? cgroup,
+        CancellationToken stop
+    )
+    {
+        using var process = new Process { StartInfo = StartInfo(spec, secrets, cgroup) };
         try
         {
             process.Start();
@@ -44,18 +51,24 @@ internal sealed class LocalProcessRunner : IRunner
             throw new LaunchException(
                 "ProgramNotStarted",
                 LaunchErrorCategory.ResourceUnavailable,
-                $"'{spec.Command[0]}' cannot be started: {e.Message}. Is it installed, and are the arguments within what the system takes?",
+                $"'{spec.Command[0]}' cannot be started: {e.Message}. Is it a program that may be run, and are the arguments within what the system takes?",
                 spec.Command[0],
                 e
             );
         }
 
-        using var tree = new ProcessTree(process, spec.Id);
-        observer.Started(process.Id, null);
+        using var tree = new ProcessTree(process, spec.Id, ownProcess, cgroup, spec.KeepChildren);
+        observer.Started(process.Id, null, cgroup?.Path);
         process.StandardInput.Close();
+
+        // Closed here: a Process leaves streams that were asked for to the collector.
+        await using var standard = process.StandardOutput.BaseStream;
+        await using var error = process.StandardError.BaseStream;
+        using var ended = new CancellationTokenSource();
+        var reaping = ownProcess ? ReapAsync(tree, ended.Token) : Task.CompletedTask;
         var output = Task.WhenAll(
-            Pump(process.StandardOutput.BaseStream, observer),
-            Pump(process.StandardError.BaseStream, observer)
+            PumpAsync(standard, RunStream.Output, observer),
+            PumpAsync(error, RunStream.Error, observer)
         );
         try
         {
@@ -79,13 +92,15 @@ internal sealed class LocalProcessRunner : IRunner
         }
 
         // A child that outlives the program may hold the pipes; what the program itself wrote is through by then.
-        await Task.WhenAny(output, Task.Delay(TimeSpan.FromSeconds(2), CancellationToken.None));
-        if (!output.IsCompleted)
+        await WithinGraceAsync(output);
+        if (!spec.KeepChildren || stop.IsCancellationRequested)
         {
-            tree.Kill();
-            await Task.WhenAny(output, Task.Delay(TimeSpan.FromSeconds(2), CancellationToken.None));
+            tree.EndRest();
+            await WithinGraceAsync(output);
         }
 
+        await ended.CancelAsync();
+        await reaping;
         return new RunOutcome(
             process.ExitCode,
             process.ExitCode == 137 && !stop.IsCancellationRequested
@@ -94,7 +109,73 @@ internal sealed class LocalProcessRunner : IRunner
         );
     }
 
-    private static async Task Pump(Stream stream, IRunObserver observer)
+    private ProcessStartInfo StartInfo(RunSpec spec, IReadOnlyDictionary<string, string> secrets, RunCgroup? cgroup)
+    {
+        var start = new ProcessStartInfo
+        {
+            WorkingDirectory = spec.WorkingFolder,
+            RedirectStandardInput = true,
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+            UseShellExecute = false,
+            CreateNoWindow = true,
+        };
+        foreach (var (name, value) in spec.Environment.Concat(secrets))
+        {
+            start.Environment[name] = value;
+        }
+
+        start.Environment[ProcessTree.Cookie] = spec.Id;
+        var program = ProgramPath.Resolve(
+            spec.Command[0],
+            spec.WorkingFolder,
+            start.Environment.TryGetValue("PATH", out var path) ? path : null,
+            OperatingSystem.IsWindows()
+        );
+        IEnumerable<string> words = [program, .. spec.Command.Skip(1)];
+        if (OperatingSystem.IsLinux() && !ownProcess && cgroup is null && helper?.Invoke() is { } command)
+        {
+            words = [.. command, spec.KeepChildren ? "keep" : "end", .. words];
+        }
+
+        start.FileName = words.First();
+        foreach (var word in words.Skip(1))
+        {
+            start.ArgumentList.Add(word);
+        }
+
+        return start;
+    }
+
+    private static async Task WithinGraceAsync(Task output)
+    {
+        try
+        {
+            await output.WaitAsync(PipeGrace);
+        }
+        catch (TimeoutException)
+        {
+            // Somebody holds a pipe.
+        }
+    }
+
+    private static async Task ReapAsync(ProcessTree tree, CancellationToken ended)
+    {
+        try
+        {
+            while (true)
+            {
+                await Task.Delay(500, ended);
+                tree.Reap();
+            }
+        }
+        catch (OperationCanceledException)
+        {
+            tree.Reap();
+        }
+    }
+
+    private static async Task PumpAsync(Stream stream, RunStream kind, IRunObserver observer)
     {
         var buffer = new byte[65536];
         try
@@ -102,10 +183,10 @@ internal sealed class LocalProcessRunner : IRunner
             int read;
             while ((read = await stream.ReadAsync(buffer)) > 0)
             {
-                observer.Output(buffer.AsSpan(0, read));
+                observer.Output(kind, buffer.AsSpan(0, read));
             }
         }
-        catch (Exception e) when (e is IOException or ObjectDisposedException)
+        catch (Exception e) when (e is IOException or ObjectDisposedException or OperationCanceledException)
         {
             // The pipe went away with the process.
         }

@@ -69,7 +69,7 @@ internal sealed partial class GitMirror
     {
         if (!Repository.IsValid(_folder))
         {
-            Directory.CreateDirectory(_folder);
+            FileModes.CreatePrivateFolder(_folder);
             Repository.Init(_folder, true);
         }
 
