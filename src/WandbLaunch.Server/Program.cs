@@ -353,6 +353,14 @@ internal sealed class LaunchServer : IAsyncDisposable
         await context.Response.WriteAsJsonAsync(new { ready = there });
     }
 
+    // Only 0 is a success: what is no number, or no whole one, is a failure that cannot be told.
+    private static int ExitCode(JsonElement given) =>
+        given.ValueKind == JsonValueKind.Null ? 0
+        : given.ValueKind != JsonValueKind.Number || !given.TryGetInt64(out var code) ? 1
+        : code is >= int.MinValue and <= int.MaxValue ? (int)code
+        : code is > 0 and <= uint.MaxValue ? unchecked((int)(uint)code)
+        : int.MaxValue;
+
     private static async Task StreamAsync(Store store, string entity, string project, string run, HttpContext context)
     {
         if (Find(store, entity, project, run) is not { } found)
@@ -395,7 +403,8 @@ internal sealed class LaunchServer : IAsyncDisposable
 
         if (root.TryGetProperty("complete", out var complete) && complete.ValueKind == JsonValueKind.True)
         {
-            var code = root.TryGetProperty("exitcode", out var exit) && exit.TryGetInt32(out var number) ? number : 0;
+            // The SDK writes a code of Windows without a sign (3221225477): the same bits as an agent's.
+            var code = root.TryGetProperty("exitcode", out var exit) ? ExitCode(exit) : 0;
             store.SetRun(found.Key, "exit_code", code);
             // A run that said it would be preempted and then failed was preempted (the SDK's mark_preempting).
             store.SetRun(

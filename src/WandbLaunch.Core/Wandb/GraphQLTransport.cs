@@ -194,7 +194,12 @@ internal sealed class GraphQLTransport : IDisposable
             var stream = await response.Content.ReadAsStreamAsync(token);
             await using (stream)
             {
-                var document = await JsonDocument.ParseAsync(stream, default, token);
+                // Deeper than the reader's 64 levels: what an item holds must not make a server seem away.
+                var document = await JsonDocument.ParseAsync(
+                    stream,
+                    new JsonDocumentOptions { MaxDepth = 10_000 },
+                    token
+                );
                 if (document.RootElement.ValueKind == JsonValueKind.Object)
                 {
                     return document.RootElement;

@@ -294,13 +294,16 @@ internal sealed partial class ImageBuilder(DockerClient client, Action<string, i
 
     private async Task<string?> InstallAsync(Request request, string basis, PipSettings pip, CancellationToken token)
     {
+        // Packages run code of their own as they are installed.
+        var host = new HostConfig { NetworkMode = LocalhostIndex(pip) ? "host" : null };
+        DockerArguments.Wall(host, true);
         var container = await client.Containers.CreateContainerAsync(
             new CreateContainerParameters
             {
                 Image = basis,
                 Cmd = ["python3", "-c", "import time; time.sleep(7200)"],
                 Labels = new Dictionary<string, string> { [Label] = "install" },
-                HostConfig = new HostConfig { NetworkMode = LocalhostIndex(pip) ? "host" : null },
+                HostConfig = host,
             },
             token
         );

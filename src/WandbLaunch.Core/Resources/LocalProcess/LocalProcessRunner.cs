@@ -39,6 +39,14 @@ internal sealed class LocalProcessRunner : IRunner
         {
             process.Start();
         }
+        catch (Win32Exception e) when (IsTooLarge(e))
+        {
+            CommandSize.Check(
+                start.Environment.Select(v => v.Key + "=" + v.Value),
+                spec.Command.Concat(spec.Arguments)
+            );
+            throw CommandSize.TooLarge(spec.Id, e);
+        }
         catch (Win32Exception e)
         {
             throw new LaunchException(
@@ -93,6 +101,9 @@ internal sealed class LocalProcessRunner : IRunner
                 : null
         );
     }
+
+    // E2BIG; ERROR_FILENAME_EXCED_RANGE on Windows.
+    private static bool IsTooLarge(Win32Exception e) => e.NativeErrorCode == (OperatingSystem.IsWindows() ? 206 : 7);
 
     private static async Task Pump(Stream stream, IRunObserver observer)
     {
