@@ -53,11 +53,9 @@ internal sealed partial record ImagePattern(string Host, string Repository, stri
         // The first part is a host when docker would take it for one.
         var slash = name.IndexOf('/', StringComparison.Ordinal);
         var first = slash < 0 ? "" : name[..slash];
-        var host = first == "localhost" || first.IndexOfAny(['.', ':']) >= 0 ? first.ToLowerInvariant() : "docker.io";
-        var repository =
-            first.Length > 0 && (first == "localhost" || first.IndexOfAny(['.', ':']) >= 0)
-                ? name[(slash + 1)..]
-                : name;
+        var isHost = first == "localhost" || first.IndexOfAny(['.', ':']) >= 0 || first.Any(char.IsUpper);
+        var host = isHost ? first.ToLowerInvariant() : "docker.io";
+        var repository = isHost ? name[(slash + 1)..] : name;
         host = host is "index.docker.io" or "registry-1.docker.io" ? "docker.io" : host;
         return new ImagePattern(
             host,

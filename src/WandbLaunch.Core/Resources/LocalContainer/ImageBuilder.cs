@@ -503,7 +503,10 @@ internal sealed partial class ImageBuilder(DockerClient client, Action<string, i
     [GeneratedRegex(@"^\d{1,2}\.\d{1,2}(\.\d{1,2})?$")]
     private static partial Regex CudaVersion();
 
-    [GeneratedRegex(@"^[a-zA-Z0-9][a-zA-Z0-9._/:-]*(@sha256:[0-9a-f]{64})?$")]
+    // Docker's own grammar of references: host, path, tag, digest.
+    [GeneratedRegex(
+        @"\A(?:(?:[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?|\[[0-9a-fA-F:]+\])(?::[0-9]+)?/)?[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*(?::[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,127})?(?:@sha256:[0-9a-f]{64})?\z"
+    )]
     private static partial Regex ImageName();
 
     [GeneratedRegex(@"^Step (\d+)/(\d+)")]
