@@ -184,7 +184,7 @@ public sealed class AgentKillTests
         var process = Start(true, "server", database, port.ToString(CultureInfo.InvariantCulture));
         using var limit = new CancellationTokenSource(TimeSpan.FromSeconds(60));
         Assert.Equal("listening", await process.StandardOutput.ReadLineAsync(limit.Token));
-        process.BeginOutputReadLine();
+        _ = process.StandardOutput.ReadToEndAsync(CancellationToken.None);
         return process;
     }
 

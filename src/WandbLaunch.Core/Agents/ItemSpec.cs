@@ -1,4 +1,3 @@
-using System.Text;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 
@@ -159,18 +158,13 @@ internal static class ItemSpec
     /// <summary>A text of an item for one line of a log or a terminal: no control characters, and an end.</summary>
     internal static string Shown(string text, int most)
     {
-        if (text.Length <= most && !text.Any(IsUnseen))
+        if (text.Length > most)
         {
-            return text;
+            // Who quotes a long text says what is wrong with it at the end.
+            text = string.Concat(text.AsSpan(0, most * 3 / 4), "…", text.AsSpan(text.Length - (most / 4)));
         }
 
-        var shown = new StringBuilder(Math.Min(text.Length, most) + 1);
-        foreach (var c in text.AsSpan(0, Math.Min(text.Length, most)))
-        {
-            shown.Append(IsUnseen(c) ? '\ufffd' : c);
-        }
-
-        return text.Length > most ? shown.Append('…').ToString() : shown.ToString();
+        return text.Any(IsUnseen) ? string.Concat(text.Select(c => IsUnseen(c) ? '\ufffd' : c)) : text;
     }
 
     // Escape sequences are orders to a terminal; a direction mark makes a text read as another one.
