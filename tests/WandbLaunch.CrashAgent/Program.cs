@@ -2,6 +2,7 @@ using System.Diagnostics;
 using System.Text.Json.Nodes;
 using WandbLaunch.Agents;
 using WandbLaunch.Foundation;
+using WandbLaunch.Server;
 using WandbLaunch.Wandb;
 
 namespace WandbLaunch.CrashAgent;
@@ -14,6 +15,24 @@ internal static class Program
 {
     private static async Task<int> Main(string[] args)
     {
+        if (args is ["server", var path, var port])
+        {
+            var server = await LaunchServer.StartAsync(
+                path,
+                "127.0.0.1",
+                int.Parse(port, System.Globalization.CultureInfo.InvariantCulture),
+                Environment.GetEnvironmentVariable("WANDB_API_KEY")!,
+                lease: TimeSpan.FromSeconds(1)
+            );
+            await using (server)
+            {
+                Console.WriteLine("listening");
+                await server.WaitForShutdownAsync();
+            }
+
+            return 0;
+        }
+
         var config = AgentConfig.Resolve(LaunchEnvironment.Current, null, (JsonObject)JsonNode.Parse(args[1])!);
         using var connection = await WandbConnection.OpenAsync(
             WandbSettings.Resolve(LaunchEnvironment.Current, Path.GetTempPath(), args[0]),
@@ -35,6 +54,7 @@ internal static class Program
                     }
                 },
                 RetryPause = _ => TimeSpan.FromMilliseconds(200),
+                AwayPause = _ => TimeSpan.FromMilliseconds(200),
             },
             default
         );

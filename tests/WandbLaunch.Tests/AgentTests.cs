@@ -766,10 +766,33 @@ public sealed class AgentTests
         };
         using var connection = await Place.ConnectAsync(proxy.Url);
         var scheduler = Spec("placeholder-uri-scheduler");
-        (scheduler["run_id"], scheduler["overrides"]!["entry_point"]) = ("sw1", new JsonArray("sh", "-c", "exit 3"));
+        (scheduler["run_id"], scheduler["overrides"]!["entry_point"]) = (
+            "sw1",
+            new JsonArray("wandb", "scheduler", "sw1")
+        );
         await place.PushAsync("q", scheduler);
-        using var agent = await place.AgentAsync("""{ "queues": "q", "stop_when_empty": true }""", connection);
-        Assert.Equal(LaunchAgent.ExitFailures, await agent.RunAsync().WaitAsync(TimeSpan.FromSeconds(60)));
+
+        // As a process a scheduler is W&B's own program and nothing else.
+        var programs = Fixture.NewFolder("programs");
+        var wandb = Path.Combine(programs, "wandb");
+        await File.WriteAllTextAsync(wandb, "#!/bin/sh\nexit 3\n");
+        if (!OperatingSystem.IsWindows())
+        {
+            File.SetUnixFileMode(wandb, (UnixFileMode)0x1C0);
+        }
+
+        var path = Environment.GetEnvironmentVariable("PATH");
+        Environment.SetEnvironmentVariable("PATH", programs + Path.PathSeparator + path);
+        try
+        {
+            using var agent = await place.AgentAsync("""{ "queues": "q", "stop_when_empty": true }""", connection);
+            Assert.Equal(LaunchAgent.ExitFailures, await agent.RunAsync().WaitAsync(TimeSpan.FromSeconds(60)));
+        }
+        finally
+        {
+            Environment.SetEnvironmentVariable("PATH", path);
+        }
+
         Assert.Equal(
             ("failed", 3),
             ((await place.ItemsAsync("q"))[0].State, (await place.ItemsAsync("q"))[0].ExitCode)

@@ -464,15 +464,19 @@ public sealed class QueueTests
                             empty = 0;
                             var run = $"agent{agent}-{item.Id}";
                             bool? mine = null;
+                            var asked = false;
                             while (mine is null)
                             {
                                 try
                                 {
+                                    var before = asked;
+                                    asked = true;
                                     mine = await api.ClaimAsync(
                                         new QueueApi(transport, connection.Api, ""),
                                         queue,
                                         item.Id,
                                         run,
+                                        before,
                                         default
                                     );
                                 }

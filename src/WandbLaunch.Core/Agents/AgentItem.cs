@@ -12,6 +12,7 @@ namespace WandbLaunch.Agents;
 internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adopted)
 {
     private const int MostRequeues = 5;
+    private const int MostRefusals = 4;
     private const int MostLogBytes = 1 << 20;
 
     // Failures of the machine, the network or an engine. A program that fails, a wrong commit or a missing package stays what it is.
@@ -49,11 +50,11 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
         spec["_resume_count"] is JsonValue value && int.TryParse(value.ToString(), out var count) ? count : 0;
 
     internal static bool Scheduler(JsonObject spec) =>
-        spec["uri"]?.ToString().StartsWith("placeholder", StringComparison.Ordinal) ?? false;
+        spec["uri"] is JsonValue uri && uri.ToString().StartsWith("placeholder", StringComparison.Ordinal);
 
     /// <summary>For the status line.</summary>
     internal string Describe() =>
-        $"{_entry.RunId} {(_since is { } from ? (DateTimeOffset.UtcNow - from).ToString(@"hh\:mm\:ss", System.Globalization.CultureInfo.InvariantCulture) : _doing)}";
+        $"{ItemSpec.Shown(_entry.RunId, 64)} {(_since is { } from ? (DateTimeOffset.UtcNow - from).ToString(@"hh\:mm\:ss", System.Globalization.CultureInfo.InvariantCulture) : _doing)}";
 
     internal async Task RunAsync()
     {
@@ -120,13 +121,8 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
             );
 
             // Servers of 2022 are told by an ack with the run "None", so it must not have been acknowledged before.
-            await agent.AskAsync(
-                async t =>
-                {
-                    await agent.AgentApi.FailAsync(_entry.Item, refusal.Message, "agent", [], false, t);
-                    return true;
-                },
-                _stop
+            await ReportAsync(t =>
+                agent.AgentApi.FailAsync(_entry.Item, _entry.Report!.Message ?? "", "agent", [], false, t)
             );
             agent.Count(failed: true);
             agent.LeaveSlot(this);
@@ -142,10 +138,33 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
             Entity = _entry.Entity,
             QueueProject = _entry.QueueProject,
         };
-        var mine = await agent.AskAsync(
-            t => agent.AgentApi.ClaimAsync(agent.QueueApi, queue, _entry.Item, _entry.RunId, t),
-            _stop
-        );
+        var asked = adopted;
+        bool mine;
+        try
+        {
+            mine = await agent.AskAsync(
+                t =>
+                {
+                    var before = asked;
+                    asked = true;
+                    return agent.AgentApi.ClaimAsync(agent.QueueApi, queue, _entry.Item, _entry.RunId, before, t);
+                },
+                _stop,
+                MostRefusals
+            );
+        }
+        catch (LaunchException e)
+        {
+            // An item of another entity, or one that was deleted: not this agent's.
+            mine = false;
+            agent.Tell(
+                AgentEventKind.Warning,
+                _entry,
+                $"The item could not be acknowledged: {e.Message}",
+                fault: e.ErrorId
+            );
+        }
+
         agent.Step("acknowledged");
         if (!mine)
         {
@@ -166,6 +185,16 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
     /// <summary>The launch config and options that the item and the agent's settings make together.</summary>
     private (LaunchConfig Config, LaunchOptions Options) Prepare()
     {
+        if (_entry.Fault is { } fault)
+        {
+            throw new LaunchException(
+                "ItemInvalid",
+                LaunchErrorCategory.InvalidData,
+                $"The item's launch config cannot be used: {fault}.",
+                _entry.Item
+            );
+        }
+
         var spec = (JsonObject)_entry.Spec.DeepClone();
         var key = Take("_wandb_api_key");
         var author = Take("author");
@@ -220,12 +249,14 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
             }
         }
 
-        var config = LaunchConfig.FromJson(spec) with
+        CheckRunId(_entry.RunId);
+        var config = ResourceNames.Canonical(LaunchConfig.FromJson(spec));
+        config = config with
         {
             RunId = _entry.RunId,
-            Entity = spec["entity"]?.ToString() is { Length: > 0 } target ? target : agent.Entity,
+            Entity = config.Entity ?? agent.Entity,
+            BaseImage = config.BaseImage ?? baseImage,
         };
-        config = config with { BaseImage = config.BaseImage ?? baseImage };
         (config, var volumes) = agent.Config.Policy.Check(config, agent.Entity, config.Entity!);
 
         // The agent's own image is its admin's choice, and needs no leave.
@@ -274,16 +305,49 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
             Environment = environment,
             Volumes = [.. agent.Config.Launch.Volumes, .. volumes],
             ExtraDockerArguments = agent.Config.Policy.DockerArguments,
+            CheckConfig = agent.Config.Policy.CheckSecure,
+            SecureMode = agent.Config.Policy.SecureMode,
             Gpus = _entry.Gpus,
         };
         Launcher.Check(config, options);
         return (config, options);
 
+        static void CheckRunId(string id)
+        {
+            if (
+                id.Length > 128
+                || id is "." or ".."
+                || id.Any(c =>
+                    char.IsControl(c) || char.IsWhiteSpace(c) || "/\\#?%:".Contains(c, StringComparison.Ordinal)
+                )
+            )
+            {
+                throw new LaunchException(
+                    "RunIdInvalid",
+                    LaunchErrorCategory.InvalidData,
+                    "The item's run_id cannot be the id of a run: 128 characters at most, none of / \\ # ? % : and no spaces.",
+                    ItemSpec.Shown(id, 128)
+                );
+            }
+        }
+
+        // Each becomes one variable of the program.
         string? Take(string name)
         {
-            var value = spec[name]?.ToString();
+            var node = spec[name];
             spec.Remove(name);
-            return string.IsNullOrEmpty(value) ? null : value;
+            return node switch
+            {
+                null => null,
+                JsonValue value when value.ToString() is { Length: <= 1000 } text && !text.Any(char.IsControl) =>
+                    text.Length > 0 ? text : null,
+                _ => throw new LaunchException(
+                    "ConfigInvalid",
+                    LaunchErrorCategory.InvalidData,
+                    $"The launch config key '{name}' must be a string of one line, 1000 characters at most.",
+                    _entry.Item
+                ),
+            };
         }
 
         // A container is named after its item; and a GPU that another run has cannot be asked for by number.
@@ -295,20 +359,10 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
             }
 
             var map = (JsonObject)given.DeepClone();
-            foreach (
-                var name in map.Select(p => p.Key)
-                    .Where(k =>
-                        DockerArguments.NameOf(k) is "name"
-                        || (_entry.Gpus is not null && DockerArguments.NameOf(k) is "gpus")
-                    )
-                    .ToList()
-            )
+            map.Remove("name");
+            if (_entry.Gpus is not null && map.Remove("gpus"))
             {
-                map.Remove(name);
-                if (DockerArguments.NameOf(name) == "gpus")
-                {
-                    config = config with { Cuda = true };
-                }
+                config = config with { Cuda = true };
             }
 
             return map;
@@ -479,7 +533,13 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
         }
 
         var state = await agent.AskAsync(
-            t => agent.AgentApi.SweepStateAsync(_entry.RunEntity, _entry.Spec["project"]?.ToString() ?? "", sweep, t),
+            t =>
+                agent.AgentApi.SweepStateAsync(
+                    _entry.RunEntity,
+                    (_entry.Spec["project"] as JsonValue)?.ToString() ?? "",
+                    sweep,
+                    t
+                ),
             _stop
         );
         if (state is not ("RUNNING" or "PAUSED"))
@@ -712,7 +772,9 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
             await LaunchAgent.OnceAsync(t => agent.AgentApi.WarnAsync(_entry.Item, warning, "run", [], t));
         }
 
-        var why = run.Reason ?? (run.ExitCode is { } code ? $"exit code {code}" : "how it ended is not known");
+        var why =
+            run.Reason
+            ?? (run.ExitCode is { } code ? $"exit code {ExitCodes.Show(code)}" : "how it ended is not known");
         var (state, kind) = run.State switch
         {
             LaunchState.Finished => ("FINISHED", AgentEventKind.RunFinished),
@@ -781,13 +843,23 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
                 && ResumeCount(_entry.Spec) < MostRequeues
             )
             {
-                var item = await RequeueAsync();
-                report = report with
+                try
                 {
-                    State = "STOPPED",
-                    Message = $"The run was preempted; it goes on as item {item}.",
-                };
-                agent.Tell(AgentEventKind.Requeued, _entry, report.Message!, run);
+                    var item = await RequeueAsync();
+                    report = report with
+                    {
+                        State = "STOPPED",
+                        Message = $"The run was preempted; it goes on as item {item}.",
+                    };
+                    agent.Tell(AgentEventKind.Requeued, _entry, report.Message!, run);
+                }
+                catch (LaunchException e)
+                {
+                    report = report with
+                    {
+                        Message = $"The run was preempted, and could not be queued again: {e.Message}",
+                    };
+                }
             }
             else if (state is null or "pending" && report.State != "STOPPED")
             {
@@ -814,7 +886,7 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
             && !await LaunchAgent.OnceAsync(t =>
                 agent.AgentApi.CancelSweepAsync(
                     _entry.RunEntity,
-                    _entry.Spec["project"]?.ToString() ?? "",
+                    (_entry.Spec["project"] as JsonValue)?.ToString() ?? "",
                     _entry.RunId,
                     t
                 )
@@ -829,55 +901,76 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
         }
 
         var files = report.State == "FAILED" ? await UploadAsync("error", report) : [];
-        await agent.AskAsync(
-            async t =>
+        await ReportAsync(async t =>
+        {
+            if (warning is not null && agent.Dialect.Finish)
             {
-                if (warning is not null && agent.Dialect.Finish)
-                {
-                    await agent.AgentApi.WarnAsync(_entry.Item, warning, "run", [], t);
-                }
+                await agent.AgentApi.WarnAsync(_entry.Item, warning, "run", [], t);
+            }
 
-                if (agent.Dialect.Finish)
+            if (agent.Dialect.Finish)
+            {
+                await agent.AgentApi.FinishAsync(
+                    _entry.Item,
+                    report.State,
+                    report.ExitCode,
+                    report.Message is null ? null : Secrets.Mask(report.Message),
+                    report.Stage,
+                    files,
+                    t
+                );
+            }
+            else if (report.State == "FAILED" && (!ran || warning is not null))
+            {
+                // W&B shows how a run ended by itself; an item fails where there is no run to show it.
+                await agent.AgentApi.FailAsync(
+                    _entry.Item,
+                    report.Message ?? "",
+                    report.Stage ?? "agent",
+                    files,
+                    true,
+                    t
+                );
+                if (!agent.Dialect.Mutations.Contains("failRunQueueItem"))
                 {
-                    await agent.AgentApi.FinishAsync(
-                        _entry.Item,
-                        report.State,
-                        report.ExitCode,
-                        report.Message is null ? null : Secrets.Mask(report.Message),
-                        report.Stage,
-                        files,
+                    // 2022 has no word for it once an item was acknowledged: the run itself says so.
+                    await agent.Api.UpsertRunAsync(
+                        new RunUpsert(_entry.RunId, _entry.RunEntity, run?.Project ?? agent.QueueProject)
+                        {
+                            State = "failed",
+                            Notes = Secrets.Mask(report.Message ?? ""),
+                        },
                         t
                     );
                 }
-                else if (report.State == "FAILED" && (!ran || warning is not null))
-                {
-                    // W&B shows how a run ended by itself; an item fails where there is no run to show it.
-                    await agent.AgentApi.FailAsync(
-                        _entry.Item,
-                        report.Message ?? "",
-                        report.Stage ?? "agent",
-                        files,
-                        true,
-                        t
-                    );
-                    if (!agent.Dialect.Mutations.Contains("failRunQueueItem"))
-                    {
-                        // 2022 has no word for it once an item was acknowledged: the run itself says so.
-                        await agent.Api.UpsertRunAsync(
-                            new RunUpsert(_entry.RunId, _entry.RunEntity, run?.Project ?? agent.QueueProject)
-                            {
-                                State = "failed",
-                                Notes = Secrets.Mask(report.Message ?? ""),
-                            },
-                            t
-                        );
-                    }
-                }
+            }
+        });
+    }
 
-                return true;
-            },
-            agent.Closed
-        );
+    /// <summary>Tells the server how the item ended. One that does not take it, for the item was deleted or is not this key's, is not asked for ever.</summary>
+    private async Task ReportAsync(Func<CancellationToken, Task> tell)
+    {
+        try
+        {
+            await agent.AskAsync(
+                async t =>
+                {
+                    await tell(t);
+                    return true;
+                },
+                agent.Closed,
+                MostRefusals
+            );
+        }
+        catch (LaunchException e)
+        {
+            agent.Tell(
+                AgentEventKind.Warning,
+                _entry,
+                $"The server does not take the report of this item: {e.Message}",
+                fault: e.ErrorId
+            );
+        }
     }
 
     private async Task<string?> RunStateAsync(RunPath path)
@@ -938,7 +1031,8 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
                 )[0];
                 return pushed.Id ?? throw pushed.Fault!;
             },
-            agent.Closed
+            agent.Closed,
+            MostRefusals
         );
     }
 
@@ -958,7 +1052,11 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
             return [];
         }
 
-        var name = $"{_entry.Item}/{kind}/{kind}.log";
+        // An id with a path in it would be a file of another name.
+        var folder = _entry.Item.All(c => char.IsAsciiLetterOrDigit(c) || c is '=' or '-' or '_' or ':')
+            ? _entry.Item
+            : _entry.LaunchId;
+        var name = $"{folder}/{kind}/{kind}.log";
         var bytes = System.Text.Encoding.UTF8.GetBytes(text);
         return await LaunchAgent.OnceAsync(t =>
             agent.Api.UploadFilesAsync(run, [(name, () => new MemoryStream(bytes))], t)
@@ -984,7 +1082,10 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
             _entry with
             {
                 State = EntryState.Ended,
-                Report = report with { Message = report.Message is null ? null : Secrets.Mask(report.Message) },
+                Report = report with
+                {
+                    Message = report.Message is null ? null : ItemSpec.Shown(Secrets.Mask(report.Message), 8000),
+                },
             }
         );
 

@@ -41,6 +41,9 @@ internal sealed record JournalEntry
     public required string Queue { get; init; }
     public required string QueueId { get; init; }
     public required JsonObject Spec { get; init; }
+
+    /// <summary>Why the spec could not be read; it is empty then.</summary>
+    public string? Fault { get; init; }
     public EntryState State { get; init; }
     public int Attempt { get; init; }
     public DateTimeOffset Taken { get; init; }
@@ -48,10 +51,12 @@ internal sealed record JournalEntry
     public EntryReport? Report { get; init; }
 
     [JsonIgnore]
-    internal string RunId => Spec["run_id"]?.ToString() is { Length: > 0 } given ? given : LaunchId;
+    internal string RunId =>
+        Spec["run_id"] is JsonValue value && value.ToString() is { Length: > 0 } given ? given : LaunchId;
 
     [JsonIgnore]
-    internal string RunEntity => Spec["entity"]?.ToString() is { Length: > 0 } given ? given : Entity;
+    internal string RunEntity =>
+        Spec["entity"] is JsonValue value && value.ToString() is { Length: > 0 } given ? given : Entity;
 }
 
 /// <summary>
@@ -82,41 +87,128 @@ internal sealed class AgentJournal(string folder)
     internal void Save(JournalEntry entry) =>
         FileModes.WritePrivate(PathOf(entry.LaunchId), JsonSerializer.Serialize(entry, LaunchStore.Json));
 
-    internal void Remove(string launchId) => File.Delete(PathOf(launchId));
-
-    internal IEnumerable<JournalEntry> Entries()
+    internal void Remove(string launchId)
     {
-        if (!Directory.Exists(Folder))
+        if (Directory.Exists(Folder))
         {
-            yield break;
+            File.Delete(PathOf(launchId));
+        }
+    }
+
+    internal bool Has(string launchId) => File.Exists(PathOf(launchId));
+
+    /// <summary>Held by whoever looks after an item: not two agents of this user, whatever their journals say.</summary>
+    internal static FileLock? TryHold(string launchId)
+    {
+        var folder = FileModes.CreatePrivateFolder(Path.Combine(LaunchEnvironment.Current.DataFolder, "agents-items"));
+        return FileLock.TryEnter(Path.Combine(folder, launchId + ".lock"));
+    }
+
+    /// <summary>Lets go of an item that is done.</summary>
+    internal static void LetGo(string launchId, FileLock held)
+    {
+        // Deleted while it is held, so that nobody waits at a file that is gone for others: who opens it now makes a new one.
+        try
+        {
+            File.Delete(Path.Combine(LaunchEnvironment.Current.DataFolder, "agents-items", launchId + ".lock"));
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            // Windows deletes no open file: an empty one stays.
         }
 
-        foreach (
-            var path in Directory
-                .EnumerateFiles(Folder, "*.json")
-                .Where(p => Path.GetFileName(p)[0] != '.')
-                .Order(StringComparer.Ordinal)
-        )
+        held.Dispose();
+    }
+
+    /// <summary>All entries that can be read. A damaged one is put aside for a person to look at, and told of once.</summary>
+    internal IReadOnlyList<JournalEntry> Entries(Action<string>? damaged = null)
+    {
+        string[] paths;
+        try
         {
-            JournalEntry? entry = null;
+            paths = Directory.Exists(Folder) ? Directory.GetFiles(Folder, "*.json") : [];
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            paths = [];
+        }
+
+        var entries = new List<JournalEntry>();
+        foreach (var path in paths.Where(p => Path.GetFileName(p)[0] != '.').Order(StringComparer.Ordinal))
+        {
+            string text;
             try
             {
-                entry = JsonSerializer.Deserialize<JournalEntry>(File.ReadAllText(path), LaunchStore.Json);
+                text = File.ReadAllText(path);
             }
-            catch (Exception e) when (e is JsonException or IOException)
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
             {
-                // Written by a rename, so half of one means a broken disk: kept for a person to look at, and not tried again.
-                File.Move(
-                    path,
-                    path + ".broken-" + DateTime.UtcNow.ToString("yyyyMMddHHmmss", CultureInfo.InvariantCulture),
-                    true
-                );
+                // Taken by another agent just now, or not readable at the moment: it stays where it is.
+                continue;
             }
 
-            if (entry is not null)
+            if (Read(text, Path.GetFileNameWithoutExtension(path)) is { } entry)
             {
-                yield return entry;
+                entries.Add(entry);
+                continue;
             }
+
+            // Written by a rename, so half of one means a broken disk.
+            var aside = path + ".broken-" + DateTime.UtcNow.ToString("yyyyMMddHHmmss", CultureInfo.InvariantCulture);
+            try
+            {
+                File.Move(path, aside, true);
+                damaged?.Invoke(
+                    $"The journal's entry {Path.GetFileName(path)} is damaged and cannot be looked after; its item may still be claimed on the server. It was kept as {aside}."
+                );
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+            {
+                // Said when it can be put aside, or it would be said at every look.
+            }
+        }
+
+        return entries;
+    }
+
+    /// <summary>An entry, or null when anything of it is missing or of another kind than this program writes.</summary>
+    private static JournalEntry? Read(string text, string launchId)
+    {
+        try
+        {
+            var entry = JsonSerializer.Deserialize<JournalEntry>(text, LaunchStore.Json);
+            if (
+                entry is null
+                || entry.LaunchId != launchId
+                || entry.Item is null
+                || entry.Server is null
+                || entry.Entity is null
+                || entry.QueueProject is null
+                || entry.Queue is null
+                || entry.QueueId is null
+                || entry.Spec is null
+                || entry.Gpus?.Contains(null!) == true
+                || !Enum.IsDefined(entry.State)
+                || (entry.State == EntryState.Ended && entry.Report is not { State: not null })
+            )
+            {
+                return null;
+            }
+
+            using var document = JsonDocument.Parse(text);
+            var (spec, fault) = ItemSpec.Read(document.RootElement.GetProperty("Spec"));
+            return entry with { Spec = spec, Fault = entry.Fault ?? fault };
+        }
+        catch (Exception e)
+            when (e
+                    is JsonException
+                        or InvalidOperationException
+                        or ArgumentException
+                        or NotSupportedException
+                        or KeyNotFoundException
+            )
+        {
+            return null;
         }
     }
 

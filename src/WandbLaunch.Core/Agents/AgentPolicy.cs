@@ -3,6 +3,7 @@ using System.Text.Json.Nodes;
 using WandbLaunch.Foundation;
 using WandbLaunch.Launching;
 using WandbLaunch.Model;
+using WandbLaunch.Resources;
 
 namespace WandbLaunch.Agents;
 
@@ -32,7 +33,7 @@ internal sealed record AgentPolicy
     /// <summary>Docker arguments beyond the fixed list.</summary>
     internal IReadOnlyList<string> DockerArguments { get; init; } = [];
 
-    /// <summary>Items may not bring an entry point of their own (reference F.6).</summary>
+    /// <summary>Items may not say which program runs (reference F.6): see <see cref="CheckSecure"/>.</summary>
     internal bool SecureMode { get; init; }
 
     /// <summary>The policy in words, one line for each rule.</summary>
@@ -44,7 +45,9 @@ internal sealed record AgentPolicy
             "images: " + List(Images),
             "mounts: " + List(Mounts),
             "docker arguments: the fixed list" + (DockerArguments.Count > 0 ? " and " + List(DockerArguments) : ""),
-            .. SecureMode ? ["secure mode: no entry points from items"] : Array.Empty<string>(),
+            .. SecureMode
+                ? ["secure mode: items bring no entry points, no arguments for images, no docker env or workdir"]
+                : Array.Empty<string>(),
         ];
 
     /// <summary>Checks an item before anything is fetched. What the item may mount comes back, taken out of its config.</summary>
@@ -55,6 +58,7 @@ internal sealed record AgentPolicy
         string targetEntity
     )
     {
+        config = ResourceNames.Canonical(config);
         var entities = Entities ?? [agentEntity];
         if (!Matches(entities, targetEntity))
         {
@@ -73,9 +77,18 @@ internal sealed record AgentPolicy
             );
         }
 
-        if (SecureMode && config.EntryPoint is not null)
+        CheckSecure(config);
+        if (
+            resource == ResourceNames.Process
+            && config.IsScheduler
+            && config.EntryPoint is not ["wandb", "scheduler", _, ..]
+        )
         {
-            throw Refused("entry points are not allowed in secure mode", "-SecureMode");
+            // It brings no code that a git host could be asked about, so its command would be anybody's (reference F.7).
+            throw Refused(
+                "a scheduler that runs as a process must have the entry point 'wandb scheduler' with its sweep",
+                null
+            );
         }
 
         if (config.DockerImage is { } image)
@@ -127,6 +140,48 @@ internal sealed record AgentPolicy
         return TakeVolumes(config);
     }
 
+    /// <summary>
+    /// Secure mode: the program is the repository's, the job's or the image's own, and the item gives it no more than
+    /// arguments and a config. An image's arguments may be its command, whatever its entry point: most of them end in
+    /// exec "$@".
+    /// </summary>
+    internal void CheckSecure(LaunchConfig config)
+    {
+        if (!SecureMode)
+        {
+            return;
+        }
+
+        if (config.EntryPoint is not null)
+        {
+            throw Refused("entry points are not allowed in secure mode", "-SecureMode");
+        }
+
+        if (config.DockerImage is not null && config.Args is { IsEmpty: false })
+        {
+            throw Refused(
+                "arguments for a docker image are not allowed in secure mode, for they may be its command",
+                "-SecureMode"
+            );
+        }
+
+        foreach (var map in new[] { config.DockerArgs, config.ResourceArgs?[ResourceNames.Container] as JsonObject })
+        {
+            if (
+                map
+                    ?.Select(p => WandbLaunch.Resources.DockerArguments.NameOf(p.Key))
+                    .FirstOrDefault(n => n is "env" or "workdir") is
+                { } name
+            )
+            {
+                throw Refused(
+                    $"the docker argument '{name}' is not allowed in secure mode, for it can change which program runs",
+                    "-SecureMode"
+                );
+            }
+        }
+    }
+
     internal void CheckRemote(string location)
     {
         var host = LaunchUri.GitHost(location);
@@ -143,7 +198,7 @@ internal sealed record AgentPolicy
 
     internal void CheckImage(string image)
     {
-        if (!Matches(Images, image))
+        if (!Images.Any(p => ImagePattern.Allows(p, image)))
         {
             throw Refused($"the image '{image}' is not allowed on this agent, only {List(Images)}", "-AllowImage");
         }
@@ -155,12 +210,9 @@ internal sealed record AgentPolicy
         var volumes = new List<string>();
         var dockerArguments = Without(config.DockerArgs);
         var resourceArguments = config.ResourceArgs is null ? null : (JsonObject)config.ResourceArgs.DeepClone();
-        foreach (var name in new[] { "local", "local-container" })
+        if (resourceArguments?[ResourceNames.Container] is JsonObject container)
         {
-            if (resourceArguments?[name] is JsonObject map)
-            {
-                resourceArguments[name] = Without(map);
-            }
+            resourceArguments[ResourceNames.Container] = Without(container);
         }
 
         return (
@@ -175,7 +227,12 @@ internal sealed record AgentPolicy
         JsonObject? Without(JsonObject? given)
         {
             var map = (JsonObject?)given?.DeepClone();
-            foreach (var key in map?.Select(p => p.Key).Where(k => k.TrimStart('-') is "v" or "volume").ToList() ?? [])
+            foreach (
+                var key in map?.Select(p => p.Key)
+                    .Where(k => WandbLaunch.Resources.DockerArguments.NameOf(k) == "volume")
+                    .ToList()
+                    ?? []
+            )
             {
                 volumes.AddRange(
                     map![key] is JsonArray many ? many.Select(v => v?.ToString() ?? "") : [map[key]?.ToString() ?? ""]

@@ -170,7 +170,39 @@ internal sealed class AgentStore(string root)
         return gate is null ? agent : agent with { State = "lost" };
     }
 
-    /// <summary>Asks an agent to end: after its runs, or with them.</summary>
-    internal static void AskStop(string folder, bool drain) =>
-        FileModes.WritePrivate(StopPath(folder), drain ? "drain" : "stop");
+    /// <summary>Asks an agent to end: after its runs, or with them. A stop that was asked for already is not made less by a drain.</summary>
+    internal static void AskStop(string folder, bool drain)
+    {
+        if (!drain)
+        {
+            FileModes.WritePrivate(StopPath(folder), "stop");
+            return;
+        }
+
+        var mine = Path.Combine(folder, ".drain-" + Guid.NewGuid().ToString("n")[..8]);
+        FileModes.WritePrivate(mine, "drain");
+        try
+        {
+            File.Move(mine, StopPath(folder), false);
+        }
+        catch (IOException) when (File.Exists(StopPath(folder)))
+        {
+            File.Delete(mine);
+        }
+    }
+
+    /// <summary>What was asked, taken away: drain, stop, or null. What is asked meanwhile is another marker.</summary>
+    internal static string? TakeStop(string folder)
+    {
+        var taken = Path.Combine(folder, ".stop-taken");
+        if (!File.Exists(StopPath(folder)))
+        {
+            return null;
+        }
+
+        File.Move(StopPath(folder), taken, true);
+        var asked = File.ReadAllText(taken);
+        File.Delete(taken);
+        return asked == "drain" ? "drain" : "stop";
+    }
 }

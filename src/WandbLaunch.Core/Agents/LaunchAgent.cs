@@ -433,6 +433,7 @@ internal sealed class LaunchAgent : IDisposable
                     SayOnce(
                         $"No item is taken, for the agent's journal cannot be written: {DiskFull.Explain(e, Folder)?.Message ?? e.Message}"
                     );
+                    await Task.WhenAny(Task.Delay(TimeSpan.FromSeconds(5)), _wake.Task);
                     gave = null;
                 }
 
@@ -515,9 +516,9 @@ internal sealed class LaunchAgent : IDisposable
             }
 
             var launchId = AgentJournal.LaunchIdOf(ServerKey, item.Id);
-            if (_items.ContainsKey(launchId))
+            if (_items.ContainsKey(launchId) || AgentJournal.TryHold(launchId) is not { } held)
             {
-                // The server's slip: it is held already, and runs once.
+                // The server's slip, or another agent of this machine was late to acknowledge it: it is held already, and runs once.
                 continue;
             }
 
@@ -528,6 +529,7 @@ internal sealed class LaunchAgent : IDisposable
             )
             {
                 // Not acknowledged: it goes back to its place (reference F.3).
+                held.Dispose();
                 continue;
             }
 
@@ -541,24 +543,35 @@ internal sealed class LaunchAgent : IDisposable
                 Queue = queue.Name,
                 QueueId = queue.Id,
                 Spec = item.Spec,
+                Fault = item.Fault,
                 Taken = DateTimeOffset.UtcNow,
                 Gpus = gpus,
             };
-            Gpus?.Give(reserved, launchId, Name);
-            Journal.Save(entry);
+            try
+            {
+                Gpus?.Give(reserved, launchId, Name);
+                Journal.Save(entry);
+            }
+            catch
+            {
+                held.Dispose();
+                throw;
+            }
+
             Step("journaled");
-            Begin(entry, false);
+            Begin(entry, false, held);
             return true;
         }
 
         return false;
     }
 
-    private void Begin(JournalEntry entry, bool adopted)
+    private void Begin(JournalEntry entry, bool adopted, FileLock held)
     {
         var item = new AgentItem(this, entry, adopted);
         if (!_items.TryAdd(entry.LaunchId, item))
         {
+            held.Dispose();
             return;
         }
 
@@ -589,6 +602,15 @@ internal sealed class LaunchAgent : IDisposable
             finally
             {
                 LeaveSlot(item);
+                if (Journal.Has(entry.LaunchId))
+                {
+                    held.Dispose();
+                }
+                else
+                {
+                    AgentJournal.LetGo(entry.LaunchId, held);
+                }
+
                 _items.TryRemove(entry.LaunchId, out _);
                 SaveState();
                 Wake();
@@ -692,9 +714,17 @@ internal sealed class LaunchAgent : IDisposable
         _askStopFlag = true;
     }
 
-    /// <summary>Asks the server until it answers: it says once that it is away, waits longer each time, and goes on.</summary>
-    internal async Task<T> AskAsync<T>(Func<CancellationToken, Task<T>> ask, CancellationToken token)
+    /// <summary>
+    /// Asks the server until it answers: it says once that it is away, waits longer each time, and goes on. Where an item
+    /// is asked for, a server that answers and says no so many times is taken at its word.
+    /// </summary>
+    internal async Task<T> AskAsync<T>(
+        Func<CancellationToken, Task<T>> ask,
+        CancellationToken token,
+        int mostRefusals = int.MaxValue
+    )
     {
+        var refusals = 0;
         for (var attempt = 0; ; attempt++)
         {
             Exception fault;
@@ -723,7 +753,22 @@ internal sealed class LaunchAgent : IDisposable
                 }
             }
 
-            SetAway(true, fault);
+            if (
+                mostRefusals < int.MaxValue
+                && fault is LaunchException { ErrorId: "GraphQLError" or "AccessDenied" } no
+            )
+            {
+                SetAway(false, null);
+                if (++refusals >= mostRefusals)
+                {
+                    throw no;
+                }
+            }
+            else
+            {
+                SetAway(true, fault);
+            }
+
             var pause = after ?? _callbacks.AwayPause(attempt);
             await Task.Delay(pause > TimeSpan.FromMinutes(5) ? TimeSpan.FromMinutes(5) : pause, token);
         }
@@ -774,7 +819,7 @@ internal sealed class LaunchAgent : IDisposable
                     Drain($"the time is over ({until.ToLocalTime():yyyy-MM-dd HH:mm:ss})", false);
                 }
 
-                await ReadMarkerAsync();
+                ReadMarker();
                 if (now - looked > TimeSpan.FromSeconds(20))
                 {
                     looked = now;
@@ -803,23 +848,18 @@ internal sealed class LaunchAgent : IDisposable
     }
 
     // Whoever is on this machine can ask an agent to end, without a signal and without the server.
-    private async Task ReadMarkerAsync()
+    private void ReadMarker()
     {
-        var marker = AgentStore.StopPath(Folder);
-        if (!File.Exists(marker))
+        switch (AgentStore.TakeStop(Folder))
         {
-            return;
-        }
-
-        var drain = await File.ReadAllTextAsync(marker) == "drain";
-        File.Delete(marker);
-        if (drain)
-        {
-            Drain("asked to stop after its runs");
-        }
-        else
-        {
-            Stop("asked to stop with its runs");
+            case "drain":
+                Drain("asked to stop after its runs");
+                break;
+            case "stop":
+                Stop("asked to stop with its runs");
+                break;
+            default:
+                break;
         }
     }
 
@@ -917,13 +957,24 @@ internal sealed class LaunchAgent : IDisposable
             }
 
             var journal = own ? Journal : new AgentJournal(folder);
-            foreach (
-                var entry in journal
-                    .Entries()
-                    .Where(e => e.Server == ServerKey && !_items.ContainsKey(e.LaunchId))
-                    .ToList()
-            )
+            foreach (var entry in journal.Entries(what => Tell(AgentEventKind.Warning, null, what)))
             {
+                if (entry.Server != ServerKey)
+                {
+                    continue;
+                }
+
+                if (_items.ContainsKey(entry.LaunchId))
+                {
+                    if (!own)
+                    {
+                        // A copy of a folder has the same items; this one is looked after already.
+                        journal.Remove(entry.LaunchId);
+                    }
+
+                    continue;
+                }
+
                 if (!own)
                 {
                     var unstarted = entry.State is EntryState.Popped or EntryState.Claimed;
@@ -937,13 +988,46 @@ internal sealed class LaunchAgent : IDisposable
                     {
                         continue;
                     }
+                }
 
+                if (AgentJournal.TryHold(entry.LaunchId) is not { } held)
+                {
+                    // An agent of this machine has it at this moment. When its journal says so too, this one is a copy.
+                    if (own && IsElsewhere(entry.LaunchId))
+                    {
+                        Journal.Remove(entry.LaunchId);
+                        Tell(
+                            AgentEventKind.Warning,
+                            entry,
+                            "Another agent of this machine looks after this item: the agent's folder seems to be a copy of that one's."
+                        );
+                    }
+
+                    continue;
+                }
+
+                if (!own)
+                {
                     Journal.TakeFrom(journal, entry.LaunchId);
                 }
 
-                Begin(entry, true);
+                Begin(entry, true, held);
             }
         }
+    }
+
+    private bool IsElsewhere(string launchId)
+    {
+        foreach (var folder in _store.Folders().Where(f => f != Folder))
+        {
+            using var gate = FileLock.TryEnter(AgentStore.LockPath(folder));
+            if (gate is null && new AgentJournal(folder).Has(launchId))
+            {
+                return true;
+            }
+        }
+
+        return false;
     }
 
     // Months of runs must not fill the disk: this agent's own launches go after a while.
@@ -1028,11 +1112,13 @@ internal sealed class LaunchAgent : IDisposable
             Queue = entry?.Queue,
             ItemId = entry?.Item,
             Id = entry?.LaunchId,
-            RunId = entry?.RunId,
-            Source = Secrets.Mask(QueueSpec.SourceOf(entry?.Spec) ?? "") is { Length: > 0 } source ? source : null,
+            RunId = entry is null ? null : ItemSpec.Shown(entry.RunId, 128),
+            Source = ItemSpec.Shown(Secrets.Mask(QueueSpec.SourceOf(entry?.Spec) ?? ""), 1000) is { Length: > 0 } source
+                ? source
+                : null,
             ExitCode = run?.ExitCode,
             Duration = run?.Duration,
-            Message = Secrets.Mask(message),
+            Message = ItemSpec.Shown(Secrets.Mask(message), 8000),
             ErrorId = fault ?? run?.ErrorId,
             Run = run,
         };

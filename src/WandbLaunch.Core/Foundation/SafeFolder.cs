@@ -28,7 +28,7 @@ internal sealed class SafeFolder : IDisposable
     internal static SafeFolder Open(string path) => new(path);
 
     /// <summary>Makes the folder where it is missing, and opens it.</summary>
-    internal static SafeFolder Make(string path) => new(Directory.CreateDirectory(path).FullName);
+    internal static SafeFolder Make(string path) => new(Path.GetFullPath(FileModes.CreatePrivateFolder(path)));
 
     /// <summary>What a path is, once the folder's own links are resolved.</summary>
     /// <exception cref="LaunchException"><c>PathOutside</c> where it leaves.</exception>

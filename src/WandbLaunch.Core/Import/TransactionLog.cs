@@ -137,7 +137,9 @@ internal static class TransactionLog
                     );
                     break;
                 case 18:
-                    run.ExitCode = (int)Fields(bytes).Where(f => f.Number == 1).Select(f => f.Value).FirstOrDefault();
+                    run.ExitCode = ExitCodes.Fold(
+                        unchecked((long)Fields(bytes).Where(f => f.Number == 1).Select(f => f.Value).FirstOrDefault())
+                    );
                     break;
             }
         }

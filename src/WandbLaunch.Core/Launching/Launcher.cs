@@ -42,6 +42,12 @@ internal sealed record LaunchOptions
     /// <summary>Throws for an image that may not be used.</summary>
     internal Action<string>? CheckImage { get; init; }
 
+    /// <summary>Throws for what only shows when the source is known: a job of an image, with arguments.</summary>
+    internal Action<LaunchConfig>? CheckConfig { get; init; }
+
+    /// <summary>A given image runs as it is, with no words of the item or of the run that it reproduces.</summary>
+    internal bool SecureMode { get; init; }
+
     /// <summary>Key of the run, where it is not the connection's.</summary>
     internal string? ApiKey { get; init; }
 
@@ -79,10 +85,10 @@ internal sealed partial class Launcher(
     internal Action<string, int?> Progress { get; init; } = (_, _) => { };
 
     internal static string ResourceOf(LaunchConfig config) =>
-        (config.Resource ?? LaunchConfig.DefaultResource) switch
+        ResourceNames.Of(config.Resource ?? LaunchConfig.DefaultResource) switch
         {
-            "local" or "local-container" => "local-container",
-            "bare" or "local-process" => "local-process",
+            ResourceNames.Container => ResourceNames.Container,
+            ResourceNames.Process => ResourceNames.Process,
             "kubernetes" or "sagemaker" or "vertex" or "gcp-vertex" or "slurm" => throw new LaunchException(
                 "ResourceNotSupported",
                 LaunchErrorCategory.NotImplemented,
@@ -269,6 +275,7 @@ internal sealed partial class Launcher(
         CancellationToken token
     )
     {
+        config = ResourceNames.Canonical(config);
         if (config.Job is not { } text)
         {
             return (config, null);
@@ -298,6 +305,7 @@ internal sealed partial class Launcher(
         {
             options.CheckImage?.Invoke(job.Source!);
             config = config with { DockerImage = job.Source };
+            options.CheckConfig?.Invoke(config);
         }
 
         return (config, (api, job));
@@ -317,7 +325,7 @@ internal sealed partial class Launcher(
 
     /// <summary>Says what is wrong with a config before anything is fetched.</summary>
     internal static void Check(LaunchConfig config, LaunchOptions options) =>
-        Validate(config, options, ResourceOf(config));
+        Validate(ResourceNames.Canonical(config), options, ResourceOf(config));
 
     private static void Validate(LaunchConfig config, LaunchOptions options, string resource)
     {
@@ -355,7 +363,7 @@ internal sealed partial class Launcher(
 
         if (resource == "local-container")
         {
-            DockerArguments.Check(AllDockerArguments(config), options.ExtraDockerArguments);
+            DockerArguments.Check(AllDockerArguments(config), Allowed(options));
         }
     }
 
@@ -363,16 +371,19 @@ internal sealed partial class Launcher(
     private static JsonObject? AllDockerArguments(LaunchConfig config)
     {
         var all = config.DockerArgs is null ? [] : (JsonObject)config.DockerArgs.DeepClone();
-        foreach (var name in new[] { "local", "local-container" })
+        foreach (var (key, value) in config.ResourceArgs?[ResourceNames.Container] as JsonObject ?? [])
         {
-            foreach (var (key, value) in config.ResourceArgs?[name] as JsonObject ?? [])
-            {
-                all[key] = value?.DeepClone();
-            }
+            all[key] = value?.DeepClone();
         }
 
         return all.Count > 0 ? all : null;
     }
+
+    // Whoever launches by hand may lift the limits of a container of their own; an item only where the agent's admin says so.
+    private static IReadOnlyList<string> Allowed(LaunchOptions options) =>
+        options.Agent is null
+            ? [.. options.ExtraDockerArguments, .. DockerArguments.Limits]
+            : options.ExtraDockerArguments;
 
     private static string Scratch(List<string> made)
     {
@@ -546,6 +557,20 @@ internal sealed partial class Launcher(
         CancellationToken token
     )
     {
+        if (
+            options.SecureMode
+            && config.DockerImage is not null
+            && resolved.EntryPoint.Concat(resolved.Arguments).Any()
+        )
+        {
+            throw new LaunchException(
+                "PolicyRefused",
+                LaunchErrorCategory.PermissionDenied,
+                "The agent's policy refuses this: in secure mode a docker image gets no entry point and no arguments, also not those of the run that is reproduced. Its admin can change that with -SecureMode.",
+                config.DockerImage
+            );
+        }
+
         var (client, endpoint) = await DockerEngine.ConnectAsync(options.DockerHost, token);
         using (client)
         {
@@ -602,7 +627,7 @@ internal sealed partial class Launcher(
                 UserImage = config.DockerImage is not null,
                 Workspace = config.DockerImage is null ? resolved.Workspace : null,
                 DockerArgs = AllDockerArguments(config),
-                ExtraDockerArguments = options.ExtraDockerArguments,
+                ExtraDockerArguments = Allowed(options),
                 Volumes = options.Volumes,
                 Gpu = resolved.Gpu,
                 Gpus = options.Gpus,

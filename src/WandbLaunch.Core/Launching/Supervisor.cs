@@ -144,6 +144,12 @@ internal sealed class Supervisor : IRunObserver, IDisposable
             outcome = new RunOutcome(null, e.Message);
             fault = e.ErrorId;
         }
+        catch (Exception e) when (e is not OutOfMemoryException)
+        {
+            // A watcher that ends without a word would be taken for one that was killed, and its run be prepared again and again.
+            outcome = new RunOutcome(null, Secrets.Mask(e.Message));
+            fault = e is IOException or HttpRequestException or TimeoutException ? "MachineFailed" : "Unexpected";
+        }
         finally
         {
             await done.CancelAsync();

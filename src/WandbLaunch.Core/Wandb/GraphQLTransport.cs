@@ -194,10 +194,10 @@ internal sealed partial class GraphQLTransport : IDisposable
             var stream = await response.Content.ReadAsStreamAsync(token);
             await using (stream)
             {
-                // Deeper than any reader takes by itself: one item of a page must not cost the others.
+                // Deeper than the reader's 64 levels: what an item holds must not make a server seem away.
                 var document = await JsonDocument.ParseAsync(
                     stream,
-                    new JsonDocumentOptions { MaxDepth = 1000 },
+                    new JsonDocumentOptions { MaxDepth = 10_000 },
                     token
                 );
                 if (document.RootElement.ValueKind == JsonValueKind.Object)

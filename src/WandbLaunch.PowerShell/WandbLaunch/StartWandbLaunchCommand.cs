@@ -301,7 +301,13 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
     internal static LaunchException Failure(LaunchedRun run)
     {
         var tail = run.LogPath is null ? "" : Launcher.LastLines(run.LogPath, 10);
-        var why = run.Reason ?? $"it ended with exit code {run.ExitCode}";
+        var why =
+            run.Reason
+            ?? (
+                run.ExitCode is { } ended
+                    ? $"it ended with exit code {ExitCodes.Show(ended)}"
+                    : "how it ended is not known"
+            );
         return new LaunchException(
             run.OutOfMemory ? "RunOutOfMemory"
                 : run.ExitCode is not null ? "RunFailed"

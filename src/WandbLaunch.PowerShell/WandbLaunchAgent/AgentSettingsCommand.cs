@@ -82,7 +82,7 @@ public abstract class AgentSettingsCommand : AsyncPSCmdlet
     [Parameter]
     public string[]? AllowGitHost { get; set; }
 
-    /// <summary>Policy: images that items may name, with wildcards. Default: all.</summary>
+    /// <summary>Policy: images that items may name, read as docker reads them, with wildcards that stay within host, repository or version. A name without a version is docker's latest; a pattern that ends in * means all versions. An image named with a digest needs that digest, or all versions. Default: all.</summary>
     [Parameter]
     public string[]? AllowImage { get; set; }
 
@@ -95,11 +95,11 @@ public abstract class AgentSettingsCommand : AsyncPSCmdlet
     [Parameter]
     public string[]? AllowMount { get; set; }
 
-    /// <summary>Policy: docker arguments beyond the fixed list: network, ipc, privileged, device, cap-add, add-host, hostname. Default: none.</summary>
+    /// <summary>Policy: docker arguments beyond the fixed list: network, ipc, privileged, device, cap-add, add-host, hostname, security-opt. Named here, pids-limit, memory-swap and ulimit take any value. Default: none.</summary>
     [Parameter]
     public string[]? AllowDockerArgument { get; set; }
 
-    /// <summary>Policy: items may not bring an entry point of their own.</summary>
+    /// <summary>Policy: items may not say which program runs: no entry point, no arguments for a docker image, no docker env or workdir. Choose the images too, with -AllowImage.</summary>
     [Parameter]
     public SwitchParameter SecureMode { get; set; }
 

@@ -32,11 +32,7 @@ internal static class FileStreamEndpoint
         // Everything is looked at before anything is written.
         var files = Files(root);
         var (preempting, complete) = (Flag(root, "preempting"), Flag(root, "complete"));
-        var code = Given(root, "exitcode") is { } exit
-            ? exit.ValueKind == JsonValueKind.Number && exit.TryGetInt32(out var number)
-                ? number
-                : throw new RequestFault(400, "exitcode must be a whole number of 32 bits.")
-            : 0;
+        var code = Given(root, "exitcode") is { } exit ? ExitCode(exit) : 0;
         foreach (var (name, offset, lines) in files)
         {
             switch (name)
@@ -145,6 +141,15 @@ internal static class FileStreamEndpoint
 
         return result;
     }
+
+    // The SDK writes a code of Windows without a sign (3221225477): the same bits as an agent's. Only 0 is a success; a
+    // number that is no code is a failure that cannot be told, for a run that ended must not stay running.
+    private static int ExitCode(JsonElement given) =>
+        given.ValueKind != JsonValueKind.Number ? throw new RequestFault(400, "exitcode must be a whole number.")
+        : !given.TryGetInt64(out var code) ? 1
+        : code is >= int.MinValue and <= int.MaxValue ? (int)code
+        : code is > 0 and <= uint.MaxValue ? unchecked((int)(uint)code)
+        : int.MaxValue;
 
     private static bool Flag(JsonElement root, string name) =>
         Given(root, name) is { } flag

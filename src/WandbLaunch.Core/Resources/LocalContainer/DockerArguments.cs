@@ -15,9 +15,9 @@ internal static partial class DockerArguments
     )
     {
         ["cpus"] = (c, v) => c.HostConfig.NanoCPUs = (long)(Number(v) * 1_000_000_000),
-        ["cpu-period"] = (c, v) => c.HostConfig.CPUPeriod = Whole(v),
-        ["cpu-quota"] = (c, v) => c.HostConfig.CPUQuota = Whole(v),
-        ["cpu-shares"] = (c, v) => c.HostConfig.CPUShares = Whole(v),
+        ["cpu-period"] = (c, v) => c.HostConfig.CPUPeriod = Whole(v, 1000, 1_000_000),
+        ["cpu-quota"] = (c, v) => c.HostConfig.CPUQuota = Whole(v, 1000, long.MaxValue),
+        ["cpu-shares"] = (c, v) => c.HostConfig.CPUShares = Whole(v, 2, 262_144),
         ["cpuset-cpus"] = (c, v) => c.HostConfig.CpusetCpus = Set(v),
         ["cpuset-mems"] = (c, v) => c.HostConfig.CpusetMems = Set(v),
         ["gpus"] = (c, v) => c.HostConfig.DeviceRequests = [Gpus(v)],
@@ -26,7 +26,7 @@ internal static partial class DockerArguments
         ["memory-swap"] = (c, v) => c.HostConfig.MemorySwap = v == "-1" ? -1 : Bytes(v),
         ["name"] = (c, v) =>
             c.Name = ContainerName().IsMatch(v) ? v : throw new FormatException("is not a container name"),
-        ["pids-limit"] = (c, v) => c.HostConfig.PidsLimit = Whole(v),
+        ["pids-limit"] = (c, v) => c.HostConfig.PidsLimit = Whole(v, -1, 4_194_304),
         ["platform"] = (c, v) =>
             c.Platform = Platform().IsMatch(v) ? v : throw new FormatException("is not a platform such as linux/amd64"),
         ["shm-size"] = (c, v) => c.HostConfig.ShmSize = Bytes(v),
@@ -56,6 +56,7 @@ internal static partial class DockerArguments
         ["device"] = (c, v) => c.HostConfig.Devices = [.. Many(v).Select(Device)],
         ["cap-add"] = (c, v) =>
             c.HostConfig.CapAdd = [
+                .. c.HostConfig.CapAdd ?? [],
                 .. Many(v)
                     .Select(n =>
                         Capability().IsMatch(n) ? n : throw new FormatException("is not the name of a capability")
@@ -71,16 +72,69 @@ internal static partial class DockerArguments
                             : throw new FormatException("must be name:address")
                     ),
             ],
+        ["security-opt"] = (c, v) =>
+            c.HostConfig.SecurityOpt =
+                Many(v) is var options
+                && options.All(o => o is "no-new-privileges" or "no-new-privileges=false" or "no-new-privileges=true")
+                    ? [.. options]
+                    : throw new FormatException("must be no-new-privileges=true or no-new-privileges=false"),
         ["hostname"] = (c, v) =>
             c.Hostname = ContainerName().IsMatch(Text(v)) ? Text(v) : throw new FormatException("is not a host name"),
     };
 
     private static readonly Dictionary<string, string> Short = new(StringComparer.Ordinal)
     {
+        ["c"] = "cpu-shares",
         ["e"] = "env",
+        ["h"] = "hostname",
         ["m"] = "memory",
+        ["net"] = "network",
+        ["p"] = "publish",
+        ["u"] = "user",
+        ["v"] = "volume",
         ["w"] = "workdir",
     };
+
+    /// <summary>Arguments of the fixed list that may be widened without end only where they are named, as those beyond it.</summary>
+    internal static readonly string[] Limits = ["pids-limit", "memory-swap", "ulimit"];
+
+    /// <summary>Processes and threads of a container: more than programs need, and less than a machine has.</summary>
+    internal const int MostProcesses = 4096;
+
+    private const long MostFiles = 1_048_576;
+
+    // What a root of an ordinary image does inside its own files: own, read, write, and become the user that it serves as.
+    // Left out of docker's own list: raw sockets, device nodes, chroot, file capabilities, low ports, the audit log.
+    private static readonly string[] RootCapabilities =
+    [
+        "CHOWN",
+        "DAC_OVERRIDE",
+        "FOWNER",
+        "FSETID",
+        "KILL",
+        "SETGID",
+        "SETUID",
+    ];
+
+    /// <summary>The walls that every container of ours has, also that in which packages are installed: before the arguments, which may widen them.</summary>
+    internal static void Wall(HostConfig host, bool root)
+    {
+        host.SecurityOpt = ["no-new-privileges"];
+        host.CapDrop = ["ALL"];
+        host.CapAdd = root ? [.. RootCapabilities] : [];
+        host.PidsLimit = MostProcesses;
+
+        // A dump of memory fills disks, and holds the key. The number of open files is the engine's own setting: a rootless one can raise nothing.
+        host.Ulimits =
+        [
+            new Ulimit
+            {
+                Name = "core",
+                Soft = 0,
+                Hard = 0,
+            },
+        ];
+    }
 
     /// <summary>Names that are taken, for completion and messages.</summary>
     internal static IEnumerable<string> Names => Single.Keys.Concat(["env", "ulimit"]).Order(StringComparer.Ordinal);
@@ -97,6 +151,7 @@ internal static partial class DockerArguments
         {
             var name = NameOf(given);
             var list = name is "env" or "ulimit";
+            var wide = extra?.Contains(name) == true;
             if (!list && !Single.ContainsKey(name) && extra?.Contains(name) != true)
             {
                 throw new LaunchException(
@@ -127,13 +182,22 @@ internal static partial class DockerArguments
                         }
                         else
                         {
-                            (container.HostConfig.Ulimits ??= []).Add(Limit(item));
+                            var limit = Limit(item, wide);
+                            container.HostConfig.Ulimits =
+                            [
+                                .. (container.HostConfig.Ulimits ?? []).Where(u => u.Name != limit.Name),
+                                limit,
+                            ];
                         }
                     }
                 }
                 else
                 {
                     Single[name](container, Text(value));
+                    if (!wide)
+                    {
+                        CheckLimit(name, container.HostConfig);
+                    }
                 }
             }
             catch (Exception e) when (e is FormatException or OverflowException)
@@ -149,13 +213,54 @@ internal static partial class DockerArguments
         }
     }
 
+    private static void CheckLimit(string name, HostConfig host)
+    {
+        switch (name)
+        {
+            case "pids-limit" when host.PidsLimit is not (> 0 and <= MostProcesses):
+                throw new FormatException(
+                    $"must be 1 to {MostProcesses}; an agent's admin can allow more with -AllowDockerArgument pids-limit"
+                );
+            case "memory-swap" when host.MemorySwap < 0:
+                throw new FormatException(
+                    "must be a size; an agent's admin can allow swap without a limit with -AllowDockerArgument memory-swap"
+                );
+            default:
+                break;
+        }
+    }
+
+    /// <summary>The same arguments under their long names, as docker has them.</summary>
+    /// <exception cref="LaunchException"><c>DockerArgumentTwice</c>.</exception>
+    internal static JsonObject Canonical(JsonObject arguments)
+    {
+        var map = new JsonObject();
+        foreach (var (given, value) in arguments)
+        {
+            var name = NameOf(given);
+            if (map.ContainsKey(name))
+            {
+                throw new LaunchException(
+                    "DockerArgumentTwice",
+                    LaunchErrorCategory.InvalidArgument,
+                    $"The docker argument '{name}' is given twice: '{given}' is another way to write it. Give it once; env, ulimit and volume take a list.",
+                    given
+                );
+            }
+
+            map[name] = value?.DeepClone();
+        }
+
+        return map;
+    }
+
     /// <summary>Checks without an engine, before anything is built.</summary>
     internal static void Check(JsonObject? arguments, IReadOnlyList<string>? extra = null) =>
         Apply(new CreateContainerParameters { HostConfig = new HostConfig(), Env = [] }, arguments, extra);
 
     /// <summary>The name as docker has it in its long form, whatever way it was written.</summary>
     internal static string NameOf(string given) =>
-        given.TrimStart('-').Replace('_', '-').ToLowerInvariant() is var name
+        given.Trim().Replace('_', '-').TrimStart('-').ToLowerInvariant() is var name
             ? Short.GetValueOrDefault(name, name)
             : "";
 
@@ -216,7 +321,12 @@ internal static partial class DockerArguments
             "t" => 40,
             _ => 0,
         };
-        return (long)(double.Parse(match.Groups[1].Value, CultureInfo.InvariantCulture) * (1L << shift));
+        var bytes = double.Parse(match.Groups[1].Value, CultureInfo.InvariantCulture) * (1L << shift);
+
+        // To the engine 0 is "no limit".
+        return bytes is >= 1 and <= 1L << 60
+            ? (long)bytes
+            : throw new FormatException("must be more than 0 and no more than a machine can have");
     }
 
     private static string Text(JsonNode? node) =>
@@ -242,30 +352,51 @@ internal static partial class DockerArguments
             : throw new FormatException("must be /dev/name or /dev/name:/dev/inside");
 
     private static double Number(string text) =>
-        double.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out var number) && number > 0
+        double.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out var number)
+        && number is >= 0.001 and <= 65_536
             ? number
-            : throw new FormatException("must be a number above 0");
+            : throw new FormatException("must be a number above 0, such as 1.5");
 
-    private static long Whole(string text) =>
+    private static long Whole(string text, long least, long most) =>
         long.TryParse(text, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out var number)
+        && number >= least
+        && number <= most
             ? number
-            : throw new FormatException("must be a whole number");
+            : throw new FormatException(
+                most == long.MaxValue
+                    ? $"must be a whole number of {least} or more"
+                    : $"must be a whole number from {least} to {most}"
+            );
 
     private static string Set(string text) =>
         CpuSet().IsMatch(text) ? text : throw new FormatException("must be a list such as 0-3,6");
 
-    private static Ulimit Limit(string text) =>
-        UlimitForm().Match(text) is { Success: true } match
+    private static Ulimit Limit(string text, bool wide)
+    {
+        if (UlimitForm().Match(text) is not { Success: true } match)
+        {
+            throw new FormatException("must be name=soft[:hard]");
+        }
+
+        var name = match.Groups[1].Value;
+        var soft = long.Parse(match.Groups[2].Value, CultureInfo.InvariantCulture);
+        var hard = match.Groups[3].Success ? long.Parse(match.Groups[3].Value, CultureInfo.InvariantCulture) : soft;
+        if (!wide && name is "nice" or "rtprio" or "rttime" or "msgqueue" or "sigpending")
+        {
+            throw new FormatException(
+                $"may not set {name}, which takes from other programs of the machine; an agent's admin can allow that with -AllowDockerArgument ulimit"
+            );
+        }
+
+        return wide || name != "nofile" || (soft is > 0 and <= MostFiles && hard is > 0 and <= MostFiles)
             ? new Ulimit
             {
-                Name = match.Groups[1].Value,
-                Soft = long.Parse(match.Groups[2].Value, CultureInfo.InvariantCulture),
-                Hard = long.Parse(
-                    match.Groups[3].Success ? match.Groups[3].Value : match.Groups[2].Value,
-                    CultureInfo.InvariantCulture
-                ),
+                Name = name,
+                Soft = soft,
+                Hard = hard,
             }
-            : throw new FormatException("must be name=soft[:hard]");
+            : throw new FormatException($"may set nofile to {MostFiles} at most");
+    }
 
     [GeneratedRegex(@"^(\d+(?:\.\d+)?)\s*([kmgt]?)b?$", RegexOptions.IgnoreCase)]
     private static partial Regex Size();

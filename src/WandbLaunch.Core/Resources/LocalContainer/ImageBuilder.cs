@@ -294,13 +294,16 @@ internal sealed partial class ImageBuilder(DockerClient client, Action<string, i
 
     private async Task<string?> InstallAsync(Request request, string basis, PipSettings pip, CancellationToken token)
     {
+        // Packages run code of their own as they are installed.
+        var host = new HostConfig { NetworkMode = LocalhostIndex(pip) ? "host" : null };
+        DockerArguments.Wall(host, true);
         var container = await client.Containers.CreateContainerAsync(
             new CreateContainerParameters
             {
                 Image = basis,
                 Cmd = ["python3", "-c", "import time; time.sleep(7200)"],
                 Labels = new Dictionary<string, string> { [Label] = "install" },
-                HostConfig = new HostConfig { NetworkMode = LocalhostIndex(pip) ? "host" : null },
+                HostConfig = host,
             },
             token
         );
@@ -511,7 +514,10 @@ internal sealed partial class ImageBuilder(DockerClient client, Action<string, i
     [GeneratedRegex(@"^\d{1,2}\.\d{1,2}(\.\d{1,2})?$")]
     private static partial Regex CudaVersion();
 
-    [GeneratedRegex(@"^[a-zA-Z0-9][a-zA-Z0-9._/:-]*(@sha256:[0-9a-f]{64})?$")]
+    // Docker's own grammar of references: host, path, tag, digest.
+    [GeneratedRegex(
+        @"\A(?:(?:[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?|\[[0-9a-fA-F:]+\])(?::[0-9]+)?/)?[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*(?::[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,127})?(?:@sha256:[0-9a-f]{64})?\z"
+    )]
     private static partial Regex ImageName();
 
     [GeneratedRegex(@"^Step (\d+)/(\d+)")]

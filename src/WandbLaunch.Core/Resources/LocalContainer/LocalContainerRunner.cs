@@ -146,11 +146,22 @@ internal sealed class LocalContainerRunner : IRunner
             Labels = new Dictionary<string, string> { [ImageBuilder.Label] = "run", [RunLabel] = spec.Id },
             HostConfig = new HostConfig { Binds = [.. spec.Volumes], Init = true },
         };
+        DockerArguments.Wall(container.HostConfig, spec.UserId is null or 0);
         DockerArguments.Apply(container, spec.DockerArgs, spec.ExtraDockerArguments);
-        foreach (var (name, value) in spec.Environment.Concat(secrets))
-        {
-            container.Env.Add(name + "=" + value);
-        }
+
+        // One of each name: of two the program would see the first, which is the item's.
+        var own = spec.Environment.Concat(secrets).ToList();
+        var names = own.Select(v => v.Key).ToHashSet(StringComparer.Ordinal);
+        container.Env =
+        [
+            .. container
+                .Env.Select(v => (Name: v[..v.IndexOf('=', StringComparison.Ordinal)], Text: v))
+                .Where(v => !names.Contains(v.Name))
+                .GroupBy(v => v.Name, StringComparer.Ordinal)
+                .Select(g => g.Last().Text),
+            .. own.Select(v => v.Key + "=" + v.Value),
+        ];
+        CommandSize.Check(container.Env, [.. spec.Command, .. spec.Arguments]);
 
         if (spec.UserImage)
         {
@@ -176,9 +187,9 @@ internal sealed class LocalContainerRunner : IRunner
             container.WorkingDir ??= spec.WorkingFolder;
         }
 
-        if (spec.Gpus is { Count: > 0 } own && (spec.Gpu || container.HostConfig.DeviceRequests is not null))
+        if (spec.Gpus is { Count: > 0 } gpus && (spec.Gpu || container.HostConfig.DeviceRequests is not null))
         {
-            container.HostConfig.DeviceRequests = [DockerArguments.Gpus("device=" + string.Join(',', own))];
+            container.HostConfig.DeviceRequests = [DockerArguments.Gpus("device=" + string.Join(',', gpus))];
         }
         else if (spec.Gpu && container.HostConfig.DeviceRequests is null)
         {
@@ -188,11 +199,19 @@ internal sealed class LocalContainerRunner : IRunner
         // A server on this machine must be reachable from inside (reference E.5).
         if (spec.BaseUrl is { } url && new Uri(url).IsLoopback)
         {
-            container.HostConfig.NetworkMode = "host";
-            container.HostConfig.ExtraHosts = OperatingSystem.IsLinux() ? ["host.docker.internal:host-gateway"] : null;
-            if (OperatingSystem.IsMacOS() || OperatingSystem.IsWindows())
+            // A network that was asked for stays: whoever says "none" must not get the machine's own.
+            var linux = OperatingSystem.IsLinux();
+            if (linux)
             {
-                container.HostConfig.NetworkMode = null;
+                container.HostConfig.NetworkMode ??= "host";
+                container.HostConfig.ExtraHosts =
+                [
+                    .. container.HostConfig.ExtraHosts ?? [],
+                    "host.docker.internal:host-gateway",
+                ];
+            }
+            else
+            {
                 container.Env.Remove("WANDB_BASE_URL=" + url);
                 container.Env.Add(
                     $"WANDB_BASE_URL={new UriBuilder(url) { Host = "host.docker.internal" }.Uri.GetLeftPart(UriPartial.Authority)}"
@@ -406,7 +425,17 @@ internal sealed class LocalContainerRunner : IRunner
             {
                 var done = await client.Containers.WaitContainerAsync(id, CancellationToken.None);
                 var state = (await client.Containers.InspectContainerAsync(id, CancellationToken.None)).State;
-                return ((int)done.StatusCode, state.OOMKilled, string.IsNullOrEmpty(state.Error) ? null : state.Error);
+                var failed = new[] { done.Error?.Message, state.Error }.FirstOrDefault(m => !string.IsNullOrEmpty(m));
+                var code = ExitCodes.Fold(done.StatusCode);
+                return (
+                    // An engine that could not wait says so beside a code that means nothing.
+                    code == 0
+                    && failed is not null
+                        ? null
+                        : code,
+                    state.OOMKilled && code != 0,
+                    failed is null ? null : Secrets.Mask(failed)
+                );
             }
             catch (DockerContainerNotFoundException)
             {
@@ -527,6 +556,8 @@ internal sealed class LocalContainerRunner : IRunner
                     spec.Image,
                     e
                 )
+            : text.Contains("argument list too long", StringComparison.OrdinalIgnoreCase)
+                ? CommandSize.TooLarge(spec.Id, e)
             : text.Contains("no space left", StringComparison.Ordinal)
                 ? new LaunchException(
                     "DiskFull",

@@ -41,10 +41,19 @@ internal sealed class LocalProcessRunner(bool ownProcess = false, Func<IReadOnly
         CancellationToken stop
     )
     {
-        using var process = new Process { StartInfo = StartInfo(spec, secrets, cgroup) };
+        var start = StartInfo(spec, secrets, cgroup);
+        using var process = new Process { StartInfo = start };
         try
         {
             process.Start();
+        }
+        catch (Win32Exception e) when (IsTooLarge(e))
+        {
+            CommandSize.Check(
+                start.Environment.Select(v => v.Key + "=" + v.Value),
+                spec.Command.Concat(spec.Arguments)
+            );
+            throw CommandSize.TooLarge(spec.Id, e);
         }
         catch (Win32Exception e)
         {
@@ -174,6 +183,9 @@ internal sealed class LocalProcessRunner(bool ownProcess = false, Func<IReadOnly
             tree.Reap();
         }
     }
+
+    // E2BIG; ERROR_FILENAME_EXCED_RANGE on Windows.
+    private static bool IsTooLarge(Win32Exception e) => e.NativeErrorCode == (OperatingSystem.IsWindows() ? 206 : 7);
 
     private static async Task PumpAsync(Stream stream, RunStream kind, IRunObserver observer)
     {

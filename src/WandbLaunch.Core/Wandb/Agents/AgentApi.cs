@@ -6,8 +6,8 @@ using WandbLaunch.Foundation;
 
 namespace WandbLaunch.Wandb;
 
-/// <summary>An item that was popped: leased until it is acknowledged.</summary>
-internal sealed record PoppedItem(string Id, JsonObject Spec);
+/// <summary>An item that was popped: leased until it is acknowledged. With a fault its spec could not be read, and is empty.</summary>
+internal sealed record PoppedItem(string Id, JsonObject Spec, string? Fault = null);
 
 /// <summary>What the server says of an agent.</summary>
 internal sealed record AgentState(string? Name, bool StopPolling);
@@ -41,16 +41,22 @@ internal sealed class AgentApi(GraphQLTransport transport, WandbApi api)
             return null;
         }
 
-        return
-            item.Text("runQueueItemId") is { Length: > 0 } id
-            && item.Document("runSpec") is { ValueKind: JsonValueKind.Object } spec
-            ? new PoppedItem(id, JsonObject.Create(spec.Clone())!)
-            : throw new LaunchException(
+        if (
+            item.At("runQueueItemId") is not { ValueKind: JsonValueKind.String or JsonValueKind.Number } given
+            || given.ToString() is not { Length: > 0 and <= 512 } id
+        )
+        {
+            throw new LaunchException(
                 "ServerAnswerInvalid",
                 LaunchErrorCategory.ProtocolError,
-                $"The server gave an item of the queue {queue} without an id or a spec.",
+                $"The server gave an item of the queue {queue} without an id.",
                 queue
             );
+        }
+
+        // One that cannot be read is an item all the same: it has to fail with a reason, or it comes back for ever.
+        var (spec, fault) = ItemSpec.Read(item.At("runSpec"));
+        return new PoppedItem(id, spec, fault);
     }
 
     /// <summary>Makes a popped item this agent's own; false when its lease was over and somebody else has it.</summary>
@@ -65,14 +71,20 @@ internal sealed class AgentApi(GraphQLTransport transport, WandbApi api)
         return data.Flag("ackRunQueueItem", "success") ?? false;
     }
 
-    /// <summary>As <see cref="AckAsync"/>, and can be asked again after an answer that was lost: an item that carries this run already is this agent's. The run's id must be nobody else's.</summary>
+    /// <summary>
+    /// As <see cref="AckAsync"/>, and can be asked again after an answer that was lost: an item that carries this run then
+    /// is this agent's. Only then: the id of a run is made of the item or stands in it, so that another agent, which
+    /// took the item when the lease was over, acknowledged it with the same one.
+    /// </summary>
     internal async Task<bool> ClaimAsync(
         QueueApi queues,
         WandbRunQueue queue,
         string item,
         string run,
+        bool askedBefore,
         CancellationToken token
-    ) => await AckAsync(item, run, token) || (await queues.ItemAsync(queue, item, token))?.RunId == run;
+    ) =>
+        await AckAsync(item, run, token) || (askedBefore && (await queues.ItemAsync(queue, item, token))?.RunId == run);
 
     /// <summary>Reports an item that could not be run. Servers of 2022 know only an ack with the run "None" (reference B.3).</summary>
     internal async Task FailAsync(
