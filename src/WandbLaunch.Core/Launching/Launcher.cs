@@ -109,7 +109,7 @@ internal sealed partial class Launcher(
             IReadOnlyList<string> command;
             if (resource == "local-process")
             {
-                var (python, _) = VirtualEnvironment.FindPython(resolved.PythonVersion);
+                var (python, _) = await VirtualEnvironment.FindPythonAsync(resolved.PythonVersion, token);
                 var venv = VirtualEnvironment.FolderFor(cache, python, resolved.Requirements);
                 prepared = options.NoInstall || File.Exists(Path.Combine(venv, "wandblaunch-ready"));
                 command = ProcessCommand(resolved, options.NoInstall ? python : VirtualEnvironment.PythonIn(venv));
@@ -417,7 +417,7 @@ internal sealed partial class Launcher(
             code = resolved.Workspace ?? Directory.CreateDirectory(code).FullName;
         }
 
-        var (python, mismatch) = VirtualEnvironment.FindPython(resolved.PythonVersion);
+        var (python, mismatch) = await VirtualEnvironment.FindPythonAsync(resolved.PythonVersion, token);
         if (mismatch is not null)
         {
             warnings.Add(mismatch);
