@@ -1,7 +1,6 @@
 using System.IO.Enumeration;
 using System.Text.Json.Nodes;
 using WandbLaunch.Foundation;
-using WandbLaunch.Launching;
 using WandbLaunch.Model;
 
 namespace WandbLaunch.Agents;
@@ -64,7 +63,7 @@ internal sealed record AgentPolicy
             );
         }
 
-        var resource = Launcher.ResourceOf(config);
+        var resource = ResourceName.Of(config);
         if (!Resources.Contains(resource))
         {
             throw Refused(

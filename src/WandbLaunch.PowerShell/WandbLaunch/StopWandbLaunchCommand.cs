@@ -10,7 +10,7 @@ namespace WandbLaunch.PowerShell;
 /// <example><para>Stop everything that runs</para><code>Get-WandbLaunch -State Running | Stop-WandbLaunch</code><para>Add -WhatIf to see which.</para></example>
 /// <example><para>Start and stop one</para><code>$run = Start-WandbLaunch ./train -EntryPoint 'python sleep.py' -Resource local-process -NoWait; $run | Stop-WandbLaunch -PassThru</code><para>Its state is Stopped.</para></example>
 [Cmdlet(VerbsLifecycle.Stop, "WandbLaunch", SupportsShouldProcess = true)]
-[OutputType("WandbLaunch.Launching.LaunchedRun")]
+[OutputType("WandbLaunch.Model.LaunchedRun")]
 public sealed class StopWandbLaunchCommand : LaunchByIdCommand
 {
     /// <summary>Write the stopped launch.</summary>

@@ -9,7 +9,7 @@ namespace WandbLaunch.PowerShell;
 /// <example><para>Wait for everything that runs</para><code>Get-WandbLaunch -State Running | Wait-WandbLaunch</code><para>Writes each as it ends.</para></example>
 /// <example><para>Start without waiting, wait later</para><code>$run = Start-WandbLaunch ./train -EntryPoint 'python train.py' -Resource local-process -NoWait; $run | Wait-WandbLaunch -Timeout 60</code><para>Gives up after a minute; the run goes on.</para></example>
 [Cmdlet(VerbsLifecycle.Wait, "WandbLaunch")]
-[OutputType("WandbLaunch.Launching.LaunchedRun")]
+[OutputType("WandbLaunch.Model.LaunchedRun")]
 public sealed class WaitWandbLaunchCommand : LaunchByIdCommand
 {
     /// <summary>Seconds to wait at most, for each. Default: no limit.</summary>

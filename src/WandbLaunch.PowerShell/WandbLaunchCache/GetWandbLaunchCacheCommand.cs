@@ -8,7 +8,7 @@ namespace WandbLaunch.PowerShell;
 /// <example><para>The largest entries</para><code>Get-WandbLaunchCache</code><para>Pipe into Sort-Object Size -Descending.</para></example>
 /// <example><para>Only virtual environments</para><code>Get-WandbLaunchCache -Kind venvs</code><para>One for each Python and list of packages.</para></example>
 [Cmdlet(VerbsCommon.Get, "WandbLaunchCache")]
-[OutputType("WandbLaunch.CacheEntry")]
+[OutputType("WandbLaunch.Foundation.CacheEntry")]
 public sealed class GetWandbLaunchCacheCommand : AsyncPSCmdlet
 {
     /// <summary>Kinds to show: git, workspaces, venvs.</summary>
