@@ -1,5 +1,7 @@
 using System.Collections.Concurrent;
+using System.Diagnostics.CodeAnalysis;
 using System.Management.Automation;
+using System.Management.Automation.Host;
 using System.Runtime.CompilerServices;
 using System.Runtime.ExceptionServices;
 using WandbLaunch.Foundation;
@@ -18,14 +20,31 @@ public abstract class AsyncPSCmdlet : PSCmdlet, IDisposable
     private static readonly string[] AskingParameters = ["WhatIf", "Confirm", "Verbose", "Debug"];
 
     private readonly CancellationTokenSource _stop = new();
+    private readonly object _stopping = new();
 
-    // One queue for the cmdlet's life: what work in the background says between two inputs waits for the next.
+    // One queue for the cmdlet's life: what work in the background says between two inputs waits for the next. It is
+    // closed but not disposed at the end, for a late writer may be inside it then.
     private readonly BlockingCollection<Action?> _queue = new(QueueLength);
-    private int _pipelineThread;
-    private bool _disposed;
 
-    /// <summary>Cancelled when the pipeline stops.</summary>
-    protected CancellationToken Token => _stop.Token;
+    // What the host shows of this cmdlet's progress, under a source of our own: PowerShell's is out of reach once the
+    // pipeline has ended. Both are used on the pipeline's thread alone.
+    private readonly long _progressSource = (1L << 40) + Random.Shared.Next();
+    private readonly Dictionary<int, string> _progress = [];
+
+    // Why the pipeline takes nothing more of us, as it was thrown by a write or a question.
+    private ExceptionDispatchInfo? _ended;
+    private Task? _stopped;
+    private volatile int _pipelineThread;
+
+    /// <summary>Makes the cmdlet.</summary>
+    protected AsyncPSCmdlet()
+    {
+        // Kept, for the source gives none once it is disposed, and work in the background may still ask.
+        Token = _stop.Token;
+    }
+
+    /// <summary>Cancelled when the pipeline stops. Work must heed it: a stopped pipeline waits for the work's clean-up.</summary>
+    protected CancellationToken Token { get; }
 
     /// <summary>Before the first input. An error here ends the command.</summary>
     protected virtual Task BeginAsync() => Task.CompletedTask;
@@ -46,6 +65,7 @@ public abstract class AsyncPSCmdlet : PSCmdlet, IDisposable
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     protected sealed override void ProcessRecord()
     {
+        ThrowIfStopped();
         _pipelineThread = Environment.CurrentManagedThreadId;
         try
         {
@@ -54,30 +74,28 @@ public abstract class AsyncPSCmdlet : PSCmdlet, IDisposable
                 return;
             }
         }
-        catch (LaunchException e)
+        catch (Exception e) when (_ended is null && !IsPowerShells(e))
         {
-            WriteError(ToRecord(e, null));
+            WriteNow(() => WriteError(ToRecord(e, null)));
             return;
+        }
+        finally
+        {
+            _pipelineThread = 0;
         }
 
         Pump(ProcessAsync, false);
     }
 
     /// <inheritdoc/>
-    protected sealed override void EndProcessing() => Pump(EndAsync, false);
+    protected sealed override void EndProcessing()
+    {
+        Pump(EndAsync, false);
+        EndProgress();
+    }
 
     /// <inheritdoc/>
-    protected sealed override void StopProcessing()
-    {
-        try
-        {
-            _stop.Cancel();
-        }
-        catch (ObjectDisposedException)
-        {
-            // Stopped just as it ended.
-        }
-    }
+    protected sealed override void StopProcessing() => _ = Stop();
 
     /// <inheritdoc/>
     public void Dispose()
@@ -90,14 +108,28 @@ public abstract class AsyncPSCmdlet : PSCmdlet, IDisposable
     /// <param name="disposing">Always true.</param>
     protected virtual void Dispose(bool disposing)
     {
-        if (disposing && !_disposed)
+        if (disposing)
         {
-            _disposed = true;
-            _stop.Cancel();
+            // Disposed before its callbacks have run, the source would forget them, and who waits on them would wait on.
+            _ = Stop().ContinueWith(_ => _stop.Dispose(), TaskScheduler.Default);
             _queue.CompleteAdding();
-            _stop.Dispose();
-            _queue.Dispose();
         }
+    }
+
+    /// <summary>
+    /// Ends the command with an error, behind everything that was written before. Work that runs off the pipeline's thread
+    /// may call it too.
+    /// </summary>
+    /// <param name="errorRecord">Why.</param>
+    [DoesNotReturn]
+    protected new void ThrowTerminatingError(ErrorRecord errorRecord)
+    {
+        if (Environment.CurrentManagedThreadId == _pipelineThread)
+        {
+            base.ThrowTerminatingError(errorRecord);
+        }
+
+        throw new TerminatingErrorException(errorRecord);
     }
 
     /// <summary>Writes an object; waits only when the queue is full.</summary>
@@ -124,18 +156,26 @@ public abstract class AsyncPSCmdlet : PSCmdlet, IDisposable
     /// <summary>Writes progress; a percentage of null is unknown, of 100 ends it.</summary>
     protected void Progress(string activity, string status, int? percent, int id = 0) =>
         Post(() =>
-            WriteProgress(
-                new ProgressRecord(
-                    id,
-                    activity,
-                    status.Length == 0 ? " " : Secrets.Mask(status.Length > 200 ? status[..200] : status)
-                )
-                {
-                    PercentComplete = percent is { } p ? Math.Clamp(p, 0, 100) : -1,
-                    RecordType = percent >= 100 ? ProgressRecordType.Completed : ProgressRecordType.Processing,
-                }
+        {
+            var record = new ProgressRecord(
+                id,
+                activity,
+                status.Length == 0 ? " " : Secrets.Mask(status.Length > 200 ? status[..200] : status)
             )
-        );
+            {
+                PercentComplete = percent is { } p ? Math.Clamp(p, 0, 100) : -1,
+                RecordType = percent >= 100 ? ProgressRecordType.Completed : ProgressRecordType.Processing,
+            };
+            CommandRuntime.WriteProgress(_progressSource, record);
+            if (record.RecordType == ProgressRecordType.Completed)
+            {
+                _progress.Remove(id);
+            }
+            else
+            {
+                _progress[id] = activity;
+            }
+        });
 
     /// <summary>Writes an error that does not end the command.</summary>
     protected void Error(Exception exception, object? target = null)
@@ -210,12 +250,15 @@ public abstract class AsyncPSCmdlet : PSCmdlet, IDisposable
         );
     }
 
-    /// <summary>Runs an action on the pipeline's thread, in order, without waiting for it.</summary>
+    /// <summary>
+    /// Runs an action on the pipeline's thread, in order, without waiting for it. Once the pipeline is over it is dropped
+    /// without a word, so that nothing cuts the work's clean-up short.
+    /// </summary>
     private protected void Post(Action action)
     {
         if (Environment.CurrentManagedThreadId == _pipelineThread)
         {
-            action();
+            WriteNow(action);
             return;
         }
 
@@ -223,22 +266,28 @@ public abstract class AsyncPSCmdlet : PSCmdlet, IDisposable
         {
             _queue.Add(action, Token);
         }
-        catch (Exception e)
-            when (e is InvalidOperationException or OperationCanceledException or ObjectDisposedException)
+        catch (Exception e) when (e is InvalidOperationException or OperationCanceledException)
         {
             // The pipeline is over: what comes late is dropped.
         }
     }
 
-    private Task<T> Ask<T>(Func<T> question)
+    /// <summary>
+    /// Runs a question on the pipeline's thread, in order, and gives its answer. A stop cancels it, asked or not. What it
+    /// throws is thrown to who asked; unless it is a <see cref="LaunchException"/>, it also ends the command.
+    /// </summary>
+    private protected Task<T> Ask<T>(Func<T> question)
     {
         var answer = new TaskCompletionSource<T>(TaskCreationOptions.RunContinuationsAsynchronously);
-        using var registration = Token.Register(() => answer.TrySetCanceled(Token));
         Post(() =>
         {
             try
             {
                 answer.TrySetResult(question());
+            }
+            catch (LaunchException e)
+            {
+                answer.TrySetException(e);
             }
             catch (Exception e)
             {
@@ -246,77 +295,157 @@ public abstract class AsyncPSCmdlet : PSCmdlet, IDisposable
                 throw;
             }
         });
-        return answer.Task;
+        return answer.Task.WaitAsync(Token);
+    }
+
+    private static bool IsPowerShells(Exception e) => e.GetType().Assembly == typeof(PSCmdlet).Assembly;
+
+    // Callbacks and continuations of the work run on the thread pool: on this thread, which may be the pipeline's, they
+    // could wait for it, or be taken for it. One of them that throws is no reason not to stop.
+    private Task Stop()
+    {
+        lock (_stopping)
+        {
+            return _stopped ??= _stop.CancelAsync();
+        }
+    }
+
+    private void ThrowIfStopped()
+    {
+        _ended?.Throw();
+        if (Token.IsCancellationRequested)
+        {
+            throw new PipelineStoppedException();
+        }
+    }
+
+    // What a write throws is the pipeline's word that it takes no more: Ctrl+C, Select-Object -First, -ErrorAction Stop,
+    // a later command that failed, break in a loop.
+    private void WriteNow(Action action)
+    {
+        try
+        {
+            action();
+        }
+        catch (Exception e)
+        {
+            _ended ??= ExceptionDispatchInfo.Capture(e);
+            _ = Stop();
+            throw;
+        }
     }
 
     private void Pump(Func<Task> work, bool terminating)
     {
+        ThrowIfStopped();
         _pipelineThread = Environment.CurrentManagedThreadId;
-        var task = Task.Run(async () =>
-        {
-            try
-            {
-                await work();
-            }
-            finally
-            {
-                // Null ends this round, behind everything that the work has said.
-                while (!_queue.TryAdd(null, 10) && !_stop.IsCancellationRequested) { }
-            }
-        });
-        ExceptionDispatchInfo? stopped = null;
-        while (!_stop.IsCancellationRequested)
-        {
-            try
-            {
-                if (_queue.Take(_stop.Token) is not { } action)
-                {
-                    break;
-                }
-
-                action();
-            }
-            catch (OperationCanceledException) when (_stop.IsCancellationRequested)
-            {
-                break;
-            }
-            catch (Exception e)
-            {
-                // The pipeline stopped (Ctrl+C, Select-Object -First): let the work clean up, then say so.
-                stopped = ExceptionDispatchInfo.Capture(e);
-                _stop.Cancel();
-            }
-        }
-
-        // Whoever waits for room in the queue must be let go.
-        while (_stop.IsCancellationRequested && !task.IsCompleted)
-        {
-            _queue.TryTake(out _, 10);
-        }
-
         try
         {
-            task.GetAwaiter().GetResult();
-        }
-        catch (OperationCanceledException) when (_stop.IsCancellationRequested)
-        {
-            stopped ??= ExceptionDispatchInfo.Capture(new PipelineStoppedException());
-        }
-        catch (PipelineStoppedException) when (stopped is not null)
-        {
-            // Said below.
-        }
-        catch (Exception e) when (e is not PipelineStoppedException && stopped is null)
-        {
-            var record = ToRecord(e, null);
-            if (terminating)
+            var round = Task.Run(() => RoundAsync(work));
+            Drain();
+            if (Token.IsCancellationRequested)
             {
-                ThrowTerminatingError(record);
+                EndProgress();
             }
 
-            WriteError(record);
+            // Over, or cancelled and cleaning up; writers and questions are let go by the token.
+            var fault = round.GetAwaiter().GetResult();
+            ThrowIfStopped();
+            switch (fault)
+            {
+                case null:
+                    break;
+                case TerminatingErrorException terminator:
+                    WriteNow(() => base.ThrowTerminatingError(terminator.Record));
+                    break;
+                case PipelineStoppedException:
+                    ExceptionDispatchInfo.Throw(fault);
+                    break;
+                case not null when terminating:
+                    WriteNow(() => base.ThrowTerminatingError(ToRecord(fault, null)));
+                    break;
+                default:
+                    WriteNow(() => WriteError(ToRecord(fault, null)));
+                    break;
+            }
+        }
+        finally
+        {
+            // Threads are used again: a late writer on this one must not be taken for the pipeline.
+            _pipelineThread = 0;
+        }
+    }
+
+    private async Task<Exception?> RoundAsync(Func<Task> work)
+    {
+        try
+        {
+            await work();
+            return null;
+        }
+        catch (Exception e)
+        {
+            return e;
+        }
+        finally
+        {
+            try
+            {
+                // Null ends the round, behind everything that the work has said.
+                _queue.Add(null, Token);
+            }
+            catch (OperationCanceledException)
+            {
+                // Nobody reads any more.
+            }
+        }
+    }
+
+    private void Drain()
+    {
+        while (!Token.IsCancellationRequested)
+        {
+            try
+            {
+                if (_queue.Take(Token) is not { } action)
+                {
+                    return;
+                }
+
+                WriteNow(action);
+            }
+            catch (Exception e) when (_ended is not null || e is OperationCanceledException)
+            {
+                // Said when the work has cleaned up.
+                return;
+            }
+        }
+    }
+
+    // The pipeline would not take a record any more; the host does.
+    private void EndProgress()
+    {
+        foreach (var (id, activity) in _progress)
+        {
+            try
+            {
+                Host.UI.WriteProgress(
+                    _progressSource,
+                    new ProgressRecord(id, activity, " ") { RecordType = ProgressRecordType.Completed }
+                );
+            }
+            catch (Exception e) when (e is HostException or NotImplementedException or InvalidOperationException)
+            {
+                // A host without progress.
+            }
         }
 
-        stopped?.Throw();
+        _progress.Clear();
+    }
+
+    private sealed class TerminatingErrorException(ErrorRecord record)
+        : Exception(record.Exception.Message, record.Exception)
+    {
+        internal ErrorRecord Record => record;
     }
 }

@@ -282,11 +282,7 @@ internal sealed record AgentConfig
                 GitHosts = policy.ContainsKey("git_hosts") ? Words(policy, "git_hosts") : defaults.GitHosts,
                 Images = policy.ContainsKey("images") ? Words(policy, "images") : defaults.Images,
                 Resources = policy.ContainsKey("resources")
-                    ?
-                    [
-                        .. Words(policy, "resources")
-                            .Select(r => Launcher.ResourceOf(new LaunchConfig { Resource = r })),
-                    ]
+                    ? [.. Words(policy, "resources").Select(r => ResourceName.Of(new LaunchConfig { Resource = r }))]
                     : defaults.Resources,
                 Mounts = Words(policy, "mounts"),
                 DockerArguments = [.. Words(policy, "docker_args").Select(DockerArguments.CheckExtra)],

@@ -5,6 +5,7 @@ using System.Text.Json;
 using System.Text.Json.Nodes;
 using System.Text.Json.Serialization;
 using WandbLaunch.Foundation;
+using WandbLaunch.Model;
 using WandbLaunch.Launching;
 
 namespace WandbLaunch.Agents;

@@ -1,7 +1,6 @@
 using System.IO.Enumeration;
 using System.Text.Json.Nodes;
 using WandbLaunch.Foundation;
-using WandbLaunch.Launching;
 using WandbLaunch.Model;
 using WandbLaunch.Resources;
 
@@ -68,7 +67,7 @@ internal sealed record AgentPolicy
             );
         }
 
-        var resource = Launcher.ResourceOf(config);
+        var resource = ResourceName.Of(config);
         if (!Resources.Contains(resource))
         {
             throw Refused(
@@ -79,7 +78,7 @@ internal sealed record AgentPolicy
 
         CheckSecure(config);
         if (
-            resource == ResourceNames.Process
+            resource == ResourceName.Process
             && config.IsScheduler
             && config.EntryPoint is not ["wandb", "scheduler", _, ..]
         )
@@ -165,7 +164,7 @@ internal sealed record AgentPolicy
             );
         }
 
-        foreach (var map in new[] { config.DockerArgs, config.ResourceArgs?[ResourceNames.Container] as JsonObject })
+        foreach (var map in new[] { config.DockerArgs, config.ResourceArgs?[ResourceName.Container] as JsonObject })
         {
             if (
                 map
@@ -210,9 +209,9 @@ internal sealed record AgentPolicy
         var volumes = new List<string>();
         var dockerArguments = Without(config.DockerArgs);
         var resourceArguments = config.ResourceArgs is null ? null : (JsonObject)config.ResourceArgs.DeepClone();
-        if (resourceArguments?[ResourceNames.Container] is JsonObject container)
+        if (resourceArguments?[ResourceName.Container] is JsonObject container)
         {
-            resourceArguments[ResourceNames.Container] = Without(container);
+            resourceArguments[ResourceName.Container] = Without(container);
         }
 
         return (

@@ -1,5 +1,3 @@
-using System.ComponentModel;
-using System.Diagnostics;
 using System.Text.Json;
 using WandbLaunch.Foundation;
 using WandbLaunch.Launching;
@@ -38,29 +36,19 @@ internal sealed class GpuPool
                 : given.Split(',', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries);
         }
 
-        var start = new ProcessStartInfo("nvidia-smi")
-        {
-            RedirectStandardOutput = true,
-            RedirectStandardError = true,
-            UseShellExecute = false,
-            CreateNoWindow = true,
-        };
-        start.ArgumentList.Add("--query-gpu=index");
-        start.ArgumentList.Add("--format=csv,noheader");
         try
         {
-            using var process = Process.Start(start)!;
-            using var limit = CancellationTokenSource.CreateLinkedTokenSource(token);
-            limit.CancelAfter(TimeSpan.FromSeconds(15));
-            var text = await process.StandardOutput.ReadToEndAsync(limit.Token);
-            await process.WaitForExitAsync(limit.Token);
-            return process.ExitCode == 0
-                ? text.Split('\n', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries)
+            var listed = await new ExternalProgram("nvidia-smi", "--query-gpu=index", "--format=csv,noheader")
+            {
+                TimeLimit = TimeSpan.FromSeconds(15),
+            }.RunAsync(token);
+            return listed.Succeeded
+                ? listed.Output.Split('\n', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries)
                 : [];
         }
-        catch (Exception e)
-            when (e is Win32Exception || (e is OperationCanceledException && !token.IsCancellationRequested))
+        catch (LaunchException)
         {
+            // No driver, or one that does not answer.
             return [];
         }
     }

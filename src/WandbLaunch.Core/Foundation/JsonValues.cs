@@ -5,6 +5,12 @@ namespace WandbLaunch.Foundation;
 /// <summary>JSON as plain .NET values, and safe walks through answers.</summary>
 internal static class JsonValues
 {
+    /// <summary>For texts that travel inside JSON once more: a quote is \" and not six characters.</summary>
+    internal static readonly JsonWriterOptions PlainWriter = new()
+    {
+        Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping,
+    };
+
     internal static JsonElement? At(this JsonElement element, params ReadOnlySpan<string> path)
     {
         foreach (var name in path)

@@ -1,4 +1,3 @@
-using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json.Nodes;
 using WandbLaunch.Foundation;
@@ -79,29 +78,8 @@ internal sealed partial class Launcher(
     // One Linux environment string holds 128 KiB; Windows 32,767 characters. The SDK's own limit is below both (reference E.4).
     private const int VariableLimit = 32670;
 
-    internal static readonly string[] Resources = ["local-container", "local-process"];
-
     /// <summary>Told what is being done, with a percentage where one is known.</summary>
     internal Action<string, int?> Progress { get; init; } = (_, _) => { };
-
-    internal static string ResourceOf(LaunchConfig config) =>
-        ResourceNames.Of(config.Resource ?? LaunchConfig.DefaultResource) switch
-        {
-            ResourceNames.Container => ResourceNames.Container,
-            ResourceNames.Process => ResourceNames.Process,
-            "kubernetes" or "sagemaker" or "vertex" or "gcp-vertex" or "slurm" => throw new LaunchException(
-                "ResourceNotSupported",
-                LaunchErrorCategory.NotImplemented,
-                $"The resource '{config.Resource}' is not supported by this version. Use one of: {string.Join(", ", Resources)}.",
-                config.Resource
-            ),
-            _ => throw new LaunchException(
-                "ResourceUnknown",
-                LaunchErrorCategory.InvalidArgument,
-                $"There is no resource '{config.Resource}'. Use one of: {string.Join(", ", Resources)}.",
-                config.Resource
-            ),
-        };
 
     /// <summary>Says what a launch would do. Reads and fetches, but starts, builds and installs nothing.</summary>
     internal async Task<LaunchPlan> PlanAsync(
@@ -115,7 +93,7 @@ internal sealed partial class Launcher(
         try
         {
             (config, var job) = await WithJobAsync(config, options, token);
-            var resource = ResourceOf(config);
+            var resource = ResourceName.Of(config);
             Validate(config, options, resource);
             var resolved = await ResolveAsync(config, job, options, workingFolder, () => Scratch(scratch), token);
             var environment = await EnvironmentAsync(config, options, resolved, "<new id>", token);
@@ -128,7 +106,7 @@ internal sealed partial class Launcher(
                 prepared = true;
                 if (NeedsPython(resolved, options))
                 {
-                    (python, _) = VirtualEnvironment.FindPython(resolved.PythonVersion);
+                    (python, _) = await VirtualEnvironment.FindPythonAsync(resolved.PythonVersion, token);
                     if (!options.NoInstall)
                     {
                         var venv = VirtualEnvironment.FolderFor(cache, python, resolved.Requirements);
@@ -183,9 +161,9 @@ internal sealed partial class Launcher(
     )
     {
         (config, var job) = await WithJobAsync(config, options, token);
-        var resource = ResourceOf(config);
+        var resource = ResourceName.Of(config);
         Validate(config, options, resource);
-        var runId = config.RunId ?? options.LaunchId ?? NewRunId();
+        var runId = config.RunId ?? options.LaunchId ?? RunPath.NewId();
         var id = options.LaunchId ?? runId;
         var folder = store.Create(id);
         try
@@ -325,7 +303,7 @@ internal sealed partial class Launcher(
 
     /// <summary>Says what is wrong with a config before anything is fetched.</summary>
     internal static void Check(LaunchConfig config, LaunchOptions options) =>
-        Validate(ResourceNames.Canonical(config), options, ResourceOf(config));
+        Validate(ResourceNames.Canonical(config), options, ResourceName.Of(config));
 
     private static void Validate(LaunchConfig config, LaunchOptions options, string resource)
     {
@@ -371,7 +349,7 @@ internal sealed partial class Launcher(
     private static JsonObject? AllDockerArguments(LaunchConfig config)
     {
         var all = config.DockerArgs is null ? [] : (JsonObject)config.DockerArgs.DeepClone();
-        foreach (var (key, value) in config.ResourceArgs?[ResourceNames.Container] as JsonObject ?? [])
+        foreach (var (key, value) in config.ResourceArgs?[ResourceName.Container] as JsonObject ?? [])
         {
             all[key] = value?.DeepClone();
         }
@@ -449,7 +427,7 @@ internal sealed partial class Launcher(
         var needsPython = NeedsPython(resolved, options);
         if (needsPython)
         {
-            (python, var mismatch) = VirtualEnvironment.FindPython(resolved.PythonVersion);
+            (python, var mismatch) = await VirtualEnvironment.FindPythonAsync(resolved.PythonVersion, token);
             if (mismatch is not null)
             {
                 warnings.Add(mismatch);
@@ -751,9 +729,6 @@ internal sealed partial class Launcher(
             }
         }
     }
-
-    /// <summary>Eight random characters of a-z and 0-9 (reference C.1, run_id).</summary>
-    internal static string NewRunId() => RandomNumberGenerator.GetString("abcdefghijklmnopqrstuvwxyz0123456789", 8);
 
     /// <summary>Starts a prepared launch and waits for its end.</summary>
     internal static Task<LaunchedRun> RunAsync(

@@ -6,7 +6,6 @@ using System.Text;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using WandbLaunch.Foundation;
-using WandbLaunch.Wandb;
 
 namespace WandbLaunch.Model;
 
@@ -98,7 +97,7 @@ internal sealed class ArgumentSet
     public override string ToString()
     {
         var buffer = new ArrayBufferWriter<byte>();
-        using (var writer = new Utf8JsonWriter(buffer, GraphQLTransport.PlainWriter))
+        using (var writer = new Utf8JsonWriter(buffer, JsonValues.PlainWriter))
         {
             Write(writer);
         }

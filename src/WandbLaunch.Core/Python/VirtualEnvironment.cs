@@ -1,6 +1,5 @@
 using System.Text;
 using WandbLaunch.Foundation;
-using WandbLaunch.Resources;
 
 namespace WandbLaunch.Python;
 
@@ -8,14 +7,14 @@ namespace WandbLaunch.Python;
 internal static class VirtualEnvironment
 {
     /// <summary>The interpreter that fits a version best: <c>python3.11</c>, then <c>python3</c>, <c>python</c>, on Windows <c>py -3.11</c>.</summary>
-    internal static (string Path, string? Warning) FindPython(string? version)
+    internal static async Task<(string Path, string? Warning)> FindPythonAsync(string? version, CancellationToken token)
     {
         var wanted = version is null ? null : string.Join('.', version.Split('.').Take(2));
         var names = new List<string>();
         if (wanted is not null)
         {
             names.Add("python" + wanted);
-            if (OperatingSystem.IsWindows() && PyLauncher(wanted) is { } found)
+            if (OperatingSystem.IsWindows() && await PyLauncherAsync(wanted, token) is { } found)
             {
                 return (found, null);
             }
@@ -31,7 +30,7 @@ internal static class VirtualEnvironment
                     wanted is not null
                     && wanted.Contains('.', StringComparison.Ordinal)
                     && name != "python" + wanted
-                    && VersionOf(path) is { } actual
+                    && await VersionOfAsync(path, token) is { } actual
                     && actual != wanted
                         ? $"the run used Python {version}; this machine has {actual} ({path})"
                         : null
@@ -47,39 +46,7 @@ internal static class VirtualEnvironment
         );
     }
 
-    internal static string? OnPath(string name)
-    {
-        var extensions = OperatingSystem.IsWindows()
-            ? (Environment.GetEnvironmentVariable("PATHEXT") ?? ".EXE").Split(';')
-            : [""];
-        foreach (
-            var folder in (Environment.GetEnvironmentVariable("PATH") ?? "").Split(
-                Path.PathSeparator,
-                StringSplitOptions.RemoveEmptyEntries
-            )
-        )
-        {
-            foreach (var extension in extensions)
-            {
-                var path = Path.Combine(folder, name + extension);
-
-                // The WindowsApps alias only opens the store.
-                if (
-                    File.Exists(path)
-                    && !(
-                        OperatingSystem.IsWindows()
-                        && path.Contains("WindowsApps", StringComparison.OrdinalIgnoreCase)
-                        && new FileInfo(path).Length == 0
-                    )
-                )
-                {
-                    return path;
-                }
-            }
-        }
-
-        return null;
-    }
+    internal static string? OnPath(string name) => ProgramPath.Find(name);
 
     internal static string FolderFor(LaunchCache cache, string python, RequirementSet requirements) =>
         cache.VenvFolder(Identity(python) + "\n" + requirements.Hash);
@@ -116,8 +83,9 @@ internal static class VirtualEnvironment
             string[] make = uv is not null
                 ? [uv, "venv", "--python", python, "--seed", folder]
                 : [python, "-m", "venv", folder];
-            var (code, text) = await RunAsync(make, [], null, token);
-            if (code != 0 && requirements.IsEmpty)
+            var maker = new ExternalProgram(make) { Merged = true };
+            var made = await maker.RunAsync(token);
+            if (!made.Succeeded && requirements.IsEmpty)
             {
                 // Nothing is to be installed, so the interpreter alone does.
                 LaunchCache.DeleteFolder(folder);
@@ -127,12 +95,12 @@ internal static class VirtualEnvironment
                 );
             }
 
-            if (code != 0)
+            if (!made.Succeeded)
             {
                 throw new LaunchException(
                     "VenvFailed",
                     LaunchErrorCategory.ResourceUnavailable,
-                    $"{python} cannot make a virtual environment: {Tail(text, 3)} On Debian and Ubuntu install python3-venv; or use -NoInstall.",
+                    $"{python} cannot make a virtual environment: {maker.Tail(made.Output, 3)} On Debian and Ubuntu install python3-venv; or use -NoInstall.",
                     python
                 );
             }
@@ -145,23 +113,25 @@ internal static class VirtualEnvironment
                 var bootstrap = Path.Combine(folder, "wandblaunch_bootstrap.py");
                 await File.WriteAllTextAsync(list, requirements.Text, new UTF8Encoding(false), token);
                 await File.WriteAllTextAsync(bootstrap, PipSettings.Bootstrap, token);
-                (code, text) = await RunAsync(
-                    [inside, bootstrap, list, requirements.Frozen ? "frozen" : "strict"],
-                    pip.Environment(pip.ConfigFile, pip.FindLinks),
-                    progress,
-                    token
-                );
-                if (code != 0)
+                var installer = new ExternalProgram(inside, bootstrap, list, requirements.Frozen ? "frozen" : "strict")
+                {
+                    Environment = pip.Environment(pip.ConfigFile, pip.FindLinks)
+                        .ToDictionary(v => v.Key, v => (string?)v.Value),
+                    Merged = true,
+                    Said = progress,
+                };
+                var installed = await installer.RunAsync(token);
+                if (!installed.Succeeded)
                 {
                     throw new LaunchException(
                         "RequirementsFailed",
                         LaunchErrorCategory.InvalidData,
-                        $"pip could not install the requirements: {Tail(text, 6)} Check the list, the index (-PipIndexUrl, -PipFindLinks), or use -NoInstall.",
+                        $"pip could not install the requirements: {installer.Tail(installed.Output, 6)} Check the list, the index (-PipIndexUrl, -PipFindLinks), or use -NoInstall.",
                         "requirements.txt"
                     );
                 }
 
-                warning = FailedPackages(text);
+                warning = FailedPackages(installed.Output);
             }
 
             await File.WriteAllTextAsync(Path.Combine(folder, "wandblaunch-ready"), warning ?? "", token);
@@ -204,86 +174,27 @@ internal static class VirtualEnvironment
         return $"{python}\n{real}\n{new FileInfo(real).Length}";
     }
 
-    private static string? PyLauncher(string version)
+    private static async Task<string?> PyLauncherAsync(string version, CancellationToken token) =>
+        OnPath("py") is { } launcher
+        && await AskAsync([launcher, "-" + version, "-c", "import sys; print(sys.executable)"], token) is { } path
+        && File.Exists(path)
+            ? path
+            : null;
+
+    private static Task<string?> VersionOfAsync(string python, CancellationToken token) =>
+        AskAsync([python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"], token);
+
+    // An interpreter that does not answer is not asked for ever; it then counts as one that says nothing.
+    private static async Task<string?> AskAsync(string[] words, CancellationToken token)
     {
-        if (OnPath("py") is not { } launcher)
+        try
+        {
+            var answer = await new ExternalProgram(words) { TimeLimit = TimeSpan.FromSeconds(15) }.RunAsync(token);
+            return answer.Succeeded ? answer.Output.Trim() : null;
+        }
+        catch (LaunchException)
         {
             return null;
-        }
-
-        var (code, text) = RunAsync(
-                [launcher, "-" + version, "-c", "import sys; print(sys.executable)"],
-                [],
-                null,
-                CancellationToken.None
-            )
-            .GetAwaiter()
-            .GetResult();
-        return code == 0 && File.Exists(text.Trim()) ? text.Trim() : null;
-    }
-
-    private static string? VersionOf(string python)
-    {
-        var (code, text) = RunAsync(
-                [python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"],
-                [],
-                null,
-                CancellationToken.None
-            )
-            .GetAwaiter()
-            .GetResult();
-        return code == 0 ? text.Trim() : null;
-    }
-
-    private static async Task<(int Code, string Text)> RunAsync(
-        string[] command,
-        Dictionary<string, string> environment,
-        Action<string>? progress,
-        CancellationToken token
-    )
-    {
-        var output = new StringBuilder();
-        var observer = new TextObserver(output, progress);
-        var spec = new RunSpec
-        {
-            Id = "install-" + Guid.NewGuid().ToString("n"),
-            Resource = "local-process",
-            Command = command,
-            WorkingFolder = Path.GetTempPath(),
-            StopGraceSeconds = 1,
-        };
-        var outcome = await new LocalProcessRunner().RunAsync(spec, environment, observer, token);
-        token.ThrowIfCancellationRequested();
-        return (outcome.ExitCode ?? -1, output.ToString());
-    }
-
-    private sealed class TextObserver(StringBuilder output, Action<string>? progress) : IRunObserver
-    {
-        private readonly Utf8Pieces[] _pieces = [new(), new()];
-
-        public void Started(int? processId, string? containerId, string? cgroup = null) { }
-
-        public void Output(RunStream stream, ReadOnlySpan<byte> bytes)
-        {
-            string text;
-            lock (output)
-            {
-                text = _pieces[(int)stream].AddText(bytes);
-                output.Append(text);
-                if (output.Length > 1 << 20)
-                {
-                    output.Remove(0, output.Length - (1 << 19));
-                }
-            }
-
-            if (
-                progress is not null
-                && text.Split('\n', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries)
-                    is [.., var last]
-            )
-            {
-                progress(last);
-            }
         }
     }
 }

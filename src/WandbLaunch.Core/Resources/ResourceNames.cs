@@ -10,18 +10,6 @@ namespace WandbLaunch.Resources;
 /// </summary>
 internal static class ResourceNames
 {
-    internal const string Container = "local-container";
-    internal const string Process = "local-process";
-
-    /// <summary>The resource's own name; one that is not known stays as it is.</summary>
-    internal static string Of(string resource) =>
-        resource switch
-        {
-            "local" => Container,
-            "bare" => Process,
-            _ => resource,
-        };
-
     /// <summary>The same config with one name for each resource and each docker argument.</summary>
     /// <exception cref="LaunchException"><c>ResourceArgsTwice</c>, <c>DockerArgumentTwice</c>, <c>ConfigInvalid</c>.</exception>
     internal static LaunchConfig Canonical(LaunchConfig config)
@@ -32,7 +20,7 @@ internal static class ResourceNames
             var map = new JsonObject();
             foreach (var (given, value) in arguments)
             {
-                var name = Of(given);
+                var name = ResourceName.Canonical(given);
                 if (map.ContainsKey(name))
                 {
                     throw new LaunchException(
@@ -44,7 +32,7 @@ internal static class ResourceNames
                 }
 
                 map[name] =
-                    name != Container ? value?.DeepClone()
+                    name != ResourceName.Container ? value?.DeepClone()
                     : value is null ? null
                     : DockerArguments.Canonical(
                         value as JsonObject
@@ -62,7 +50,7 @@ internal static class ResourceNames
 
         return config with
         {
-            Resource = config.Resource is { } resource ? Of(resource) : null,
+            Resource = config.Resource is { } resource ? ResourceName.Canonical(resource) : null,
             ResourceArgs = arguments,
             DockerArgs = config.DockerArgs is null ? null : DockerArguments.Canonical(config.DockerArgs),
         };

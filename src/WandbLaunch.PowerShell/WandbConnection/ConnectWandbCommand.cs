@@ -65,28 +65,13 @@ public sealed class ConnectWandbCommand : AsyncPSCmdlet
     private string? _secret;
 
     /// <inheritdoc/>
-    protected override Task BeginAsync()
+    protected override async Task BeginAsync()
     {
         if (ParameterSetName == "Secret")
         {
             // The vault's cmdlet must run on the pipeline's thread.
-            var done = new TaskCompletionSource();
-            Post(() =>
-            {
-                try
-                {
-                    _secret = ReadVault();
-                    done.SetResult();
-                }
-                catch (LaunchException e)
-                {
-                    done.SetException(e);
-                }
-            });
-            return done.Task;
+            _secret = await Ask(ReadVault);
         }
-
-        return Task.CompletedTask;
     }
 
     /// <inheritdoc/>
@@ -164,7 +149,7 @@ public sealed class ConnectWandbCommand : AsyncPSCmdlet
                 ),
             };
         }
-        catch (RuntimeException e)
+        catch (RuntimeException e) when (e is not PipelineStoppedException)
         {
             throw new LaunchException(
                 "SecretNotFound",

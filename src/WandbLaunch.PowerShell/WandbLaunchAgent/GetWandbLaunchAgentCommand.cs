@@ -7,7 +7,7 @@ namespace WandbLaunch.PowerShell;
 /// <example><para>Which agents work now?</para><code>Get-WandbLaunchAgent -State polling, running</code><para>lost: killed, or not heard of for two minutes.</para></example>
 /// <example><para>The last lines of an agent's log</para><code>Get-WandbLaunchAgent | Where-Object LogPath | ForEach-Object { [System.IO.File]::ReadAllLines($_.LogPath)[-1] }</code><para>A JSON object each.</para></example>
 [Cmdlet(VerbsCommon.Get, "WandbLaunchAgent")]
-[OutputType("WandbLaunch.Agents.WandbLaunchAgent")]
+[OutputType("WandbLaunch.Wandb.WandbLaunchAgent")]
 public sealed class GetWandbLaunchAgentCommand : AgentCommand
 {
     /// <summary>Names; wildcards are allowed.</summary>

@@ -10,7 +10,7 @@ namespace WandbLaunch.PowerShell;
 /// <example><para>Let the runs finish, then end</para><code>Get-WandbLaunchAgent -State polling, running | Stop-WandbLaunchAgent -Drain -Timeout 60</code><para>After the time is over it is an error; the agent goes on draining.</para></example>
 /// <example><para>Which would be stopped?</para><code>Get-WandbLaunchAgent -State polling, running | Stop-WandbLaunchAgent -WhatIf</code><para>Nothing is stopped.</para></example>
 [Cmdlet(VerbsLifecycle.Stop, "WandbLaunchAgent", SupportsShouldProcess = true)]
-[OutputType("WandbLaunch.Agents.WandbLaunchAgent")]
+[OutputType("WandbLaunch.Wandb.WandbLaunchAgent")]
 public sealed class StopWandbLaunchAgentCommand : AgentCommand
 {
     /// <summary>Names of agents.</summary>

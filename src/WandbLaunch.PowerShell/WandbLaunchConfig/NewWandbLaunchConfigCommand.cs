@@ -1,4 +1,5 @@
 using System.Management.Automation;
+using WandbLaunch.Model;
 
 namespace WandbLaunch.PowerShell;
 
@@ -17,7 +18,7 @@ public sealed class NewWandbLaunchConfigCommand : LaunchConfigCommand
         var config = BuildConfig();
         if (config.Resource is not null)
         {
-            _ = WandbLaunch.Launching.Launcher.ResourceOf(config);
+            _ = ResourceName.Of(config);
         }
 
         Output(ToObject(config));

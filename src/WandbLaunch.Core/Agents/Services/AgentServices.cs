@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using System.Globalization;
 using System.Runtime.Versioning;
 using System.Security.AccessControl;
@@ -486,28 +485,18 @@ internal static class AgentServices
     {
         foreach (var words in commands)
         {
-            var start = new ProcessStartInfo(words[0])
-            {
-                RedirectStandardOutput = true,
-                RedirectStandardError = true,
-                UseShellExecute = false,
-            };
-            words.Skip(1).ToList().ForEach(start.ArgumentList.Add);
             try
             {
-                using var process = Process.Start(start)!;
-                var output = process.StandardOutput.ReadToEndAsync(token);
-                var error = await process.StandardError.ReadToEndAsync(token);
-                await process.WaitForExitAsync(token);
-                await output;
-                if (process.ExitCode != 0)
+                var program = new ExternalProgram(words);
+                var result = await program.RunAsync(token);
+                if (!result.Succeeded)
                 {
-                    return $"{CommandLine.Show(words)}: {error.Trim()}";
+                    return $"{CommandLine.Show(words)}: {program.Tail(result.Error, 5)}";
                 }
             }
-            catch (System.ComponentModel.Win32Exception e)
+            catch (LaunchException e)
             {
-                return $"{CommandLine.Show(words)}: {e.Message}";
+                return e.Message;
             }
         }
 

@@ -151,7 +151,7 @@ internal sealed partial class ImageBuilder(DockerClient client, Action<string, i
         {
             await client.Images.CreateImageAsync(
                 new ImagesCreateParameters { FromImage = name, Tag = tag },
-                RegistryLogin.For(image),
+                await RegistryLogin.ForAsync(image, token),
                 report,
                 token
             );

@@ -1,16 +1,14 @@
-using System.Diagnostics;
 using System.Text;
 using System.Text.Json;
 using Docker.DotNet.Models;
 using WandbLaunch.Foundation;
-using WandbLaunch.Python;
 
 namespace WandbLaunch.Resources;
 
 /// <summary>The login for an image's registry, from docker's own configuration and credential helpers.</summary>
 internal static class RegistryLogin
 {
-    internal static AuthConfig? For(string image)
+    internal static async Task<AuthConfig?> ForAsync(string image, CancellationToken token)
     {
         var first = image.Split('/')[0];
         var registry =
@@ -34,10 +32,10 @@ internal static class RegistryLogin
 
         try
         {
-            using var document = JsonDocument.Parse(File.ReadAllText(path));
+            using var document = JsonDocument.Parse(await File.ReadAllTextAsync(path, token));
             var root = document.RootElement;
             var helper = root.Text("credHelpers", registry) ?? root.Text("credsStore");
-            if (helper is not null && Ask(helper, registry) is { } stored)
+            if (helper is not null && await AskAsync(helper, registry, token) is { } stored)
             {
                 return stored;
             }
@@ -63,34 +61,34 @@ internal static class RegistryLogin
         return null;
     }
 
-    private static AuthConfig? Ask(string helper, string registry)
+    private static async Task<AuthConfig?> AskAsync(string helper, string registry, CancellationToken token)
     {
-        if (
-            helper.Any(c => !char.IsLetterOrDigit(c) && c is not ('-' or '_' or '.'))
-            || VirtualEnvironment.OnPath("docker-credential-" + helper) is not { } program
-        )
+        if (helper.Any(c => !char.IsLetterOrDigit(c) && c is not ('-' or '_' or '.')))
         {
             return null;
         }
 
-        var start = new ProcessStartInfo(program)
+        ProgramResult answer;
+        try
         {
-            RedirectStandardInput = true,
-            RedirectStandardOutput = true,
-            UseShellExecute = false,
-            CreateNoWindow = true,
-        };
-        start.ArgumentList.Add("get");
-        using var process = Process.Start(start)!;
-        process.StandardInput.Write(registry);
-        process.StandardInput.Close();
-        var text = process.StandardOutput.ReadToEndAsync();
-        if (!process.WaitForExit(10_000) || process.ExitCode != 0)
+            answer = await new ExternalProgram("docker-credential-" + helper, "get")
+            {
+                Input = registry,
+                TimeLimit = TimeSpan.FromSeconds(10),
+            }.RunAsync(token);
+        }
+        catch (LaunchException)
+        {
+            // Not there, or it waits for somebody: the pull then says what is missing.
+            return null;
+        }
+
+        if (!answer.Succeeded)
         {
             return null;
         }
 
-        using var document = JsonDocument.Parse(text.Result);
+        using var document = JsonDocument.Parse(answer.Output);
         return document.RootElement.Text("Username") is { } user && document.RootElement.Text("Secret") is { } secret
             ? user == "<token>"
                 ? new AuthConfig { IdentityToken = Secrets.Register(secret), ServerAddress = registry }

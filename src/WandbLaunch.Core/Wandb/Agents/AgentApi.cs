@@ -1,8 +1,8 @@
 using System.Globalization;
 using System.Text.Json;
 using System.Text.Json.Nodes;
-using WandbLaunch.Agents;
 using WandbLaunch.Foundation;
+using WandbLaunch.Model;
 
 namespace WandbLaunch.Wandb;
 

@@ -355,11 +355,7 @@ internal sealed class ArtifactApi(GraphQLTransport transport, WandbApi api)
             entity,
             project,
             await api.UpsertRunAsync(
-                new RunUpsert(Launching.Launcher.NewRunId(), entity, project)
-                {
-                    JobType = jobType,
-                    DisplayName = jobType,
-                },
+                new RunUpsert(RunPath.NewId(), entity, project) { JobType = jobType, DisplayName = jobType },
                 token
             )
         );
@@ -370,14 +366,22 @@ internal sealed class ArtifactApi(GraphQLTransport transport, WandbApi api)
         finally
         {
             var id = Convert.ToBase64String(Encoding.UTF8.GetBytes($"Run:v1:{run.Id}:{run.Project}:{run.Entity}"));
-            await Agents.LaunchAgent.OnceAsync(t =>
-                transport.QueryAsync(
+
+            // Also after Ctrl+C, but not for ever; what may stay is an empty run.
+            using var limit = new CancellationTokenSource(TimeSpan.FromSeconds(20));
+            try
+            {
+                await transport.QueryAsync(
                     "DeleteRun",
                     "mutation DeleteRun($id: ID!) { deleteRun(input: {id: $id}) { clientMutationId } }",
                     new { id },
-                    t
-                )
-            );
+                    limit.Token
+                );
+            }
+            catch (Exception e) when (e is LaunchException or OperationCanceledException)
+            {
+                // How the work ended is what the caller asked for.
+            }
         }
     }
 

@@ -1,7 +1,6 @@
 using System.Runtime.CompilerServices;
 using System.Text.Json.Nodes;
 using WandbLaunch.Foundation;
-using WandbLaunch.Launching;
 using WandbLaunch.Model;
 
 namespace WandbLaunch.Wandb;
@@ -64,7 +63,7 @@ internal static class QueueSpec
 
         if (config.Resource is not null)
         {
-            _ = Launcher.ResourceOf(config);
+            _ = ResourceName.Of(config);
         }
 
         return config with

@@ -1,7 +1,7 @@
 using System.Text.Json;
 using System.Text.Json.Nodes;
 
-namespace WandbLaunch.Agents;
+namespace WandbLaunch.Model;
 
 /// <summary>
 /// The text of an item as a tree that is whole: every key and value was looked at once, here, so that no later look can

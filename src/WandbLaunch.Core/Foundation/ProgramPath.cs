@@ -1,6 +1,4 @@
-using WandbLaunch.Foundation;
-
-namespace WandbLaunch.Resources;
+namespace WandbLaunch.Foundation;
 
 /// <summary>Finds the program that a command names, as a shell would: a path counts from the run's folder, a bare name is looked up on the run's PATH.</summary>
 internal static class ProgramPath
@@ -37,6 +35,10 @@ internal static class ProgramPath
                 program
             );
     }
+
+    /// <summary>Finds a program on this process's PATH alone: Windows itself would look into the working folder first.</summary>
+    internal static string? Find(string name) =>
+        Find(name, "", Environment.GetEnvironmentVariable("PATH") ?? "", OperatingSystem.IsWindows());
 
     private static string? Find(string program, string folder, string path, bool windows)
     {

@@ -1,0 +1,178 @@
+using System.Text.RegularExpressions;
+using Mono.Cecil;
+
+namespace WandbLaunch.ArchitectureTests;
+
+/// <summary>Rules of the house that can be counted. The lists of exceptions only shrink: one that holds no more fails too.</summary>
+public sealed partial class HouseTests
+{
+    // Connect- and Disconnect-Wandb make and end what Get-WandbConnection shows.
+    private static readonly Dictionary<string, string> OtherFolder = new() { ["Wandb"] = "WandbConnection" };
+
+    [Fact]
+    public void One_cmdlet_a_file_in_the_folder_of_its_noun()
+    {
+        var found = Assemblies
+            .Sources("src/WandbLaunch.PowerShell")
+            .SelectMany(f =>
+                CmdletLine()
+                    .Matches(File.ReadAllText(Path.Combine(Assemblies.Root(), f)))
+                    .Select(m => (File: f, Verb: m.Groups[1].Value, Noun: m.Groups[2].Value))
+            )
+            .ToList();
+        Assert.Equal(
+            found.Select(c =>
+                $"src/WandbLaunch.PowerShell/{OtherFolder.GetValueOrDefault(c.Noun, c.Noun)}/{c.Verb}{c.Noun}Command.cs"
+            ),
+            found.Select(c => c.File)
+        );
+
+        // No cmdlet is written so that the rule above does not see it.
+        using var module = Assemblies.Read("WandbLaunch.PowerShell");
+        Assert.Equal(
+            module
+                .AllTypes()
+                .Where(t => t.CustomAttributes.Any(a => a.AttributeType.Name == "CmdletAttribute"))
+                .Select(t => t.Name)
+                .Order(StringComparer.Ordinal),
+            found.Select(c => $"{c.Verb}{c.Noun}Command").Order(StringComparer.Ordinal)
+        );
+    }
+
+    // Cmdlets and views name types as texts, so that the module loads without Core: nothing else sees when one moves.
+    [Fact]
+    public void Types_that_are_named_as_texts_are_there()
+    {
+        using var core = Assemblies.Read("WandbLaunch.Core");
+        var known = core
+            .Types.Where(t => t.IsPublic)
+            .Select(t => t.FullName)
+            .Append("WandbLaunch.LaunchConfig")
+            .ToHashSet();
+        var folder = Path.Combine(Assemblies.Root(), "src/WandbLaunch.PowerShell");
+        var named = Assemblies
+            .Sources("src/WandbLaunch.PowerShell")
+            .SelectMany(f => OutputTypes().Matches(File.ReadAllText(Path.Combine(Assemblies.Root(), f))))
+            .SelectMany(m => TypeText().Matches(m.Value))
+            .Concat(ViewType().Matches(File.ReadAllText(Path.Combine(folder, "WandbLaunch.format.ps1xml"))))
+            .Select(m => m.Groups[1].Value)
+            .ToHashSet();
+        Assert.NotEmpty(named);
+        Assert.Subset(known, named);
+    }
+
+    [Fact]
+    public void No_file_is_longer_than_can_be_read_at_once()
+    {
+        // Each does several things that are to be taken apart: see the layers and seams in docs/decisions.md.
+        string[] known =
+        [
+            "src/WandbLaunch.Core/Agents/AgentItem.cs",
+            "src/WandbLaunch.Core/Agents/LaunchAgent.cs",
+            "src/WandbLaunch.Core/Agents/Services/AgentServices.cs",
+            "src/WandbLaunch.Core/Launching/Launcher.cs",
+            "src/WandbLaunch.Core/Model/LaunchConfig.cs",
+            "src/WandbLaunch.Core/Resources/LocalContainer/ImageBuilder.cs",
+            "src/WandbLaunch.Core/Resources/LocalContainer/LocalContainerRunner.cs",
+            "src/WandbLaunch.Core/Sources/SourceResolver.cs",
+            "src/WandbLaunch.Core/Wandb/GraphQLTransport.cs",
+            "src/WandbLaunch.Core/Wandb/Queues/QueueApi.cs",
+            "src/WandbLaunch.Core/Wandb/WandbApi.cs",
+            "src/WandbLaunch.Server/QueueSchema.cs",
+            "src/WandbLaunch.Server/QueueStore.cs",
+            "src/WandbLaunch.Server/Store.cs",
+            "src/WandbLaunch.Server/WandbSchema.cs",
+        ];
+        var root = Assemblies.Root();
+        Assemblies.AssertSame(
+            known,
+            Assemblies.Sources("src").Where(f => File.ReadLines(Path.Combine(root, f)).Count() > 500)
+        );
+    }
+
+    [Fact]
+    public void Nothing_static_holds_state()
+    {
+        string[] known =
+        [
+            // To be handed down in a LaunchContext.
+            "WandbLaunch.Agents.AgentStore.Default",
+            "WandbLaunch.Foundation.LaunchCache.Default",
+            "WandbLaunch.Foundation.LaunchEnvironment.Current",
+            "WandbLaunch.Launching.LaunchStore.Default",
+            "WandbLaunch.Sources.GitMirror.SilenceLimit",
+            // Of the process by nature: every message masks them, one resolver serves it, and a session has one connection.
+            "WandbLaunch.Foundation.Secrets.Known",
+            "WandbLaunch.PowerShell.ModuleAssemblyInitializer._registered",
+            "WandbLaunch.PowerShell.WandbSession.Current",
+            // Tables that are filled once.
+            "WandbLaunch.Resources.DockerArguments.Extra",
+            "WandbLaunch.Resources.DockerArguments.Short",
+            "WandbLaunch.Resources.DockerArguments.Single",
+            "WandbLaunch.Server.RunFilters.Columns",
+        ];
+        var found = Assemblies
+            .Ours.SelectMany(name =>
+            {
+                using var module = Assemblies.Read(name);
+                return module
+                    .AllTypes()
+                    .Where(t =>
+                        !t.IsGenerated() && !t.Outermost().Namespace.Contains("Generated", StringComparison.Ordinal)
+                    )
+                    .SelectMany(t =>
+                        t.Fields.Where(IsState)
+                            .Select(f => $"{t.FullName}.{NameOf(f)}")
+                            .Concat(t.Properties.Where(IsAmbient).Select(p => $"{t.FullName}.{p.Name}"))
+                    )
+                    .ToList();
+            })
+            .Distinct()
+            .Order(StringComparer.Ordinal);
+        Assemblies.AssertSame(known, found);
+    }
+
+    private static string NameOf(FieldDefinition field) =>
+        field.Name.EndsWith("k__BackingField", StringComparison.Ordinal)
+            ? field.Name[1..field.Name.IndexOf('>', StringComparison.Ordinal)]
+            : field.Name;
+
+    // What can be set again, and what can be filled.
+    private static bool IsState(FieldDefinition field) =>
+        field.IsStatic
+        && !field.IsLiteral
+        && (!field.Name.StartsWith('<') || field.Name.EndsWith("k__BackingField", StringComparison.Ordinal))
+        && (
+            !field.IsInitOnly
+            || field.FieldType.Name
+                is "ConcurrentDictionary`2"
+                    or "ConcurrentQueue`1"
+                    or "ConcurrentBag`1"
+                    or "Dictionary`2"
+                    or "List`1"
+                    or "Queue`1"
+                    or "Stack`1"
+                    or "SortedDictionary`2"
+                    or "ConditionalWeakTable`2"
+                    or "AsyncLocal`1"
+                    or "ThreadLocal`1"
+                    or "StringBuilder"
+                    or "MemoryCache"
+        );
+
+    // An object of ours that everybody reaches without being given it.
+    private static bool IsAmbient(PropertyDefinition property) =>
+        property.GetMethod is { IsStatic: true } && property.Name is "Current" or "Default" or "Instance" or "Shared";
+
+    [GeneratedRegex(@"^\[Cmdlet\(\s*Verbs\w+\.(\w+),\s*""(\w+)""", RegexOptions.Multiline)]
+    private static partial Regex CmdletLine();
+
+    [GeneratedRegex(@"\[OutputType\([^]]*\]")]
+    private static partial Regex OutputTypes();
+
+    [GeneratedRegex(@"""(WandbLaunch[\w.]+)""")]
+    private static partial Regex TypeText();
+
+    [GeneratedRegex("<TypeName>(WandbLaunch[^<]+)")]
+    private static partial Regex ViewType();
+}
