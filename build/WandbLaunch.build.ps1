@@ -26,13 +26,16 @@ task Test Build, {
     try {
         dotnet test WandbLaunch.sln -c $Configuration --no-build --logger trx --results-directory $results @Argument
         $code = $LASTEXITCODE
-        $left = @(tests/Get-LeftProcess.ps1 $env:WANDBLAUNCH_TEST_SESSION)
+        # What was told to end just now may take a moment.
+        $clock = [Diagnostics.Stopwatch]::StartNew()
+        do { $left = @(tests/Get-LeftProcess.ps1 $env:WANDBLAUNCH_TEST_SESSION) }
+        while ($left -and $clock.Elapsed.TotalSeconds -lt 10 -and -not (Start-Sleep -Milliseconds 200))
     } finally {
         $env:WANDBLAUNCH_TEST_SESSION = $env:MSBUILDDISABLENODEREUSE = $null
     }
 
     $outcomes = foreach ($file in Get-Item "$results/*.trx") {
-        $run = ([xml](Get-Content $file -Raw)).TestRun
+        $run = ([xml](Get-Content -LiteralPath $file.FullName -Raw)).TestRun
         $kind = if (@($run.TestDefinitions.UnitTest)[0].storage -like '*pester*') { 'Pester' } else { 'xunit' }
         $run.Results.UnitTestResult | ForEach-Object { [pscustomobject]@{ Kind = $kind; Outcome = $_.outcome } }
     }
@@ -42,22 +45,18 @@ task Test Build, {
         $skipped = @($Of | Where-Object Outcome -EQ NotExecuted).Count
         "$Name$passed passed, $(@($Of).Count - $passed - $skipped + $More) failed, $skipped skipped"
     }
-    # A run that failed without a failed test, a process that was left behind and tests that did not run are failures.
-    $more = $left.Count
-    if ($code -and -not ($outcomes | Where-Object Outcome -NotIn Passed, NotExecuted)) { $more++ }
-    foreach ($kind in 'xunit', 'Pester') {
-        if ($kind -notin $outcomes.Kind -and -not $Argument) { $more++; print Red "No $kind test ran." }
-        & $count "${kind}: " ($outcomes | Where-Object Kind -EQ $kind) 0
-    }
-    if ($left) { print Red "Left behind: $($left -join "`nLeft behind: ")" }
-    $sum = & $count '' $outcomes $more
-    $sum
-    Set-Content (New-Item $results/summary.txt -Force) @(
+    # Failures too: a run that failed without a failed test, tests that did not run, and a process that was left behind.
+    $more = @($left | ForEach-Object { "Left behind: $_" })
+    if ($code -and -not ($outcomes | Where-Object Outcome -NotIn Passed, NotExecuted)) { $more += "dotnet test ended with $code." }
+    if (-not $Argument) { 'xunit', 'Pester' | Where-Object { $_ -notin $outcomes.Kind } | ForEach-Object { $more += "No $_ test ran." } }
+    $lines = @(
+        $more
         foreach ($kind in 'xunit', 'Pester') { & $count "${kind}: " ($outcomes | Where-Object Kind -EQ $kind) 0 }
-        $left | ForEach-Object { "left behind: $_" }
-        $sum
+        & $count '' $outcomes $more.Count
     )
-    assert (-not $code -and -not $more) 'Tests failed.'
+    Set-Content (New-Item $results/summary.txt -Force) $lines
+    $lines
+    assert (-not $code -and -not $more) 'Not all tests passed.'
 }
 
 # Pester alone, with its own words; all its files, or those that are named.
