@@ -79,6 +79,7 @@ def log(row):
 function Get-Fault {
     # The errors of a script block as id (without the cmdlet's class), category and target.
     param([scriptblock] $Script)
+    $ErrorActionPreference = 'Continue'
     $Error.Clear()
     try { $null = & $Script 2>&1 } catch { $null = $_ }
     $Error | Where-Object { $_ -is [Management.Automation.ErrorRecord] } | ForEach-Object {

@@ -171,7 +171,7 @@ Describe 'Stop-WandbLaunch' {
     It 'stops nothing with -WhatIf, and nothing after a no' {
         $run = Start-Sleeper
         Stop-WandbLaunch $run.Id -WhatIf
-        Invoke-Pwsh "Stop-WandbLaunch $($run.Id) -Confirm" -Answer n | Should -Match 'Stop'
+        (Invoke-Pwsh "Stop-WandbLaunch $($run.Id) -Confirm" -Answer n) -join ' ' | Should -Match 'Are you sure'
         (Get-WandbLaunch $run.Id).State | Should -BeIn Starting, Running
     }
 

@@ -38,10 +38,12 @@ Describe 'Start-WandbLaunchAgent' {
         Get-Completion 'Start-WandbLaunchAgent -Queue w' | Should -Be work
     }
 
-    It 'listens to the queue that comes down the pipeline, in a project, and takes so many runs' {
+    It 'listens to all queues that come down the pipeline, and takes so many runs' {
+        $null = New-WandbRunQueue work-too
         $null = 1..3 | ForEach-Object { Add-WandbLaunchQueueItem $uri -Queue work -Resource local-process -Argument code=0 }
-        $null = Get-WandbRunQueue work | Start-WandbLaunchAgent -Name piped -MaxRuns 2 -MaxJobs 2 -AllowResource local-process -AllowGitHost file -NoInstall -StopWhenEmpty -QueueOrder Strict -MaxRetry 0 -StopGracePeriod 1 -Environment @{ A = 'b' } -Quiet
+        $null = Get-WandbRunQueue work* | Start-WandbLaunchAgent -Name piped -MaxRuns 2 -MaxJobs 2 -AllowResource local-process -AllowGitHost file -NoInstall -StopWhenEmpty -QueueOrder Strict -MaxRetry 0 -StopGracePeriod 1 -Environment @{ A = 'b' } -Quiet
         $LASTEXITCODE | Should -Be 0
+        (Get-WandbLaunchAgent piped).Queues | Should -Be work, work-too
         (Get-WandbLaunchAgent piped).Taken | Should -Be 2
         Get-WandbLaunchQueueItem work -State pending | Remove-WandbLaunchQueueItem -Confirm:$false
     }
@@ -54,22 +56,29 @@ Describe 'Start-WandbLaunchAgent' {
         (Get-WandbLaunchQueueItem work -Id $item.Id).Error | Should -Match 'not allowed'
     }
 
-    It 'starts nothing with -WhatIf, and says what is not there' {
-        $before = @(Get-WandbLaunchAgent).Count
-        Start-WandbLaunchAgent -Queue work -StopWhenEmpty -WhatIf
-        @(Get-WandbLaunchAgent).Count | Should -Be $before
+    It 'says what is not there' {
         (Get-Fault { Start-WandbLaunchAgent -Queue nosuch -StopWhenEmpty }).Id | Should -Be QueueNotFound
         (Get-Fault { Start-WandbLaunchAgent -Config ./none.yaml -StopWhenEmpty }).Id | Should -Be AgentConfigNotFound
     }
 
-    It 'ends its runs when it is stopped twice, and leaves no process' {
-        $null = Add-WandbLaunchQueueItem $sleeper -Queue work -Resource local-process
-        $clock = Measure-Stop "`$null = Connect-Wandb -Local; Start-WandbLaunchAgent -Queue work -Name stopped -AllowResource local-process -AllowGitHost file -NoInstall" {
-            Get-WandbLaunch -State Running | Where-Object { Select-String up $_.LogPath -Quiet -ErrorAction Ignore }
-        }
+    It 'is stopped within a second while it waits' {
+        $clock = Measure-Stop "`$null = Connect-Wandb -Local; Start-WandbLaunchAgent -Queue work -Name stopped" { Get-WandbLaunchAgent stopped -State polling -ErrorAction Ignore }
         $clock.TotalSeconds | Should -BeLessThan 1
-        Get-WandbLaunch -State Starting, Running | Stop-WandbLaunch
-        & $PSScriptRoot/../Get-LeftProcess.ps1 sleeper/main.py | Should -BeNullOrEmpty
+        (Get-WandbLaunchAgent stopped).State | Should -Be stopped
+    }
+
+    It 'finishes what runs when it is stopped' {
+        $null = Add-WandbLaunchQueueItem $sleeper -Queue work -Resource local-process
+        $shell = Start-BackgroundAgent finisher
+        $clock = [Diagnostics.Stopwatch]::StartNew()
+        while (-not (Get-WandbLaunch -State Running) -and $clock.Elapsed.TotalSeconds -lt 60) { Start-Sleep -Milliseconds 100 }
+        $stop = $shell.StopAsync($null, $null)
+        $stop.Wait(2000) | Should -BeFalse
+        Get-WandbLaunch -State Running | Should -Not -BeNullOrEmpty
+        Get-WandbLaunch -State Running | Stop-WandbLaunch
+        $stop.Wait(20000) | Should -BeTrue
+        $shell.Dispose()
+        & $PSScriptRoot/../Get-LeftProcess.ps1 "$TestHome/work/sleeper" | Should -BeNullOrEmpty
     }
 }
 
@@ -78,7 +87,7 @@ Describe 'Get-WandbLaunchAgent and Stop-WandbLaunchAgent' {
         $shell = Start-BackgroundAgent waiter
         try {
             (Get-WandbLaunchAgent wait* -State polling, running -Entity local -QueueProject model-registry).Name | Should -Be waiter
-            ('waiter' | Get-WandbLaunchAgent -Connection $Connection).Queues | Should -Be work
+            ('waiter' | Get-WandbLaunchAgent -Connection (Get-WandbConnection)).Queues | Should -Be work
             Get-WandbLaunchAgent waiter | Get-View -Width 140 | Should -Match 'Name\s+State\s+Queues\s+Running\s+Taken\s+Ok\s+Failed\s+Heartbeat\s+Host'
             Get-WandbLaunchAgent waiter | Get-View -Width 50 | Should -Match 'Name\s+State'
             Get-WandbLaunchAgent waiter | Get-View -List | Should -Match 'LogPath\s+:'
@@ -107,7 +116,7 @@ Describe 'Get-WandbLaunchAgent and Stop-WandbLaunchAgent' {
             $shell.Dispose()
         }
         Get-WandbLaunch -State Starting, Running | Should -BeNullOrEmpty
-        & $PSScriptRoot/../Get-LeftProcess.ps1 sleeper/main.py | Should -BeNullOrEmpty
+        & $PSScriptRoot/../Get-LeftProcess.ps1 "$TestHome/work/sleeper" | Should -BeNullOrEmpty
     }
 
     It 'says what is not there' {
@@ -139,7 +148,7 @@ Describe 'Register-WandbLaunchAgent and Unregister-WandbLaunchAgent' {
     }
 
     It 'says what cannot be' {
-        (Get-Fault { Register-WandbLaunchAgent -Name 'a/b' -Queue work -WhatIf }).Id | Should -Be AgentNameInvalid
+        (Get-Fault { Register-WandbLaunchAgent -Name 'a/b' -Queue work -WhatIf }).Id | Should -Be ParameterArgumentValidationError
         $fault = Get-Fault { Unregister-WandbLaunchAgent -Name nightly -Confirm:$false }
         $fault.Id, $fault.Category | Should -Be ServiceNotFound, ObjectNotFound
         Unregister-WandbLaunchAgent nightly -WhatIf -ErrorAction SilentlyContinue | Should -BeNullOrEmpty
