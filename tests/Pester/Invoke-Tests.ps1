@@ -14,14 +14,14 @@ $result = Invoke-Pester -Configuration @{
 if ($ResultPath) {
     $outcomes = @(
         $result.Tests | ForEach-Object {
-            $result = if ($_.Result -in 'Passed', 'Skipped') { $_.Result } else { 'Failed' }
-            @{ Name = "${name}: $($_.ExpandedPath)"; Result = $result; Message = ($_.ErrorRecord | ForEach-Object { "$_`n$($_.ScriptStackTrace)" }) -join "`n" }
+            $outcome = if ($_.Result -in 'Passed', 'Skipped') { $_.Result } else { 'Failed' }
+            @{ Name = "${name}: $($_.Block.ExpandedName): $($_.ExpandedName)"; Result = $outcome; Message = ($_.ErrorRecord | ForEach-Object { "$_`n$($_.ScriptStackTrace)" }) -join "`n" }
         }
         # A BeforeAll or AfterAll that failed, also one that found a process left behind.
         @($result.FailedBlocks) + @($result.FailedContainers) | Where-Object ErrorRecord | ForEach-Object {
-            @{ Name = "${name}: $($_.ExpandedPath ?? $_.Item)"; Result = 'Failed'; Message = $_.ErrorRecord -join "`n" }
+            @{ Name = "${name}: $($_.ExpandedName ?? 'the file')"; Result = 'Failed'; Message = $_.ErrorRecord -join "`n" }
         }
     )
     ConvertTo-Json $outcomes | Set-Content $ResultPath
 }
-exit $result.FailedCount + $result.FailedBlocksCount + $result.FailedContainersCount
+exit [Math]::Min(100, $result.FailedCount + $result.FailedBlocksCount + $result.FailedContainersCount)

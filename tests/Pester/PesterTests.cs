@@ -11,9 +11,13 @@ public sealed class PesterTests
     private static readonly string Sources = FindSources();
 
     /// <summary>One test of Pester, or a file or block that could not be run.</summary>
-    public sealed record Outcome(string Name, string Result, string? Message);
+    public sealed record Outcome(string Name, string Result, string? Message)
+    {
+        /// <summary>What xunit writes behind the test's name.</summary>
+        public override string ToString() => Result;
+    }
 
-    public static TheoryData<string, string, string?> Outcomes()
+    public static TheoryData<Outcome> Outcomes()
     {
         var files = Directory.GetFiles(Path.Combine(Sources, "tests", "Pester"), "*.Tests.ps1").Order().ToList();
         var outcomes = new Outcome[files.Count][];
@@ -24,14 +28,14 @@ public sealed class PesterTests
             new ParallelOptions { MaxDegreeOfParallelism = 2 },
             i => outcomes[i] = Run(files[i])
         );
-        var data = new TheoryData<string, string, string?>();
+        var data = new TheoryData<Outcome>();
         foreach (var outcome in outcomes.SelectMany(o => o))
         {
             data.Add(
-                new TheoryDataRow<string, string, string?>(outcome.Name, outcome.Result, outcome.Message)
+                new TheoryDataRow<Outcome>(outcome)
                 {
                     TestDisplayName = outcome.Name,
-                    Skip = outcome.Result == "Skipped" ? outcome.Message ?? "skipped" : null,
+                    Skip = outcome.Result == "Skipped" ? "skipped in Pester" : null,
                 }
             );
         }
@@ -41,8 +45,8 @@ public sealed class PesterTests
 
     [Theory(DisableDiscoveryEnumeration = true)]
     [MemberData(nameof(Outcomes))]
-    public void Pester(string name, string result, string? message) =>
-        Assert.True(result == "Passed", $"{name}: {result}\n{message}");
+    public void Pester(Outcome outcome) =>
+        Assert.True(outcome.Result == "Passed", $"{outcome.Name}\n{outcome.Message}");
 
     private static Outcome[] Run(string file)
     {
