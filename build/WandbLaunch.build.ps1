@@ -37,7 +37,8 @@ task Test Build, {
     $outcomes = foreach ($file in Get-Item "$results/*.trx") {
         $run = ([xml](Get-Content -LiteralPath $file.FullName -Raw)).TestRun
         $kind = if (@($run.TestDefinitions.UnitTest)[0].storage -like '*pester*') { 'Pester' } else { 'xunit' }
-        $run.Results.UnitTestResult | ForEach-Object { [pscustomobject]@{ Kind = $kind; Outcome = $_.outcome } }
+        # A project in which a filter leaves nothing has no results.
+        $run.Results.UnitTestResult | Where-Object { $_ } | ForEach-Object { [pscustomobject]@{ Kind = $kind; Outcome = $_.outcome } }
     }
     $count = {
         param($Name, $Of, $More)
