@@ -1,29 +1,36 @@
 BeforeAll {
-    $env:WANDBLAUNCH_HOME = Join-Path $TestDrive 'home'
-    Import-Module (Join-Path $PSScriptRoot '../../out/WandbLaunch/WandbLaunch.psd1') -Force
-    $folder = New-Item -ItemType Directory (Join-Path $TestDrive 'train')
-    Set-Content (Join-Path $folder 'requirements.txt') ''
-    Set-Content (Join-Path $folder 'main.py') 'import sys; print(sys.argv[1:])'
-    Set-Content (Join-Path $folder 'fail.py') 'raise SystemExit(3)'
+    . $PSScriptRoot/Common.ps1
+    Start-TestHome
+    $folder = New-TestFolder
+    Set-Content (Join-Path $folder fail.py) 'raise SystemExit(3)'
+    Set-Content (Join-Path $folder sleep.py) "import time`nprint('up', flush=True)`ntime.sleep(600)"
+    function Start-Sleeper { Start-WandbLaunch $folder -EntryPoint 'python sleep.py' -Resource local-process -NoWait }
+    function Test-Up { Get-WandbLaunch -State Running | Where-Object { Select-String up $_.LogPath -Quiet -ErrorAction Ignore } }
 }
+AfterAll { Stop-TestHome }
 
-AfterAll {
-    Get-WandbLaunchServer | Where-Object Running | Stop-WandbLaunchServer
-    Remove-Item Env:WANDBLAUNCH_HOME
-}
+Describe 'Start-WandbLaunch' {
+    AfterEach { Get-WandbLaunch -State Starting, Running | Stop-WandbLaunch }
 
-Describe 'what a user types' {
-    It 'makes a config that ConvertTo-Json turns into a valid file' {
-        $path = Join-Path $TestDrive 'launch.json'
-        New-WandbLaunchConfig $folder -Argument @{ lr = 0.1 } -Resource local-process | ConvertTo-Json -Depth 9 | Set-Content $path
-        (Start-WandbLaunch -Config $path -Quiet | Receive-WandbLaunchLog) | Should -Be "['--lr', '0.1']"
+    It 'runs a folder with words, variables and no packages' {
+        Set-Content (Join-Path $folder env.py) "import os, sys`nprint(os.environ['COLOUR'], sys.argv[1:])"
+        $run = Start-WandbLaunch -Uri $folder -EntryPoint 'python env.py' -Argument a, b -Environment @{ COLOUR = 'blue' } -NoInstall -Resource local-process -Quiet -StopGracePeriod 1 -RunId chosen01 -Name mine
+        $run.Id, $run.State, $run.ExitCode | Should -Be chosen01, Finished, 0
+        $run | Receive-WandbLaunchLog | Should -Be "blue ['a', 'b']"
     }
 
-    It 'takes a csv of arguments' {
-        $csv = "lr,epochs`n0.1,1`n0.2,2" | ConvertFrom-Csv
-        $runs = $csv | ForEach-Object { New-WandbLaunchConfig $folder -Argument @{ lr = $_.lr; epochs = $_.epochs } } | Start-WandbLaunch -Resource local-process -Quiet
-        $runs.ExitCode | Should -Be 0, 0
-        ($runs | Receive-WandbLaunchLog) | Should -Be "['--epochs', '1', '--lr', '0.1']", "['--epochs', '2', '--lr', '0.2']"
+    It 'makes a virtual environment once, unless -NoInstall is given' {
+        Get-WandbLaunchCache venvs | Should -BeNullOrEmpty
+        (Start-WandbLaunch $folder -Resource local-process -NoInstall:$false -Quiet).ExitCode | Should -Be 0
+        @(Get-WandbLaunchCache venvs).Count | Should -Be 1
+        (Start-WandbLaunch $folder -Argument again -Resource local-process -NoInstall:$false -Quiet | Receive-WandbLaunchLog) | Should -Be "['again']"
+        @(Get-WandbLaunchCache venvs).Count | Should -Be 1
+    }
+
+    It 'shows the log while the run goes on, and not with -Quiet' {
+        $shown = Invoke-Pwsh "`$null = Start-WandbLaunch '$folder' -Argument shown -Resource local-process"
+        $shown -join "`n" | Should -Match "\['shown'\]"
+        Invoke-Pwsh "`$null = Start-WandbLaunch '$folder' -Argument shown -Resource local-process -Quiet" | Should -BeNullOrEmpty
     }
 
     It 'makes $? false when the run fails' {
@@ -31,48 +38,174 @@ Describe 'what a user types' {
         $? | Should -BeFalse
         $run.ExitCode | Should -Be 3
         $problem[0].FullyQualifiedErrorId | Should -BeLike 'RunFailed,*'
+        $problem[0].TargetObject.Id | Should -Be $run.Id
+        { Start-WandbLaunch $folder -EntryPoint 'python fail.py' -Resource local-process -Quiet -ErrorAction Stop } | Should -Throw '*exit code 3*'
     }
 
-    It 'completes resources, states and launch ids' {
-        (TabExpansion2 'Start-WandbLaunch x -Resource lo').CompletionMatches.CompletionText | Should -Be 'local-container', 'local-process'
-        (TabExpansion2 'Get-WandbRun -State fa').CompletionMatches.CompletionText | Should -Be 'failed'
-        $id = (Get-WandbLaunch)[0].Id
-        (TabExpansion2 "Stop-WandbLaunch $($id.Substring(0, 4))").CompletionMatches.CompletionText | Should -Contain $id
+    It 'starts nothing with -WhatIf, and shows what it would' {
+        $before = @(Get-WandbLaunch).Count
+        $plan = Start-WandbLaunch $folder -EntryPoint 'python main.py' -Resource local-process -WhatIf
+        "$($plan.Command)" | Should -Match 'main.py'
+        $plan | Get-View -List | Should -Match 'Command\s+:'
+        $plan | Get-View | Should -Match 'Resource\s+Commit'
+        @(Get-WandbLaunch).Count | Should -Be $before
+    }
+
+    It 'asks with -Confirm, and takes a no' {
+        $before = @(Get-WandbLaunch).Count
+        $lines = Invoke-Pwsh "Start-WandbLaunch '$folder' -Resource local-process -Quiet -Confirm" -Answer n
+        $lines -join ' ' | Should -Match 'Are you sure'
+        @(Get-WandbLaunch).Count | Should -Be $before
+    }
+
+    It 'takes many from the pipeline, and two at a time with -ThrottleLimit' {
+        $runs = 1..3 | ForEach-Object { New-WandbLaunchConfig $folder -Argument "n=$_" } | Start-WandbLaunch -Resource local-process -ThrottleLimit 2 -Quiet
+        ($runs | Receive-WandbLaunchLog | Sort-Object) | Should -Be (1..3 | ForEach-Object { "['--n', '$_']" })
+    }
+
+    It 'runs a commit of a repository' {
+        $run = Start-WandbLaunch (New-TestRepository) -Resource local-process -Quiet
+        $run.ExitCode | Should -Be 0
+        $run | Get-View -Width 140 | Should -Match ([regex]::Escape("$($run.Commit)".Substring(0, 7)))
+    }
+
+    It 'says what cannot be run' {
+        (Get-Fault { Start-WandbLaunch }).Id | Should -Be SourceMissing
+        $fault = Get-Fault { Start-WandbLaunch ./none -Resource local-process }
+        $fault.Category | Should -BeIn ObjectNotFound, InvalidArgument
+        $fault.Target | Should -Not -BeNullOrEmpty
+        (Get-Fault { Start-WandbLaunch $folder -Resource nothing }).Id | Should -Not -BeNullOrEmpty
+        (Get-Fault { Start-WandbLaunch $folder -EntryPoint 'python main.py' -BaseImage x -DockerHost unix:///no/such.sock }).Id | Should -Be DockerUnavailable
+        (Get-Fault { Start-WandbLaunch $folder -RunId 'a/b' -Resource local-process }).Id | Should -Be RunIdInvalid
+        (Get-Fault { Start-WandbLaunch $folder -NoWait -Queue default }).Id | Should -Be NoWaitWithQueue
+    }
+
+    It 'leaves no run behind when it is stopped' {
+        (Measure-Stop "Start-WandbLaunch '$folder' -EntryPoint 'python sleep.py' -Resource local-process -StopGracePeriod 0" { Test-Up }).TotalSeconds | Should -BeLessThan 1
+        $clock = [Diagnostics.Stopwatch]::StartNew()
+        while ((Get-WandbLaunch -State Starting, Running, Stopping) -and $clock.Elapsed.TotalSeconds -lt 10) { Start-Sleep -Milliseconds 100 }
+        (Get-WandbLaunch | Select-Object -First 1).State | Should -Be Stopped
+        & $PSScriptRoot/../Get-LeftProcess.ps1 sleep.py | Should -BeNullOrEmpty
+    }
+
+    It 'runs in a NonInteractive pwsh, whose exit code a script sets' {
+        Invoke-Pwsh "`$run = Start-WandbLaunch '$folder' -EntryPoint 'python fail.py' -Resource local-process -Quiet -ErrorAction SilentlyContinue; exit `$run.ExitCode" | Should -BeNullOrEmpty
+        $LASTEXITCODE | Should -Be 3
+    }
+
+    It 'completes resources' {
+        Get-Completion 'Start-WandbLaunch x -Resource lo' | Should -Be local-container, local-process
+    }
+}
+
+Describe 'Get-WandbLaunch' {
+    AfterEach { Get-WandbLaunch -State Starting, Running | Stop-WandbLaunch }
+
+    It 'finds launches by id, wildcard, state and from the pipeline' {
+        $run = Start-WandbLaunch $folder -Resource local-process -Quiet
+        (Get-WandbLaunch $run.Id).Id | Should -Be $run.Id
+        (Get-WandbLaunch -Id "$($run.Id.Substring(0, 5))*" -State Finished).Id | Should -Contain $run.Id
+        ($run | Get-WandbLaunch).Id | Should -Be $run.Id
+        ($run.Id | Get-WandbLaunch).Id | Should -Be $run.Id
+        Get-WandbLaunch nothing* | Should -BeNullOrEmpty
     }
 
     It 'stops early with Select-Object -First' {
         (Get-WandbLaunch | Select-Object -First 1).Id | Should -Not -BeNullOrEmpty
     }
 
-    It 'shows tables and lists' {
-        Get-WandbLaunch | Format-Table | Out-String | Should -Match 'Id\s+State\s+Exit'
-        Get-WandbLaunch | Format-List | Out-String | Should -Match 'LogPath\s+:'
+    It 'says what is not there' {
+        $fault = Get-Fault { Get-WandbLaunch nosuch }
+        $fault.Id, $fault.Category, $fault.Target | Should -Be LaunchNotFound, ObjectNotFound, nosuch
     }
 
-    It 'queues runs and lets an agent drain them' {
-        $null = Connect-Wandb -Local
-        $repo = Join-Path $TestDrive 'repo'
-        git init --quiet $repo
-        Set-Content (Join-Path $repo 'main.py') 'import sys; print(sys.argv[1:]); sys.exit(int(sys.argv[2]))'
-        Set-Content (Join-Path $repo 'requirements.txt') ''
-        git -C $repo add .
-        git -C $repo -c user.name=t -c user.email=t@example.org commit --quiet -m one
-        $null = New-WandbRunQueue work
-        $csv = "code`n0`n3`n0" | ConvertFrom-Csv
-        $items = $csv | Add-WandbLaunchQueueItem -Uri ([System.Uri]::new($repo).AbsoluteUri) -Queue work -Resource local-process
-        $items.Count | Should -Be 3
-        $events = Start-WandbLaunchAgent -Queue work -AllowResource local-process -AllowGitHost file -NoInstall -StopWhenEmpty -OnRunFinished { "ended $($_.ExitCode)" }
-        $LASTEXITCODE | Should -Be 2
-        ($events | Where-Object { $_ -is [string] }) | Should -Be 'ended 0', 'ended 3', 'ended 0'
-        ($items | Wait-WandbLaunchQueueItem -ErrorAction SilentlyContinue).State | Should -Be 'finished', 'failed', 'finished'
-        Get-WandbLaunchQueueItem work | Format-Table | Out-String | Should -Match 'Id\s+Queue\s+State'
-        $events | Where-Object { $_ -isnot [string] } | Format-Table | Out-String -Width 120 | Should -Match 'Time\s+Event\s+Item'
-        (Get-WandbLaunchAgent -State stopped | Select-Object -First 1).Taken | Should -Be 3
-        (TabExpansion2 'Start-WandbLaunchAgent -Queue w').CompletionMatches.CompletionText | Should -Be 'work'
+    It 'shows tables and lists at any width' {
+        Get-WandbLaunch | Get-View -Width 140 | Should -Match 'Id\s+State\s+Exit\s+Duration\s+Resource\s+Commit\s+Arguments\s+Source'
+        Get-WandbLaunch | Get-View -Width 60 | Should -Match 'Id\s+State\s+Exit'
+        Get-WandbLaunch | Get-View -List | Should -Match 'LogPath\s+:'
     }
 
-    It 'connects to the local server' {
-        (Connect-Wandb -Local).Entity | Should -Be 'local'
-        { Get-WandbRun -Project none -ErrorAction Stop } | Should -Throw '*no project*'
+    It 'completes ids and states' {
+        $id = (Get-WandbLaunch)[0].Id
+        Get-Completion "Stop-WandbLaunch $($id.Substring(0, 4))" | Should -Contain $id
+        Get-Completion 'Get-WandbLaunch -State Fin' | Should -Be Finished
+    }
+}
+
+Describe 'Wait-WandbLaunch' {
+    AfterEach { Get-WandbLaunch -State Starting, Running | Stop-WandbLaunch }
+
+    It 'writes each launch when it is done, and a failed one as an error too' {
+        $runs = (Start-WandbLaunch $folder -Resource local-process -NoWait), (Start-WandbLaunch $folder -EntryPoint 'python fail.py' -Resource local-process -NoWait)
+        $done = $runs | Wait-WandbLaunch -ErrorAction SilentlyContinue -ErrorVariable fault
+        $done.ExitCode | Should -Be 0, 3
+        ($fault | Where-Object FullyQualifiedErrorId -Like 'RunFailed,*').TargetObject.Id | Should -Contain $runs[1].Id
+    }
+
+    It 'gives up after -Timeout and leaves the run alone' {
+        $run = Start-Sleeper
+        $fault = Get-Fault { Wait-WandbLaunch -Id $run.Id -Timeout 0 }
+        $fault.Id, $fault.Category | Should -Be WaitTimeout, OperationTimeout
+        (Get-WandbLaunch $run.Id).State | Should -BeIn Starting, Running
+    }
+
+    It 'is stopped within a second and leaves the run alone' {
+        $run = Start-Sleeper
+        (Measure-Stop "Wait-WandbLaunch $($run.Id)" { Test-Up }).TotalSeconds | Should -BeLessThan 1
+        (Get-WandbLaunch $run.Id).State | Should -Be Running
+    }
+}
+
+Describe 'Stop-WandbLaunch' {
+    AfterEach { Get-WandbLaunch -State Starting, Running | Stop-WandbLaunch }
+
+    It 'stops what runs, from the pipeline and by id' {
+        $run = Start-Sleeper
+        (Get-WandbLaunch -State Starting, Running | Stop-WandbLaunch -PassThru).State | Should -Be Stopped
+        $other = Start-Sleeper
+        Stop-WandbLaunch -Id $other.Id | Should -BeNullOrEmpty
+        (Get-WandbLaunch $run.Id, $other.Id).State | Should -Be Stopped, Stopped
+        & $PSScriptRoot/../Get-LeftProcess.ps1 sleep.py | Should -BeNullOrEmpty
+    }
+
+    It 'stops nothing with -WhatIf, and nothing after a no' {
+        $run = Start-Sleeper
+        Stop-WandbLaunch $run.Id -WhatIf
+        (Invoke-Pwsh "Stop-WandbLaunch $($run.Id) -Confirm" -Answer n) -join ' ' | Should -Match 'Are you sure'
+        (Get-WandbLaunch $run.Id).State | Should -BeIn Starting, Running
+    }
+
+    It 'says what is not there and goes on' {
+        $run = Start-Sleeper
+        $fault = Get-Fault { Stop-WandbLaunch nosuch, $run.Id }
+        $fault.Id, $fault.Target | Should -Be LaunchNotFound, nosuch
+        (Get-WandbLaunch $run.Id).State | Should -Be Stopped
+    }
+}
+
+Describe 'Remove-WandbLaunch' {
+    AfterEach { Get-WandbLaunch -State Starting, Running | Stop-WandbLaunch }
+
+    It 'removes what is done, with its folder' {
+        $run = Start-WandbLaunch $folder -Resource local-process -Quiet
+        Remove-WandbLaunch $run.Id -WhatIf
+        $run.LogPath | Should -Exist
+        $run | Remove-WandbLaunch -Confirm:$false
+        $run.LogPath | Should -Not -Exist
+        (Get-Fault { Get-WandbLaunch $run.Id }).Id | Should -Be LaunchNotFound
+    }
+
+    It 'asks first: it cannot be undone' {
+        $run = Start-WandbLaunch $folder -Resource local-process -Quiet
+        Invoke-Pwsh "Remove-WandbLaunch $($run.Id)" -Answer n | Out-Null
+        $run.LogPath | Should -Exist
+        # Nobody is there to be asked.
+        Invoke-Pwsh "try { Remove-WandbLaunch -Id $($run.Id) -ErrorAction Stop } catch { 'refused' }" | Should -Be refused
+        $run.LogPath | Should -Exist
+    }
+
+    It 'does not remove what runs' {
+        $run = Start-Sleeper
+        (Get-Fault { Remove-WandbLaunch $run.Id -Confirm:$false }).Id | Should -Be RunNotDone
     }
 }

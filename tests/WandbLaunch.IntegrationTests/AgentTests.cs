@@ -9,12 +9,10 @@ public sealed class AgentTests
 {
     private static Process StartAgent(string more)
     {
-        var path = Path.Combine(Machine.Root, $"agent-{Guid.NewGuid():n}.ps1");
-        File.WriteAllText(
-            path,
+        var script = Machine.Script(
             $"$null = Connect-Wandb -Local; Start-WandbLaunchAgent -NoInstall -AllowResource local-process, local-container -AllowGitHost file -StopWhenEmpty -BaseImage '{Machine.BaseImage}' {more}; exit $LASTEXITCODE"
         );
-        var process = Machine.Start("dotnet", [Machine.ShellAssembly, path])!;
+        var process = Machine.Start("dotnet", Machine.Pwsh("-File", script))!;
         process.OutputDataReceived += (_, _) => { };
         process.ErrorDataReceived += (_, _) => { };
         process.BeginOutputReadLine();

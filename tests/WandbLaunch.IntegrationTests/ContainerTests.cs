@@ -226,11 +226,12 @@ public sealed class ContainerTests
         var repository = Machine.NewRepository("interrupt", "import time\nprint('up', flush=True)\ntime.sleep(600)\n");
         using var process = Machine.Start(
             "dotnet",
-            [
-                Machine.ShellAssembly,
-                "-c",
-                $"Start-WandbLaunch '{new Uri(repository).AbsoluteUri}' -BaseImage {Machine.BaseImage} -RunId interrupted",
-            ]
+            Machine.Pwsh(
+                "-File",
+                Machine.Script(
+                    $"Start-WandbLaunch '{new Uri(repository).AbsoluteUri}' -BaseImage {Machine.BaseImage} -RunId interrupted"
+                )
+            )
         )!;
         Assert.Contains("up", process.StandardOutput.ReadLine()!, StringComparison.Ordinal);
         var clock = Stopwatch.StartNew();

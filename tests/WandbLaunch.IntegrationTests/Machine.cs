@@ -6,7 +6,7 @@ using System.Text;
 
 namespace WandbLaunch.IntegrationTests;
 
-/// <summary>A user's machine: the built shell and module as processes of their own, with a home folder of their own.</summary>
+/// <summary>A user's machine: pwsh and the built module as processes of their own, with a home folder of their own.</summary>
 public sealed class Machine : IDisposable
 {
     public static string Root { get; } = Directory.CreateTempSubdirectory("wandblaunch-integration-").FullName;
@@ -17,6 +17,17 @@ public sealed class Machine : IDisposable
 
     public static string OfflineRun =>
         Path.Combine(AppContext.BaseDirectory, "data", "sdk-run-v0.12.21", "offline-run-20261124_070622-22stxuh9");
+
+    private static readonly Lazy<string> PwshAssembly = new(() =>
+    {
+        var (code, output, error) = Exec(
+            "dotnet",
+            ["tool", "run", "pwsh", "-NoProfile", "-Command", "[Console]::Write($PSHOME)"],
+            Sources
+        );
+        Assert.True(code == 0, $"pwsh is missing, see 'dotnet tool restore': {output}{error}");
+        return Path.Combine(output, "pwsh.dll");
+    });
 
     public static string BaseImage =>
         Environment.GetEnvironmentVariable("WANDBLAUNCH_TEST_BASE_IMAGE") ?? "mini-python:3.11";
@@ -94,6 +105,8 @@ public sealed class Machine : IDisposable
             start.Environment.Remove(name);
         }
 
+        // No colours between the words that the tests look for.
+        start.Environment["NO_COLOR"] = "1";
         start.Environment["WANDBLAUNCH_HOME"] = Path.Combine(Root, "home");
         start.Environment["NETRC"] = Path.Combine(Root, "netrc");
         start.Environment["GIT_CONFIG_GLOBAL"] = Path.Combine(Root, "gitconfig");
@@ -112,17 +125,18 @@ public sealed class Machine : IDisposable
         }
     }
 
-    public static string ShellAssembly =>
-        Directory
-            .EnumerateFiles(
-                Path.Combine(Sources, "src", "WandbLaunch.Shell", "bin"),
-                "WandbLaunch.Shell.dll",
-                SearchOption.AllDirectories
-            )
-            .OrderByDescending(File.GetLastWriteTimeUtc)
-            .First();
+    /// <summary>The words after <c>dotnet</c> that start the pwsh of the tool manifest in one process, without its shim.</summary>
+    public static string[] Pwsh(params string[] arguments) => [PwshAssembly.Value, "-NoProfile", .. arguments];
 
-    /// <summary>Runs commands in the built shell; anything on the error stream fails the test.</summary>
+    /// <summary>A script of its own with the module imported.</summary>
+    public static string Script(string text)
+    {
+        var path = Path.Combine(Root, $"script-{Guid.NewGuid():n}.ps1");
+        File.WriteAllText(path, $"Import-Module '{Module}'\n{text}");
+        return path;
+    }
+
+    /// <summary>Runs commands in pwsh with the module; anything on the error stream fails the test.</summary>
     public static string Shell(string script, params (string Name, string? Value)[] variables)
     {
         var (code, output, error) = TryShell(script, variables);
@@ -133,12 +147,7 @@ public sealed class Machine : IDisposable
     public static (int Code, string Output, string Error) TryShell(
         string script,
         params (string Name, string? Value)[] variables
-    )
-    {
-        var path = Path.Combine(Root, $"script-{Guid.NewGuid():n}.ps1");
-        File.WriteAllText(path, script);
-        return Exec("dotnet", [ShellAssembly, path], Root, null, variables);
-    }
+    ) => Exec("dotnet", Pwsh("-NonInteractive", "-File", Script(script)), Root, null, variables);
 
     public static string Git(string folder, params string[] arguments)
     {

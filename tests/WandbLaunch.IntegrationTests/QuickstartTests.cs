@@ -7,7 +7,7 @@ public sealed class QuickstartTests
     {
         var (code, output, error) = Machine.Exec(
             "dotnet",
-            [Machine.ShellAssembly, Path.Combine(Machine.Sources, "docs", "examples", "quickstart.ps1")]
+            Machine.Pwsh("-Command", $"& '{Example("quickstart")}' | Out-String -Width 160")
         );
         Assert.True(code == 0, output + error);
         Check(output);
@@ -19,14 +19,10 @@ public sealed class QuickstartTests
         Machine.NeedDocker();
         var (code, output, error) = Machine.Exec(
             "dotnet",
-            [
-                Machine.ShellAssembly,
-                Path.Combine(Machine.Sources, "docs", "examples", "quickstart.ps1"),
-                "-Resource",
-                "local-container",
-                "-BaseImage",
-                Machine.BaseImage,
-            ]
+            Machine.Pwsh(
+                "-Command",
+                $"& '{Example("quickstart")}' -Resource local-container -BaseImage {Machine.BaseImage} | Out-String -Width 160"
+            )
         );
         Assert.True(code == 0, output + error);
         Check(output);
@@ -38,7 +34,7 @@ public sealed class QuickstartTests
     {
         var (code, output, error) = Machine.Exec(
             "dotnet",
-            [Machine.ShellAssembly, Path.Combine(Machine.Sources, "docs", "examples", "queues.ps1")]
+            Machine.Pwsh("-Command", $"& '{Example("queues")}' | Out-String -Width 160")
         );
         Assert.True(code == 0, output + error);
         Assert.Equal(
@@ -51,6 +47,8 @@ public sealed class QuickstartTests
         Assert.Matches(@"demo +failed .*layers=4 lr=1 ", output);
         Assert.Contains("exit code of the agent: 2", output, StringComparison.Ordinal);
     }
+
+    private static string Example(string name) => Path.Combine(Machine.Sources, "docs", "examples", name + ".ps1");
 
     // What the SDK's own log of the run says: final loss 1.458, from the uncommitted 2.0.
     private static void Check(string output)

@@ -19,8 +19,8 @@ public sealed class ConnectWandbCommand : AsyncPSCmdlet
 {
     /// <summary>Address of the API, such as https://api.wandb.ai. Default: WANDB_BASE_URL, the settings files, then https://api.wandb.ai.</summary>
     [Parameter(Position = 0, ParameterSetName = "Key", ValueFromPipelineByPropertyName = true)]
-    [Parameter(ParameterSetName = "Credential")]
-    [Parameter(ParameterSetName = "Secret")]
+    [Parameter(Position = 0, ParameterSetName = "Credential", ValueFromPipelineByPropertyName = true)]
+    [Parameter(Position = 0, ParameterSetName = "Secret", ValueFromPipelineByPropertyName = true)]
     [Alias("Url", "Host")]
     [ValidateNotNullOrEmpty]
     public string? BaseUrl { get; set; }

@@ -8,6 +8,8 @@ namespace WandbLaunch.PowerShell;
 /// <summary>The settings of an agent; shared by the command that runs one and the one that registers one.</summary>
 public abstract class AgentSettingsCommand : AsyncPSCmdlet
 {
+    private readonly List<string> _queues = [];
+
     /// <summary>Project whose queues are served, on a server of 2022. Servers of today keep queues apart from projects and need none.</summary>
     [Parameter(Position = 0)]
     [Alias("p")]
@@ -146,6 +148,13 @@ public abstract class AgentSettingsCommand : AsyncPSCmdlet
     [ValidateRange(0, 36500)]
     public int? KeepLogDays { get; set; }
 
+    /// <summary>One agent serves all the queues that come down the pipeline.</summary>
+    protected override bool ProcessNow()
+    {
+        _queues.AddRange((Queue ?? []).Except(_queues));
+        return true;
+    }
+
     private protected string? ConfigPath => Config is null ? null : FullPath(Config);
 
     /// <summary>What was given, under the names of the file.</summary>
@@ -153,7 +162,7 @@ public abstract class AgentSettingsCommand : AsyncPSCmdlet
     {
         var map = new JsonObject();
         Put("project", Project);
-        Put("queues", Queue);
+        Put("queues", _queues.Count > 0 ? _queues.ToArray() : null);
         Put("entity", Entity);
         Put("queue_project", QueueProject);
         Put("max_jobs", MaxJobs);

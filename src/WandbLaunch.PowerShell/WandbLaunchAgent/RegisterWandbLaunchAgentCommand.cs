@@ -153,23 +153,12 @@ public sealed class RegisterWandbLaunchAgentCommand : AgentSettingsCommand
     // A vault can be read in PowerShell only.
     private string[] ShellCommand(string configPath, WandbSettings settings)
     {
-        var own = global::System.Environment.ProcessPath;
-        var shell =
-            own is not null && Path.GetFileNameWithoutExtension(own) == "pwsh"
-                ? own
-                : VirtualEnvironment.OnPath("pwsh")
-                    ?? throw new LaunchException(
-                        "PwshNotFound",
-                        LaunchErrorCategory.ResourceUnavailable,
-                        "A secret vault is read by pwsh, and there is none on PATH. Install PowerShell, or keep the key in netrc.",
-                        SecretName
-                    );
         var module = Path.Combine(Path.GetDirectoryName(HostProcess.LibraryFolder)!, "WandbLaunch.psd1");
         var connect =
             $"Connect-Wandb {Quote(settings.BaseUrl)} -SecretName {Quote(SecretName!)}{(Vault is null ? "" : " -Vault " + Quote(Vault))}";
         return
         [
-            shell,
+            .. FindPwsh(),
             "-NoProfile",
             "-NonInteractive",
             "-Command",
@@ -177,5 +166,27 @@ public sealed class RegisterWandbLaunchAgentCommand : AgentSettingsCommand
         ];
 
         static string Quote(string text) => "'" + text.Replace("'", "''", StringComparison.Ordinal) + "'";
+    }
+
+    // The pwsh of this session, else the one of PATH. As a .NET tool it is a library that dotnet runs.
+    private string[] FindPwsh()
+    {
+        var own = global::System.Environment.ProcessPath ?? "";
+        var library = Path.Combine(Path.GetDirectoryName(typeof(PSObject).Assembly.Location) ?? "", "pwsh.dll");
+        return Path.GetFileNameWithoutExtension(own) switch
+        {
+            "pwsh" => [own],
+            "dotnet" when File.Exists(library) => [own, library],
+            _ =>
+            [
+                VirtualEnvironment.OnPath("pwsh")
+                    ?? throw new LaunchException(
+                        "PwshNotFound",
+                        LaunchErrorCategory.ResourceUnavailable,
+                        "A secret vault is read by pwsh, and there is none on PATH. Install PowerShell, or keep the key in netrc.",
+                        SecretName
+                    ),
+            ],
+        };
     }
 }

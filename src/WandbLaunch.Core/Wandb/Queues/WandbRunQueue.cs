@@ -6,6 +6,9 @@ public sealed record WandbRunQueue
     /// <summary>Name, unique in its project.</summary>
     public required string Name { get; init; }
 
+    /// <summary>The name under which the commands for items and agents take it from the pipeline.</summary>
+    public string Queue => Name;
+
     /// <summary>Owner.</summary>
     public required string Entity { get; init; }
 

@@ -1,0 +1,146 @@
+# What the files of tests share: a user's machine that is empty at the start, and that nothing is left of at the end.
+
+function Start-TestHome {
+    # A home folder, and in it an empty working folder. -Connect: with a server of its own, connected. -Install: launches
+    # make a virtual environment, as they do for users, which takes longer than all the rest of most tests.
+    param([switch] $Connect, [switch] $Install)
+    $script:TestHome = (New-Item -ItemType Directory (Join-Path ([IO.Path]::GetTempPath()) "wandblaunch-pester-$(New-Guid)")).FullName
+    'WANDB_API_KEY', 'WANDB_BASE_URL', 'WANDB_ENTITY', 'WANDB_PROJECT' | ForEach-Object { [Environment]::SetEnvironmentVariable($_, $null) }
+    $env:WANDBLAUNCH_HOME = Join-Path $TestHome home
+    $env:WANDB_CONFIG_DIR = Join-Path $TestHome config
+    $env:NETRC = Join-Path $TestHome netrc
+    $env:XDG_CONFIG_HOME = Join-Path $TestHome xdg
+    $env:GIT_CONFIG_GLOBAL = Join-Path $TestHome gitconfig
+    $env:PYTHONPATH = Join-Path $TestHome stub
+    Set-Content $env:GIT_CONFIG_GLOBAL "[user]`nname = Test`nemail = test@example.org`n[init]`ndefaultBranch = main"
+    $null = New-Item -ItemType Directory $env:PYTHONPATH, (Join-Path $TestHome work)
+    Set-Location (Join-Path $TestHome work)
+    $env:WANDBLAUNCH_MODULE = Join-Path $PSScriptRoot ../../out/WandbLaunch
+    Import-Module $env:WANDBLAUNCH_MODULE -Force
+    $global:PSDefaultParameterValues['Start-WandbLaunch:NoInstall'] = -not $Install
+    if ($Connect) { $script:Connection = Connect-Wandb -Local }
+}
+
+function Stop-TestHome {
+    # Ends what the tests started. Anything else that still runs is a fault of the tests or of the module.
+    Get-WandbLaunch -State Starting, Running | Stop-WandbLaunch
+    Get-ChildItem $TestHome -Recurse -Filter *.db | ForEach-Object { Get-WandbLaunchServer $_.FullName } | Where-Object Running | Stop-WandbLaunchServer
+    Get-WandbLaunchServer | Where-Object Running | Stop-WandbLaunchServer
+    $mine = [regex]::Escape("process ${PID}:")
+    $clock = [Diagnostics.Stopwatch]::StartNew()
+    do { $left = @(& "$PSScriptRoot/../Get-LeftProcess.ps1" $TestHome) -notmatch $mine } while ($left -and $clock.Elapsed.TotalSeconds -lt 10 -and -not (Start-Sleep -Milliseconds 200))
+    Set-Location $PSScriptRoot
+    Remove-Item $TestHome -Recurse -Force -ErrorAction Ignore
+    if ($left) { throw "Left behind: $($left -join '; ')" }
+}
+
+function New-TestFolder {
+    # A folder whose main.py prints its arguments. -Program: another program.
+    param([string] $Name = 'train', [string] $Program = 'import sys; print(sys.argv[1:])')
+    $folder = (New-Item -ItemType Directory (Join-Path $PWD $Name) -Force).FullName
+    Set-Content (Join-Path $folder requirements.txt) ''
+    Set-Content (Join-Path $folder main.py) $Program
+    $folder
+}
+
+function New-TestRepository {
+    # The same as a repository with one commit: its URI.
+    param([string] $Name = 'repo', [string] $Program = 'import sys; print(sys.argv[1:])')
+    $folder = New-TestFolder $Name $Program
+    git -C $folder init --quiet
+    git -C $folder add .
+    git -C $folder commit --quiet -m one
+    [uri]::new($folder).AbsoluteUri
+}
+
+function Copy-OfflineRun {
+    # The folder that the SDK left of a run, here, and beside it (./repo) the repository that it was made from.
+    $data = Join-Path $PSScriptRoot ../data/sdk-run-v0.12.21
+    $folder = Join-Path $PWD wandb
+    $null = New-Item -ItemType Directory $folder -Force
+    Copy-Item (Join-Path $data offline-run-*) $folder -Recurse
+    git clone --quiet (Join-Path $data train.bundle) (Join-Path $PWD repo)
+    # The program logs to W&B; here it needs no SDK.
+    Set-Content (Join-Path $env:PYTHONPATH wandb.py) @'
+import json, os
+class Config(dict):
+    __getattr__ = dict.__getitem__
+class Run:
+    def __init__(self, config):
+        self.config = Config({**config, **json.loads(os.environ.get("WANDB_CONFIG", "{}"))})
+def init(project=None, config=None):
+    return Run(config or {})
+def log(row):
+    pass
+'@
+    (Get-Item (Join-Path $folder offline-run-*)).FullName
+}
+
+function Get-Fault {
+    # The errors of a script block as id (without the cmdlet's class), category and target.
+    param([scriptblock] $Script)
+    $ErrorActionPreference = 'Continue'
+    $Error.Clear()
+    try { $null = & $Script 2>&1 } catch { $null = $_ }
+    $Error | Where-Object { $_ -is [Management.Automation.ErrorRecord] } | ForEach-Object {
+        [pscustomobject]@{
+            Id       = ($_.FullyQualifiedErrorId -split ',')[0]
+            Category = $_.CategoryInfo.Category
+            Target   = $_.TargetObject
+            Message  = "$_"
+        }
+    }
+}
+
+function Invoke-Pwsh {
+    # Another pwsh with the module, -NonInteractive unless -Answer is typed into it: its lines, errors too.
+    param([string] $Script, [string[]] $Answer)
+    $program = [Environment]::ProcessPath
+    $words = @(if ((Split-Path $program -LeafBase) -ne 'pwsh') { Join-Path $PSHOME pwsh.dll }) + '-NoProfile'
+    $file = Join-Path $TestHome "$(New-Guid).ps1"
+    $defaults = "`$PSDefaultParameterValues['Start-WandbLaunch:NoInstall'] = `$$($PSDefaultParameterValues['Start-WandbLaunch:NoInstall'])"
+    Set-Content $file "Import-Module '$env:WANDBLAUNCH_MODULE'`n$defaults`n$Script"
+    $old = $env:NO_COLOR
+    $env:NO_COLOR = 1
+    try {
+        if ($Answer) { $Answer | & $program @words -File $file 2>&1 | ForEach-Object { "$_" } }
+        else { & $program @words -NonInteractive -File $file 2>&1 | ForEach-Object { "$_" } }
+    } finally { $env:NO_COLOR = $old }
+}
+
+function Measure-Stop {
+    # Ctrl+C: runs a script in a runspace of its own, stops it once -When is true, and says how long that took.
+    param([string] $Script, [scriptblock] $When = { Start-Sleep 1; $true })
+    $shell = [powershell]::Create([initialsessionstate]::CreateDefault())
+    try {
+        $null = $shell.AddScript("Set-Location '$PWD'; Import-Module '$env:WANDBLAUNCH_MODULE'; `$PSDefaultParameterValues['Start-WandbLaunch:NoInstall'] = `$true; $Script")
+        $running = $shell.BeginInvoke()
+        $clock = [Diagnostics.Stopwatch]::StartNew()
+        while (-not (& $When)) {
+            if ($running.IsCompleted) { throw "It ended before it was stopped: $($shell.Streams.Error)" }
+            if ($clock.Elapsed.TotalSeconds -gt 60) { throw 'What it should be stopped in did not come.' }
+            Start-Sleep -Milliseconds 50
+        }
+        if ($running.IsCompleted) { throw "It ended before it was stopped: $($shell.Streams.Error)" }
+        $clock.Restart()
+        $null = $shell.StopAsync($null, $null).Wait(20000)
+        $clock.Elapsed
+    } finally { $shell.Dispose() }
+}
+
+function Get-Completion {
+    param([string] $Line)
+    # Later ones of the list come from files of this folder, where a completer has nothing to say.
+    (TabExpansion2 $Line $Line.Length).CompletionMatches.CompletionText
+}
+
+function Get-View {
+    # What the console shows, at a width.
+    param([Parameter(ValueFromPipeline)] $InputObject, [int] $Width = 120, [switch] $List)
+    begin { $all = [Collections.Generic.List[object]]::new() }
+    process { $all.Add($InputObject) }
+    end {
+        $PSStyle.OutputRendering = 'PlainText'
+        if ($List) { $all | Format-List | Out-String -Width $Width } else { $all | Format-Table | Out-String -Width $Width }
+    }
+}

@@ -1,0 +1,86 @@
+# Every example of the README and of the cmdlets' pages, as it is written.
+BeforeDiscovery {
+    $root = (Resolve-Path "$PSScriptRoot/../..").Path
+    # What cannot run here, and why. Nothing else is left out.
+    $left = [ordered]@{
+        '^Connect-Wandb$'                                  = 'asks api.wandb.ai'
+        'https://api\.wandb\.ai'                           = 'asks api.wandb.ai'
+        '^Start-WandbLaunch https://'                      = 'fetches from the internet'
+        '^New-WandbLaunchJob https://'                     = 'fetches from the internet'
+        '^Start-WandbLaunchAgent .*(https://|-GpusPerJob)' = 'goes on until it is stopped, and needs GPUs'
+        '^Register-WandbLaunchAgent .*-System -User'       = 'installs a service of the whole machine'
+        'job-https://example\.org'                         = 'names a job of somebody else'
+    }
+    $examples = foreach ($file in Get-Item "$root/README.md", "$root/docs/*-*.md") {
+        foreach ($block in [regex]::Matches((Get-Content $file -Raw), '(?ms)^```powershell\r?\n(.*?)^```')) {
+            $text = $block.Groups[1].Value
+            $codes = if ($text -match '(?m)^PS> ') { $text -split '\r?\n' -match '^PS> ' -replace '^PS> ' -replace '\s+# .*$' } else { $text.Trim() }
+            foreach ($code in $codes) {
+                $reason = $left.Keys | Where-Object { $code -match $_ } | ForEach-Object { $left[$_] } | Select-Object -First 1
+                @{ Page = $file.BaseName; Code = $code; Reason = $reason }
+            }
+        }
+    }
+    $offline = $examples | Where-Object { -not $_.Reason }
+    $online = $examples | Where-Object { $_.Reason }
+}
+
+BeforeAll {
+    . $PSScriptRoot/Common.ps1
+    Start-TestHome -Connect -Install
+    $null = Import-WandbRun (Copy-OfflineRun) -Entity local
+    $folder = New-TestFolder train
+    Set-Content (Join-Path $folder train.py) 'import sys; print(sys.argv[1:])'
+    Set-Content (Join-Path $folder sleep.py) 'import time; time.sleep(600)'
+    Set-Content grid.csv "lr,layers`n0.1,2`n0.01,4"
+    $null = Start-WandbLaunch $folder -EntryPoint 'python train.py' -Resource local-process -Quiet
+    $sources = (Resolve-Path "$PSScriptRoot/../..").Path
+}
+AfterAll { Stop-TestHome }
+
+Describe 'the examples' {
+    BeforeEach {
+        $null = Connect-Wandb -Local
+        Get-WandbRunQueue | Where-Object Name -NE default | Remove-WandbRunQueue -Confirm:$false
+        $null = 'gpu', 'cpu', 'old', 'default' | Where-Object { -not (Get-WandbRunQueue $_ -ErrorAction Ignore) } | New-WandbRunQueue
+    }
+    AfterEach {
+        Set-Location (Join-Path $TestHome work)
+        Get-WandbLaunch -State Starting, Running | Stop-WandbLaunch
+    }
+
+    It '<Page>: <Code>' -ForEach $offline {
+        if ($Code -match '-Priority') { Set-WandbRunQueue gpu -Resource local-container -PrioritizationMode V0 }
+        if ($Page -eq 'New-WandbRunQueue') { Get-WandbRunQueue gpu | Remove-WandbRunQueue -Confirm:$false }
+        # The page's line with which a user imports what was built.
+        if ($Code -match 'Import-Module \./out') { Set-Location $sources }
+        $Error.Clear()
+        $null = Invoke-Expression $Code
+        $Error | Where-Object { $_ -is [Management.Automation.ErrorRecord] -and $_.FullyQualifiedErrorId -notlike 'ServiceNotFound,*' } | Should -BeNullOrEmpty
+    }
+
+    It 'leaves out only what is listed: <Page>: <Code> (<Reason>)' -ForEach $online {
+        # It binds, even so: a parameter that is gone or misspelt would be seen.
+        $ast = [Management.Automation.Language.Parser]::ParseInput($Code, [ref]$null, [ref]$null)
+        foreach ($command in $ast.FindAll({ $args[0] -is [Management.Automation.Language.CommandAst] }, $true)) {
+            $known = (Get-Command $command.GetCommandName()).Parameters.Keys
+            $command.CommandElements | Where-Object { $_ -is [Management.Automation.Language.CommandParameterAst] } | ForEach-Object { $_.ParameterName | Should -BeIn $known }
+        }
+    }
+}
+
+Describe 'the scripts of docs/examples' {
+    It 'reproduces a run and changes it: quickstart.ps1' {
+        $lines = Invoke-Pwsh "& '$sources/docs/examples/quickstart.ps1' | Out-String -Width 160"
+        $text = $lines -join "`n"
+        $text | Should -Match '\w{8}: final loss 1\.458\b'
+        $text | Should -Match '\w{8}: final loss 0\.25\b'
+        $text | Should -Match '--lr 0\.5 --epochs 3 --name two words'
+    }
+
+    It 'works a queue off: queues.ps1' {
+        $text = (Invoke-Pwsh "& '$sources/docs/examples/queues.ps1' | Out-String -Width 160") -join "`n"
+        $text | Should -Match 'exit code of the agent: 2'
+        $text | Should -Match 'demo +failed .*layers=4 lr=1 '
+    }
+}

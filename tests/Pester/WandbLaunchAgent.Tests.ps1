@@ -1,0 +1,157 @@
+BeforeAll {
+    . $PSScriptRoot/Common.ps1
+    Start-TestHome -Connect
+    $uri = New-TestRepository repo 'import sys; print(sys.argv[1:]); sys.exit(int(sys.argv[2]))'
+    $sleeper = New-TestRepository sleeper "import time`nprint('up', flush=True)`ntime.sleep(600)"
+    $null = New-WandbRunQueue work
+    # An agent in a runspace of its own, which goes on while the test looks at it.
+    function Start-BackgroundAgent {
+        param([string] $Name, [string] $More)
+        $shell = [powershell]::Create([initialsessionstate]::CreateDefault())
+        $null = $shell.AddScript("Set-Location '$PWD'; Import-Module '$env:WANDBLAUNCH_MODULE'; `$null = Connect-Wandb -Local; Start-WandbLaunchAgent -Queue work -Name $Name -AllowResource local-process -AllowGitHost file -NoInstall $More")
+        $null = $shell.BeginInvoke()
+        $clock = [Diagnostics.Stopwatch]::StartNew()
+        while (-not (Get-WandbLaunchAgent $Name -State polling, running -ErrorAction Ignore)) {
+            if ($clock.Elapsed.TotalSeconds -gt 60) { throw "The agent does not come: $($shell.Streams.Error)" }
+            Start-Sleep -Milliseconds 100
+        }
+        $shell
+    }
+}
+AfterAll { Stop-TestHome }
+
+Describe 'Start-WandbLaunchAgent' {
+    It 'queues runs and lets an agent drain them' {
+        $csv = "code`n0`n3`n0" | ConvertFrom-Csv
+        $items = $csv | Add-WandbLaunchQueueItem -Uri $uri -Queue work -Resource local-process
+        $items.Count | Should -Be 3
+        $events = Start-WandbLaunchAgent -Queue work -AllowResource local-process -AllowGitHost file -NoInstall -StopWhenEmpty -OnRunFinished { "ended $($_.ExitCode)" } -OnRunStarted { 'begun' }
+        $LASTEXITCODE | Should -Be 2
+        ($events | Where-Object { $_ -is [string] -and $_ -ne 'begun' }) | Should -Be 'ended 0', 'ended 3', 'ended 0'
+        @($events -eq 'begun').Count | Should -Be 3
+        ($items | Wait-WandbLaunchQueueItem -ErrorAction SilentlyContinue).State | Should -Be 'finished', 'failed', 'finished'
+        Get-WandbLaunchQueueItem work | Format-Table | Out-String | Should -Match 'Id\s+Queue\s+State'
+        $events | Where-Object { $_ -isnot [string] } | Get-View -Width 120 | Should -Match 'Time\s+Event\s+Item'
+        $events | Where-Object { $_ -isnot [string] } | Get-View -Width 40 | Should -Match 'Time\s+Event'
+        $events | Where-Object { $_ -isnot [string] } | Select-Object -First 1 | Get-View -List | Should -Match 'Message\s+:'
+        (Get-WandbLaunchAgent -State stopped | Select-Object -First 1).Taken | Should -Be 3
+        Get-Completion 'Start-WandbLaunchAgent -Queue w' | Should -Be work
+    }
+
+    It 'listens to all queues that come down the pipeline, and takes so many runs' {
+        $null = New-WandbRunQueue work-too
+        $null = 1..3 | ForEach-Object { Add-WandbLaunchQueueItem $uri -Queue work -Resource local-process -Argument code=0 }
+        $null = Get-WandbRunQueue work* | Start-WandbLaunchAgent -Name piped -MaxRuns 2 -MaxJobs 2 -AllowResource local-process -AllowGitHost file -NoInstall -StopWhenEmpty -QueueOrder Strict -MaxRetry 0 -StopGracePeriod 1 -Environment @{ A = 'b' } -Quiet
+        $LASTEXITCODE | Should -Be 0
+        (Get-WandbLaunchAgent piped).Queues | Should -Be work, work-too
+        (Get-WandbLaunchAgent piped).Taken | Should -Be 2
+        Get-WandbLaunchQueueItem work -State pending | Remove-WandbLaunchQueueItem -Confirm:$false
+    }
+
+    It 'fails what its policy does not allow, with the reason on the item' {
+        $item = Add-WandbLaunchQueueItem $uri -Queue work -Resource local-process
+        $null = Start-WandbLaunchAgent -Queue work -StopWhenEmpty -Quiet
+        $LASTEXITCODE | Should -Be 2
+        (Get-WandbLaunchQueueItem work -Id $item.Id).State | Should -Be failed
+        (Get-WandbLaunchQueueItem work -Id $item.Id).Error | Should -Match 'not allowed'
+    }
+
+    It 'says what is not there' {
+        (Get-Fault { Start-WandbLaunchAgent -Queue nosuch -StopWhenEmpty }).Id | Should -Be QueueNotFound
+        (Get-Fault { Start-WandbLaunchAgent -Config ./none.yaml -StopWhenEmpty }).Id | Should -Be AgentConfigNotFound
+    }
+
+    It 'is stopped at once while it waits, and tells its server so' {
+        $clock = Measure-Stop "`$null = Connect-Wandb -Local; Start-WandbLaunchAgent -Queue work -Name stopped" { Get-WandbLaunchAgent stopped -State polling -ErrorAction Ignore }
+        # A second, and its last request.
+        $clock.TotalSeconds | Should -BeLessThan 3
+        (Get-WandbLaunchAgent stopped).State | Should -Be stopped
+    }
+
+    It 'finishes what runs when it is stopped' {
+        $null = Add-WandbLaunchQueueItem $sleeper -Queue work -Resource local-process
+        $shell = Start-BackgroundAgent finisher
+        $clock = [Diagnostics.Stopwatch]::StartNew()
+        while (-not (Get-WandbLaunch -State Running) -and $clock.Elapsed.TotalSeconds -lt 60) { Start-Sleep -Milliseconds 100 }
+        $stop = $shell.StopAsync($null, $null)
+        $stop.Wait(2000) | Should -BeFalse
+        Get-WandbLaunch -State Running | Should -Not -BeNullOrEmpty
+        Get-WandbLaunch -State Running | Stop-WandbLaunch
+        $stop.Wait(20000) | Should -BeTrue
+        $shell.Dispose()
+        & $PSScriptRoot/../Get-LeftProcess.ps1 "$TestHome/work/sleeper" | Should -BeNullOrEmpty
+    }
+}
+
+Describe 'Get-WandbLaunchAgent and Stop-WandbLaunchAgent' {
+    It 'shows an agent that waits, and ends it' {
+        $shell = Start-BackgroundAgent waiter
+        try {
+            (Get-WandbLaunchAgent wait* -State polling, running -Entity local -QueueProject model-registry).Name | Should -Be waiter
+            ('waiter' | Get-WandbLaunchAgent -Connection (Get-WandbConnection)).Queues | Should -Be work
+            Get-WandbLaunchAgent waiter | Get-View -Width 140 | Should -Match 'Name\s+State\s+Queues\s+Running\s+Taken\s+Ok\s+Failed\s+Heartbeat\s+Host'
+            Get-WandbLaunchAgent waiter | Get-View -Width 50 | Should -Match 'Name\s+State'
+            Get-WandbLaunchAgent waiter | Get-View -List | Should -Match 'LogPath\s+:'
+            (Get-WandbLaunchAgent waiter).LogPath | Should -Exist
+            Get-Completion 'Stop-WandbLaunchAgent wai' | Should -Be waiter
+
+            Get-WandbLaunchAgent waiter | Stop-WandbLaunchAgent -WhatIf
+            (Get-WandbLaunchAgent waiter).State | Should -BeIn polling, running
+            (Get-WandbLaunchAgent waiter | Stop-WandbLaunchAgent -Drain -Timeout 60 -PassThru -Confirm:$false).State | Should -Be stopped
+        } finally {
+            $null = $shell.StopAsync($null, $null).Wait(20000)
+            $shell.Dispose()
+        }
+        (Get-WandbLaunchAgent waiter).State | Should -Be stopped
+    }
+
+    It 'ends the runs of an agent that is stopped without -Drain' {
+        $null = Add-WandbLaunchQueueItem $sleeper -Queue work -Resource local-process
+        $shell = Start-BackgroundAgent busy '-StopGracePeriod 0'
+        try {
+            $clock = [Diagnostics.Stopwatch]::StartNew()
+            while (-not (Get-WandbLaunch -State Running) -and $clock.Elapsed.TotalSeconds -lt 60) { Start-Sleep -Milliseconds 100 }
+            Stop-WandbLaunchAgent -Name busy -Confirm:$false
+        } finally {
+            $null = $shell.StopAsync($null, $null).Wait(20000)
+            $shell.Dispose()
+        }
+        Get-WandbLaunch -State Starting, Running | Should -BeNullOrEmpty
+        & $PSScriptRoot/../Get-LeftProcess.ps1 "$TestHome/work/sleeper" | Should -BeNullOrEmpty
+    }
+
+    It 'says what is not there' {
+        $fault = Get-Fault { Get-WandbLaunchAgent nosuch }
+        $fault.Category, $fault.Target | Should -Be ObjectNotFound, nosuch
+        (Get-Fault { Stop-WandbLaunchAgent nosuch -Confirm:$false }).Category | Should -Be ObjectNotFound
+    }
+}
+
+Describe 'Register-WandbLaunchAgent and Unregister-WandbLaunchAgent' {
+    It 'shows the service with -WhatIf and writes no file' {
+        $before = @(Get-ChildItem $TestHome -Recurse -File).Count
+        $definition = Register-WandbLaunchAgent -Name gpu -Queue work -MaxJobs 2 -AllowResource local-process -AllowGitHost file -WhatIf
+        $definition.Content | Should -Not -BeNullOrEmpty
+        $definition.Activation | Should -Not -BeNullOrEmpty
+        $definition.Path | Should -Not -Exist
+        $definition | Get-View | Should -Match 'Name\s+Kind\s+Account'
+        $definition | Get-View -List | Should -Match 'Content\s+:'
+        @(Get-ChildItem $TestHome -Recurse -File).Count | Should -Be $before
+    }
+
+    It 'starts pwsh where the key is in a vault: this one, also where it is a .NET tool' {
+        $content = (Register-WandbLaunchAgent -Name vault -Queue work -SecretName wandb -Vault mine -WhatIf).Content
+        $content | Should -Match ([regex]::Escape($PSHOME))
+        # What the service runs binds: it ends for want of a vault, not of a parameter.
+        $content -match "\`$null = (?<connect>Connect-Wandb [^;]*);" | Should -BeTrue
+        (Get-Fault { Invoke-Expression $Matches.connect }).Id | Should -Be SecretManagementMissing
+        $null = Connect-Wandb -Local
+    }
+
+    It 'says what cannot be' {
+        (Get-Fault { Register-WandbLaunchAgent -Name 'a/b' -Queue work -WhatIf }).Id | Should -Be ParameterArgumentValidationError
+        $fault = Get-Fault { Unregister-WandbLaunchAgent -Name nightly -Confirm:$false }
+        $fault.Id, $fault.Category | Should -Be ServiceNotFound, ObjectNotFound
+        Unregister-WandbLaunchAgent nightly -WhatIf -ErrorAction SilentlyContinue | Should -BeNullOrEmpty
+    }
+}

@@ -1,0 +1,118 @@
+BeforeAll {
+    . $PSScriptRoot/Common.ps1
+    Start-TestHome -Connect
+}
+AfterAll { Stop-TestHome }
+
+Describe 'New-WandbRunQueue' {
+    AfterEach { Get-WandbRunQueue | Where-Object Name -NE default | Remove-WandbRunQueue -Confirm:$false }
+
+    It 'makes queues, once' {
+        ('one', 'two' | New-WandbRunQueue).Name | Should -Be one, two
+        $fault = Get-Fault { New-WandbRunQueue one }
+        $fault.Id, $fault.Category | Should -Be QueueExists, ResourceExists
+        (Get-WandbRunQueue).Name | Should -Contain two
+    }
+
+    It 'takes settings' {
+        $queue = New-WandbRunQueue -Name small -Access Team -PrioritizationMode V0 -Resource local-container -ResourceArgs @{ memory = '{{memory}}' } `
+            -TemplateVariable @{ memory = @{ type = 'string'; default = '4g' } } -Entity local -QueueProject model-registry -Connection $Connection
+        $queue.PrioritizationMode | Should -Be V0
+        (Get-WandbRunQueue small).Resource | Should -Be local-container
+        # The defaults go into what is queued.
+        (Add-WandbLaunchQueueItem https://github.com/me/train -Queue small).Id | Should -Not -BeNullOrEmpty
+    }
+
+    It 'makes nothing with -WhatIf and after a no' {
+        New-WandbRunQueue one -WhatIf
+        Invoke-Pwsh 'Connect-Wandb -Local | Out-Null; New-WandbRunQueue one -Confirm' -Answer n | Out-Null
+        Get-WandbRunQueue one* | Should -BeNullOrEmpty
+    }
+}
+
+Describe 'Get-WandbRunQueue' {
+    AfterEach { Get-WandbRunQueue | Where-Object Name -NE default | Remove-WandbRunQueue -Confirm:$false }
+
+    It 'finds queues by name, wildcard and from the pipeline' {
+        $null = 'gpu-a', 'gpu-b', 'cpu' | New-WandbRunQueue
+        (Get-WandbRunQueue gpu*).Name | Should -Be gpu-a, gpu-b
+        ('cpu' | Get-WandbRunQueue -Entity local).Name | Should -Be cpu
+        (Get-WandbRunQueue gpu-a | Get-WandbRunQueue).Name | Should -Be gpu-a
+        Get-WandbRunQueue nothing* | Should -BeNullOrEmpty
+    }
+
+    It 'says what is not there and goes on' {
+        $null = New-WandbRunQueue cpu
+        $fault = Get-Fault { Get-WandbRunQueue nosuch }
+        $fault.Id, $fault.Category, $fault.Target | Should -Be QueueNotFound, ObjectNotFound, nosuch
+        (Get-WandbRunQueue nosuch, cpu -ErrorAction Ignore).Name | Should -Be cpu
+    }
+
+    It 'is shown at any width' {
+        $null = New-WandbRunQueue gpu
+        Get-WandbRunQueue | Get-View -Width 140 | Should -Match 'Name\s+Pending\s+Items\s+Access\s+Mode\s+Resource\s+Entity\s+QueueProject'
+        Get-WandbRunQueue | Get-View -Width 50 | Should -Match 'Name\s+Pending'
+        Get-WandbRunQueue gpu | Get-View -List | Should -Match 'Name\s+: gpu'
+    }
+
+    It 'completes names' {
+        $null = 'gpu', 'spare' | New-WandbRunQueue
+        Get-Completion 'Get-WandbRunQueue g' | Should -Be gpu
+        Get-Completion 'Remove-WandbRunQueue -Name sp' | Should -Be spare
+    }
+}
+
+Describe 'Set-WandbRunQueue' {
+    AfterEach { Get-WandbRunQueue | Where-Object Name -NE default | Remove-WandbRunQueue -Confirm:$false }
+
+    It 'changes what is given, also from the pipeline' {
+        $null = New-WandbRunQueue gpu
+        Set-WandbRunQueue gpu -Resource local-container -ResourceArgs @{ memory = '16g' } -TemplateVariable @{ } | Should -BeNullOrEmpty
+        $queue = Get-WandbRunQueue gpu | Set-WandbRunQueue -Resource local-container -PrioritizationMode V0 -PassThru
+        $queue.Name, $queue.Resource, $queue.PrioritizationMode | Should -Be gpu, local-container, V0
+    }
+
+    It 'changes nothing with -WhatIf, and says what is not there' {
+        $null = New-WandbRunQueue gpu
+        Set-WandbRunQueue gpu -Resource local-process -WhatIf
+        (Get-WandbRunQueue gpu).Resource | Should -Not -Be local-process
+        (Get-Fault { Set-WandbRunQueue nosuch -Resource local-process }).Id | Should -Be QueueNotFound
+    }
+}
+
+Describe 'Remove-WandbRunQueue' {
+    AfterEach { Get-WandbRunQueue | Where-Object Name -NE default | Remove-WandbRunQueue -Confirm:$false }
+
+    It 'removes queues, but not with -WhatIf, after a no, or with nobody to ask' {
+        $null = 'a1', 'a2', 'b' | New-WandbRunQueue
+        Get-WandbRunQueue a* | Remove-WandbRunQueue -WhatIf
+        Invoke-Pwsh 'Connect-Wandb -Local | Out-Null; Remove-WandbRunQueue a1' -Answer n | Out-Null
+        Invoke-Pwsh 'Connect-Wandb -Local | Out-Null; try { Remove-WandbRunQueue a1 -ErrorAction Stop } catch { "refused" }' | Should -Contain refused
+        (Get-WandbRunQueue a*).Count | Should -Be 2
+        Get-WandbRunQueue a* | Remove-WandbRunQueue -Confirm:$false
+        'b' | Remove-WandbRunQueue -Confirm:$false
+        Get-WandbRunQueue a*, b* | Should -BeNullOrEmpty
+    }
+
+    It 'says what is not there' {
+        $fault = Get-Fault { Remove-WandbRunQueue nosuch -Confirm:$false }
+        $fault.Id, $fault.Target | Should -Be QueueNotFound, nosuch
+    }
+}
+
+Describe 'a server that does not answer' {
+    AfterEach { Get-WandbRunQueue | Where-Object Name -NE default | Remove-WandbRunQueue -Confirm:$false }
+
+    It 'is left within a second' {
+        $listener = [Net.Sockets.TcpListener]::new([Net.IPAddress]::Loopback, 0)
+        $listener.Start()
+        try {
+            $env:WANDB_API_KEY = 'a' * 40
+            (Measure-Stop "`$env:WANDB_BASE_URL = 'http://127.0.0.1:$($listener.LocalEndpoint.Port)'; Connect-Wandb `$env:WANDB_BASE_URL; Get-WandbRunQueue" { $listener.Pending() }).TotalSeconds | Should -BeLessThan 1
+        } finally {
+            $listener.Stop()
+            $env:WANDB_API_KEY = $env:WANDB_BASE_URL = $null
+            $null = Connect-Wandb -Local
+        }
+    }
+}
