@@ -125,7 +125,7 @@ internal sealed record AgentConfig
         JsonObject map = [];
         if (File.Exists(file))
         {
-            map = LaunchConfig.YamlObject(File.ReadAllText(file), file);
+            map = LaunchConfig.YamlObject(file);
         }
         else if (path is not null)
         {

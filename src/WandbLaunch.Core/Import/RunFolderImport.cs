@@ -195,7 +195,7 @@ internal static class RunFolderImport
         var config = new JsonObject();
         if (File.Exists(path))
         {
-            foreach (var (key, value) in LaunchConfig.YamlObject(File.ReadAllText(path), path))
+            foreach (var (key, value) in LaunchConfig.YamlObject(path))
             {
                 if (key != "wandb_version" && value is JsonObject entry)
                 {
