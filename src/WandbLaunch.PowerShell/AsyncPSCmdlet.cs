@@ -27,6 +27,11 @@ public abstract class AsyncPSCmdlet : PSCmdlet, IDisposable
     /// <summary>Cancelled when the pipeline stops.</summary>
     protected CancellationToken Token => _stop.Token;
 
+    /// <summary>How long one request waits for a server that fails, before the command says so as an error.</summary>
+    private protected virtual TimeSpan Patience => TimeSpan.FromSeconds(40);
+
+    private ServerPatience? _patience;
+
     /// <summary>Before the first input. An error here ends the command.</summary>
     protected virtual Task BeginAsync() => Task.CompletedTask;
 
@@ -47,6 +52,8 @@ public abstract class AsyncPSCmdlet : PSCmdlet, IDisposable
     protected sealed override void ProcessRecord()
     {
         _pipelineThread = Environment.CurrentManagedThreadId;
+        var outside = ServerPatience.Current;
+        ServerPatience.Current = _patience ??= new ServerPatience(Patience, Warn);
         try
         {
             if (ProcessNow())
@@ -58,6 +65,11 @@ public abstract class AsyncPSCmdlet : PSCmdlet, IDisposable
         {
             WriteError(ToRecord(e, null));
             return;
+        }
+        finally
+        {
+            // The thread is the pipeline's, and goes on to other commands.
+            ServerPatience.Current = outside;
         }
 
         Pump(ProcessAsync, false);
@@ -252,8 +264,10 @@ public abstract class AsyncPSCmdlet : PSCmdlet, IDisposable
     private void Pump(Func<Task> work, bool terminating)
     {
         _pipelineThread = Environment.CurrentManagedThreadId;
+        var patience = _patience ??= new ServerPatience(Patience, Warn);
         var task = Task.Run(async () =>
         {
+            ServerPatience.Current = patience;
             try
             {
                 await work();

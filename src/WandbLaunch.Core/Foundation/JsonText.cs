@@ -77,6 +77,12 @@ internal static class JsonText
         }
     }
 
+    /// <summary>A text; one with half of a surrogate pair as it is written.</summary>
+    internal static string TextOf(JsonElement element) => Text(element, null);
+
+    /// <summary>The name of a property, in the same way.</summary>
+    internal static string NameOf(JsonProperty property) => Name(property, null);
+
     // Not deeper than the document's reader allows: 64.
     private static JsonNode? Build(JsonElement element, TreeLimits? limits, int depth, string? key)
     {

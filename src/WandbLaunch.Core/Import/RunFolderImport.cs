@@ -1,3 +1,4 @@
+using System.Text.Json;
 using System.Text.Json.Nodes;
 using WandbLaunch.Foundation;
 using WandbLaunch.Model;
@@ -71,13 +72,21 @@ internal static class RunFolderImport
         string? project,
         string defaultEntity,
         Action<string, int?> progress,
-        CancellationToken token
+        CancellationToken token,
+        Action<string>? warn = null
     )
     {
         var files = Path.Combine(folder, "files");
         var log = Directory.EnumerateFiles(folder, "*.wandb").FirstOrDefault();
         var history = new List<string>();
         var run = log is null ? new LoggedRun() : TransactionLog.Read(log, history.Add);
+        if (run.Truncated)
+        {
+            warn?.Invoke(
+                $"{log} ends in the middle of a record, or is damaged from there on: the run was cut off, or its disk was. What stands before that is imported."
+            );
+        }
+
         var config = ReadConfig(Path.Combine(files, "config.yaml"));
         foreach (var (key, value) in run.Config)
         {
@@ -86,10 +95,7 @@ internal static class RunFolderImport
 
         var summaryPath = Path.Combine(files, "wandb-summary.json");
         var summary = (JsonObject)run.Summary.DeepClone();
-        if (
-            File.Exists(summaryPath)
-            && JsonNode.Parse(await File.ReadAllTextAsync(summaryPath, token)) is JsonObject saved
-        )
+        if (File.Exists(summaryPath) && await ReadSummaryAsync(summaryPath, warn, token) is { } saved)
         {
             foreach (var (key, value) in saved)
             {
@@ -105,7 +111,7 @@ internal static class RunFolderImport
         var path = new RunPath(
             entity ?? run.Entity ?? defaultEntity,
             project ?? run.Project ?? "uncategorized",
-            run.Id ?? name[(name.LastIndexOf('-') + 1)..]
+            CheckId(run.Id ?? name[(name.LastIndexOf('-') + 1)..], folder)
         );
         progress($"{path}: run", 0);
         await api.UpsertProjectAsync(path.Entity, path.Project, token);
@@ -187,6 +193,33 @@ internal static class RunFolderImport
         }
 
         return path;
+    }
+
+    // It becomes a part of addresses on the server.
+    private static string CheckId(string id, string folder) =>
+        id.Length is > 0 and <= 128
+        && id is not ("." or "..")
+        && !id.Any(c => char.IsControl(c) || char.IsWhiteSpace(c) || "/\\#?%:".Contains(c, StringComparison.Ordinal))
+            ? id
+            : throw new LaunchException(
+                "RunFolderInvalid",
+                LaunchErrorCategory.InvalidData,
+                $"{folder} says that its run's id is '{(id.Length > 60 ? id[..60] + "…" : id)}', which cannot be the id of a run.",
+                folder
+            );
+
+    private static async Task<JsonObject?> ReadSummaryAsync(string path, Action<string>? warn, CancellationToken token)
+    {
+        try
+        {
+            new TreeLimits(path, "RunFolderInvalid").CheckLength(new FileInfo(path).Length);
+            return JsonText.Tolerant(await File.ReadAllTextAsync(path, token)) as JsonObject;
+        }
+        catch (JsonException e)
+        {
+            warn?.Invoke($"{path} is not JSON ({e.Message}); the summary of the run's log is used.");
+            return null;
+        }
     }
 
     // config.yaml: wandb_version, then name: {desc, value}.

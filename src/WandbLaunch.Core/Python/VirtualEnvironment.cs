@@ -47,39 +47,7 @@ internal static class VirtualEnvironment
         );
     }
 
-    internal static string? OnPath(string name)
-    {
-        var extensions = OperatingSystem.IsWindows()
-            ? (Environment.GetEnvironmentVariable("PATHEXT") ?? ".EXE").Split(';')
-            : [""];
-        foreach (
-            var folder in (Environment.GetEnvironmentVariable("PATH") ?? "").Split(
-                Path.PathSeparator,
-                StringSplitOptions.RemoveEmptyEntries
-            )
-        )
-        {
-            foreach (var extension in extensions)
-            {
-                var path = Path.Combine(folder, name + extension);
-
-                // The WindowsApps alias only opens the store.
-                if (
-                    File.Exists(path)
-                    && !(
-                        OperatingSystem.IsWindows()
-                        && path.Contains("WindowsApps", StringComparison.OrdinalIgnoreCase)
-                        && new FileInfo(path).Length == 0
-                    )
-                )
-                {
-                    return path;
-                }
-            }
-        }
-
-        return null;
-    }
+    internal static string? OnPath(string name) => ProgramPath.Find(name);
 
     internal static string FolderFor(LaunchCache cache, string python, RequirementSet requirements) =>
         cache.VenvFolder(Identity(python) + "\n" + requirements.Hash);

@@ -73,7 +73,9 @@ internal sealed class FolderRunRecord(string folder) : IRunRecord
                 root.Text("python"),
                 root.Text("executable"),
                 root.Text("codePath") is not null,
-                root.At("gpu_count") is { ValueKind: JsonValueKind.Number } gpus ? gpus.GetInt32() : 0,
+                root.At("gpu_count") is { ValueKind: JsonValueKind.Number } gpus && gpus.TryGetInt32(out var count)
+                    ? count
+                    : 0,
                 root.Text("git", "remote"),
                 root.Text("git", "commit")
             );

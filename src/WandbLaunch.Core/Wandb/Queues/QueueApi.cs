@@ -692,7 +692,7 @@ internal sealed class QueueApi(GraphQLTransport transport, WandbApi api, string 
     private WandbLaunchQueueItem ToItem(JsonElement node, WandbRunQueue queue)
     {
         var spec = node.Document("runSpec") is { ValueKind: JsonValueKind.Object } map
-            ? JsonObject.Create(map.Clone())!
+            ? JsonText.Tolerant(map) as JsonObject
             : null;
         spec?.Remove("_wandb_api_key");
         var run = node.Text("associatedRunId");
@@ -726,7 +726,7 @@ internal sealed class QueueApi(GraphQLTransport transport, WandbApi api, string 
     }
 
     private static int? Number(JsonElement node, string name) =>
-        node.At(name) is { ValueKind: JsonValueKind.Number } number ? number.GetInt32() : null;
+        node.At(name) is { ValueKind: JsonValueKind.Number } number && number.TryGetInt32(out var whole) ? whole : null;
 
     private static LaunchException TooOld(string what) =>
         new(
