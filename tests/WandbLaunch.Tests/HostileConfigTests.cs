@@ -150,7 +150,9 @@ public sealed class HostileConfigTests : IClassFixture<HostileConfigTests.Window
     [InlineData(
         "$l = [Collections.ArrayList]::new(); $null = $l.Add($l); $null = $l.Add($l); New-WandbLaunchConfig https://github.com/a/b -RunConfig @{ l = $l }"
     )]
-    [InlineData("$o = [pscustomobject]@{ uri = 'x' }; $o | Add-Member self $o; $o | New-WandbLaunchConfig")]
+    [InlineData(
+        "$o = [pscustomobject]@{ uri = 'x' }; $o.psobject.Properties.Add([psnoteproperty]::new('self', $o)); $o | New-WandbLaunchConfig"
+    )]
     [InlineData(
         "$h = @{ x = 1 }; foreach ($i in 1..10000) { $h = @{ a = $h } }; New-WandbLaunchConfig https://github.com/a/b -RunConfig $h"
     )]
@@ -314,7 +316,10 @@ public sealed class HostileConfigTests : IClassFixture<HostileConfigTests.Window
                         return;
                     }
 
-                    var json = new JsonObject { ["run_config"] = new JsonObject { [key] = value } }.ToJsonString();
+                    var json = new JsonObject
+                    {
+                        ["overrides"] = new JsonObject { ["run_config"] = new JsonObject { [key] = value } },
+                    }.ToJsonString();
                     Assert.Equal(value, LaunchConfig.FromText(json, "it").RunConfig![key]!.GetValue<string>());
                     var fault = Record.Exception(() => SafeYaml.Read("[ " + key + value, "it"));
                     Assert.True(fault is null or LaunchException, fault?.ToString());

@@ -1,3 +1,4 @@
+using System.Text;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 
@@ -34,7 +35,7 @@ internal static class JsonText
         try
         {
             // Not disposed: the numbers of the tree are pieces of it.
-            var document = JsonDocument.Parse(text, Relaxed);
+            var document = JsonDocument.Parse(Bytes(text), Relaxed);
             return Build(document.RootElement, limits, 0, null);
         }
         catch (JsonException e)
@@ -59,7 +60,10 @@ internal static class JsonText
 
     /// <summary>Reads what was stored before, or what a server answers: of a key that stands twice the last one counts, as in Python.</summary>
     /// <exception cref="JsonException">It is no JSON.</exception>
-    internal static JsonNode? Tolerant(string text) => Tolerant(JsonDocument.Parse(text).RootElement);
+    internal static JsonNode? Tolerant(string text) => Tolerant(JsonDocument.Parse(Bytes(text)).RootElement);
+
+    // Half of a surrogate pair becomes U+FFFD, as in a file; JsonDocument throws ArgumentException for it.
+    private static byte[] Bytes(string text) => Encoding.UTF8.GetBytes(text);
 
     /// <summary>A tree of its own from a piece of an answer; of a key that stands twice the last one counts.</summary>
     internal static JsonNode? Tolerant(JsonElement element) => Build(element, null, 0, null);

@@ -80,7 +80,7 @@ internal static class JsonValues
 
         try
         {
-            using var document = JsonDocument.Parse(found.GetString()!);
+            using var document = JsonDocument.Parse(JsonText.TextOf(found));
             return document.RootElement.Clone();
         }
         catch (JsonException)

@@ -12,6 +12,9 @@ namespace WandbLaunch.Foundation;
 /// </summary>
 internal static class SafeYaml
 {
+    // Its parser takes ten times as long as that of JSON.
+    private const int MaxNodes = 100_000;
+
     /// <summary>Reads the first document; null where there is none.</summary>
     /// <param name="text">The document.</param>
     /// <param name="where">Names the document in the error.</param>
@@ -19,7 +22,7 @@ internal static class SafeYaml
     /// <exception cref="LaunchException">It is no YAML, has no counterpart in JSON, or is too much.</exception>
     internal static JsonNode? Read(string text, string where, string errorId = "YamlInvalid")
     {
-        var limits = new TreeLimits(where, errorId);
+        var limits = new TreeLimits(where, errorId, maxNodes: MaxNodes);
         limits.CheckLength(text.Length);
         try
         {

@@ -7,7 +7,13 @@ namespace WandbLaunch.Foundation;
 /// <param name="where">Names the document in the error.</param>
 /// <param name="errorId">Id of the error.</param>
 /// <param name="maxDepth">Levels of maps and lists.</param>
-internal sealed class TreeLimits(string where, string errorId, int maxDepth = TreeLimits.MaxDepth)
+/// <param name="maxNodes">Values and keys.</param>
+internal sealed class TreeLimits(
+    string where,
+    string errorId,
+    int maxDepth = TreeLimits.MaxDepth,
+    int maxNodes = TreeLimits.MaxNodes
+)
 {
     /// <summary>Levels of maps and lists: below the 64 that System.Text.Json reads, since specs travel inside answers.</summary>
     internal const int MaxDepth = 48;
@@ -32,10 +38,10 @@ internal sealed class TreeLimits(string where, string errorId, int maxDepth = Tr
             );
         }
 
-        if (++_nodes > MaxNodes)
+        if (++_nodes > maxNodes)
         {
             throw Fault(
-                $"it has more than {MaxNodes:N0} values, aliases written out. Keep large data in a file of the code or an artifact"
+                $"it has more than {maxNodes} values, aliases written out. Keep large data in a file of the code or an artifact"
             );
         }
 

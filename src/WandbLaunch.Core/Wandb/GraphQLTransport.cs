@@ -451,8 +451,11 @@ internal sealed class GraphQLTransport : IDisposable
                                     ServerPatience.Current is null
                                         ? null
                                         : TimeSpan.FromSeconds(
-                                            Math.Min(8, 1 << Math.Min(args.AttemptNumber, 3))
-                                                * (0.75 + (Random.Shared.NextDouble() / 2))
+                                            Math.Min(
+                                                (1 << Math.Min(args.AttemptNumber, 3))
+                                                    * (0.75 + (Random.Shared.NextDouble() / 2)),
+                                                Math.Max(0.5, Left(args.Context).TotalSeconds - 1)
+                                            )
                                         )
                                 )
                         ),
