@@ -46,6 +46,11 @@ public abstract class AsyncPSCmdlet : PSCmdlet, IDisposable
     /// <summary>Cancelled when the pipeline stops. Work must heed it: a stopped pipeline waits for the work's clean-up.</summary>
     protected CancellationToken Token { get; }
 
+    /// <summary>How long one request waits for a server that fails, before the command says so as an error.</summary>
+    private protected virtual TimeSpan Patience => TimeSpan.FromSeconds(40);
+
+    private ServerPatience? _patience;
+
     /// <summary>Before the first input. An error here ends the command.</summary>
     protected virtual Task BeginAsync() => Task.CompletedTask;
 
@@ -67,6 +72,8 @@ public abstract class AsyncPSCmdlet : PSCmdlet, IDisposable
     {
         ThrowIfStopped();
         _pipelineThread = Environment.CurrentManagedThreadId;
+        var outside = ServerPatience.Current;
+        ServerPatience.Current = _patience ??= new ServerPatience(Patience, Warn);
         try
         {
             if (ProcessNow())
@@ -82,6 +89,8 @@ public abstract class AsyncPSCmdlet : PSCmdlet, IDisposable
         finally
         {
             _pipelineThread = 0;
+            // The thread is the pipeline's, and goes on to other commands.
+            ServerPatience.Current = outside;
         }
 
         Pump(ProcessAsync, false);
@@ -341,7 +350,12 @@ public abstract class AsyncPSCmdlet : PSCmdlet, IDisposable
         _pipelineThread = Environment.CurrentManagedThreadId;
         try
         {
-            var round = Task.Run(() => RoundAsync(work));
+            var patience = _patience ??= new ServerPatience(Patience, Warn);
+            var round = Task.Run(() =>
+            {
+                ServerPatience.Current = patience;
+                return RoundAsync(work);
+            });
             Drain();
             if (Token.IsCancellationRequested)
             {

@@ -5,6 +5,7 @@ using WandbLaunch.Launching;
 using WandbLaunch.Model;
 using WandbLaunch.Python;
 using WandbLaunch.Resources;
+using WandbLaunch.Wandb;
 
 namespace WandbLaunch.Agents;
 
@@ -121,13 +122,22 @@ internal sealed record AgentConfig
 
     /// <summary>Reads file and environment, and puts the parameters over them.</summary>
     /// <exception cref="LaunchException"><c>AgentConfigNotFound</c>, <c>AgentConfigInvalid</c>.</exception>
-    internal static AgentConfig Resolve(LaunchEnvironment environment, string? path, JsonObject parameters)
+    /// <param name="environment">Variables, and the home folder.</param>
+    /// <param name="path">The file; null for the usual one, where it exists.</param>
+    /// <param name="parameters">What was given, under the names of the file.</param>
+    /// <param name="chosen">A connection that somebody made on purpose: which server, whose key and whose queues is its word, and neither the environment's nor the file's.</param>
+    internal static AgentConfig Resolve(
+        LaunchEnvironment environment,
+        string? path,
+        JsonObject parameters,
+        WandbSettings? chosen = null
+    )
     {
         var file = path ?? DefaultPath(environment);
         JsonObject map = [];
         if (File.Exists(file))
         {
-            map = LaunchConfig.YamlObject(File.ReadAllText(file), file);
+            map = LaunchConfig.YamlObject(file);
         }
         else if (path is not null)
         {
@@ -163,9 +173,29 @@ internal sealed record AgentConfig
             }
         )
         {
-            if (environment[variable] is { } value)
+            if (environment[variable] is { } value && (chosen is null || key == "max_jobs"))
             {
                 map[key] = value;
+            }
+        }
+
+        if (chosen is not null)
+        {
+            map.Remove("api_key");
+            map.Remove("base_url");
+            map.Remove("local_server");
+            map[chosen.LocalServerPath is null ? "base_url" : "local_server"] =
+                chosen.LocalServerPath ?? chosen.BaseUrl;
+
+            // The environment was asked when the connection was made. A default of the server's is none of the user's.
+            if (chosen.EntitySource is SettingSource.Parameter or SettingSource.Environment)
+            {
+                map["entity"] = chosen.Entity;
+            }
+
+            if (chosen.ProjectSource is SettingSource.Parameter or SettingSource.Environment)
+            {
+                map["project"] = chosen.Project;
             }
         }
 

@@ -14,7 +14,11 @@ internal sealed class AgentWebhook : IAsyncDisposable
         PropertyNamingPolicy = JsonNamingPolicy.CamelCase,
     };
 
-    private readonly HttpClient _client = new() { Timeout = TimeSpan.FromSeconds(10) };
+    // Events go to the address that was given and to no other: who may read them was decided by whoever gave it.
+    private readonly HttpClient _client = new(new SocketsHttpHandler { AllowAutoRedirect = false })
+    {
+        Timeout = TimeSpan.FromSeconds(10),
+    };
     private readonly Channel<AgentEvent> _events = Channel.CreateBounded<AgentEvent>(
         new BoundedChannelOptions(1000) { FullMode = BoundedChannelFullMode.DropOldest }
     );

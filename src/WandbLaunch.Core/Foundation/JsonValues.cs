@@ -27,7 +27,7 @@ internal static class JsonValues
     internal static string? Text(this JsonElement element, params ReadOnlySpan<string> path) =>
         element.At(path) is { } found
             ? found.ValueKind == JsonValueKind.String
-                ? found.GetString()
+                ? JsonText.TextOf(found)
                 : found.ToString()
             : null;
 
@@ -53,7 +53,7 @@ internal static class JsonValues
         {
             JsonValueKind.Object => ToMap(element),
             JsonValueKind.Array => element.EnumerateArray().Select(ToPlain).ToArray(),
-            JsonValueKind.String => element.GetString(),
+            JsonValueKind.String => JsonText.TextOf(element),
             JsonValueKind.Number => element.TryGetInt64(out var whole) ? (object)whole : element.GetDouble(),
             JsonValueKind.True => true,
             JsonValueKind.False => false,
@@ -65,7 +65,7 @@ internal static class JsonValues
         var map = new Dictionary<string, object?>(StringComparer.Ordinal);
         foreach (var property in element.EnumerateObject())
         {
-            map[property.Name] = ToPlain(property.Value);
+            map[JsonText.NameOf(property)] = ToPlain(property.Value);
         }
 
         return map;
@@ -140,7 +140,7 @@ internal static class JsonValues
 
         try
         {
-            using var document = JsonDocument.Parse(found.GetString()!);
+            using var document = JsonDocument.Parse(JsonText.TextOf(found));
             return document.RootElement.Clone();
         }
         catch (JsonException)

@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using System.Text.Json.Nodes;
 using System.Text.RegularExpressions;
 
 namespace WandbLaunch.Foundation;
@@ -38,13 +39,87 @@ internal static partial class Secrets
 
         if (text.Contains("://", StringComparison.Ordinal))
         {
-            text = UserInfo().Replace(text, "$1" + Masked + "@");
+            text = SecretQuery().Replace(UserInfo().Replace(text, "$1" + Masked + "@"), "$1" + Masked);
         }
 
         // Reference A.2: the SDK masks this very text.
         return text.Contains("WANDB_API_KEY", StringComparison.Ordinal)
             ? KeyAssignment().Replace(text, "WANDB_API_KEY=" + Masked)
             : text;
+    }
+
+    /// <summary>
+    /// Masks passwords and tokens inside the addresses of a text, and leaves what is only a name: ssh://git@host stays a
+    /// usable address.
+    /// </summary>
+    internal static string MaskLogins(string text) =>
+        !text.Contains("://", StringComparison.Ordinal)
+            ? text
+            : SecretQuery()
+                .Replace(
+                    UserInfo()
+                        .Replace(
+                            text,
+                            static m =>
+                                m.Groups[2].Value is var login
+                                && (
+                                    login == "git"
+                                    || (
+                                        m.Value.Contains("ssh://", StringComparison.OrdinalIgnoreCase)
+                                        && !login.Contains(':', StringComparison.Ordinal)
+                                    )
+                                )
+                                    ? m.Value
+                                    : m.Groups[1].Value + Masked + "@"
+                        ),
+                    "$1" + Masked
+                );
+
+    /// <summary>True for a text with an address that holds a password or token.</summary>
+    internal static bool HasLogin(string text) => !ReferenceEquals(text, MaskLogins(text)) && MaskLogins(text) != text;
+
+    /// <summary>Masks the addresses in every text of a document; gives the document itself where there is nothing to mask.</summary>
+    internal static JsonNode? MaskLogins(JsonNode? node)
+    {
+        switch (node)
+        {
+            case JsonObject map:
+                JsonObject? maskedMap = null;
+                foreach (var (key, value) in map)
+                {
+                    var (name, inner) = (MaskLogins(key), MaskLogins(value));
+                    if (!ReferenceEquals(inner, value) || name != key)
+                    {
+                        maskedMap ??= (JsonObject)map.DeepClone();
+                        if (name != key)
+                        {
+                            maskedMap.Remove(key);
+                        }
+
+                        maskedMap[name] = ReferenceEquals(inner, value) ? value?.DeepClone() : inner;
+                    }
+                }
+
+                return maskedMap ?? map;
+            case JsonArray list:
+                JsonArray? maskedList = null;
+                for (var i = 0; i < list.Count; i++)
+                {
+                    var inner = MaskLogins(list[i]);
+                    if (!ReferenceEquals(inner, list[i]))
+                    {
+                        maskedList ??= (JsonArray)list.DeepClone();
+                        maskedList[i] = inner;
+                    }
+                }
+
+                return maskedList ?? list;
+            case JsonValue value
+                when value.TryGetValue<string>(out var text) && MaskLogins(text) is var masked && masked != text:
+                return JsonValue.Create(masked);
+            default:
+                return node;
+        }
     }
 
     /// <summary>Masks the known secrets of many lines; cheap where there are none.</summary>
@@ -65,8 +140,15 @@ internal static partial class Secrets
     /// <summary>True for an environment variable whose value is shown masked.</summary>
     internal static bool IsSecretName(string name) => SecretName().IsMatch(name);
 
-    [GeneratedRegex(@"\b([a-zA-Z][a-zA-Z0-9+.-]*://)[^\s/@:]*(?::[^\s/@]*)?@")]
+    // To the last @ of the authority: a password may hold one. Not past a quote, so that it stays inside its text.
+    [GeneratedRegex(@"\b([a-zA-Z][a-zA-Z0-9+.-]*://)([^\s/""'<>]*)@")]
     private static partial Regex UserInfo();
+
+    [GeneratedRegex(
+        @"([?&;#](?:[a-z0-9_.-]*[_.-])?(?:token|password|passwd|pwd|secret|api_?key|private_?key|access_?key|credentials?|signature|sig|auth)=)[^&;#\s""'<>]+",
+        RegexOptions.IgnoreCase | RegexOptions.CultureInvariant
+    )]
+    private static partial Regex SecretQuery();
 
     [GeneratedRegex(@"WANDB_API_KEY=[\w-]+")]
     private static partial Regex KeyAssignment();

@@ -1,3 +1,4 @@
+using System.Text;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using WandbLaunch.Foundation;
@@ -74,7 +75,8 @@ internal static class RunFolderImport
         string? project,
         string defaultEntity,
         Action<string, int?> progress,
-        CancellationToken token
+        CancellationToken token,
+        Action<string>? warn = null
     )
     {
         // The folder came from somebody: its links lead to nothing outside it.
@@ -88,6 +90,13 @@ internal static class RunFolderImport
         var rows = 0;
         var logPath = log is null ? null : Path.Combine(folder, log);
         var run = logPath is null ? new LoggedRun() : TransactionLog.Read(logPath, _ => rows++);
+        if (run.Truncated)
+        {
+            warn?.Invoke(
+                $"{logPath} ends in the middle of a record, or is damaged from there on: the run was cut off, or its disk was. What stands before that is imported."
+            );
+        }
+
         var config = ReadConfig(opened);
         foreach (var (key, value) in run.Config)
         {
@@ -97,7 +106,7 @@ internal static class RunFolderImport
         var summary = (JsonObject)run.Summary.DeepClone();
         if (
             opened.ReadAllBytes("files/wandb-summary.json", "run file", SmallFile) is { } summaryText
-            && ParseSummary(summaryText, folder) is JsonObject saved
+            && ParseSummary(summaryText, folder, warn) is { } saved
         )
         {
             foreach (var (key, value) in saved)
@@ -113,7 +122,7 @@ internal static class RunFolderImport
         var path = new RunPath(
             entity ?? run.Entity ?? defaultEntity,
             project ?? run.Project ?? "uncategorized",
-            run.Id ?? name[(name.LastIndexOf('-') + 1)..]
+            CheckId(run.Id ?? name[(name.LastIndexOf('-') + 1)..], folder)
         );
         progress($"{path}: run", 0);
         await api.UpsertProjectAsync(path.Entity, path.Project, token);
@@ -203,21 +212,31 @@ internal static class RunFolderImport
         return path;
     }
 
-    private static JsonNode? ParseSummary(byte[] text, string folder)
+    // It becomes a part of addresses on the server.
+    private static string CheckId(string id, string folder) =>
+        id.Length is > 0 and <= 128
+        && id is not ("." or "..")
+        && !id.Any(c => char.IsControl(c) || char.IsWhiteSpace(c) || "/\\#?%:".Contains(c, StringComparison.Ordinal))
+            ? id
+            : throw new LaunchException(
+                "RunFolderInvalid",
+                LaunchErrorCategory.InvalidData,
+                $"{folder} says that its run's id is '{(id.Length > 60 ? id[..60] + "…" : id)}', which cannot be the id of a run.",
+                folder
+            );
+
+    private static JsonObject? ParseSummary(byte[] text, string folder, Action<string>? warn)
     {
         try
         {
-            return JsonNode.Parse(text);
+            return JsonText.Tolerant(Encoding.UTF8.GetString(text)) as JsonObject;
         }
         catch (JsonException e)
         {
-            throw new LaunchException(
-                "RunFolderInvalid",
-                LaunchErrorCategory.InvalidData,
-                $"The files/wandb-summary.json of {folder} is broken{Sources.Notebook.Line(e)}.",
-                folder,
-                e
+            warn?.Invoke(
+                $"The files/wandb-summary.json of {folder} is not JSON{Sources.Notebook.Line(e)}; the summary of the run's log is used."
             );
+            return null;
         }
     }
 
@@ -227,9 +246,8 @@ internal static class RunFolderImport
         var config = new JsonObject();
         if (folder.ReadText("files/config.yaml", "run file", SmallFile) is { } text)
         {
-            foreach (
-                var (key, value) in LaunchConfig.YamlObject(text, Path.Combine(folder.FullPath, "files", "config.yaml"))
-            )
+            var map = SafeYaml.Read(text, Path.Combine(folder.FullPath, "files", "config.yaml")) as JsonObject;
+            foreach (var (key, value) in map ?? [])
             {
                 if (key != "wandb_version" && value is JsonObject entry)
                 {

@@ -37,6 +37,13 @@ internal static class TransactionLog
 {
     private const int Block = 32768;
 
+    // What the SDK never comes near, and a damaged or hostile log could claim.
+    private const int MaxRecord = 64 << 20;
+    private const int MaxFields = 1_000_000;
+    private const int MaxPath = 24;
+
+    private static readonly uint[] CrcTable = [.. Enumerable.Range(0, 256).Select(CrcEntry)];
+
     internal static LoggedRun Read(string path, Action<string> history)
     {
         using var stream = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite, 1 << 16);
@@ -99,6 +106,11 @@ internal static class TransactionLog
             var data = new byte[length];
             stream.ReadExactly(data);
             position += 7 + length;
+            if (Crc(type, data) != BinaryPrimitives.ReadUInt32LittleEndian(header) || parts.Length + length > MaxRecord)
+            {
+                throw new EndOfStreamException();
+            }
+
             if (type is 1 or 2)
             {
                 parts.SetLength(0);
@@ -189,9 +201,10 @@ internal static class TransactionLog
                     run.Host = Text();
                     break;
                 case 17:
-                    run.Started = DateTimeOffset.FromUnixTimeSeconds(
-                        Fields(content).Where(f => f.Number == 1).Select(f => f.Value).FirstOrDefault()
-                    );
+                    var seconds = Fields(content).Where(f => f.Number == 1).Select(f => f.Value).FirstOrDefault();
+                    run.Started = seconds is >= -62_135_596_800 and <= 253_402_300_799
+                        ? DateTimeOffset.FromUnixTimeSeconds(seconds)
+                        : null;
                     break;
                 case 21:
                     foreach (var (number, value, _) in Fields(content))
@@ -248,6 +261,11 @@ internal static class TransactionLog
                 continue;
             }
 
+            if (path.Count > MaxPath)
+            {
+                throw new EndOfStreamException();
+            }
+
             var target = into;
             foreach (var name in path.SkipLast(1))
             {
@@ -265,12 +283,35 @@ internal static class TransactionLog
     {
         try
         {
-            return JsonNode.Parse(text);
+            return JsonText.Tolerant(text);
         }
         catch (JsonException)
         {
             return JsonValue.Create(text);
         }
+    }
+
+    // The SDK's checksum of a piece: CRC-32 of its kind and content (zlib's, not LevelDB's own).
+    private static uint Crc(byte type, byte[] data)
+    {
+        var crc = CrcTable[(0xFFFFFFFF ^ type) & 0xFF] ^ 0x00FFFFFF;
+        foreach (var value in data)
+        {
+            crc = CrcTable[(crc ^ value) & 0xFF] ^ (crc >> 8);
+        }
+
+        return ~crc;
+    }
+
+    private static uint CrcEntry(int value)
+    {
+        var entry = (uint)value;
+        for (var bit = 0; bit < 8; bit++)
+        {
+            entry = (entry & 1) == 1 ? 0xEDB88320 ^ (entry >> 1) : entry >> 1;
+        }
+
+        return entry;
     }
 
     private static string? Text(byte[] message, int number) =>
@@ -286,6 +327,11 @@ internal static class TransactionLog
         uint tag;
         while ((tag = input.ReadTag()) != 0)
         {
+            if (fields.Count >= MaxFields)
+            {
+                throw new EndOfStreamException();
+            }
+
             var number = WireFormat.GetTagFieldNumber(tag);
             switch (WireFormat.GetTagWireType(tag))
             {

@@ -5,8 +5,6 @@ using System.Runtime.CompilerServices;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using WandbLaunch.Foundation;
-using YamlDotNet.Core;
-using YamlDotNet.RepresentationModel;
 
 namespace WandbLaunch.Model;
 
@@ -16,12 +14,6 @@ internal sealed record LaunchConfig
     private static readonly LaunchConfig Nothing = new();
 
     internal const string DefaultResource = "local-container";
-
-    private static readonly JsonDocumentOptions ReadOptions = new()
-    {
-        CommentHandling = JsonCommentHandling.Skip,
-        AllowTrailingCommas = true,
-    };
 
     internal string? Uri { get; init; }
 
@@ -104,6 +96,7 @@ internal sealed record LaunchConfig
         var path = isPath ? Path.GetFullPath(text, workingFolder) : null;
         if (path is not null && File.Exists(path))
         {
+            new TreeLimits($"The launch config in {path}", "ConfigInvalid").CheckLength(new FileInfo(path).Length);
             return FromText(File.ReadAllText(path), path);
         }
 
@@ -119,24 +112,12 @@ internal sealed record LaunchConfig
 
     internal static LaunchConfig FromText(string text, string where)
     {
-        JsonNode? node;
-        try
-        {
-            node = text.TrimStart().StartsWith('{') ? JsonNode.Parse(text, null, ReadOptions) : FromYaml(text);
-        }
-        catch (Exception e) when (e is JsonException or YamlException)
-        {
-            throw new LaunchException(
-                "ConfigInvalid",
-                LaunchErrorCategory.InvalidData,
-                $"The launch config in {where} cannot be read: {e.Message}",
-                where,
-                e
-            );
-        }
-
+        var name = $"The launch config in {where}";
+        var node = text.AsSpan().TrimStart().StartsWith("{")
+            ? JsonText.Read(text, name, "ConfigInvalid")
+            : SafeYaml.Read(text, name, "ConfigInvalid");
         return node is JsonObject map
-            ? FromJson(map)
+            ? FromOwnJson(map)
             : throw new LaunchException(
                 "ConfigInvalid",
                 LaunchErrorCategory.InvalidData,
@@ -309,93 +290,86 @@ internal sealed record LaunchConfig
         writer.WriteEndObject();
     }
 
-    internal static JsonNode? ToNode(object? value) =>
-        value switch
+    internal static JsonNode? ToNode(object? value) => ToNode(value, null, 0);
+
+    /// <summary>A value of .NET as JSON; a table that holds itself, or too many others, ends at the limits.</summary>
+    /// <exception cref="LaunchException">It is too much, or has a key twice.</exception>
+    internal static JsonNode? ToNode(object? value, TreeLimits? limits, int depth)
+    {
+        switch (value)
         {
-            null => null,
-            JsonNode node => node.DeepClone(),
-            string text => JsonValue.Create(text),
-            bool flag => JsonValue.Create(flag),
-            int number => JsonValue.Create(number),
-            long number => JsonValue.Create(number),
+            case null:
+                return null;
+            case JsonNode node:
+                return node.DeepClone();
+            case string text:
+                return JsonValue.Create(text);
+            case bool flag:
+                return JsonValue.Create(flag);
+            case int number:
+                return JsonValue.Create(number);
+            case long number:
+                return JsonValue.Create(number);
             // JSON has no word for them; the SDK's are these, and Python's float() reads them.
-            double number when !double.IsFinite(number) => JsonValue.Create(
-                number.ToString(CultureInfo.InvariantCulture)
-            ),
-            float number when !float.IsFinite(number) => JsonValue.Create(
-                number.ToString(CultureInfo.InvariantCulture)
-            ),
-            double number => JsonValue.Create(number),
-            float number => JsonValue.Create(number),
-            decimal number => JsonValue.Create(number),
-            DateTime time => JsonValue.Create(time),
-            IDictionary map => new JsonObject(
-                map.Keys.Cast<object>().Select(k => KeyValuePair.Create(k.ToString()!, ToNode(map[k])))
-            ),
-            IEnumerable<KeyValuePair<string, object?>> map => new JsonObject(
-                map.Select(p => KeyValuePair.Create(p.Key, ToNode(p.Value)))
-            ),
-            IEnumerable list => new JsonArray([.. list.Cast<object?>().Select(ToNode)]),
-            IConvertible number when number.GetTypeCode() is >= TypeCode.SByte and <= TypeCode.UInt64 =>
-                JsonValue.Create(number.ToInt64(null)),
-            _ => JsonValue.Create(value.ToString()),
-        };
+            case double number when !double.IsFinite(number):
+                return JsonValue.Create(number.ToString(CultureInfo.InvariantCulture));
+            case float number when !float.IsFinite(number):
+                return JsonValue.Create(number.ToString(CultureInfo.InvariantCulture));
+            case double number:
+                return JsonValue.Create(number);
+            case float number:
+                return JsonValue.Create(number);
+            case decimal number:
+                return JsonValue.Create(number);
+            case DateTime time:
+                return JsonValue.Create(time);
+            case IDictionary or IEnumerable<KeyValuePair<string, object?>>:
+                limits ??= NewLimits();
+                limits.Add(depth + 1);
+                var map = new JsonObject();
+                foreach (var (key, item) in Pairs(value))
+                {
+                    limits.Add(depth + 1);
+                    if (!map.TryAdd(key, ToNode(item, limits, depth + 1)))
+                    {
+                        throw limits.Fault(
+                            $"the key '{Short(key)}' stands there twice, and it is not clear which is meant"
+                        );
+                    }
+                }
+
+                return map;
+            case IEnumerable items:
+                limits ??= NewLimits();
+                limits.Add(depth + 1);
+                var list = new JsonArray();
+                foreach (var item in items)
+                {
+                    limits.Add(depth + 1);
+                    list.Add(ToNode(item, limits, depth + 1));
+                }
+
+                return list;
+            case IConvertible number when number.GetTypeCode() is >= TypeCode.SByte and <= TypeCode.UInt64:
+                return number.GetTypeCode() == TypeCode.UInt64
+                    ? JsonValue.Create(number.ToUInt64(CultureInfo.InvariantCulture))
+                    : JsonValue.Create(number.ToInt64(CultureInfo.InvariantCulture));
+            default:
+                return JsonValue.Create(value.ToString());
+        }
+
+        static IEnumerable<KeyValuePair<string, object?>> Pairs(object value) =>
+            value as IEnumerable<KeyValuePair<string, object?>>
+            ?? ((IDictionary)value)
+                .Keys.Cast<object>()
+                .Select(k => KeyValuePair.Create(k.ToString() ?? "", ((IDictionary)value)[k]));
+    }
+
+    /// <summary>The limits of a config that is given as objects.</summary>
+    internal static TreeLimits NewLimits() => new("The launch config", "ConfigInvalid");
 
     /// <summary>A YAML mapping as JSON.</summary>
-    internal static JsonObject YamlObject(string text, string where)
-    {
-        try
-        {
-            return FromYaml(text) as JsonObject ?? [];
-        }
-        catch (YamlException e)
-        {
-            throw new LaunchException(
-                "YamlInvalid",
-                LaunchErrorCategory.InvalidData,
-                $"{where} cannot be read: {e.Message}",
-                where,
-                e
-            );
-        }
-    }
-
-    private static JsonNode? FromYaml(string text)
-    {
-        var stream = new YamlStream();
-        stream.Load(new StringReader(text));
-        return stream.Documents.Count == 0 ? null : Convert(stream.Documents[0].RootNode);
-
-        static JsonNode? Convert(YamlNode node) =>
-            node switch
-            {
-                YamlMappingNode map => new JsonObject(
-                    map.Children.Select(c => KeyValuePair.Create(((YamlScalarNode)c.Key).Value!, Convert(c.Value)))
-                ),
-                YamlSequenceNode list => new JsonArray([.. list.Children.Select(Convert)]),
-                YamlScalarNode { Style: ScalarStyle.Plain } scalar => Scalar(scalar.Value ?? ""),
-                YamlScalarNode scalar => JsonValue.Create(scalar.Value),
-                _ => null,
-            };
-
-        // YAML 1.2 core schema.
-        static JsonNode? Scalar(string text) =>
-            text switch
-            {
-                "" or "~" or "null" or "Null" or "NULL" => null,
-                "true" or "True" or "TRUE" => JsonValue.Create(true),
-                "false" or "False" or "FALSE" => JsonValue.Create(false),
-                _ when long.TryParse(
-                        text,
-                        NumberStyles.AllowLeadingSign,
-                        CultureInfo.InvariantCulture,
-                        out var whole
-                    ) => JsonValue.Create(whole),
-                _ when double.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out var real)
-                        && char.IsDigit(text[^1]) => JsonValue.Create(real),
-                _ => JsonValue.Create(text),
-            };
-    }
+    internal static JsonObject YamlObject(string path) => SafeYaml.ReadFile(path) as JsonObject ?? [];
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static JsonObject? Section(JsonObject map, string name)

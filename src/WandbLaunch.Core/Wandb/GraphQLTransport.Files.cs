@@ -27,23 +27,48 @@ internal sealed partial class GraphQLTransport
     /// <summary>A connection that is silent for so long is dead.</summary>
     private static readonly TimeSpan Silence = TimeSpan.FromSeconds(60);
 
-    /// <summary>Opens a file for reading. The key goes only to the API's own host.</summary>
+    /// <summary>Opens a file for reading. The key goes only to the API's own host, also where that sends on to another.</summary>
     internal async Task<HttpResponseMessage> DownloadAsync(string url, CancellationToken token)
     {
         var target = FileUri(url);
-        var response = await SendAsync(
-            _files,
-            () =>
-            {
-                var request = new HttpRequestMessage(HttpMethod.Get, target);
-                request.Headers.Authorization = FileAuthorization(target);
-                return request;
-            },
-            HttpCompletionOption.ResponseHeadersRead,
-            token
+        var response = await FollowAsync(
+            target,
+            here => SendAsync(_files, () => GetRequest(here), HttpCompletionOption.ResponseHeadersRead, token)
         );
         await EnsureSuccessAsync(response, target.AbsolutePath, token);
         return response;
+    }
+
+    // A file may be on another host by design; each host gets only what is meant for it.
+    private async Task<HttpResponseMessage> FollowAsync(Uri target, Func<Uri, Task<HttpResponseMessage>> send)
+    {
+        for (var moves = 0; ; moves++)
+        {
+            var here = target;
+            var response = await send(here);
+            if (!IsRedirect(response))
+            {
+                return response;
+            }
+
+            target = response.Headers.Location is { } next ? new Uri(here, next) : here;
+            response.Dispose();
+            if (
+                moves == 10
+                || target.Scheme is not ("http" or "https")
+                || (here.Scheme == "https" && target.Scheme == "http")
+            )
+            {
+                throw Redirected(here.AbsolutePath, target);
+            }
+        }
+    }
+
+    private HttpRequestMessage GetRequest(Uri target)
+    {
+        var request = NewRequest(HttpMethod.Get, target);
+        request.Headers.Authorization = FileAuthorization(target);
+        return request;
     }
 
     /// <summary>
@@ -193,7 +218,8 @@ internal sealed partial class GraphQLTransport
 
     private HttpRequestMessage UploadRequest(Uri target, HttpContent content, List<string> lines)
     {
-        var request = new HttpRequestMessage(HttpMethod.Put, target) { Content = content };
+        var request = NewRequest(HttpMethod.Put, target);
+        request.Content = content;
         request.Headers.Authorization = FileAuthorization(target);
         foreach (var parts in lines.Select(l => l.Split(':', 2)).Where(p => p.Length == 2))
         {
@@ -223,19 +249,24 @@ internal sealed partial class GraphQLTransport
     private async Task ReceiveAsync(PartialDownload part, Uri target, string name, long? size, CancellationToken token)
     {
         var from = part.Resumable ? part.Length : 0;
-        using var request = new HttpRequestMessage(HttpMethod.Get, target);
-        request.Headers.Authorization = FileAuthorization(target);
-        if (from > 0)
-        {
-            request.Headers.Range = new RangeHeaderValue(from, null);
-            request.Headers.IfRange = part.Tag is null ? null : new RangeConditionHeaderValue(part.Tag);
-        }
+        using var response = await FollowAsync(
+            target,
+            async here =>
+            {
+                using var request = GetRequest(here);
+                if (from > 0)
+                {
+                    request.Headers.Range = new RangeHeaderValue(from, null);
+                    request.Headers.IfRange = part.Tag is null ? null : new RangeConditionHeaderValue(part.Tag);
+                }
 
-        using var response = await SendOnceAsync(
-            request,
-            HttpCompletionOption.ResponseHeadersRead,
-            part.Length > 0,
-            token
+                return await SendOnceAsync(
+                    request,
+                    HttpCompletionOption.ResponseHeadersRead,
+                    part.Length > 0,
+                    token
+                );
+            }
         );
         var range = response.Content.Headers.ContentRange;
         if (response.StatusCode == HttpStatusCode.RequestedRangeNotSatisfiable && from > 0)

@@ -36,6 +36,12 @@ internal sealed partial class GraphQLTransport : IDisposable
 
     private readonly HttpClient _api;
     private readonly HttpClient _files;
+
+    private static readonly ResiliencePropertyKey<long> StartedKey = new("started");
+
+    // An answer's head comes soon, however long its body is.
+    private static readonly TimeSpan FileHeadLimit = TimeSpan.FromSeconds(100);
+    private static readonly TimeSpan BodyLimit = TimeSpan.FromMinutes(5);
     private readonly WandbSettings _settings;
     private readonly ResiliencePipeline<HttpResponseMessage> _pipeline;
     private long _notBefore;
@@ -141,11 +147,11 @@ internal sealed partial class GraphQLTransport : IDisposable
             _files,
             () =>
             {
-                var request = new HttpRequestMessage(HttpMethod.Get, BaseUrl + path);
+                var request = NewRequest(HttpMethod.Get, new Uri(BaseUrl + path));
                 request.Headers.Authorization = ApiAuthorization();
                 return request;
             },
-            HttpCompletionOption.ResponseContentRead,
+            HttpCompletionOption.ResponseHeadersRead,
             token
         );
         return await ReadAsync(response, path, token);
@@ -171,10 +177,8 @@ internal sealed partial class GraphQLTransport : IDisposable
             _api,
             () =>
             {
-                var request = new HttpRequestMessage(HttpMethod.Post, BaseUrl + "/graphql")
-                {
-                    Content = new ByteArrayContent(body),
-                };
+                var request = NewRequest(HttpMethod.Post, new Uri(BaseUrl + "/graphql"));
+                request.Content = new ByteArrayContent(body);
                 request.Content.Headers.ContentType = new MediaTypeHeaderValue("application/json");
                 request.Headers.Authorization = ApiAuthorization();
                 request.Options.Set(OperationKey, operationName);
@@ -189,16 +193,18 @@ internal sealed partial class GraphQLTransport : IDisposable
     private async Task<JsonElement> ReadAsync(HttpResponseMessage response, string what, CancellationToken token)
     {
         await EnsureSuccessAsync(response, what, token);
+        using var limit = CancellationTokenSource.CreateLinkedTokenSource(token);
+        limit.CancelAfter(BodyLimit);
         try
         {
-            var stream = await response.Content.ReadAsStreamAsync(token);
+            var stream = await response.Content.ReadAsStreamAsync(limit.Token);
             await using (stream)
             {
                 // Deeper than the reader's 64 levels: what an item holds must not make a server seem away.
                 var document = await JsonDocument.ParseAsync(
                     stream,
                     new JsonDocumentOptions { MaxDepth = 10_000 },
-                    token
+                    limit.Token
                 );
                 if (document.RootElement.ValueKind == JsonValueKind.Object)
                 {
@@ -218,7 +224,58 @@ internal sealed partial class GraphQLTransport : IDisposable
                 e
             );
         }
+        catch (IOException e)
+        {
+            throw new LaunchException(
+                "ConnectionFailed",
+                LaunchErrorCategory.ConnectionError,
+                $"{BaseUrl} broke off its answer to {what}: {e.Message} Try again.",
+                what,
+                e
+            );
+        }
+        catch (OperationCanceledException e) when (!token.IsCancellationRequested)
+        {
+            throw new LaunchException(
+                "ServerTimeout",
+                LaunchErrorCategory.OperationTimeout,
+                $"{BaseUrl} began to answer {what} and did not end within {BodyLimit.TotalMinutes:0} minutes.",
+                what,
+                e
+            );
+        }
     }
+
+    private static bool IsRedirect(HttpResponseMessage response) =>
+        (int)response.StatusCode is 301 or 302 or 303 or 307 or 308;
+
+    private LaunchException Redirected(string what, Uri? target) =>
+        new(
+            "ServerRedirects",
+            LaunchErrorCategory.SecurityError,
+            $"{BaseUrl} sends {what} on to {(target is null ? "elsewhere" : target.GetLeftPart(UriPartial.Authority))}, which is not followed: the API key is for {BaseUrl} alone. If the other address is right, give it with Connect-Wandb -BaseUrl.",
+            what
+        );
+
+    // The user's own headers and names are for the API, and not for the storage that it signs addresses of.
+    private HttpRequestMessage NewRequest(HttpMethod method, Uri target)
+    {
+        var request = new HttpRequestMessage(method, target);
+        if (IsOwn(target))
+        {
+            request.Headers.TryAddWithoutValidation("X-WANDB-USERNAME", _settings.Username);
+            request.Headers.TryAddWithoutValidation("X-WANDB-USER-EMAIL", _settings.UserEmail);
+            foreach (var (name, value) in _settings.ExtraHeaders)
+            {
+                request.Headers.TryAddWithoutValidation(name, value);
+            }
+        }
+
+        return request;
+    }
+
+    private bool IsOwn(Uri target) =>
+        new Uri(BaseUrl) is var origin && target.Authority == origin.Authority && target.Scheme == origin.Scheme;
 
     /// <summary>Posts JSON to a path below the base URL (the file stream of reference B.6).</summary>
     internal Task<JsonElement> PostAsync(string path, object body, CancellationToken token)
@@ -243,7 +300,8 @@ internal sealed partial class GraphQLTransport : IDisposable
             _api,
             () =>
             {
-                var request = new HttpRequestMessage(HttpMethod.Post, BaseUrl + path) { Content = content() };
+                var request = NewRequest(HttpMethod.Post, new Uri(BaseUrl + path));
+                request.Content = content();
                 request.Headers.Authorization = ApiAuthorization();
                 return request;
             },
@@ -286,7 +344,8 @@ internal sealed partial class GraphQLTransport : IDisposable
             AutomaticDecompression = DecompressionMethods.All,
             PooledConnectionLifetime = TimeSpan.FromMinutes(5),
             ConnectTimeout = TimeSpan.FromSeconds(10),
-            MaxAutomaticRedirections = 10,
+            // Followed by hand, where they are: see DownloadAsync.
+            AllowAutoRedirect = false,
         };
         var scheme = new Uri(settings.BaseUrl).Scheme;
         if (settings.Proxies.TryGetValue(scheme, out var proxy) || settings.Proxies.TryGetValue("all", out proxy))
@@ -296,13 +355,6 @@ internal sealed partial class GraphQLTransport : IDisposable
 
         var client = new HttpClient(handler);
         client.DefaultRequestHeaders.TryAddWithoutValidation("User-Agent", UserAgent);
-        client.DefaultRequestHeaders.TryAddWithoutValidation("X-WANDB-USERNAME", settings.Username);
-        client.DefaultRequestHeaders.TryAddWithoutValidation("X-WANDB-USER-EMAIL", settings.UserEmail);
-        foreach (var (name, value) in settings.ExtraHeaders)
-        {
-            client.DefaultRequestHeaders.TryAddWithoutValidation(name, value);
-        }
-
         return client;
     }
 
@@ -321,31 +373,53 @@ internal sealed partial class GraphQLTransport : IDisposable
                     UseJitter = true,
                     ShouldHandle = static args =>
                         ValueTask.FromResult(
-                            args.Outcome switch
-                            {
-                                { Exception: HttpRequestException e } => IsTransient(e),
-                                { Exception: TimeoutException } => true,
-                                { Result: { } response } => (int)response.StatusCode >= 400
-                                    && !FinalStatus.Contains((int)response.StatusCode),
-                                _ => false,
-                            }
+                            IsPatient(args.Context, args.Outcome.Result)
+                                && args.Outcome switch
+                                {
+                                    { Exception: HttpRequestException e } => IsTransient(e),
+                                    { Exception: TimeoutException } => true,
+                                    { Result: { } response } => (int)response.StatusCode >= 400
+                                        && !FinalStatus.Contains((int)response.StatusCode),
+                                    _ => false,
+                                }
                         ),
                     DelayGenerator = static args =>
                         ValueTask.FromResult(
-                            args.Outcome.Result?.Headers.RetryAfter is { } after
-                                ? after.Delta ?? (after.Date is { } date ? date - DateTimeOffset.UtcNow : null)
-                                : null
+                            RetryAfter(args.Outcome.Result)
+                                // Somebody waits: the pauses stay short.
+                                ?? (
+                                    ServerPatience.Current is null
+                                        ? null
+                                        : TimeSpan.FromSeconds(
+                                            Math.Min(
+                                                (1 << Math.Min(args.AttemptNumber, 3))
+                                                    * (0.75 + (Random.Shared.NextDouble() / 2)),
+                                                Math.Max(0.5, Left(args.Context).TotalSeconds - 1)
+                                            )
+                                        )
+                                )
                         ),
                     OnRetry = args =>
                     {
                         var why = args.Outcome.Result is { } r
                             ? $"HTTP {(int)r.StatusCode}"
                             : args.Outcome.Exception?.Message;
-                        OnRetry?.Invoke(
-                            Secrets.Mask(
-                                $"{BaseUrl}: {why}; trying again in {args.RetryDelay.TotalSeconds:0.#} s (try {args.AttemptNumber + 2})"
-                            )
-                        );
+                        var left = Left(args.Context);
+                        if (
+                            ServerPatience.Current?.TryWarn(
+                                Secrets.Mask(
+                                    $"{BaseUrl} does not answer as it should ({why}). It is tried again in {args.RetryDelay.TotalSeconds:0.#} s, for up to {Math.Max(1, left.TotalSeconds):0} s more. Ctrl+C ends the command."
+                                )
+                            ) != true
+                        )
+                        {
+                            OnRetry?.Invoke(
+                                Secrets.Mask(
+                                    $"{BaseUrl}: {why}; trying again in {args.RetryDelay.TotalSeconds:0.#} s (try {args.AttemptNumber + 2})"
+                                )
+                            );
+                        }
+
                         args.Outcome.Result?.Dispose();
                         return ValueTask.CompletedTask;
                     },
@@ -355,6 +429,23 @@ internal sealed partial class GraphQLTransport : IDisposable
 
         return builder.Build();
     }
+
+    private static TimeSpan Left(ResilienceContext context) =>
+        ServerPatience.Current is { } patience
+            ? patience.Total
+                - TimeSpan.FromMilliseconds(
+                    Environment.TickCount64 - context.Properties.GetValue(StartedKey, Environment.TickCount64)
+                )
+            : TimeSpan.MaxValue;
+
+    // Another try must have time for its pause and for an answer.
+    private static bool IsPatient(ResilienceContext context, HttpResponseMessage? response) =>
+        Left(context) > (RetryAfter(response) ?? TimeSpan.Zero) + TimeSpan.FromSeconds(2);
+
+    private static TimeSpan? RetryAfter(HttpResponseMessage? response) =>
+        response?.Headers.RetryAfter is { } after
+            ? after.Delta ?? (after.Date is { } date ? date - DateTimeOffset.UtcNow : null)
+            : null;
 
     // A host that does not resolve, refuses, or fails TLS will not heal within a prompt's patience; a cut connection may.
     private static bool IsTransient(HttpRequestException e) =>
@@ -372,18 +463,27 @@ internal sealed partial class GraphQLTransport : IDisposable
         CancellationToken token
     )
     {
+        var context = ResilienceContextPool.Shared.Get(token);
+        context.Properties.Set(StartedKey, Environment.TickCount64);
         try
         {
             return await _pipeline.ExecuteAsync(
-                async cancel =>
+                async tries =>
                 {
+                    var cancel = tries.CancellationToken;
                     await WaitForRateLimitAsync(cancel);
                     Interlocked.Increment(ref Requests);
                     using var request = create();
                     using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancel);
-                    if (client == _api)
+                    var most =
+                        client == _api ? _settings.HttpTimeout
+                        : completion == HttpCompletionOption.ResponseHeadersRead ? FileHeadLimit
+                        : Timeout.InfiniteTimeSpan;
+                    var left = Left(tries);
+                    if (most != Timeout.InfiniteTimeSpan)
                     {
-                        limit.CancelAfter(_settings.HttpTimeout);
+                        most = left < most ? TimeSpan.FromSeconds(Math.Max(1, left.TotalSeconds)) : most;
+                        limit.CancelAfter(most);
                     }
 
                     HttpResponseMessage response;
@@ -393,13 +493,24 @@ internal sealed partial class GraphQLTransport : IDisposable
                     }
                     catch (OperationCanceledException) when (!cancel.IsCancellationRequested)
                     {
-                        throw new TimeoutException($"no answer within {_settings.HttpTimeout.TotalSeconds:0.#} s");
+                        throw new TimeoutException($"no answer within {most.TotalSeconds:0.#} s");
                     }
 
                     NoteRateLimit(response);
+                    if (client == _api && IsRedirect(response))
+                    {
+                        using (response)
+                        {
+                            throw Redirected(
+                                request.RequestUri!.AbsolutePath,
+                                response.Headers.Location is { } next ? new Uri(request.RequestUri, next) : null
+                            );
+                        }
+                    }
+
                     return response;
                 },
-                token
+                context
             );
         }
         catch (HttpRequestException e)
@@ -415,6 +526,10 @@ internal sealed partial class GraphQLTransport : IDisposable
                 BaseUrl,
                 e
             );
+        }
+        finally
+        {
+            ResilienceContextPool.Shared.Return(context);
         }
     }
 
@@ -572,12 +687,7 @@ internal sealed partial class GraphQLTransport : IDisposable
 
     // Reference A.1: file downloads use the literal user name "user". Signed URLs of a storage host must not see the key.
     private AuthenticationHeaderValue? FileAuthorization(Uri target) =>
-        _settings.ApiKey is { } key
-        && new Uri(BaseUrl) is var origin
-        && target.Authority == origin.Authority
-        && target.Scheme == origin.Scheme
-            ? Basic("user", key)
-            : null;
+        _settings.ApiKey is { } key && IsOwn(target) ? Basic("user", key) : null;
 
     private static AuthenticationHeaderValue Basic(string user, string key) =>
         new("Basic", Convert.ToBase64String(Encoding.UTF8.GetBytes(user + ":" + key)));

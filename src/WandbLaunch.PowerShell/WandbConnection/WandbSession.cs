@@ -7,12 +7,16 @@ internal static class WandbSession
 {
     private static readonly SemaphoreSlim Opening = new(1, 1);
 
+    /// <summary>What every command uses that is given none.</summary>
     internal static WandbConnection? Current { get; private set; }
+
+    /// <summary>The connection, where somebody asked for it with Connect-Wandb: it wins over the environment and every file.</summary>
+    internal static WandbConnection? Chosen { get; private set; }
 
     internal static void Set(WandbConnection? connection)
     {
         var old = Current;
-        Current = connection;
+        Current = Chosen = connection;
         if (!ReferenceEquals(old, connection))
         {
             old?.Dispose();
@@ -28,12 +32,20 @@ internal static class WandbSession
         await Opening.WaitAsync(token);
         try
         {
-            if (Current is null)
+            if (Current is { } there)
             {
-                Current = await WandbConnection.OpenAsync(settings(), verbose, token);
+                return there;
             }
 
-            return Current;
+            var opened = await WandbConnection.OpenAsync(settings(), verbose, token);
+            if (Current is { } chosen)
+            {
+                // Connect-Wandb in another runspace was meanwhile.
+                opened.Dispose();
+                return chosen;
+            }
+
+            return Current = opened;
         }
         finally
         {

@@ -75,7 +75,7 @@ public sealed class RegisterWandbLaunchAgentCommand : AgentSettingsCommand
         }
 
         given["entity"] ??= server?.Entity;
-        var config = AgentConfig.Resolve(LaunchEnvironment.Current, ConfigPath, given);
+        var config = AgentConfig.Resolve(LaunchEnvironment.Current, ConfigPath, given, server?.Settings);
         var place = ServicePlace.Here(System);
         var configPath = place.ConfigPath(Name);
         var variables =

@@ -53,14 +53,18 @@ public sealed class StartWandbLaunchAgentCommand : AgentSettingsCommand
             given["name"] = Name;
         }
 
-        var config = AgentConfig.Resolve(LaunchEnvironment.Current, ConfigPath, given);
+        var chosen = Connection ?? WandbSession.Chosen;
+        var config = AgentConfig.Resolve(LaunchEnvironment.Current, ConfigPath, given, chosen?.Settings);
         var server =
-            config.LocalServer is { } database && Connection is null && WandbSession.Current is null
-                ? await ConnectLocalAsync(config, database)
-                : await GetConnectionAsync(Connection);
+            chosen
+            ?? (
+                config.LocalServer is { } database && WandbSession.Current is null
+                    ? await ConnectLocalAsync(config, database)
+                    : await GetConnectionAsync(null)
+            );
         if (
-            config.ApiKey is not null
-            || (config.BaseUrl is { } url && url.TrimEnd('/') != server.BaseUrl && Connection is null)
+            chosen is null
+            && (config.ApiKey is not null || (config.BaseUrl is { } url && url.TrimEnd('/') != server.BaseUrl))
         )
         {
             server = await WandbConnection.OpenAsync(
@@ -70,6 +74,8 @@ public sealed class StartWandbLaunchAgentCommand : AgentSettingsCommand
             );
         }
 
+        // From here on nobody waits at a prompt.
+        ServerPatience.Current = null;
         var webhook = config.Webhook is null ? null : new AgentWebhook(config.Webhook, Warn);
         try
         {

@@ -335,30 +335,43 @@ public abstract class LaunchConfigCommand : AsyncPSCmdlet
         }
     }
 
+    /// <summary>A table as JSON. One that holds itself, or is too deep or too large, is refused.</summary>
+    internal static JsonObject? Map(IDictionary? map) => map is null ? null : Map(map, LaunchConfig.NewLimits(), 0);
+
     // Loops and not queries: this is walked for each of ten thousand items.
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    internal static JsonObject? Map(IDictionary? map)
+    private static JsonObject Map(IDictionary map, TreeLimits limits, int depth)
     {
-        if (map is null)
-        {
-            return null;
-        }
-
+        limits.Add(depth + 1);
         var result = new JsonObject();
         foreach (var (key, value) in Entries(map))
         {
-            result[key] = Node(value);
+            result[key] = Node(value, limits, depth + 1);
         }
 
         return result;
     }
 
-    private static JsonObject Map(PSObject shell) =>
-        new(
-            shell
-                .Properties.Where(p => p.Value is not null || p.MemberType == PSMemberTypes.NoteProperty)
-                .Select(p => KeyValuePair.Create(p.Name, Node(p.Value)))
-        );
+    private static JsonObject Map(PSObject shell) => Map(shell, LaunchConfig.NewLimits(), 0);
+
+    private static JsonObject Map(PSObject shell, TreeLimits limits, int depth)
+    {
+        limits.Add(depth + 1);
+        var result = new JsonObject();
+        foreach (var property in shell.Properties)
+        {
+            if (property.Value is { } value)
+            {
+                result[property.Name] = Node(value, limits, depth + 1);
+            }
+            else if (property.MemberType == PSMemberTypes.NoteProperty)
+            {
+                result[property.Name] = null;
+            }
+        }
+
+        return result;
+    }
 
     // A plain hashtable has no order of its own: by name, so that the same input gives the same command.
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
@@ -380,28 +393,31 @@ public abstract class LaunchConfigCommand : AsyncPSCmdlet
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static JsonNode? Node(object? value)
+    private static JsonNode? Node(object? value, TreeLimits limits, int depth)
     {
+        limits.Add(depth);
         var inner = Base(value);
         return inner switch
         {
             string text => JsonValue.Create(text),
             int number => JsonValue.Create(number),
-            IDictionary map => Map(map),
+            IDictionary map => Map(map, limits, depth),
             SwitchParameter flag => JsonValue.Create(flag.IsPresent),
-            PSObject shell => Map(shell),
-            IEnumerable list => Nodes(list),
-            _ => LaunchConfig.ToNode(inner),
+            PSObject shell => Map(shell, limits, depth),
+            JsonNode => LaunchConfig.ToNode(inner),
+            IEnumerable list => Nodes(list, limits, depth),
+            _ => LaunchConfig.ToNode(inner, limits, depth),
         };
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static JsonArray Nodes(IEnumerable list)
+    private static JsonArray Nodes(IEnumerable list, TreeLimits limits, int depth)
     {
+        limits.Add(depth + 1);
         var nodes = new JsonArray();
         foreach (var value in list)
         {
-            nodes.Add(Node(value));
+            nodes.Add(Node(value, limits, depth + 1));
         }
 
         return nodes;

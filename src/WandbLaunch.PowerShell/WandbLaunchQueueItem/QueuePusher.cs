@@ -142,7 +142,7 @@ internal sealed class QueuePusher(
                             e.ErrorId,
                             e.Category,
                             $"{part.Count} items were not queued: {e.Message}",
-                            part.Select(p => p.Text).ToArray(),
+                            part.Select(p => Secrets.Mask(p.Text)).ToArray(),
                             e
                         ),
                     null

@@ -22,6 +22,10 @@ public sealed class WaitWandbLaunchQueueItemCommand : QueueItemCommand
     [Parameter]
     public SwitchParameter Started { get; set; }
 
+    // Waiting is what it is for: a server that restarts meanwhile is waited for too.
+    private protected override TimeSpan Patience =>
+        TimeSpan.FromSeconds(Timeout is { } seconds and < 600 ? Math.Max(40, seconds) : 600);
+
     private protected override async Task ActAsync(WandbConnection server, WandbRunQueue queue, string id)
     {
         var until = Timeout is { } seconds ? DateTime.UtcNow.AddSeconds(seconds) : DateTime.MaxValue;

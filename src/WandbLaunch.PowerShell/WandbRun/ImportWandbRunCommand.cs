@@ -62,7 +62,8 @@ public sealed class ImportWandbRunCommand : AsyncPSCmdlet
                             Project,
                             connection.Entity ?? "local",
                             (text, percent) => Progress("Importing runs", text, percent),
-                            Token
+                            Token,
+                            Warn
                         );
                         Output(await connection.Api.RunAsync(run, connection.AppUrl, Token));
                     }

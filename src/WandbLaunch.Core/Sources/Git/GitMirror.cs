@@ -33,6 +33,7 @@ internal sealed partial class GitMirror
         Action<string>? check = null
     )
     {
+        LaunchUri.CheckRemote(remote);
         check?.Invoke(remote);
 
         // A password inside the address is used, and kept nowhere: not in the mirror's configuration, not in its name.
@@ -52,9 +53,15 @@ internal sealed partial class GitMirror
 
     internal string Folder => _folder;
 
-    /// <summary>The mirror of a submodule: the same rules, and this remote's credential only where the host is the same.</summary>
+    /// <summary>The mirror of a submodule: the same rules, and this remote's credential only where scheme, host and port are the same.</summary>
     internal GitMirror ForSubmodule(string remote) =>
-        new(_cache, remote, LaunchUri.GitHost(remote) == LaunchUri.GitHost(_remote) ? _credential : null, null, _check);
+        new(
+            _cache,
+            remote,
+            LaunchUri.GitOrigin(remote) == LaunchUri.GitOrigin(_remote) ? _credential : null,
+            null,
+            _check
+        );
 
     internal bool Fetched { get; private set; }
 
@@ -127,14 +134,12 @@ internal sealed partial class GitMirror
         Run(
             repository,
             ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"],
-            () =>
-            {
-                var listed = Repository.ListRemoteReferences(_remote, Credentials());
-                head = listed
+            (origin, credentials) =>
+                head = repository
+                    .Network.ListReferences(origin, credentials)
                     .FirstOrDefault(r => r.CanonicalName == "HEAD")
                     ?.ResolveToDirectReference()
-                    ?.TargetIdentifier;
-            },
+                    ?.TargetIdentifier,
             token
         );
         Fetched = true;
@@ -160,29 +165,51 @@ internal sealed partial class GitMirror
         }
     }
 
-    private void Run(Repository repository, string[] refSpecs, Action? before, CancellationToken token)
+    private void Run(
+        Repository repository,
+        string[] refSpecs,
+        Action<Remote, CredentialsHandler>? before,
+        CancellationToken token
+    )
     {
-        var options = new FetchOptions
-        {
-            CredentialsProvider = Credentials(),
-            Prune = false,
-            TagFetchMode = TagFetchMode.None,
-            OnTransferProgress = p =>
-            {
-                _progress?.Invoke($"{p.ReceivedObjects}/{p.TotalObjects} objects");
-                return !token.IsCancellationRequested;
-            },
-        };
-        GitNative.LimitWaits(ConnectLimit, SilenceLimit);
         try
         {
-            before?.Invoke();
-            if (repository.Network.Remotes["origin"] is null)
-            {
-                repository.Network.Remotes.Add("origin", _remote, "+refs/heads/*:refs/heads/*");
-            }
-
-            Commands.Fetch(repository, "origin", refSpecs, options, null);
+            var origin = Origin(repository);
+            var place = LaunchUri.GitOrigin(origin.Url);
+            using var logins = Logins(place, origin.Url).GetEnumerator();
+            using var call = new GitHttpCall(
+                place,
+                () => logins.MoveNext() ? logins.Current : null,
+                _check,
+                repository.Config.Get<string>("http.proxy")?.Value,
+                ConnectLimit,
+                SilenceLimit,
+                token
+            );
+            GitHttpTransport.Run(
+                call,
+                () =>
+                {
+                    before?.Invoke(origin, OtherCredentials());
+                    Commands.Fetch(
+                        repository,
+                        "origin",
+                        refSpecs,
+                        new FetchOptions
+                        {
+                            CredentialsProvider = OtherCredentials(),
+                            Prune = false,
+                            TagFetchMode = TagFetchMode.None,
+                            OnTransferProgress = p =>
+                            {
+                                _progress?.Invoke($"{p.ReceivedObjects}/{p.TotalObjects} objects");
+                                return !token.IsCancellationRequested;
+                            },
+                        },
+                        null
+                    );
+                }
+            );
         }
         catch (UserCancelledException)
         {
@@ -193,6 +220,27 @@ internal sealed partial class GitMirror
             token.ThrowIfCancellationRequested();
             throw Explain(e);
         }
+    }
+
+    // The remote as libgit2 will ask it: url.<base>.insteadOf of the user's own git configuration may have changed it.
+    private Remote Origin(Repository repository)
+    {
+        if (repository.Network.Remotes["origin"] is null)
+        {
+            repository.Network.Remotes.Add("origin", _remote, "+refs/heads/*:refs/heads/*");
+        }
+        else
+        {
+            repository.Network.Remotes.Update("origin", r => r.Url = _remote);
+        }
+
+        var origin = repository.Network.Remotes["origin"]!;
+        if (LaunchUri.GitOrigin(origin.Url) != LaunchUri.GitOrigin(_remote))
+        {
+            _check?.Invoke(LaunchUri.CheckRemote(origin.Url));
+        }
+
+        return origin;
     }
 
     private LaunchException Explain(LibGit2SharpException e)
@@ -246,28 +294,34 @@ internal sealed partial class GitMirror
             );
     }
 
-    // One answer of each kind: asked again with the same credential libgit2 would loop for ever.
-    private CredentialsHandler Credentials()
+    // Each is tried once. A credential that was given is for the address that it was given with.
+    private IEnumerable<GitCredential> Logins(string origin, string url)
     {
-        var step = 0;
-        return (url, userFromUrl, types) =>
+        if (_credential is not null && origin == LaunchUri.GitOrigin(_remote))
         {
-            while (true)
-            {
-                switch (step++)
-                {
-                    case 0 when _credential is not null:
-                        return Basic(_credential);
-                    case 1 when AskHelper(url, userFromUrl) is { } stored:
-                        return Basic(stored);
-                    case > 1:
-                        throw new LibGit2SharpException("authentication failed: no (more) credentials for this host");
-                }
-            }
-        };
+            yield return _credential;
+        }
 
-        static UsernamePasswordCredentials Basic(GitCredential c) =>
-            new() { Username = c.User, Password = Secrets.Register(c.Password) };
+        if (AskHelper(url) is { } stored)
+        {
+            yield return stored;
+        }
+    }
+
+    // For what is not HTTP: ssh has keys of its own.
+    private CredentialsHandler OtherCredentials()
+    {
+        var asked = false;
+        return (_, _, _) =>
+            asked || _credential is null
+                ? throw new LibGit2SharpException("authentication failed: no (more) credentials for this host")
+                : new UsernamePasswordCredentials { Username = _credential.User, Password = Take() };
+
+        string Take()
+        {
+            asked = true;
+            return Secrets.Register(_credential!.Password);
+        }
     }
 
     private static (string Remote, GitCredential? Credential) SplitCredential(string remote)
@@ -299,15 +353,23 @@ internal sealed partial class GitMirror
     }
 
     /// <summary>Asks git's own credential helpers, without a prompt. No git program: no answer.</summary>
-    private static GitCredential? AskHelper(string url, string? user)
+    private GitCredential? AskHelper(string url)
     {
-        if (!Uri.TryCreate(url, UriKind.Absolute, out var uri) || uri.Scheme is not ("http" or "https"))
+        // A line break in any of them would be a line of its own for the helper: a login of another host.
+        if (
+            !Uri.TryCreate(url, UriKind.Absolute, out var uri)
+            || uri.Scheme is not ("http" or "https")
+            || (uri.Authority + uri.AbsolutePath).Any(char.IsControl)
+            || ProgramPath.Find("git") is not { } program
+        )
         {
             return null;
         }
 
-        var start = new ProcessStartInfo("git")
+        // Not the shell's folder: a .git there could name a helper.
+        var start = new ProcessStartInfo(program)
         {
+            WorkingDirectory = Path.GetDirectoryName(_folder),
             RedirectStandardInput = true,
             RedirectStandardOutput = true,
             RedirectStandardError = true,
@@ -324,7 +386,7 @@ internal sealed partial class GitMirror
         {
             using var process = Process.Start(start)!;
             process.StandardInput.Write(
-                $"protocol={uri.Scheme}\nhost={uri.Authority}\npath={uri.AbsolutePath.TrimStart('/')}\n{(string.IsNullOrEmpty(user) ? "" : $"username={user}\n")}\n"
+                $"protocol={uri.Scheme}\nhost={uri.Authority}\npath={uri.AbsolutePath.TrimStart('/')}\n\n"
             );
             process.StandardInput.Close();
             var answer = process.StandardOutput.ReadToEndAsync();

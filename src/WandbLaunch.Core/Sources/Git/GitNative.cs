@@ -3,34 +3,12 @@ using WandbLaunch.Foundation;
 
 namespace WandbLaunch.Sources;
 
-/// <summary>The few libgit2 functions that LibGit2Sharp 0.32 does not offer: patches applied to a tree, limits for silent hosts (libgit2 1.9, apply.h, diff.h, common.h).</summary>
+/// <summary>The few libgit2 functions that LibGit2Sharp 0.32 does not offer: patches applied to a tree (libgit2 1.9, apply.h, diff.h).</summary>
 // Strings go as UTF-8, which CA2101 does not know.
 #pragma warning disable CA2101
 internal static unsafe class GitNative
 {
     private const string Library = "git2-5853918";
-
-    // git_libgit2_opt_t.
-    private const int SetServerConnectTimeout = 39;
-    private const int SetServerTimeout = 41;
-
-    /// <summary>How long libgit2 waits for a host over http(s): to connect, and for the next bytes. Its own default is for ever, and a fetch that waits cannot be cancelled.</summary>
-    internal static void LimitWaits(TimeSpan connect, TimeSpan silence)
-    {
-        _ = LibGit2Sharp.GlobalSettings.Version;
-        Set(SetServerConnectTimeout, (int)connect.TotalMilliseconds);
-        Set(SetServerTimeout, (int)silence.TotalMilliseconds);
-
-        static void Set(int option, int value)
-        {
-            // Apple's ARM64 takes variable arguments from the stack only: the dummies fill the registers.
-            Check(
-                OperatingSystem.IsMacOS() && RuntimeInformation.ProcessArchitecture == Architecture.Arm64
-                    ? git_libgit2_opts(option, 0, 0, 0, 0, 0, 0, 0, value)
-                    : git_libgit2_opts(option, value)
-            );
-        }
-    }
 
     internal sealed class PatchFault(string message, string? file, int hunk) : Exception(message)
     {
@@ -165,22 +143,6 @@ internal static unsafe class GitNative
 
     [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
     private static extern int git_libgit2_init();
-
-    [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
-    private static extern int git_libgit2_opts(int option, nint value);
-
-    [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
-    private static extern int git_libgit2_opts(
-        int option,
-        nint fill1,
-        nint fill2,
-        nint fill3,
-        nint fill4,
-        nint fill5,
-        nint fill6,
-        nint fill7,
-        nint value
-    );
 
     [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
     private static extern int git_repository_open_bare(

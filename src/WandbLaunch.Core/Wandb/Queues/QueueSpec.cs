@@ -21,6 +21,10 @@ internal static class QueueSpec
         Func<string, LaunchUri>? parse = null
     )
     {
+        RefuseLogin(config.Uri);
+        RefuseLogin(config.GitRepo);
+        RefuseLogin(config.Job);
+        RefuseLogin(config.Extra?["git"]?.ToString());
         var project = config.Project;
         if (config.Uri is { } text)
         {
@@ -71,5 +75,21 @@ internal static class QueueSpec
             Entity = config.Entity ?? entity,
             Project = project ?? "uncategorized",
         };
+    }
+
+    /// <summary>A queue shows its items to everyone who can read it, and keeps them.</summary>
+    /// <exception cref="LaunchException"><c>LoginInQueuedUri</c>.</exception>
+    internal static void RefuseLogin(string? address)
+    {
+        if (address is not null && Secrets.HasLogin(address))
+        {
+            var shown = Secrets.MaskLogins(address);
+            throw new LaunchException(
+                "LoginInQueuedUri",
+                LaunchErrorCategory.SecurityError,
+                $"{shown} holds a password or token, and everyone who can read the queue would see it. Queue the address without it and let the machine that runs it log in: git's credential helper there (git config --global credential.helper …, or Git Credential Manager), or ssh (git@host:owner/repository). -GitCredential is for launches of this shell. If that token was queued before, revoke it.",
+                shown
+            );
+        }
     }
 }

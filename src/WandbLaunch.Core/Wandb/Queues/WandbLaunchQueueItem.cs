@@ -1,5 +1,6 @@
 using System.Text;
 using System.Text.Json.Nodes;
+using WandbLaunch.Foundation;
 
 namespace WandbLaunch.Wandb;
 
@@ -9,6 +10,10 @@ public sealed record WandbLaunchQueueItem
     private readonly byte[]? _json;
     private string? _text;
     private JsonObject? _spec;
+    private string? _config;
+    private string? _uri;
+    private string? _error;
+    private IReadOnlyList<string> _warning = [];
 
     /// <summary>Id of the item on its server.</summary>
     public required string Id { get; init; }
@@ -46,15 +51,22 @@ public sealed record WandbLaunchQueueItem
     /// <summary>Page of that run.</summary>
     public string? RunUri { get; init; }
 
-    /// <summary>What is launched.</summary>
-    public string? Uri { get; init; }
+    /// <summary>What is launched. A password or token in it is masked, here and in everything below.</summary>
+    public string? Uri
+    {
+        get => _uri;
+        init => _uri = value is null ? null : Secrets.MaskLogins(value);
+    }
 
     /// <summary>Arguments that the item sets: words, or name=value.</summary>
     public IReadOnlyList<string> Arguments =>
         (Spec?["overrides"] as JsonObject)?["args"] switch
         {
-            JsonArray words => [.. words.Select(w => w?.ToString() ?? "")],
-            JsonObject pairs => [.. pairs.Select(p => p.Value is null ? p.Key : $"{p.Key}={p.Value}")],
+            JsonArray words => [.. words.Select(w => Secrets.MaskLogins(w?.ToString() ?? ""))],
+            JsonObject pairs =>
+            [
+                .. pairs.Select(p => Secrets.MaskLogins(p.Value is null ? p.Key : $"{p.Key}={p.Value}")),
+            ],
             _ => [],
         };
 
@@ -65,13 +77,21 @@ public sealed record WandbLaunchQueueItem
     public int? ExitCode { get; init; }
 
     /// <summary>Why it failed.</summary>
-    public string? Error { get; init; }
+    public string? Error
+    {
+        get => _error;
+        init => _error = value is null ? null : Secrets.MaskLogins(value);
+    }
 
     /// <summary>Files of the agent's run that belong to the failure: the log's last lines as a rule.</summary>
     public IReadOnlyList<string> ErrorFile { get; init; } = [];
 
     /// <summary>Warnings of the agent.</summary>
-    public IReadOnlyList<string> Warning { get; init; } = [];
+    public IReadOnlyList<string> Warning
+    {
+        get => _warning;
+        init => _warning = [.. value.Select(Secrets.MaskLogins)];
+    }
 
     /// <summary>When an agent took it.</summary>
     public DateTimeOffset? Claimed { get; init; }
@@ -80,7 +100,11 @@ public sealed record WandbLaunchQueueItem
     public DateTimeOffset? Finished { get; init; }
 
     /// <summary>The launch config as JSON.</summary>
-    public string? Config => SpecText;
+    public string? Config =>
+        _config ??=
+            Spec is not { } spec ? SpecText
+            : Secrets.MaskLogins((JsonNode)spec) is var masked && ReferenceEquals(masked, spec) ? SpecText
+            : masked!.ToJsonString(GraphQLTransport.PlainJson);
 
     internal string? SpecText
     {
@@ -93,7 +117,7 @@ public sealed record WandbLaunchQueueItem
         init => _json = value;
     }
 
-    internal JsonObject? Spec => _spec ??= SpecText is null ? null : JsonNode.Parse(SpecText) as JsonObject;
+    internal JsonObject? Spec => _spec ??= JsonText.TolerantObject(SpecText);
 
     /// <summary>True when the state will not change any more.</summary>
     public bool IsDone => State is "finished" or "failed" or "stopped";

@@ -58,7 +58,11 @@ internal sealed partial record WandbSettings
 
     internal string? Entity { get; init; }
 
+    internal SettingSource EntitySource { get; init; }
+
     internal string? Project { get; init; }
+
+    internal SettingSource ProjectSource { get; init; }
 
     internal string? Username { get; init; }
 
@@ -99,7 +103,9 @@ internal sealed partial record WandbSettings
             BaseUrl = checkedUrl,
             BaseUrlSource = url.Value is null ? SettingSource.Default : url.Source,
             Entity = Find(entity, "WANDB_ENTITY", "entity").Value,
+            EntitySource = Find(entity, "WANDB_ENTITY", "entity").Source,
             Project = Find(project, "WANDB_PROJECT", "project").Value,
+            ProjectSource = Find(project, "WANDB_PROJECT", "project").Source,
             Username = environment["WANDB_USERNAME"],
             UserEmail = environment["WANDB_USER_EMAIL"],
             HttpTimeout =

@@ -1,0 +1,38 @@
+namespace WandbLaunch.Wandb;
+
+/// <summary>
+/// How long the work that is being done waits for a server that fails: somebody at a prompt some tens of seconds, and is
+/// told of it; an agent as long as it takes. It goes with the work and not with the connection, which many commands use.
+/// </summary>
+/// <param name="Total">For one request, with all its tries.</param>
+/// <param name="Warn">Told at the second try what is happening.</param>
+internal sealed record ServerPatience(TimeSpan Total, Action<string> Warn)
+{
+    private static readonly AsyncLocal<ServerPatience?> Flowing = new();
+
+    private long _lastWarning = long.MinValue;
+
+    /// <summary>Of the work that asks; null for work that nobody waits for.</summary>
+    internal static ServerPatience? Current
+    {
+        get => Flowing.Value;
+        set => Flowing.Value = value;
+    }
+
+    /// <summary>Said once in a while: a command with many requests is not to repeat itself.</summary>
+    internal bool TryWarn(string text)
+    {
+        var now = Environment.TickCount64;
+        var last = Interlocked.Read(ref _lastWarning);
+        if (
+            (last != long.MinValue && now - last < 10_000)
+            || Interlocked.CompareExchange(ref _lastWarning, now, last) != last
+        )
+        {
+            return false;
+        }
+
+        Warn(text);
+        return true;
+    }
+}
