@@ -87,39 +87,32 @@ internal sealed partial record RequirementSet(IReadOnlyList<string> Lines, bool 
         var parts = new List<string>();
         foreach (var part in (at + "/" + named.Replace('\\', '/')).Split('/').Where(p => p is not ("" or ".")))
         {
-            if (part == ".." && parts.Count > 0)
+            if (part != "..")
+            {
+                parts.Add(part);
+            }
+            else if (parts.Count > 0)
             {
                 parts.RemoveAt(parts.Count - 1);
             }
             else
             {
-                parts.Add(part);
+                throw Outside(where);
             }
         }
 
-        var path =
-            named[0] is '/' or '\\' || parts.Count == 0
-                ? throw new LaunchException(
-                    "PathOutside",
-                    LaunchErrorCategory.SecurityError,
-                    $"{where} names a requirements file outside the source. Give a path relative to that file.",
-                    where
-                )
-                : string.Join('/', parts);
+        var path = string.Join('/', parts);
+        if (named[0] is '/' or '\\' || SafePath.Fault(path) is not null)
+        {
+            throw Outside(where);
+        }
+
         if (!open.Add(path))
         {
             return [];
         }
 
-        var lines =
-            open.Count > MostFiles ? null
-            : SafePath.Fault(path) is null ? ReadLines(folder, path)
-            : throw new LaunchException(
-                "PathOutside",
-                LaunchErrorCategory.SecurityError,
-                $"{where} names a requirements file outside the source. Give a path relative to that file.",
-                where
-            );
+        var lines = open.Count > MostFiles ? null : ReadLines(folder, path);
         return lines is null
             ? throw new LaunchException(
                 "RequirementsMissing",
@@ -254,6 +247,14 @@ internal sealed partial record RequirementSet(IReadOnlyList<string> Lines, bool 
             warnings.Add($"requirements: {where} is left out: {why}");
         }
     }
+
+    private static LaunchException Outside(string where) =>
+        new(
+            "PathOutside",
+            LaunchErrorCategory.SecurityError,
+            $"{Capital(where)} names a requirements file outside the source. Give a path relative to that file.",
+            where
+        );
 
     private static LaunchException Refused(string where, string why) =>
         new("RequirementRefused", LaunchErrorCategory.SecurityError, $"{Capital(where)} is refused: {why}.", where);
