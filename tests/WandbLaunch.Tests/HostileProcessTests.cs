@@ -91,6 +91,12 @@ public sealed class HostileProcessTests : IDisposable
         {
             Process.GetProcessById(id).Kill();
         }
+
+        // What -KeepChildren left open.
+        RunCgroup.Find(LaunchStore.Load(LaunchStore.Default.Folder("keep" + _token))?.Cgroup, "keep" + _token)?.Kill();
+        RunCgroup
+            .Find(LaunchStore.Load(LaunchStore.Default.Folder("keep" + _token))?.Cgroup, "keep" + _token)
+            ?.Remove();
     }
 
     public static TheoryData<string, string> Attacks()
@@ -274,6 +280,55 @@ public sealed class HostileProcessTests : IDisposable
         var run = LaunchStore.Default.Get(id);
         Assert.Equal((LaunchState.Failed, 5, true), (run.State, run.ExitCode, run.LogTruncated));
         Assert.EndsWith("the disk is full]\n", Log(id), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_full_disk_holds_no_container()
+    {
+        var image = Environment.GetEnvironmentVariable("WANDBLAUNCH_TEST_BASE_IMAGE") ?? "mini-python:3.11";
+        Assert.SkipUnless(await IsThereAsync(image), $"needs a Docker Engine with the image {image}");
+        using var disk = new SmallDisk();
+        var id = "cont" + _token;
+        using var shell = new Shell(false);
+        var running = Task.Run(() =>
+            shell.Run(
+                $"Start-WandbLaunch -DockerImage {image} -EntryPoint $words -Quiet -RunId {id}",
+                (
+                    "words",
+                    new[]
+                    {
+                        "python",
+                        "-uc",
+                        "import sys, time\nfor i in range(20): sys.stdout.write('x' * (1 << 20) + chr(10))\ntime.sleep(6)\nprint('after', flush=True)\nsys.exit(6)",
+                    }
+                )
+            )
+        );
+        await UntilAsync(() => Log(id).Length > 300_000);
+        await Task.Delay(2000);
+        Assert.Equal(LaunchState.Running, LaunchStore.Default.Get(id).State);
+        disk.MakeRoom();
+        await running;
+        var run = LaunchStore.Default.Get(id);
+        Assert.Equal((LaunchState.Failed, 6, true), (run.State, run.ExitCode, run.LogTruncated));
+        Assert.EndsWith("\nafter\n", Log(id), StringComparison.Ordinal);
+        Assert.Single(Log(id).Split('\n'), l => l.StartsWith("[wandb-launch: ", StringComparison.Ordinal));
+
+        static async Task<bool> IsThereAsync(string image)
+        {
+            try
+            {
+                var (client, _) = await DockerEngine.ConnectAsync(null, default);
+                using (client)
+                {
+                    return await new ImageBuilder(client, (_, _) => { }).ExistsAsync(image, default);
+                }
+            }
+            catch (LaunchException)
+            {
+                return false;
+            }
+        }
     }
 
     [Fact]

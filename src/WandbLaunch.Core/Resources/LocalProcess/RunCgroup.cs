@@ -30,6 +30,7 @@ internal sealed class RunCgroup
         var path = System.IO.Path.Combine(own, Prefix + id + "-" + Guid.NewGuid().ToString("n")[..8]);
         try
         {
+            Sweep(own);
             Directory.CreateDirectory(path);
             if (File.Exists(System.IO.Path.Combine(path, "cgroup.procs")))
             {
@@ -168,6 +169,21 @@ internal sealed class RunCgroup
 
                 // The last one has just ended.
                 Thread.Sleep(2);
+            }
+        }
+    }
+
+    // Groups whose last process, kept or orphaned, has ended since. A young one may be another launch's that is just about to start.
+    private static void Sweep(string own)
+    {
+        foreach (var folder in new DirectoryInfo(own).EnumerateDirectories(Prefix + "*"))
+        {
+            if (
+                folder.CreationTimeUtc < DateTime.UtcNow.AddMinutes(-10)
+                && new RunCgroup(folder.FullName) is { IsEmpty: true } left
+            )
+            {
+                left.Remove();
             }
         }
     }
