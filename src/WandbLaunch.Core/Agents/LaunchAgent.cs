@@ -1065,7 +1065,11 @@ internal sealed class LaunchAgent : IDisposable
             {
                 var data = await _transport.QueryAsync(
                     "EntityIsTeam",
-                    "query EntityIsTeam($entity: String!) { entity(name: $entity) { id isTeam } }",
+                    """
+                    query EntityIsTeam($entity: String!) {
+                      entity(name: $entity) { id isTeam }
+                    }
+                    """,
                     new { entity = Entity },
                     t
                 );

@@ -22,7 +22,11 @@ internal sealed class WandbApi(GraphQLTransport transport)
         {
             data = await transport.QueryAsync(
                 "Viewer",
-                "query Viewer { viewer { id entity username flags teams { edges { node { name } } } } }",
+                """
+                query Viewer {
+                  viewer { id entity username flags teams { edges { node { name } } } }
+                }
+                """,
                 null,
                 token
             );
@@ -33,7 +37,11 @@ internal sealed class WandbApi(GraphQLTransport transport)
             // Servers of 2022 have no username here (reference B.1).
             data = await transport.QueryAsync(
                 "Viewer",
-                "query Viewer { viewer { id entity flags teams { edges { node { name } } } } }",
+                """
+                query Viewer {
+                  viewer { id entity flags teams { edges { node { name } } } }
+                }
+                """,
                 null,
                 token
             );
@@ -91,8 +99,11 @@ internal sealed class WandbApi(GraphQLTransport transport)
 
     internal async Task<WandbRun> RunAsync(RunPath run, string appUrl, CancellationToken token)
     {
-        var query =
-            $"query Run($project: String!, $entity: String!, $name: String!) {{ project(name: $project, entityName: $entity) {{ run(name: $name) {{ {RunFragment} }} }} }}";
+        var query = $$"""
+            query Run($project: String!, $entity: String!, $name: String!) {
+              project(name: $project, entityName: $entity) { run(name: $name) { {{RunFragment}} } }
+            }
+            """;
         var data = await transport.QueryAsync(
             "Run",
             query,
@@ -173,8 +184,14 @@ internal sealed class WandbApi(GraphQLTransport transport)
 
     internal async Task<IReadOnlyList<string>> ProjectsAsync(string entity, CancellationToken token)
     {
-        const string Query =
-            "query Projects($entity: String, $cursor: String, $perPage: Int = 200) { models(entityName: $entity, after: $cursor, first: $perPage) { edges { node { id name entityName createdAt } cursor } pageInfo { endCursor hasNextPage } } }";
+        const string Query = """
+            query Projects($entity: String, $cursor: String, $perPage: Int = 200) {
+              models(entityName: $entity, after: $cursor, first: $perPage) {
+                edges { node { id name entityName createdAt } cursor }
+                pageInfo { endCursor hasNextPage }
+              }
+            }
+            """;
         var names = new List<string>();
         string? cursor = null;
         while (true)
@@ -372,7 +389,11 @@ internal sealed class WandbApi(GraphQLTransport transport)
     internal async Task UpsertProjectAsync(string entity, string project, CancellationToken token) =>
         await transport.QueryAsync(
             "UpsertModel",
-            "mutation UpsertModel($name: String!, $entity: String!) { upsertModel(input: {name: $name, entityName: $entity}) { model { name description } } }",
+            """
+            mutation UpsertModel($name: String!, $entity: String!) {
+              upsertModel(input: {name: $name, entityName: $entity}) { model { name description } }
+            }
+            """,
             new { name = project, entity },
             token
         );
@@ -436,7 +457,15 @@ internal sealed class WandbApi(GraphQLTransport transport)
         {
             var data = await transport.QueryAsync(
                 "CreateRunFiles",
-                "mutation CreateRunFiles($entity: String!, $project: String!, $run: String!, $files: [String!]!) { createRunFiles(input: {entityName: $entity, projectName: $project, runName: $run, files: $files}) { runID uploadHeaders files { name uploadUrl } } }",
+                """
+                mutation CreateRunFiles($entity: String!, $project: String!, $run: String!, $files: [String!]!) {
+                  createRunFiles(input: {entityName: $entity, projectName: $project, runName: $run, files: $files}) {
+                    runID
+                    uploadHeaders
+                    files { name uploadUrl }
+                  }
+                }
+                """,
                 new
                 {
                     entity = run.Entity,
@@ -455,7 +484,22 @@ internal sealed class WandbApi(GraphQLTransport transport)
         {
             var data = await transport.QueryAsync(
                 "RunUploadUrls",
-                "query RunUploadUrls($name: String!, $files: [String]!, $entity: String, $run: String!, $description: String) { model(name: $name, entityName: $entity) { bucket(name: $run, desc: $description) { id files(names: $files) { uploadHeaders edges { node { name url(upload: true) updatedAt } } } } } }",
+                """
+                query RunUploadUrls(
+                  $name: String!
+                  $files: [String]!
+                  $entity: String
+                  $run: String!
+                  $description: String
+                ) {
+                  model(name: $name, entityName: $entity) {
+                    bucket(name: $run, desc: $description) {
+                      id
+                      files(names: $files) { uploadHeaders edges { node { name url(upload: true) updatedAt } } }
+                    }
+                  }
+                }
+                """,
                 new
                 {
                     name = run.Project,
@@ -498,7 +542,11 @@ internal sealed class WandbApi(GraphQLTransport transport)
     {
         var data = await transport.QueryAsync(
             "RunState",
-            "query RunState($project: String!, $entity: String!, $name: String!) { project(name: $project, entityName: $entity) { run(name: $name) { state } } }",
+            """
+            query RunState($project: String!, $entity: String!, $name: String!) {
+              project(name: $project, entityName: $entity) { run(name: $name) { state } }
+            }
+            """,
             new
             {
                 project = run.Project,
@@ -519,7 +567,11 @@ internal sealed class WandbApi(GraphQLTransport transport)
     {
         var data = await transport.QueryAsync(
             "RunStoppedStatus",
-            "query RunStoppedStatus($projectName: String, $entityName: String, $runId: String!) { project(name: $projectName, entityName: $entityName) { run(name: $runId) { stopped } } }",
+            """
+            query RunStoppedStatus($projectName: String, $entityName: String, $runId: String!) {
+              project(name: $projectName, entityName: $entityName) { run(name: $runId) { stopped } }
+            }
+            """,
             new
             {
                 projectName = run.Project,

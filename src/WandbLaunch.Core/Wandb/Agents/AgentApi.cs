@@ -26,7 +26,19 @@ internal sealed class AgentApi(GraphQLTransport transport, WandbApi api)
     {
         var data = await transport.QueryAsync(
             "popFromRunQueue",
-            "mutation popFromRunQueue($entity: String!, $project: String!, $queueName: String!, $launchAgentId: ID) { popFromRunQueue(input: {entityName: $entity, projectName: $project, queueName: $queueName, launchAgentId: $launchAgentId}) { runQueueItemId runSpec } }",
+            """
+            mutation popFromRunQueue($entity: String!, $project: String!, $queueName: String!, $launchAgentId: ID) {
+              popFromRunQueue(input: {
+                entityName: $entity
+                projectName: $project
+                queueName: $queueName
+                launchAgentId: $launchAgentId
+              }) {
+                runQueueItemId
+                runSpec
+              }
+            }
+            """,
             new
             {
                 entity,
@@ -64,7 +76,11 @@ internal sealed class AgentApi(GraphQLTransport transport, WandbApi api)
     {
         var data = await transport.QueryAsync(
             "ackRunQueueItem",
-            "mutation ackRunQueueItem($itemId: ID!, $runId: String!) { ackRunQueueItem(input: {runQueueItemId: $itemId, runName: $runId}) { success } }",
+            """
+            mutation ackRunQueueItem($itemId: ID!, $runId: String!) {
+              ackRunQueueItem(input: {runQueueItemId: $itemId, runName: $runId}) { success }
+            }
+            """,
             new { itemId = item, runId = run },
             token
         );
@@ -133,7 +149,11 @@ internal sealed class AgentApi(GraphQLTransport transport, WandbApi api)
     ) =>
         transport.QueryAsync(
             "finishRunQueueItem",
-            "mutation finishRunQueueItem($input: FinishRunQueueItemInput!) { finishRunQueueItem(input: $input) { success } }",
+            """
+            mutation finishRunQueueItem($input: FinishRunQueueItemInput!) {
+              finishRunQueueItem(input: $input) { success }
+            }
+            """,
             new
             {
                 input = new
@@ -170,7 +190,27 @@ internal sealed class AgentApi(GraphQLTransport transport, WandbApi api)
         var data = today
             ? await transport.QueryAsync(
                 "createLaunchAgent",
-                "mutation createLaunchAgent($entity: String!, $project: String!, $queues: [ID!]!, $hostname: String!, $agentConfig: JSONString, $version: String) { createLaunchAgent(input: {entityName: $entity, projectName: $project, runQueues: $queues, hostname: $hostname, agentConfig: $agentConfig, version: $version}) { launchAgentId } }",
+                """
+                mutation createLaunchAgent(
+                  $entity: String!
+                  $project: String!
+                  $queues: [ID!]!
+                  $hostname: String!
+                  $agentConfig: JSONString
+                  $version: String
+                ) {
+                  createLaunchAgent(input: {
+                    entityName: $entity
+                    projectName: $project
+                    runQueues: $queues
+                    hostname: $hostname
+                    agentConfig: $agentConfig
+                    version: $version
+                  }) {
+                    launchAgentId
+                  }
+                }
+                """,
                 new
                 {
                     entity,
@@ -184,7 +224,18 @@ internal sealed class AgentApi(GraphQLTransport transport, WandbApi api)
             )
             : await transport.QueryAsync(
                 "createLaunchAgent",
-                "mutation createLaunchAgent($entity: String!, $project: String!, $queues: [ID!]!, $hostname: String!) { createLaunchAgent(input: {entityName: $entity, projectName: $project, runQueues: $queues, hostname: $hostname}) { launchAgentId } }",
+                """
+                mutation createLaunchAgent($entity: String!, $project: String!, $queues: [ID!]!, $hostname: String!) {
+                  createLaunchAgent(input: {
+                    entityName: $entity
+                    projectName: $project
+                    runQueues: $queues
+                    hostname: $hostname
+                  }) {
+                    launchAgentId
+                  }
+                }
+                """,
                 new
                 {
                     entity,
@@ -204,7 +255,11 @@ internal sealed class AgentApi(GraphQLTransport transport, WandbApi api)
         {
             await transport.QueryAsync(
                 "updateLaunchAgent",
-                "mutation updateLaunchAgent($agentId: ID!, $agentStatus: String) { updateLaunchAgent(input: {launchAgentId: $agentId, agentStatus: $agentStatus}) { success } }",
+                """
+                mutation updateLaunchAgent($agentId: ID!, $agentStatus: String) {
+                  updateLaunchAgent(input: {launchAgentId: $agentId, agentStatus: $agentStatus}) { success }
+                }
+                """,
                 new { agentId = agent, agentStatus = status },
                 token
             );
@@ -220,7 +275,11 @@ internal sealed class AgentApi(GraphQLTransport transport, WandbApi api)
 
         var data = await transport.QueryAsync(
             "LaunchAgent",
-            "query LaunchAgent($agentId: ID!) { launchAgent(id: $agentId) { id name runQueues hostname agentStatus stopPolling heartbeatAt } }",
+            """
+            query LaunchAgent($agentId: ID!) {
+              launchAgent(id: $agentId) { id name runQueues hostname agentStatus stopPolling heartbeatAt }
+            }
+            """,
             new { agentId = agent },
             token
         );
@@ -243,7 +302,13 @@ internal sealed class AgentApi(GraphQLTransport transport, WandbApi api)
 
         var data = await transport.QueryAsync(
             "LaunchAgents",
-            "query LaunchAgents($entity: String!, $project: String!) { project(name: $project, entityName: $entity) { launchAgents { id name runQueues hostname agentStatus stopPolling heartbeatAt createdAt } } }",
+            """
+            query LaunchAgents($entity: String!, $project: String!) {
+              project(name: $project, entityName: $entity) {
+                launchAgents { id name runQueues hostname agentStatus stopPolling heartbeatAt createdAt }
+              }
+            }
+            """,
             new { entity, project },
             token
         );
@@ -293,7 +358,11 @@ internal sealed class AgentApi(GraphQLTransport transport, WandbApi api)
 
         var data = await transport.QueryAsync(
             "stopLaunchAgent",
-            "mutation stopLaunchAgent($agentId: ID!) { stopLaunchAgent(input: {launchAgentId: $agentId}) { success } }",
+            """
+            mutation stopLaunchAgent($agentId: ID!) {
+              stopLaunchAgent(input: {launchAgentId: $agentId}) { success }
+            }
+            """,
             new { agentId = agent },
             token
         );
@@ -305,7 +374,11 @@ internal sealed class AgentApi(GraphQLTransport transport, WandbApi api)
     {
         var data = await transport.QueryAsync(
             "GetSweepState",
-            "query GetSweepState($entity: String, $project: String, $sweep: String!) { project(name: $project, entityName: $entity) { sweep(sweepName: $sweep) { state } } }",
+            """
+            query GetSweepState($entity: String, $project: String, $sweep: String!) {
+              project(name: $project, entityName: $entity) { sweep(sweepName: $sweep) { state } }
+            }
+            """,
             new
             {
                 entity,
@@ -322,7 +395,11 @@ internal sealed class AgentApi(GraphQLTransport transport, WandbApi api)
     {
         var data = await transport.QueryAsync(
             "GetSweep",
-            "query GetSweep($entity: String, $project: String, $sweep: String!) { project(name: $project, entityName: $entity) { sweep(sweepName: $sweep) { id state } } }",
+            """
+            query GetSweep($entity: String, $project: String, $sweep: String!) {
+              project(name: $project, entityName: $entity) { sweep(sweepName: $sweep) { id state } }
+            }
+            """,
             new
             {
                 entity,
@@ -338,7 +415,13 @@ internal sealed class AgentApi(GraphQLTransport transport, WandbApi api)
         {
             await transport.QueryAsync(
                 "UpsertSweep",
-                "mutation UpsertSweep($id: ID, $state: String, $entity: String, $project: String) { upsertSweep(input: {id: $id, state: $state, entityName: $entity, projectName: $project}) { sweep { name } } }",
+                """
+                mutation UpsertSweep($id: ID, $state: String, $entity: String, $project: String) {
+                  upsertSweep(input: {id: $id, state: $state, entityName: $entity, projectName: $project}) {
+                    sweep { name }
+                  }
+                }
+                """,
                 new
                 {
                     id,
@@ -383,7 +466,13 @@ internal sealed class AgentApi(GraphQLTransport transport, WandbApi api)
 
         await transport.QueryAsync(
             operation,
-            $"mutation {operation}($runQueueItemId: ID!, $message: String!, $stage: String!{declared}) {{ {operation}(input: {{runQueueItemId: $runQueueItemId, message: $message, stage: $stage{given}}}) {{ success }} }}",
+            $$"""
+            mutation {{operation}}($runQueueItemId: ID!, $message: String!, $stage: String!{{declared}}) {
+              {{operation}}(input: {runQueueItemId: $runQueueItemId, message: $message, stage: $stage{{given}} }) {
+                success
+              }
+            }
+            """,
             variables,
             token
         );

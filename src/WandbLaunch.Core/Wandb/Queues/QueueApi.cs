@@ -106,7 +106,13 @@ internal sealed class QueueApi(GraphQLTransport transport, WandbApi api, string 
         var fields = string.Join(' ', QueueFields.Where(dialect.QueueFields.Contains));
         var data = await transport.QueryAsync(
             "ProjectRunQueues",
-            $"query ProjectRunQueues($entity: String!, $projectName: String!) {{ project(entityName: $entity, name: $projectName) {{ runQueues {{ id name createdBy access {fields} }} }} }}",
+            $$"""
+            query ProjectRunQueues($entity: String!, $projectName: String!) {
+              project(entityName: $entity, name: $projectName) {
+                runQueues { id name createdBy access {{fields}} }
+              }
+            }
+            """,
             new { entity, projectName = project },
             token
         );
@@ -215,7 +221,28 @@ internal sealed class QueueApi(GraphQLTransport transport, WandbApi api, string 
         var data = today
             ? await transport.QueryAsync(
                 "CreateRunQueue",
-                "mutation CreateRunQueue($entity: String!, $project: String!, $queueName: String!, $access: RunQueueAccessType!, $prioritizationMode: RunQueuePrioritizationMode, $defaultResourceConfigID: ID) { createRunQueue(input: {entityName: $entity, projectName: $project, queueName: $queueName, access: $access, prioritizationMode: $prioritizationMode, defaultResourceConfigID: $defaultResourceConfigID}) { success queueID } }",
+                """
+                mutation CreateRunQueue(
+                  $entity: String!
+                  $project: String!
+                  $queueName: String!
+                  $access: RunQueueAccessType!
+                  $prioritizationMode: RunQueuePrioritizationMode
+                  $defaultResourceConfigID: ID
+                ) {
+                  createRunQueue(input: {
+                    entityName: $entity
+                    projectName: $project
+                    queueName: $queueName
+                    access: $access
+                    prioritizationMode: $prioritizationMode
+                    defaultResourceConfigID: $defaultResourceConfigID
+                  }) {
+                    success
+                    queueID
+                  }
+                }
+                """,
                 new
                 {
                     entity,
@@ -229,7 +256,24 @@ internal sealed class QueueApi(GraphQLTransport transport, WandbApi api, string 
             )
             : await transport.QueryAsync(
                 "createRunQueue",
-                "mutation createRunQueue($entity: String!, $project: String!, $queueName: String!, $access: RunQueueAccessType!) { createRunQueue(input: {entityName: $entity, projectName: $project, queueName: $queueName, access: $access}) { success queueID } }",
+                """
+                mutation createRunQueue(
+                  $entity: String!
+                  $project: String!
+                  $queueName: String!
+                  $access: RunQueueAccessType!
+                ) {
+                  createRunQueue(input: {
+                    entityName: $entity
+                    projectName: $project
+                    queueName: $queueName
+                    access: $access
+                  }) {
+                    success
+                    queueID
+                  }
+                }
+                """,
                 new
                 {
                     entity,
@@ -268,7 +312,30 @@ internal sealed class QueueApi(GraphQLTransport transport, WandbApi api, string 
         var config = new JsonObject { ["resource_args"] = new JsonObject { [resource] = resourceArgs.DeepClone() } };
         var data = await transport.QueryAsync(
             "UpsertRunQueue",
-            "mutation UpsertRunQueue($entityName: String!, $projectName: String!, $queueName: String!, $resourceType: String!, $resourceConfig: JSONString!, $templateVariables: JSONString, $prioritizationMode: RunQueuePrioritizationMode) { upsertRunQueue(input: {entityName: $entityName, projectName: $projectName, queueName: $queueName, resourceType: $resourceType, resourceConfig: $resourceConfig, templateVariables: $templateVariables, prioritizationMode: $prioritizationMode}) { success configSchemaValidationErrors } }",
+            """
+            mutation UpsertRunQueue(
+              $entityName: String!
+              $projectName: String!
+              $queueName: String!
+              $resourceType: String!
+              $resourceConfig: JSONString!
+              $templateVariables: JSONString
+              $prioritizationMode: RunQueuePrioritizationMode
+            ) {
+              upsertRunQueue(input: {
+                entityName: $entityName
+                projectName: $projectName
+                queueName: $queueName
+                resourceType: $resourceType
+                resourceConfig: $resourceConfig
+                templateVariables: $templateVariables
+                prioritizationMode: $prioritizationMode
+              }) {
+                success
+                configSchemaValidationErrors
+              }
+            }
+            """,
             new
             {
                 entityName = entity,
@@ -304,7 +371,13 @@ internal sealed class QueueApi(GraphQLTransport transport, WandbApi api, string 
 
         var data = await transport.QueryAsync(
             "GetDefaultResourceConfig",
-            "query GetDefaultResourceConfig($entityName: String!, $id: ID!) { entity(name: $entityName) { defaultResourceConfig(id: $id) { config resource templateVariables { name schema } } } }",
+            """
+            query GetDefaultResourceConfig($entityName: String!, $id: ID!) {
+              entity(name: $entityName) {
+                defaultResourceConfig(id: $id) { config resource templateVariables { name schema } }
+              }
+            }
+            """,
             new { entityName = queue.Entity, id = queue.ConfigId },
             token
         );
@@ -340,7 +413,11 @@ internal sealed class QueueApi(GraphQLTransport transport, WandbApi api, string 
 
         var data = await transport.QueryAsync(
             "DeleteRunQueue",
-            "mutation DeleteRunQueue($id: ID!) { deleteRunQueues(input: {queueIDs: [$id]}) { success clientMutationId } }",
+            """
+            mutation DeleteRunQueue($id: ID!) {
+              deleteRunQueues(input: {queueIDs: [$id]}) { success clientMutationId }
+            }
+            """,
             new { id = queue.Id },
             token
         );
@@ -596,8 +673,34 @@ internal sealed class QueueApi(GraphQLTransport transport, WandbApi api, string 
         var pages = dialect.ItemsArguments.Contains("after");
         var filtered = states.Count > 0 && dialect.ItemsArguments.Contains("states");
         var query = pages
-            ? $"query GetRunQueueItems($projectName: String!, $entityName: String!, $runQueue: String!, $after: String{(filtered ? ", $states: [String!]" : "")}) {{ project(name: $projectName, entityName: $entityName) {{ runQueue(name: $runQueue) {{ runQueueItems(first: 500, after: $after{(filtered ? ", states: $states" : "")}) {{ edges {{ node {{ {ItemFields(dialect)} }} }} pageInfo {{ endCursor hasNextPage }} }} }} }} }}"
-            : $"query GetRunQueueItems($projectName: String!, $entityName: String!, $runQueue: String!) {{ project(name: $projectName, entityName: $entityName) {{ runQueue(name: $runQueue) {{ runQueueItems{(dialect.ItemsArguments.Contains("first") ? "(first: 100)" : "")} {{ edges {{ node {{ {ItemFields(dialect)} }} }} }} }} }} }}";
+            ? $$"""
+                query GetRunQueueItems(
+                  $projectName: String!
+                  $entityName: String!
+                  $runQueue: String!
+                  $after: String{{(filtered ? ", $states: [String!]" : "")}}
+                ) {
+                  project(name: $projectName, entityName: $entityName) {
+                    runQueue(name: $runQueue) {
+                      runQueueItems(first: 500, after: $after{{(filtered ? ", states: $states" : "")}}) {
+                        edges { node { {{ItemFields(dialect)}} } }
+                        pageInfo { endCursor hasNextPage }
+                      }
+                    }
+                  }
+                }
+                """
+            : $$"""
+                query GetRunQueueItems($projectName: String!, $entityName: String!, $runQueue: String!) {
+                  project(name: $projectName, entityName: $entityName) {
+                    runQueue(name: $runQueue) {
+                      runQueueItems{{(dialect.ItemsArguments.Contains("first") ? "(first: 100)" : "")}} {
+                        edges { node { {{ItemFields(dialect)}} } }
+                      }
+                    }
+                  }
+                }
+                """;
         string? after = null;
         while (true)
         {
@@ -652,7 +755,13 @@ internal sealed class QueueApi(GraphQLTransport transport, WandbApi api, string 
         {
             var data = await transport.QueryAsync(
                 "GetRunQueueItem",
-                $"query GetRunQueueItem($projectName: String!, $entityName: String!, $runQueue: String!, $itemId: ID!) {{ project(name: $projectName, entityName: $entityName) {{ runQueue(name: $runQueue) {{ runQueueItem(id: $itemId) {{ {ItemFields(dialect)} }} }} }} }}",
+                $$"""
+                query GetRunQueueItem($projectName: String!, $entityName: String!, $runQueue: String!, $itemId: ID!) {
+                  project(name: $projectName, entityName: $entityName) {
+                    runQueue(name: $runQueue) { runQueueItem(id: $itemId) { {{ItemFields(dialect)}} } }
+                  }
+                }
+                """,
                 new
                 {
                     projectName = queue.QueueProject,
@@ -686,7 +795,14 @@ internal sealed class QueueApi(GraphQLTransport transport, WandbApi api, string 
 
         var data = await transport.QueryAsync(
             "DeleteFromRunQueue",
-            "mutation DeleteFromRunQueue($queueID: ID!, $runQueueItemId: ID!) { deleteFromRunQueue(input: {queueID: $queueID, runQueueItemId: $runQueueItemId}) { success clientMutationId } }",
+            """
+            mutation DeleteFromRunQueue($queueID: ID!, $runQueueItemId: ID!) {
+              deleteFromRunQueue(input: {queueID: $queueID, runQueueItemId: $runQueueItemId}) {
+                success
+                clientMutationId
+              }
+            }
+            """,
             new { queueID = queue.Id, runQueueItemId = id },
             token
         );
