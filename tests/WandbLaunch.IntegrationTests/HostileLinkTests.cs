@@ -16,7 +16,11 @@ public sealed class HostileLinkTests
         File.Copy(Path.Combine(repository, "main.py"), Path.Combine(repository, "app", "main.py"));
         File.WriteAllText(Path.Combine(repository, "app", "requirements.txt"), "");
         File.WriteAllText(Path.Combine(repository, "app", "run.sh"), "");
-        File.SetUnixFileMode(Path.Combine(repository, "app", "run.sh"), (UnixFileMode)0x1ED);
+        if (!OperatingSystem.IsWindows())
+        {
+            File.SetUnixFileMode(Path.Combine(repository, "app", "run.sh"), (UnixFileMode)0x1ED);
+        }
+
         File.CreateSymbolicLink(Path.Combine(repository, "app", "inside"), "deep/er/data");
         File.CreateSymbolicLink(Path.Combine(repository, "app", "sibling"), "../main.py");
         Machine.Exec("git", ["-C", repository, "add", "-A"]);

@@ -4,10 +4,8 @@ using System.Net.Http.Headers;
 using System.Net.Sockets;
 using System.Text;
 using System.Text.Json;
-using System.Text.Json.Nodes;
 using Microsoft.Data.Sqlite;
 using WandbLaunch.Foundation;
-using WandbLaunch.Model;
 using WandbLaunch.Server;
 using WandbLaunch.Wandb;
 

@@ -2,7 +2,6 @@
 using System.Text;
 using WandbLaunch.Foundation;
 using WandbLaunch.Launching;
-using WandbLaunch.Resources;
 
 namespace WandbLaunch.Tests;
 

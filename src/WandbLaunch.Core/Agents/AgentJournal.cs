@@ -5,8 +5,8 @@ using System.Text.Json;
 using System.Text.Json.Nodes;
 using System.Text.Json.Serialization;
 using WandbLaunch.Foundation;
-using WandbLaunch.Model;
 using WandbLaunch.Launching;
+using WandbLaunch.Model;
 
 namespace WandbLaunch.Agents;
 

@@ -11,6 +11,7 @@ namespace WandbLaunch.Import;
 internal static class RunFolderImport
 {
     private const int Lines = 1000;
+
     /// <summary>What is read whole: metadata, summary and config. Everything else is a stream.</summary>
     private const long SmallFile = 64 << 20;
 

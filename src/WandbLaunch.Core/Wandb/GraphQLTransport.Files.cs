@@ -3,9 +3,9 @@ using System.Net;
 using System.Net.Http.Headers;
 using System.Security.Cryptography;
 using System.Text;
-using WandbLaunch.Foundation;
 using Polly;
 using Polly.Retry;
+using WandbLaunch.Foundation;
 
 namespace WandbLaunch.Wandb;
 
@@ -260,12 +260,7 @@ internal sealed partial class GraphQLTransport
                     request.Headers.IfRange = part.Tag is null ? null : new RangeConditionHeaderValue(part.Tag);
                 }
 
-                return await SendOnceAsync(
-                    request,
-                    HttpCompletionOption.ResponseHeadersRead,
-                    part.Length > 0,
-                    token
-                );
+                return await SendOnceAsync(request, HttpCompletionOption.ResponseHeadersRead, part.Length > 0, token);
             }
         );
         var range = response.Content.Headers.ContentRange;
