@@ -19,6 +19,29 @@ public sealed class DocsTests
     }
 
     [Fact]
+    public void Every_test_that_the_security_page_names_is_there()
+    {
+        var root = Fixture.SourceRoot();
+        var tests = string.Concat(
+            Directory
+                .EnumerateFiles(Path.Combine(root, "tests"), "*Tests.cs", SearchOption.AllDirectories)
+                .Select(File.ReadAllText)
+        );
+        var page = File.ReadAllText(Path.Combine(root, "docs", "about_WandbLaunch_Security.md"));
+        var named = System
+            .Text.RegularExpressions.Regex.Matches(
+                page,
+                @"\b(?:[A-Z]\w*Tests\b|[A-Z][A-Za-z0-9]+(?:_[A-Za-z0-9]+){2,})"
+            )
+            .Select(m => m.Value.TrimEnd('_'))
+            .Where(n => !n.StartsWith("WANDB", StringComparison.Ordinal))
+            .Distinct()
+            .ToList();
+        Assert.True(named.Count > 50);
+        Assert.All(named, n => Assert.Contains(n, tests, StringComparison.Ordinal));
+    }
+
+    [Fact]
     public void Every_cmdlet_is_exported_described_and_has_two_examples()
     {
         using var shell = new Shell(false);
