@@ -138,7 +138,7 @@ internal sealed class WandbApi(GraphQLTransport transport)
                   edges { node { {{RunFragment}} } cursor } pageInfo { endCursor hasNextPage } } } }
             """;
         string? cursor = null;
-        Task<JsonElement>? next = Page(null);
+        Task<JsonElement>? next = PageAsync(null);
         while (next is not null)
         {
             var data = await next;
@@ -154,7 +154,7 @@ internal sealed class WandbApi(GraphQLTransport transport)
             var end = runs.Text("pageInfo", "endCursor");
 
             // The next page is on its way while this one goes down the pipeline.
-            next = more && end is not null && end != cursor ? Page(end) : null;
+            next = more && end is not null && end != cursor ? PageAsync(end) : null;
             cursor = end;
             foreach (var edge in runs.Items("edges"))
             {
@@ -166,7 +166,7 @@ internal sealed class WandbApi(GraphQLTransport transport)
             }
         }
 
-        Task<JsonElement> Page(string? after) =>
+        Task<JsonElement> PageAsync(string? after) =>
             transport.QueryAsync(
                 "Runs",
                 query,

@@ -54,8 +54,8 @@ internal sealed class LocalProcessRunner : IRunner
         observer.Started(process.Id, null);
         process.StandardInput.Close();
         var output = Task.WhenAll(
-            Pump(process.StandardOutput.BaseStream, observer),
-            Pump(process.StandardError.BaseStream, observer)
+            PumpAsync(process.StandardOutput.BaseStream, observer),
+            PumpAsync(process.StandardError.BaseStream, observer)
         );
         try
         {
@@ -94,7 +94,7 @@ internal sealed class LocalProcessRunner : IRunner
         );
     }
 
-    private static async Task Pump(Stream stream, IRunObserver observer)
+    private static async Task PumpAsync(Stream stream, IRunObserver observer)
     {
         var buffer = new byte[65536];
         try
