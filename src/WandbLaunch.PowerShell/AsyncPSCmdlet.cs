@@ -104,7 +104,7 @@ public abstract class AsyncPSCmdlet : PSCmdlet, IDisposable
     }
 
     /// <inheritdoc/>
-    protected sealed override void StopProcessing() => _ = Stop();
+    protected sealed override void StopProcessing() => _ = StopAsync();
 
     /// <inheritdoc/>
     public void Dispose()
@@ -120,7 +120,7 @@ public abstract class AsyncPSCmdlet : PSCmdlet, IDisposable
         if (disposing)
         {
             // Disposed before its callbacks have run, the source would forget them, and who waits on them would wait on.
-            _ = Stop().ContinueWith(_ => _stop.Dispose(), TaskScheduler.Default);
+            _ = StopAsync().ContinueWith(_ => _stop.Dispose(), TaskScheduler.Default);
             _queue.CompleteAdding();
         }
     }
@@ -208,7 +208,7 @@ public abstract class AsyncPSCmdlet : PSCmdlet, IDisposable
 
     /// <summary>Asks ShouldProcess on the pipeline's thread.</summary>
     protected Task<bool> ShouldProcessAsync(string target, string action) =>
-        Ask(() => ShouldProcess(Secrets.Mask(target), action));
+        AskAsync(() => ShouldProcess(Secrets.Mask(target), action));
 
     /// <summary>The given connection, else the session's, else one from the settings.</summary>
     internal async Task<WandbConnection> GetConnectionAsync(WandbConnection? given) =>
@@ -285,7 +285,7 @@ public abstract class AsyncPSCmdlet : PSCmdlet, IDisposable
     /// Runs a question on the pipeline's thread, in order, and gives its answer. A stop cancels it, asked or not. What it
     /// throws is thrown to who asked; unless it is a <see cref="LaunchException"/>, it also ends the command.
     /// </summary>
-    private protected Task<T> Ask<T>(Func<T> question)
+    private protected Task<T> AskAsync<T>(Func<T> question)
     {
         var answer = new TaskCompletionSource<T>(TaskCreationOptions.RunContinuationsAsynchronously);
         Post(() =>
@@ -311,7 +311,7 @@ public abstract class AsyncPSCmdlet : PSCmdlet, IDisposable
 
     // Callbacks and continuations of the work run on the thread pool: on this thread, which may be the pipeline's, they
     // could wait for it, or be taken for it. One of them that throws is no reason not to stop.
-    private Task Stop()
+    private protected Task StopAsync()
     {
         lock (_stopping)
         {
@@ -339,7 +339,7 @@ public abstract class AsyncPSCmdlet : PSCmdlet, IDisposable
         catch (Exception e)
         {
             _ended ??= ExceptionDispatchInfo.Capture(e);
-            _ = Stop();
+            _ = StopAsync();
             throw;
         }
     }
@@ -363,7 +363,9 @@ public abstract class AsyncPSCmdlet : PSCmdlet, IDisposable
             }
 
             // Over, or cancelled and cleaning up; writers and questions are let go by the token.
+#pragma warning disable VSTHRD002 // The pipeline's thread has nothing else to do, and the work never asks for it but through the queue.
             var fault = round.GetAwaiter().GetResult();
+#pragma warning restore VSTHRD002
             ThrowIfStopped();
             switch (fault)
             {

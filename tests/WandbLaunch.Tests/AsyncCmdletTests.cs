@@ -552,7 +552,7 @@ public sealed class TestWorkCommand : AsyncPSCmdlet
 
                 break;
             case "nested":
-                await Ask(() =>
+                await AskAsync(() =>
                 {
                     foreach (var value in InvokeCommand.InvokeScript("1..3 | Test-Work -Do odd"))
                     {

@@ -177,7 +177,10 @@ internal static class RunFolderImport
                             batch.Add(row);
                             if (batch.Count == Lines)
                             {
+                                // The log is read on a thread of its own, which has nothing else to do.
+#pragma warning disable VSTHRD002
                                 SendAsync().GetAwaiter().GetResult();
+#pragma warning restore VSTHRD002
                             }
                         }
                     ),

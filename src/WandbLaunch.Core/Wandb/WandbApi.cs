@@ -137,7 +137,7 @@ internal sealed class WandbApi(GraphQLTransport transport)
                   edges { node { {{RunFragment}} } cursor } pageInfo { endCursor hasNextPage } } } }
             """;
         string? cursor = null;
-        Task<JsonElement>? next = Page(null);
+        Task<JsonElement>? next = PageAsync(null);
         while (next is not null)
         {
             var data = await next;
@@ -153,7 +153,7 @@ internal sealed class WandbApi(GraphQLTransport transport)
             var end = runs.Text("pageInfo", "endCursor");
 
             // The next page is on its way while this one goes down the pipeline.
-            next = more && end is not null && end != cursor ? Page(end) : null;
+            next = more && end is not null && end != cursor ? PageAsync(end) : null;
             cursor = end;
             foreach (var edge in runs.Items("edges"))
             {
@@ -165,7 +165,7 @@ internal sealed class WandbApi(GraphQLTransport transport)
             }
         }
 
-        Task<JsonElement> Page(string? after) =>
+        Task<JsonElement> PageAsync(string? after) =>
             transport.QueryAsync(
                 "Runs",
                 query,

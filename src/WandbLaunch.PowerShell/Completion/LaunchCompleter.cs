@@ -23,7 +23,9 @@ public abstract class LaunchCompleter : IArgumentCompleter
         {
             using var limit = new CancellationTokenSource(TimeSpan.FromMilliseconds(900));
             var task = Task.Run(() => ValuesAsync(fakeBoundParameters, limit.Token), limit.Token);
+#pragma warning disable VSTHRD002 // PowerShell waits for a completer, and this long at most.
             values = task.Wait(900) ? task.Result : [];
+#pragma warning restore VSTHRD002
         }
         catch (Exception e)
             when (e is AggregateException or OperationCanceledException or LaunchException or IOException)

@@ -70,7 +70,7 @@ public sealed class ConnectWandbCommand : AsyncPSCmdlet
         if (ParameterSetName == "Secret")
         {
             // The vault's cmdlet must run on the pipeline's thread.
-            _secret = await Ask(ReadVault);
+            _secret = await AskAsync(ReadVault);
         }
     }
 

@@ -222,10 +222,14 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
     {
         if (disposing)
         {
-            // A stopped pipeline does not reach EndAsync: its runs are ended before the command is.
+            // A pipeline that an error ended does not reach EndAsync, nor is it always stopped: its runs are ended before
+            // the command is, for which PowerShell waits here.
+            _ = StopAsync();
+#pragma warning disable VSTHRD002
             Task.WhenAll(_running.Keys)
                 .ContinueWith(static _ => { }, TaskScheduler.Default)
                 .Wait(TimeSpan.FromSeconds(30));
+#pragma warning restore VSTHRD002
         }
 
         base.Dispose(disposing);

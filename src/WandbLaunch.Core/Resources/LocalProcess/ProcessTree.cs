@@ -76,7 +76,10 @@ internal sealed class ProcessTree : IDisposable
     {
         if (OperatingSystem.IsLinux())
         {
+            // Gathering is some milliseconds on the pool, and waits for nobody.
+#pragma warning disable VSTHRD002
             _gathered.Wait();
+#pragma warning restore VSTHRD002
             _cgroup?.Kill();
             KillAll(Members);
             _cgroup?.Remove();
@@ -109,7 +112,10 @@ internal sealed class ProcessTree : IDisposable
     {
         if (OperatingSystem.IsLinux() && _cgroup is not null)
         {
+            // Gathering is some milliseconds on the pool, and waits for nobody.
+#pragma warning disable VSTHRD002
             _gathered.Wait();
+#pragma warning restore VSTHRD002
             if (_cgroup.IsEmpty)
             {
                 _cgroup.Remove();
@@ -134,7 +140,10 @@ internal sealed class ProcessTree : IDisposable
 
     public void Dispose()
     {
+        // Gathering is some milliseconds on the pool, and waits for nobody.
+#pragma warning disable VSTHRD002
         _gathered.Wait();
+#pragma warning restore VSTHRD002
         if (_job != 0)
         {
             CloseHandle(_job);

@@ -89,7 +89,10 @@ internal sealed class GitHttpTransport : RpcSmartSubtransport
 
                 var buffer = new byte[Math.Min(length, 1 << 16)];
                 using var limit = Limit();
+                // libgit2's call is synchronous, and on a thread of its own.
+#pragma warning disable VSTHRD002
                 var read = _content.ReadAsync(buffer, limit.Token).AsTask().GetAwaiter().GetResult();
+#pragma warning restore VSTHRD002
                 dataStream.Write(buffer, 0, read);
                 bytesRead = read;
                 return 0;

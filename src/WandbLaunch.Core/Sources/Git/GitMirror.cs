@@ -397,11 +397,14 @@ internal sealed partial class GitMirror
                 return null;
             }
 
+            // libgit2 asks for a credential in a callback, and wants its answer there.
+#pragma warning disable VSTHRD002
             var values = answer
                 .Result.Split('\n')
                 .Select(l => l.Split('=', 2))
                 .Where(p => p.Length == 2)
                 .ToDictionary(p => p[0], p => p[1].TrimEnd('\r'));
+#pragma warning restore VSTHRD002
             return values.TryGetValue("password", out var password)
                 ? new GitCredential(values.GetValueOrDefault("username", ""), password)
                 : null;
