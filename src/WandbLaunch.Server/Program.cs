@@ -232,7 +232,7 @@ internal sealed class LaunchServer : IAsyncDisposable
 
                 if (result.Errors is { } faults)
                 {
-                    // W&B's clients look for this text with double quotes (reference B.1, B.3).
+                    // W&B's clients look for this text with double quotes (protocol B.1, B.3).
                     result.Errors = [];
                     result.Errors.AddRange(
                         faults.Select(e =>

@@ -5,7 +5,7 @@ using GraphQL;
 
 namespace WandbLaunch.Server;
 
-/// <summary>The resolvers of queues, items and agents (reference B.2 to B.4).</summary>
+/// <summary>The resolvers of queues, items and agents (protocol B.2 to B.4).</summary>
 internal static class QueueSchema
 {
     internal static void Add(Store store, Action<string, string, Func<IResolveFieldContext, object?>> set)

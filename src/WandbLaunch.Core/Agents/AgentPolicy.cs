@@ -31,7 +31,7 @@ internal sealed record AgentPolicy
     /// <summary>Docker arguments beyond the fixed list.</summary>
     internal IReadOnlyList<string> DockerArguments { get; init; } = [];
 
-    /// <summary>Items may not bring an entry point of their own (reference F.6).</summary>
+    /// <summary>Items may not bring an entry point of their own (protocol F.6).</summary>
     internal bool SecureMode { get; init; }
 
     /// <summary>The policy in words, one line for each rule.</summary>

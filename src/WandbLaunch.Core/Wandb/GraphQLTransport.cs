@@ -12,7 +12,7 @@ using WandbLaunch.Foundation;
 namespace WandbLaunch.Wandb;
 
 /// <summary>
-/// GraphQL over HTTP with W&amp;B's headers, retry and rate-limit rules (reference A.1, A.4). The one seam to a GraphQL
+/// GraphQL over HTTP with W&amp;B's headers, retry and rate-limit rules (protocol A.1, A.4). The one seam to a GraphQL
 /// client: everything above calls <see cref="QueryAsync"/>.
 /// </summary>
 internal sealed class GraphQLTransport : IDisposable
@@ -20,7 +20,7 @@ internal sealed class GraphQLTransport : IDisposable
     internal static readonly string UserAgent =
         $"WandbLaunch/{typeof(GraphQLTransport).Assembly.GetName().Version?.ToString(3)} (W&B Internal Client)";
 
-    // 400 … 501: final by reference A.4 (H); everything else of 4xx and 5xx is tried again.
+    // 400 … 501: final by protocol A.4 (H); everything else of 4xx and 5xx is tried again.
     private static readonly HashSet<int> FinalStatus = [400, 401, 403, 404, 409, 410, 413, 422, 501];
 
     // Specs travel as texts inside JSON: a quote is \" and not six characters.
@@ -261,7 +261,7 @@ internal sealed class GraphQLTransport : IDisposable
         await EnsureSuccessAsync(response, target.AbsolutePath, token);
     }
 
-    /// <summary>Posts JSON to a path below the base URL (the file stream of reference B.6).</summary>
+    /// <summary>Posts JSON to a path below the base URL (the file stream of protocol B.6).</summary>
     internal Task<JsonElement> PostAsync(string path, object body, CancellationToken token)
     {
         var json = JsonSerializer.SerializeToUtf8Bytes(body);
@@ -468,7 +468,7 @@ internal sealed class GraphQLTransport : IDisposable
         }
     }
 
-    // Both headers are needed (reference A.4); with nothing left, the next request waits for the reset.
+    // Both headers are needed (protocol A.4); with nothing left, the next request waits for the reset.
     private void NoteRateLimit(HttpResponseMessage response)
     {
         if (Header("RateLimit-Remaining") is { } remaining && Header("RateLimit-Reset") is { } reset && remaining < 1)
@@ -593,7 +593,7 @@ internal sealed class GraphQLTransport : IDisposable
         : _settings.ApiKey is { } key ? Basic("api", key)
         : null;
 
-    // Reference A.1: file downloads use the literal user name "user". Signed URLs of a storage host must not see the key.
+    // Protocol A.1: file downloads use the literal user name "user". Signed URLs of a storage host must not see the key.
     private AuthenticationHeaderValue? FileAuthorization(Uri target) =>
         _settings.ApiKey is { } key
         && new Uri(BaseUrl) is var origin
