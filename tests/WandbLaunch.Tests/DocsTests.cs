@@ -1,9 +1,10 @@
 using System.Management.Automation;
+using System.Text.RegularExpressions;
 using WandbLaunch.Docs;
 
 namespace WandbLaunch.Tests;
 
-public sealed class DocsTests
+public sealed partial class DocsTests
 {
     [Fact]
     public void Docs_and_help_are_what_the_cmdlets_say()
@@ -168,5 +169,49 @@ public sealed class DocsTests
                 type
             );
         }
+    }
+
+    // "protocol B.2 to B.4", "protocol F.4, row 4; K 7", "protocol C.4 and K 4": what follows the word may name several.
+    [GeneratedRegex(
+        @"\b[Pp]rotocol (?<place>[A-L](?:\.\d+| \d+)?)\b(?:(?:,|;| and| to|, rows? \d+;?) (?<place>[A-L](?:\.\d+| \d+))\b)*"
+    )]
+    private static partial Regex Citation();
+
+    [GeneratedRegex(@"\breference [A-L](\.\d+| \d+)?\b", RegexOptions.IgnoreCase)]
+    private static partial Regex OldCitation();
+
+    [Fact]
+    public void What_the_code_cites_of_the_protocol_is_there()
+    {
+        var protocol = File.ReadAllLines(Path.Combine(Fixture.SourceRoot(), "docs", "protocol.md"));
+        var places = protocol
+            .Select(l => Regex.Match(l, @"^##+ ([A-L](?:\.\d+)?)\.? "))
+            .Concat(
+                protocol
+                    .SkipWhile(l => !l.StartsWith("## K.", StringComparison.Ordinal))
+                    .TakeWhile(l => !l.StartsWith("## L.", StringComparison.Ordinal))
+                    .Select(l => Regex.Match(l, @"^\| (\d+) \|"))
+            )
+            .Where(m => m.Success)
+            .Select(m => char.IsDigit(m.Groups[1].Value[0]) ? "K " + m.Groups[1].Value : m.Groups[1].Value)
+            .ToHashSet();
+        var texts = new[] { "src", "tests", "tools" }
+            .SelectMany(f =>
+                Directory.EnumerateFiles(Path.Combine(Fixture.SourceRoot(), f), "*.cs", SearchOption.AllDirectories)
+            )
+            .Where(f => !f.Split(Path.DirectorySeparatorChar).Any(p => p is "bin" or "obj"))
+            .Append(Path.Combine(Fixture.SourceRoot(), "docs", "decisions.md"))
+            .Select(f => (File: f, Text: File.ReadAllText(f)))
+            .ToList();
+        var cited = texts
+            .SelectMany(t =>
+                Citation()
+                    .Matches(t.Text)
+                    .SelectMany(m => m.Groups["place"].Captures.Select(c => (t.File, Place: c.Value)))
+            )
+            .ToList();
+        Assert.InRange(cited.Count, 100, int.MaxValue);
+        Assert.DoesNotContain(cited, c => !places.Contains(c.Place));
+        Assert.Empty(texts.SelectMany(t => OldCitation().Matches(t.Text).Select(m => $"{t.File}: {m.Value}")));
     }
 }

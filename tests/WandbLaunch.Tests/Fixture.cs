@@ -59,7 +59,7 @@ public sealed class Fixture : IAsyncLifetime
             Repository
         );
 
-        // The SDK itself cannot be installed without an index: a stand-in with what the program calls, that reads the launch environment as reference E.4 says.
+        // The SDK itself cannot be installed without an index: a stand-in with what the program calls, that reads the launch environment as protocol E.4 says.
         Directory.CreateDirectory(Path.Combine(Root, "stub", "wandb"));
         await File.WriteAllTextAsync(
             Path.Combine(Root, "stub", "wandb", "__init__.py"),

@@ -44,7 +44,7 @@ public sealed class LaunchConfigTests
     [Fact]
     public void Null_is_a_bare_flag_and_true_the_word()
     {
-        // Reference C.4 and K 4.
+        // Protocol C.4 and K 4.
         Assert.Equal(
             ["--bare", "--flag", "True", "--off", "False", "--many", "1", "2"],
             Apply([], Pairs(("bare", null), ("flag", true), ("off", false), ("many", new object?[] { 1, 2 })))

@@ -170,7 +170,7 @@ public sealed class SettingsTests
     [Fact]
     public async Task Retries_what_may_heal_and_survives_every_error_shape()
     {
-        // A scripted server: each answer once. The three error bodies are those of reference A.4.
+        // A scripted server: each answer once. The three error bodies are those of protocol A.4.
         string[] answers =
         [
             "HTTP/1.1 500 x\r\nContent-Length: 21\r\n\r\n{\"errors\": [\"broken\"]}"[..^1],

@@ -20,7 +20,7 @@ public enum QueueOrder
 }
 
 /// <summary>
-/// What an agent does: parameters over environment over launch-config.yaml over defaults (reference F.1). W&amp;B's keys are
+/// What an agent does: parameters over environment over launch-config.yaml over defaults (protocol F.1). W&amp;B's keys are
 /// taken with their meaning; the others are this project's own.
 /// </summary>
 internal sealed record AgentConfig
@@ -116,7 +116,7 @@ internal sealed record AgentConfig
     /// <summary>What was set, as it would stand in a file; without keys.</summary>
     internal JsonObject Source { get; init; } = [];
 
-    /// <summary>W&amp;B's place for it, which WANDB_CONFIG_DIR does not move (reference K 23).</summary>
+    /// <summary>W&amp;B's place for it, which WANDB_CONFIG_DIR does not move (protocol K 23).</summary>
     internal static string DefaultPath(LaunchEnvironment environment) =>
         Path.Combine(environment.Home, ".config", "wandb", "launch-config.yaml");
 
@@ -151,7 +151,7 @@ internal sealed record AgentConfig
 
         if (map.FirstOrDefault(k => !Known.Contains(k.Key)) is { Key: { } unknown })
         {
-            // Fatal in W&B's agent too (reference K 24): a key with a slip of the pen must not be a setting that silently does not hold.
+            // Fatal in W&B's agent too (protocol K 24): a key with a slip of the pen must not be a setting that silently does not hold.
             throw Invalid(unknown, $"is not a setting of an agent. Known are: {string.Join(", ", Known)}.", file);
         }
 
@@ -350,7 +350,7 @@ internal sealed record AgentConfig
         };
     }
 
-    /// <summary>What the server is told, without the project (reference B.4), and without addresses that hold secrets.</summary>
+    /// <summary>What the server is told, without the project (protocol B.4), and without addresses that hold secrets.</summary>
     internal JsonObject ForServer()
     {
         var map = (JsonObject)Source.DeepClone();

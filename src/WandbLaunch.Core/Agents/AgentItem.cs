@@ -217,7 +217,7 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
 
         if (!agent.Dialect.PushByName && !Scheduler(spec))
         {
-            // Agents of 2022 work for their own project alone (reference F.4, row 4; K 7).
+            // Agents of 2022 work for their own project alone (protocol F.4, row 4; K 7).
             foreach (var (name, own) in new[] { ("entity", agent.Entity), ("project", agent.QueueProject) })
             {
                 if (
@@ -521,7 +521,7 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
         agent.Step("started");
     }
 
-    // Reference F.4, row 7; servers that know no sweeps have none to check.
+    // Protocol F.4, row 7; servers that know no sweeps have none to check.
     private async Task CheckSweepAsync()
     {
         if (
@@ -678,7 +678,7 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
 
             if (stopWanted is null && asked.Elapsed > TimeSpan.FromSeconds(10) && told)
             {
-                // A stop of the run that was asked for in W&B: the SDK ends it, and if it does not, the agent does (reference F.5).
+                // A stop of the run that was asked for in W&B: the SDK ends it, and if it does not, the agent does (protocol F.5).
                 asked.Restart();
                 await LaunchAgent.OnceAsync(async t =>
                     stopWanted = await agent.Api.RunStoppedAsync(RunPathOf(run), t) ? Stopwatch.StartNew() : null
@@ -835,7 +835,7 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
         var warning = (string?)null;
         if (ran && _entry.RunEntity == agent.Entity)
         {
-            // Whether it became a W&B run at all (reference F.5).
+            // Whether it became a W&B run at all (protocol F.5).
             var state = await RunStateAsync(RunPathOf(run!));
             if (
                 state is "preempted" or "preempting"
@@ -989,7 +989,7 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
         }
     }
 
-    // Reference F.5, preempted: the same run, once more, without its sweep. An agent that was killed in between finds the copy.
+    // Protocol F.5, preempted: the same run, once more, without its sweep. An agent that was killed in between finds the copy.
     private async Task<string> RequeueAsync()
     {
         var spec = (JsonObject)_entry.Spec.DeepClone();
@@ -1036,7 +1036,7 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
         );
     }
 
-    // Reference F.5: <item>/<type>/<name> in the agent's own run.
+    // Protocol F.5: <item>/<type>/<name> in the agent's own run.
     private async Task<IReadOnlyList<string>> UploadAsync(string kind, EntryReport report)
     {
         if (agent.LogRun is not { } run)

@@ -7,7 +7,7 @@ using WandbLaunch.Wandb;
 namespace WandbLaunch.Agents;
 
 /// <summary>
-/// Takes items from queues and sends each down the one road (reference F). Runs have watchers of their own, so that they
+/// Takes items from queues and sends each down the one road (protocol F). Runs have watchers of their own, so that they
 /// outlive the agent; what it holds is in its journal, so that the next agent goes on where this one ended.
 /// </summary>
 internal sealed class LaunchAgent : IDisposable
@@ -187,7 +187,7 @@ internal sealed class LaunchAgent : IDisposable
         _serverName = state.Name;
         if (_serverName is not null && Dialect.PushByName)
         {
-            // The run that holds the logs of items that fail (reference F.2, row 6).
+            // The run that holds the logs of items that fail (protocol F.2, row 6).
             try
             {
                 await Connection.Api.UpsertRunAsync(
@@ -257,7 +257,7 @@ internal sealed class LaunchAgent : IDisposable
         });
     }
 
-    // Reference B.4: without any queue the default one is made; one that is missing is an error.
+    // Protocol B.4: without any queue the default one is made; one that is missing is an error.
     private async Task<List<WandbRunQueue>> FindQueuesAsync(CancellationToken token)
     {
         IReadOnlyList<WandbRunQueue> all;
@@ -1302,7 +1302,7 @@ internal sealed record AgentCallbacks
                 Math.Min(Math.Pow(2, Math.Min(attempt, 10)), 30) * (0.75 + (Random.Shared.NextDouble() * 0.5))
             );
 
-    /// <summary>How long to wait before a run that W&amp;B does not show is looked for again (reference F.5).</summary>
+    /// <summary>How long to wait before a run that W&amp;B does not show is looked for again (protocol F.5).</summary>
     internal Func<int, TimeSpan> RunPause { get; init; } = attempt => TimeSpan.FromSeconds(1 << attempt);
 }
 

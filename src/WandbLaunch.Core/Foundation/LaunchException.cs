@@ -42,7 +42,7 @@ public enum LaunchErrorCategory
     /// <summary>Something is there already.</summary>
     ResourceExists,
 
-    /// <summary>Known to the reference but not built yet, or not possible with this resource.</summary>
+    /// <summary>Known to W&amp;B but not built yet, or not possible with this resource.</summary>
     NotImplemented,
 
     /// <summary>The user's program ended with a failure.</summary>

@@ -42,7 +42,7 @@ internal static partial class Secrets
             text = SecretQuery().Replace(UserInfo().Replace(text, "$1" + Masked + "@"), "$1" + Masked);
         }
 
-        // Reference A.2: the SDK masks this very text.
+        // Protocol A.2: the SDK masks this very text.
         return text.Contains("WANDB_API_KEY", StringComparison.Ordinal)
             ? KeyAssignment().Replace(text, "WANDB_API_KEY=" + Masked)
             : text;

@@ -23,7 +23,7 @@ internal sealed record JobRequest
     internal GitCredential? GitCredential { get; init; }
 }
 
-/// <summary>Finds out what a job is made of: a repository, a folder, a run or an image (reference B.8, D.3).</summary>
+/// <summary>Finds out what a job is made of: a repository, a folder, a run or an image (protocol B.8, D.3).</summary>
 internal static partial class JobMaker
 {
     private const long SmallFile = 16L << 20;
@@ -152,7 +152,7 @@ internal static partial class JobMaker
         };
     }
 
-    // The kind by what the run has, in the order of reference B.8: repository, code, image.
+    // The kind by what the run has, in the order of protocol B.8: repository, code, image.
     private static async Task<JobSource> FromRunAsync(
         RunPath run,
         JobRequest request,

@@ -50,7 +50,7 @@ internal sealed record LaunchOptions
     /// <summary>Key of the run, where it is not the connection's.</summary>
     internal string? ApiKey { get; init; }
 
-    /// <summary>Today's servers know a run of a given image by the id that was acknowledged; those of 2022 let it choose one (reference E.4).</summary>
+    /// <summary>Today's servers know a run of a given image by the id that was acknowledged; those of 2022 let it choose one (protocol E.4).</summary>
     internal bool KeepRunId { get; init; }
 
     internal IReadOnlyList<string> ExtraDockerArguments { get; init; } = [];
@@ -75,7 +75,7 @@ internal sealed partial class Launcher(
     Func<CancellationToken, Task<WandbConnection?>> connection
 )
 {
-    // One Linux environment string holds 128 KiB; Windows 32,767 characters. The SDK's own limit is below both (reference E.4).
+    // One Linux environment string holds 128 KiB; Windows 32,767 characters. The SDK's own limit is below both (protocol E.4).
     private const int VariableLimit = 32670;
 
     /// <summary>Told what is being done, with a percentage where one is known.</summary>
@@ -561,7 +561,7 @@ internal sealed partial class Launcher(
                 environment["WANDB_DOCKER"] = given;
                 if (!options.KeepRunId)
                 {
-                    // Such a run gets an id of its own (reference E.4 and K 8).
+                    // Such a run gets an id of its own (protocol E.4 and K 8).
                     environment.Remove("WANDB_RUN_ID");
                 }
             }
@@ -657,7 +657,7 @@ internal sealed partial class Launcher(
         string? AppUrl
     );
 
-    // Reference E.4.
+    // Protocol E.4.
     private async Task<RunEnvironment> EnvironmentAsync(
         LaunchConfig config,
         LaunchOptions options,

@@ -10,7 +10,7 @@ using WandbLaunch.Foundation;
 namespace WandbLaunch.Model;
 
 /// <summary>
-/// Overrides of a program's arguments, in the forms of reference C: a list of words, <c>name=value</c> pairs, or a map.
+/// Overrides of a program's arguments, in the forms of protocol C: a list of words, <c>name=value</c> pairs, or a map.
 /// </summary>
 internal sealed class ArgumentSet
 {
@@ -108,7 +108,7 @@ internal sealed class ArgumentSet
     /// <summary>
     /// Puts the overrides over the run's own words. A named override takes the place of the word that it replaces, in
     /// the form that the run used; everything else stays as it was, so positions, repeats and bare flags survive. A
-    /// list with words that have no name replaces all (reference C.3 could not say which word it means).
+    /// list with words that have no name replaces all (protocol C.3 could not say which word it means).
     /// </summary>
     internal static IReadOnlyList<string> Apply(IReadOnlyList<string> own, ArgumentSet? over)
     {
@@ -133,7 +133,7 @@ internal sealed class ArgumentSet
         return result;
     }
 
-    /// <summary>Names that these overrides set to something that counts as true (reference C.2, last rows).</summary>
+    /// <summary>Names that these overrides set to something that counts as true (protocol C.2, last rows).</summary>
     internal IEnumerable<string> TruthyNames() =>
         (Pairs ?? Named(Words!) ?? [])
             .Where(p => p.Value is not (null or false or "" or 0L or 0 or 0.0))
@@ -158,7 +158,7 @@ internal sealed class ArgumentSet
         return FromPairs(merged);
     }
 
-    /// <summary>Reads words as pairs by reference C.3; null when a word has no name.</summary>
+    /// <summary>Reads words as pairs by protocol C.3; null when a word has no name.</summary>
     internal static List<KeyValuePair<string, object?>>? Named(IReadOnlyList<string> words)
     {
         var pairs = new List<KeyValuePair<string, object?>>();
@@ -225,7 +225,7 @@ internal sealed class ArgumentSet
         value switch
         {
             null => "",
-            // Python's words for them: reference C.4 and K 4.
+            // Python's words for them: protocol C.4 and K 4.
             true => "True",
             false => "False",
             string text => text,
@@ -277,7 +277,7 @@ internal sealed class ArgumentSet
                 : Write(equals > 0 ? old[..equals] : old, value)
         );
 
-        // The same name once more: the SDK calls that an error (reference C.3); here the override speaks for all of them.
+        // The same name once more: the SDK calls that an error (protocol C.3); here the override speaks for all of them.
         for (var i = words.Count - 1; i > at; i--)
         {
             if (IsFor(words[i], name) && words[i].StartsWith('-'))

@@ -8,7 +8,7 @@ using WandbLaunch.Foundation;
 
 namespace WandbLaunch.Model;
 
-/// <summary>A launch config (reference C.1): what to run, where to, with which changes. Null leaves the default.</summary>
+/// <summary>A launch config (protocol C.1): what to run, where to, with which changes. Null leaves the default.</summary>
 internal sealed record LaunchConfig
 {
     private static readonly LaunchConfig Nothing = new();
@@ -46,10 +46,10 @@ internal sealed record LaunchConfig
     /// <summary>What is launched.</summary>
     internal string? Source => Uri ?? Job ?? DockerImage;
 
-    /// <summary>The scheduler of a sweep (reference F.7).</summary>
+    /// <summary>The scheduler of a sweep (protocol F.7).</summary>
     internal bool IsScheduler => Uri?.StartsWith("placeholder", StringComparison.Ordinal) ?? false;
 
-    /// <summary>Puts <paramref name="over"/> over this one: every value that it sets wins (reference C.2).</summary>
+    /// <summary>Puts <paramref name="over"/> over this one: every value that it sets wins (protocol C.2).</summary>
     internal LaunchConfig Merge(LaunchConfig over) =>
         over == Nothing ? this
         : this == Nothing ? over
@@ -80,7 +80,7 @@ internal sealed record LaunchConfig
             Extra = Join(Extra, over.Extra),
         };
 
-    /// <summary>Reads a path, or a JSON or YAML text (reference C.2, last row; .yml counts as YAML too here).</summary>
+    /// <summary>Reads a path, or a JSON or YAML text (protocol C.2, last row; .yml counts as YAML too here).</summary>
     internal static LaunchConfig Read(string pathOrText, string workingFolder)
     {
         var text = pathOrText.Trim();

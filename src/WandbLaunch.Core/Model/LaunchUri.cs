@@ -11,7 +11,7 @@ internal enum LaunchUriKind
     LocalFolder,
 }
 
-/// <summary>What a URI names, by the rules of reference D.1, and safer where those would take a guess.</summary>
+/// <summary>What a URI names, by the rules of protocol D.1, and safer where those would take a guess.</summary>
 internal sealed partial record LaunchUri(LaunchUriKind Kind, string Text)
 {
     internal RunPath Run { get; init; }
@@ -26,7 +26,7 @@ internal sealed partial record LaunchUri(LaunchUriKind Kind, string Text)
     /// <summary>Host and scheme of a run URL; null for a bare run path.</summary>
     internal string? RunHost { get; init; }
 
-    /// <summary>Target project that the URI itself suggests (reference D.1).</summary>
+    /// <summary>Target project that the URI itself suggests (protocol D.1).</summary>
     internal string Project =>
         Kind switch
         {
@@ -63,7 +63,7 @@ internal sealed partial record LaunchUri(LaunchUriKind Kind, string Text)
             );
         }
 
-        // A folder that is really there wins over a name that only looks like git (reference D.1 takes "my-git-folder" for a URL).
+        // A folder that is really there wins over a name that only looks like git (protocol D.1 takes "my-git-folder" for a URL).
         if (!uri.Contains("://", StringComparison.Ordinal) && FolderAt(uri, workingFolder) is { } folder)
         {
             return ForFolder(uri, folder);

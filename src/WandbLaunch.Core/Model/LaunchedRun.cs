@@ -2,7 +2,7 @@ using System.Text.Json.Serialization;
 
 namespace WandbLaunch.Model;
 
-/// <summary>States of a launch (reference F.5).</summary>
+/// <summary>States of a launch (protocol F.5).</summary>
 [JsonConverter(typeof(JsonStringEnumConverter<LaunchState>))]
 public enum LaunchState
 {

@@ -36,7 +36,7 @@ internal sealed record PipSettings
         }
     }
 
-    /// <summary>The reference's bootstrap (E.2): a frozen list is installed without dependencies, and what fails is left out and named.</summary>
+    /// <summary>W&amp;B's bootstrap (protocol E.2): a frozen list is installed without dependencies, and what fails is left out and named.</summary>
     internal const string Bootstrap = """
         import json, subprocess, sys
         path, frozen = sys.argv[1], sys.argv[2] == "frozen"

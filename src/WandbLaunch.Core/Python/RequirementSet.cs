@@ -17,7 +17,7 @@ internal sealed partial record RequirementSet(IReadOnlyList<string> Lines, bool 
 
     /// <summary>
     /// Joins what the run had installed (<paramref name="frozen"/>) with the repository's own list: with both, only the
-    /// packages of the list are installed, at the versions of the run (reference E.2, bootstrap).
+    /// packages of the list are installed, at the versions of the run (protocol E.2, bootstrap).
     /// </summary>
     internal static RequirementSet Create(string? frozen, string? folder)
     {

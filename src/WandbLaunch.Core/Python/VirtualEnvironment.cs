@@ -149,7 +149,7 @@ internal static class VirtualEnvironment
         }
     }
 
-    /// <summary>The packages that the bootstrap left out (the text of reference E.2), as a warning.</summary>
+    /// <summary>The packages that the bootstrap left out (the text of protocol E.2), as a warning.</summary>
     internal static string? FailedPackages(string text)
     {
         const string Head = "ERROR: Failed to install: ";

@@ -4,7 +4,7 @@ using WandbLaunch.Foundation;
 
 namespace WandbLaunch.Sources;
 
-/// <summary>Turns a notebook into the script that its code cells make (reference D.2, step 7).</summary>
+/// <summary>Turns a notebook into the script that its code cells make (protocol D.2, step 7).</summary>
 internal static class Notebook
 {
     internal static string ToScript(byte[] notebook, string name)

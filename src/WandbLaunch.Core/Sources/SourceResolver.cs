@@ -41,7 +41,7 @@ internal static partial class SourceResolver
     {
         if (config.IsScheduler)
         {
-            // A sweep's scheduler brings a command and no code (reference D.3, last row).
+            // A sweep's scheduler brings a command and no code (protocol D.3, last row).
             return new ResolvedRun
             {
                 Source = null,
@@ -83,7 +83,7 @@ internal static partial class SourceResolver
             );
         if (imageOnly)
         {
-            // A given image holds its own code (reference D.2, first row).
+            // A given image holds its own code (protocol D.2, first row).
             return config.DockerImage is null
                 ? throw new LaunchException(
                     "SourceMissing",
@@ -125,12 +125,12 @@ internal static partial class SourceResolver
             Entity = config.Entity,
             PythonVersion = config.PythonVersion ?? resolved.PythonVersion,
             CudaVersion = config.CudaVersion ?? resolved.CudaVersion,
-            // Null follows the run, false forces the CPU (reference C.1, cuda).
+            // Null follows the run, false forces the CPU (protocol C.1, cuda).
             Gpu = config.Cuda ?? resolved.Gpu,
         };
     }
 
-    // Reference D.3.
+    // Protocol D.3.
     private static async Task<ResolvedRun> FromJobAsync(
         JobApi api,
         WandbLaunchJob job,
@@ -492,7 +492,7 @@ internal static partial class SourceResolver
         };
     }
 
-    // Reference D.3: runtime.txt, else the first line of .python-version.
+    // Protocol D.3: runtime.txt, else the first line of .python-version.
     internal static string? ProjectPython(string folder)
     {
         using var opened = SafeFolder.Open(folder);
@@ -583,7 +583,7 @@ internal static partial class SourceResolver
         return path;
     }
 
-    // Reference D.2, steps 7 and 10.
+    // Protocol D.2, steps 7 and 10.
     private static IReadOnlyList<string> EntryFor(string program, ref string workspace, ResolveContext context)
     {
         var extension = Path.GetExtension(program);
@@ -626,7 +626,7 @@ internal static partial class SourceResolver
         };
     }
 
-    // The file of a command: the first word if it is a program file, else the second (reference D.3, last row).
+    // The file of a command: the first word if it is a program file, else the second (protocol D.3, last row).
     internal static void CheckEntry(IReadOnlyList<string> entry, string workspace)
     {
         if (entry.Count == 0)
@@ -680,7 +680,7 @@ internal static partial class SourceResolver
         }
     }
 
-    // A name that is given as an argument wins over the same name in run_config (reference C.2).
+    // A name that is given as an argument wins over the same name in run_config (protocol C.2).
     private static JsonObject Config(LaunchConfig config)
     {
         var map = config.RunConfig is null ? [] : (JsonObject)config.RunConfig.DeepClone();

@@ -12,7 +12,7 @@ using WandbLaunch.Foundation;
 namespace WandbLaunch.Wandb;
 
 /// <summary>
-/// GraphQL over HTTP with W&amp;B's headers, retry and rate-limit rules (reference A.1, A.4). The one seam to a GraphQL
+/// GraphQL over HTTP with W&amp;B's headers, retry and rate-limit rules (protocol A.1, A.4). The one seam to a GraphQL
 /// client: everything above calls <see cref="QueryAsync"/>.
 /// </summary>
 internal sealed partial class GraphQLTransport : IDisposable
@@ -542,7 +542,7 @@ internal sealed partial class GraphQLTransport : IDisposable
         }
     }
 
-    // Both headers are needed (reference A.4); with nothing left, the next request waits for the reset.
+    // Both headers are needed (protocol A.4); with nothing left, the next request waits for the reset.
     private void NoteRateLimit(HttpResponseMessage response)
     {
         if (Header("RateLimit-Remaining") is { } remaining && Header("RateLimit-Reset") is { } reset && remaining < 1)
@@ -685,7 +685,7 @@ internal sealed partial class GraphQLTransport : IDisposable
         : _settings.ApiKey is { } key ? Basic("api", key)
         : null;
 
-    // Reference A.1: file downloads use the literal user name "user". Signed URLs of a storage host must not see the key.
+    // Protocol A.1: file downloads use the literal user name "user". Signed URLs of a storage host must not see the key.
     private AuthenticationHeaderValue? FileAuthorization(Uri target) =>
         _settings.ApiKey is { } key && IsOwn(target) ? Basic("user", key) : null;
 

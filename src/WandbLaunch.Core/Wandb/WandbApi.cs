@@ -5,7 +5,7 @@ using WandbLaunch.Model;
 
 namespace WandbLaunch.Wandb;
 
-/// <summary>The operations of reference B that reproduction needs. Names and shapes are W&amp;B's.</summary>
+/// <summary>The operations of protocol B that reproduction needs. Names and shapes are W&amp;B's.</summary>
 internal sealed class WandbApi(GraphQLTransport transport)
 {
     private const string RunFragment = """
@@ -34,7 +34,7 @@ internal sealed class WandbApi(GraphQLTransport transport)
         catch (LaunchException e)
             when (e.ErrorId == "GraphQLError" && e.Message.Contains("Cannot query field", StringComparison.Ordinal))
         {
-            // Servers of 2022 have no username here (reference B.1).
+            // Servers of 2022 have no username here (protocol B.1).
             data = await transport.QueryAsync(
                 "Viewer",
                 """
@@ -210,7 +210,7 @@ internal sealed class WandbApi(GraphQLTransport transport)
         }
     }
 
-    /// <summary>The files of a run; entries without <c>updatedAt</c> do not exist (reference K 11).</summary>
+    /// <summary>The files of a run; entries without <c>updatedAt</c> do not exist (protocol K 11).</summary>
     internal async Task<IReadOnlyList<WandbRunFile>> FilesAsync(
         RunPath run,
         IReadOnlyList<string>? names,
@@ -442,7 +442,7 @@ internal sealed class WandbApi(GraphQLTransport transport)
             );
     }
 
-    /// <summary>Uploads files of a run, by the way that the server offers (reference B.6).</summary>
+    /// <summary>Uploads files of a run, by the way that the server offers (protocol B.6).</summary>
     internal async Task UploadFilesAsync(
         RunPath run,
         IReadOnlyList<(string Name, Func<Stream> Open)> files,
@@ -521,7 +521,7 @@ internal sealed class WandbApi(GraphQLTransport transport)
         }
     }
 
-    /// <summary>Appends lines to the files of a run's stream, as a running SDK does (reference B.6).</summary>
+    /// <summary>Appends lines to the files of a run's stream, as a running SDK does (protocol B.6).</summary>
     internal Task FileStreamAsync(
         RunPath run,
         string file,
@@ -562,7 +562,7 @@ internal sealed class WandbApi(GraphQLTransport transport)
     internal async Task<ServerDialect> DialectAsync(CancellationToken token) =>
         _dialect ??= await ServerDialect.ProbeAsync(transport, token);
 
-    /// <summary>True when a stop of the run was asked for in W&amp;B (reference B.5).</summary>
+    /// <summary>True when a stop of the run was asked for in W&amp;B (protocol B.5).</summary>
     internal async Task<bool> RunStoppedAsync(RunPath run, CancellationToken token)
     {
         var data = await transport.QueryAsync(

@@ -125,7 +125,7 @@ public abstract class LaunchConfigCommand : AsyncPSCmdlet
     [Parameter]
     public string? RunId { get; set; }
 
-    /// <summary>The config that the input and the parameters make together (reference C.2).</summary>
+    /// <summary>The config that the input and the parameters make together (protocol C.2).</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     internal LaunchConfig BuildConfig()
     {
@@ -255,7 +255,7 @@ public abstract class LaunchConfigCommand : AsyncPSCmdlet
         }
     }
 
-    // Three forms (reference C): a hashtable, name=value, or words.
+    // Three forms (protocol C): a hashtable, name=value, or words.
     private static ArgumentSet? Arguments(object[]? values)
     {
         if (values is null)

@@ -4,7 +4,7 @@ using System.Text.Json.Nodes;
 
 namespace WandbLaunch.Server;
 
-/// <summary>Artifacts: versions of named collections, with a manifest that names their files by digest (reference B.8). Jobs are artifacts.</summary>
+/// <summary>Artifacts: versions of named collections, with a manifest that names their files by digest (protocol B.8). Jobs are artifacts.</summary>
 internal sealed partial class Store
 {
     private const string ArtifactColumns =

@@ -5,7 +5,7 @@ using Microsoft.Data.Sqlite;
 
 namespace WandbLaunch.Server;
 
-/// <summary>Queues, their items and the agents. An item is leased by a pop, and taken by the first ack that comes (reference J).</summary>
+/// <summary>Queues, their items and the agents. An item is leased by a pop, and taken by the first ack that comes (protocol J).</summary>
 internal sealed partial class Store
 {
     /// <summary>How long a popped item waits for its ack before others get it (about a minute, reference B.3).</summary>
@@ -366,7 +366,7 @@ internal sealed partial class Store
         }
     }
 
-    /// <summary>The first ack takes an item that was popped; whoever comes later is told no. An agent of 2022 says the run "None" when the item failed before its start (reference B.3).</summary>
+    /// <summary>The first ack takes an item that was popped; whoever comes later is told no. An agent of 2022 says the run "None" when the item failed before its start (protocol B.3).</summary>
     internal bool Ack(long item, string run)
     {
         lock (_writing)

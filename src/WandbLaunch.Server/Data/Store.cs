@@ -152,7 +152,7 @@ internal sealed partial class Store : IDisposable
 
     internal static string Now => DateTime.UtcNow.ToString("yyyy-MM-dd'T'HH:mm:ss.fff", CultureInfo.InvariantCulture);
 
-    /// <summary>Lower case, runs of other characters as one dash, trimmed (reference B.6, UpsertModel).</summary>
+    /// <summary>Lower case, runs of other characters as one dash, trimmed (protocol B.6, UpsertModel).</summary>
     internal static string ProjectName(string name) =>
         NotWord().Replace(name.Trim().ToLowerInvariant(), "-").Trim('-', '_');
 

@@ -4,7 +4,7 @@ using WandbLaunch.Server.Endpoints;
 
 namespace WandbLaunch.Server;
 
-/// <summary>The resolvers of artifacts (reference B.8).</summary>
+/// <summary>The resolvers of artifacts (protocol B.8).</summary>
 internal static class ArtifactSchema
 {
     internal static void Add(Store store, Action<string, string, Func<IResolveFieldContext, object?>> set)

@@ -5,7 +5,7 @@ using GraphQL;
 
 namespace WandbLaunch.Server;
 
-/// <summary>The resolvers of queues, items and agents (reference B.2 to B.4).</summary>
+/// <summary>The resolvers of queues, items and agents (protocol B.2 to B.4).</summary>
 internal static class QueueSchema
 {
     // What one request may bring; clients send 32 MB at most.

@@ -5,7 +5,7 @@ using System.Text.RegularExpressions;
 
 namespace WandbLaunch.Server;
 
-/// <summary>What a queue's configuration makes of an item at its push: resource, resource_args, template variables (reference B.2).</summary>
+/// <summary>What a queue's configuration makes of an item at its push: resource, resource_args, template variables (protocol B.2).</summary>
 internal static partial class QueueTemplates
 {
     internal static string Fill(Row queue, string spec, string? variables)

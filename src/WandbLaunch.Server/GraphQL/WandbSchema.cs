@@ -111,7 +111,7 @@ internal static class WandbSchema
         );
         foreach (var name in new[] { "project", "model" })
         {
-            // The home of queues is always there (reference B.2).
+            // The home of queues is always there (protocol B.2).
             Set(
                 "Query",
                 name,
@@ -213,7 +213,7 @@ internal static class WandbSchema
                 );
                 var there = rows.ToDictionary(r => (string)r["name"]!, StringComparer.Ordinal);
 
-                // Asked by name, a file that does not exist is listed without updatedAt (reference K 11).
+                // Asked by name, a file that does not exist is listed without updatedAt (protocol K 11).
                 var listed = names is null
                     ? rows
                     : names.Select(n => there.GetValueOrDefault(n) ?? new Row { ["name"] = n }).ToList();

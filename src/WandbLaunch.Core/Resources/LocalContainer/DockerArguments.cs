@@ -7,7 +7,7 @@ using WandbLaunch.Foundation;
 
 namespace WandbLaunch.Resources;
 
-/// <summary>The docker flags that a launch config may give: a typed allow-list (reference G.1). Mounts, networks, devices and privileges are not on it.</summary>
+/// <summary>The docker flags that a launch config may give: a typed allow-list (protocol G.1). Mounts, networks, devices and privileges are not on it.</summary>
 internal static partial class DockerArguments
 {
     private static readonly Dictionary<string, Action<CreateContainerParameters, string>> Single = new(

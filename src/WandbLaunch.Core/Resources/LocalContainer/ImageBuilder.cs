@@ -40,7 +40,7 @@ internal sealed partial class ImageBuilder(DockerClient client, Action<string, i
             + LaunchCache.Hash(Dockerfile + "\n" + Requirements.Hash + "\n" + PipSettings.Bootstrap)[..16];
     }
 
-    /// <summary>The base for a run (reference E.1): the given image, CUDA with a GPU, else Debian's Python of the run's version.</summary>
+    /// <summary>The base for a run (protocol E.1): the given image, CUDA with a GPU, else Debian's Python of the run's version.</summary>
     internal static Request Plan(
         string? baseImage,
         string? pythonVersion,

@@ -165,7 +165,7 @@ internal sealed class LocalContainerRunner : IRunner
 
         if (spec.UserImage)
         {
-            // The image's own entry point takes the arguments, unless a command was given (reference E.5).
+            // The image's own entry point takes the arguments, unless a command was given (protocol E.5).
             var words = spec.Command.Concat(spec.Arguments).ToList();
             if (spec.Command.Count > 0)
             {
@@ -196,7 +196,7 @@ internal sealed class LocalContainerRunner : IRunner
             container.HostConfig.DeviceRequests = [DockerArguments.Gpus("all")];
         }
 
-        // A server on this machine must be reachable from inside (reference E.5).
+        // A server on this machine must be reachable from inside (protocol E.5).
         if (spec.BaseUrl is { } url && new Uri(url).IsLoopback)
         {
             // A network that was asked for stays: whoever says "none" must not get the machine's own.

@@ -89,7 +89,7 @@ internal sealed partial class GitMirror
         var head = Fetch(repository, token);
         if (version is null)
         {
-            // The remote's own HEAD; an old server that does not tell has main or master (reference D.3).
+            // The remote's own HEAD; an old server that does not tell has main or master (protocol D.3).
             return (head is null ? null : repository.Lookup<Commit>(head))?.Sha
                 ?? Peel(repository, "refs/heads/main")
                 ?? Peel(repository, "refs/heads/master")

@@ -12,7 +12,7 @@ internal sealed record PoppedItem(string Id, JsonObject Spec, string? Fault = nu
 /// <summary>What the server says of an agent.</summary>
 internal sealed record AgentState(string? Name, bool StopPolling);
 
-/// <summary>The operations of agents (reference B.3, B.4), in the protocol that the server speaks.</summary>
+/// <summary>The operations of agents (protocol B.3, B.4), in the protocol that the server speaks.</summary>
 internal sealed class AgentApi(GraphQLTransport transport, WandbApi api)
 {
     /// <summary>Takes the next item of a queue, or null when it is empty. Another agent gets it unless it is acknowledged in time.</summary>
@@ -102,7 +102,7 @@ internal sealed class AgentApi(GraphQLTransport transport, WandbApi api)
     ) =>
         await AckAsync(item, run, token) || (askedBefore && (await queues.ItemAsync(queue, item, token))?.RunId == run);
 
-    /// <summary>Reports an item that could not be run. Servers of 2022 know only an ack with the run "None" (reference B.3).</summary>
+    /// <summary>Reports an item that could not be run. Servers of 2022 know only an ack with the run "None" (protocol B.3).</summary>
     internal async Task FailAsync(
         string item,
         string message,
@@ -169,7 +169,7 @@ internal sealed class AgentApi(GraphQLTransport transport, WandbApi api)
             token
         );
 
-    /// <summary>Registers an agent; null on servers that know no agents (reference B.1).</summary>
+    /// <summary>Registers an agent; null on servers that know no agents (protocol B.1).</summary>
     internal async Task<string?> CreateAsync(
         string entity,
         string project,
@@ -369,7 +369,7 @@ internal sealed class AgentApi(GraphQLTransport transport, WandbApi api)
         return data.Flag("stopLaunchAgent", "success") ?? false;
     }
 
-    /// <summary>State of a sweep, or null when there is none (reference B.7).</summary>
+    /// <summary>State of a sweep, or null when there is none (protocol B.7).</summary>
     internal async Task<string?> SweepStateAsync(string entity, string project, string sweep, CancellationToken token)
     {
         var data = await transport.QueryAsync(
@@ -390,7 +390,7 @@ internal sealed class AgentApi(GraphQLTransport transport, WandbApi api)
         return data.Text("project", "sweep", "state");
     }
 
-    /// <summary>Ends a sweep whose scheduler failed (reference F.5, B.7); one that is over already stays as it is.</summary>
+    /// <summary>Ends a sweep whose scheduler failed (protocol F.5, B.7); one that is over already stays as it is.</summary>
     internal async Task CancelSweepAsync(string entity, string project, string sweep, CancellationToken token)
     {
         var data = await transport.QueryAsync(
@@ -451,7 +451,7 @@ internal sealed class AgentApi(GraphQLTransport transport, WandbApi api)
         CancellationToken token
     )
     {
-        // filePaths is left out when there are none (reference B.3).
+        // filePaths is left out when there are none (protocol B.3).
         var (declared, given) = files.Count > 0 ? (", $filePaths: [String!]", ", filePaths: $filePaths") : ("", "");
         var variables = new Dictionary<string, object?>
         {

@@ -24,7 +24,7 @@ internal sealed record ArtifactInfo(
 /// <summary>A file for an artifact: its path inside, and its content.</summary>
 internal sealed record ArtifactContent(string Path, Func<Stream> Open);
 
-/// <summary>The operations of artifacts that jobs need (reference B.8).</summary>
+/// <summary>The operations of artifacts that jobs need (protocol B.8).</summary>
 internal sealed class ArtifactApi(GraphQLTransport transport, WandbApi api)
 {
     private const string Fields =
@@ -342,7 +342,7 @@ internal sealed class ArtifactApi(GraphQLTransport transport, WandbApi api)
     }
 #pragma warning restore CA5351
 
-    /// <summary>Makes the run that logs an artifact, and deletes it after: as W&amp;B's own command does (reference B.8, CLI created jobs).</summary>
+    /// <summary>Makes the run that logs an artifact, and deletes it after: as W&amp;B's own command does (protocol B.8, CLI created jobs).</summary>
     internal async Task<T> WithRunAsync<T>(
         string entity,
         string project,

@@ -7,7 +7,7 @@ using WandbLaunch.Model;
 
 namespace WandbLaunch.Wandb;
 
-/// <summary>Reads and makes jobs (reference B.8, D.3, H.3).</summary>
+/// <summary>Reads and makes jobs (protocol B.8, D.3, H.3).</summary>
 internal sealed partial class JobApi(ArtifactApi artifacts)
 {
     internal const string DefinitionFile = "wandb-job.json";
@@ -161,7 +161,7 @@ internal sealed partial class JobApi(ArtifactApi artifacts)
         }
     }
 
-    /// <summary>Every character outside letters, digits, _ - . becomes _; over 128 the middle goes (reference B.8).</summary>
+    /// <summary>Every character outside letters, digits, _ - . becomes _; over 128 the middle goes (protocol B.8).</summary>
     internal static string Safe(string name)
     {
         var clean = Unsafe().Replace(name, "_");

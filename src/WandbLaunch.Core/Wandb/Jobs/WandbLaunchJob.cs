@@ -2,7 +2,7 @@ using System.Text.Json.Nodes;
 
 namespace WandbLaunch.Wandb;
 
-/// <summary>A job: what to run, kept on the server as a versioned artifact (reference B.8).</summary>
+/// <summary>A job: what to run, kept on the server as a versioned artifact (protocol B.8).</summary>
 public sealed record WandbLaunchJob
 {
     /// <summary>Name of the job.</summary>

@@ -3,7 +3,7 @@ using WandbLaunch.Foundation;
 namespace WandbLaunch.Wandb;
 
 /// <summary>
-/// What a server offers beyond the 2022 protocol, found by one question (reference, first table; B.1). The rest of the
+/// What a server offers beyond the 2022 protocol, found by one question (protocol, first table; B.1). The rest of the
 /// code asks this and nothing else about generations.
 /// </summary>
 internal sealed record ServerDialect

@@ -45,10 +45,10 @@ internal sealed class QueuePush
 /// <summary>What became of a push: the item's id, the spec where the server made another of it, or the fault.</summary>
 internal sealed record QueuePushed(string? Id, QueuePush Item, string? Spec, LaunchException? Fault);
 
-/// <summary>Queues and their items, in the protocol that the server speaks (reference B.2, B.3).</summary>
+/// <summary>Queues and their items, in the protocol that the server speaks (protocol B.2, B.3).</summary>
 internal sealed class QueueApi(GraphQLTransport transport, WandbApi api, string appUrl)
 {
-    /// <summary>Where queues live on servers of today (reference K 21).</summary>
+    /// <summary>Where queues live on servers of today (protocol K 21).</summary>
     internal const string TodaysProject = "model-registry";
 
     internal const string DefaultQueue = "default";
@@ -139,7 +139,7 @@ internal sealed class QueueApi(GraphQLTransport transport, WandbApi api, string 
         ];
     }
 
-    /// <summary>The queue of a name that this user may use: public ones, and private ones of the user (reference B.2).</summary>
+    /// <summary>The queue of a name that this user may use: public ones, and private ones of the user (protocol B.2).</summary>
     internal async Task<WandbRunQueue?> FindAsync(
         string entity,
         string project,
@@ -215,7 +215,7 @@ internal sealed class QueueApi(GraphQLTransport transport, WandbApi api, string 
         CancellationToken token
     )
     {
-        // The two generations differ in the name of the operation and in two inputs (reference B.2).
+        // The two generations differ in the name of the operation and in two inputs (protocol B.2).
         var today = (await api.DialectAsync(token)).PushByName;
         await api.UpsertProjectAsync(entity, project, token);
         var data = today
@@ -292,7 +292,7 @@ internal sealed class QueueApi(GraphQLTransport transport, WandbApi api, string 
             );
     }
 
-    /// <summary>Sets what a queue makes of its items (reference B.2, upsertRunQueue). Warnings of the server come back.</summary>
+    /// <summary>Sets what a queue makes of its items (protocol B.2, upsertRunQueue). Warnings of the server come back.</summary>
     internal async Task<IReadOnlyList<string>> ConfigureAsync(
         string entity,
         string project,
@@ -454,7 +454,7 @@ internal sealed class QueueApi(GraphQLTransport transport, WandbApi api, string 
                 : dialect.PushByName ? await PushByNameAsync(entity, project, queue, part, token)
                 : null;
 
-            // Null: no queue of that name there. The older way finds out, and makes the default queue (reference B.3).
+            // Null: no queue of that name there. The older way finds out, and makes the default queue (protocol B.3).
             results.AddRange(pushed ?? await PushByIdAsync(entity, project, queue, user, part, dialect, token));
         }
 

@@ -27,7 +27,7 @@ public sealed record WandbLaunchQueueItem
     /// <summary>Project of the queue.</summary>
     public required string QueueProject { get; init; }
 
-    /// <summary>pending, leased, claimed, finished, failed or stopped (reference B.3; the last three but failed where the server knows them).</summary>
+    /// <summary>pending, leased, claimed, finished, failed or stopped (protocol B.3; the last three but failed where the server knows them).</summary>
     public required string State { get; init; }
 
     /// <summary>Place among those that wait, from 1; null for others, or where the server does not tell.</summary>

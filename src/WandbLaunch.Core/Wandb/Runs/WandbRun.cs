@@ -126,7 +126,7 @@ public sealed record WandbRunFile(
     public string? LocalPath { get; init; }
 }
 
-/// <summary>What the run recorded about how it was started (reference B.5, RunInfo).</summary>
+/// <summary>What the run recorded about how it was started (protocol B.5, RunInfo).</summary>
 internal sealed record RunInfo(
     string? Program,
     IReadOnlyList<string> Args,

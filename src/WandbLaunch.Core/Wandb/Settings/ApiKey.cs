@@ -2,7 +2,7 @@ using System.Text.RegularExpressions;
 
 namespace WandbLaunch.Wandb;
 
-/// <summary>The form of an API key (reference A.2).</summary>
+/// <summary>The form of an API key (protocol A.2).</summary>
 internal static partial class ApiKey
 {
     /// <summary>Says what is wrong with a key, or null for a good one. The key itself is never in the text.</summary>

@@ -4,7 +4,7 @@ using WandbLaunch.Foundation;
 
 namespace WandbLaunch.Wandb;
 
-/// <summary>The netrc file as the Python SDK reads and writes it (reference A.2).</summary>
+/// <summary>The netrc file as the Python SDK reads and writes it (protocol A.2).</summary>
 internal static partial class Netrc
 {
     /// <summary><c>$NETRC</c>, else <c>~/.netrc</c> or <c>~/_netrc</c> if there, else the platform's usual name.</summary>
@@ -23,7 +23,7 @@ internal static partial class Netrc
             : dot;
     }
 
-    /// <summary>The password of the machine's entry; any login name counts (reference K 28).</summary>
+    /// <summary>The password of the machine's entry; any login name counts (protocol K 28).</summary>
     internal static string? FindPassword(string path, string machine)
     {
         if (!File.Exists(path))

@@ -38,7 +38,7 @@ public enum SettingSource
     Default,
 }
 
-/// <summary>The settings in force: parameter over environment over settings files over netrc (reference A.2, A.3).</summary>
+/// <summary>The settings in force: parameter over environment over settings files over netrc (protocol A.2, A.3).</summary>
 internal sealed partial record WandbSettings
 {
     internal const string DefaultBaseUrl = "https://api.wandb.ai";
@@ -147,7 +147,7 @@ internal sealed partial record WandbSettings
     /// <summary>Host, with the port where one is named: the SDK's netrc machine name.</summary>
     internal static string MachineOf(string baseUrl) => new Uri(baseUrl).Authority;
 
-    /// <summary>Reference A.1: the trailing slash goes, a wandb.ai host must be api.wandb.ai over https.</summary>
+    /// <summary>Protocol A.1: the trailing slash goes, a wandb.ai host must be api.wandb.ai over https.</summary>
     internal static string CheckBaseUrl(string url)
     {
         var trimmed = url.Trim().TrimEnd('/');
@@ -239,7 +239,7 @@ internal sealed partial record WandbSettings
 
     private static string? ReadAccessToken(LaunchEnvironment environment)
     {
-        // The identity token exchange keeps what it got in the credentials file (reference A.1); a file that is still valid is used as it is.
+        // The identity token exchange keeps what it got in the credentials file (protocol A.1); a file that is still valid is used as it is.
         if (
             environment["WANDB_IDENTITY_TOKEN_FILE"] is null
             || environment["WANDB_CREDENTIALS_FILE"] is not { } path
@@ -288,7 +288,7 @@ internal sealed partial record WandbSettings
     private static partial Regex WandbHost();
 }
 
-/// <summary>W&amp;B's settings files: ini, section <c>[default]</c> (reference A.3).</summary>
+/// <summary>W&amp;B's settings files: ini, section <c>[default]</c> (protocol A.3).</summary>
 internal static class IniFile
 {
     internal static IReadOnlyDictionary<string, string> Read(string path)
