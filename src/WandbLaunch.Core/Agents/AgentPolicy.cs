@@ -32,7 +32,7 @@ internal sealed record AgentPolicy
     /// <summary>Docker arguments beyond the fixed list.</summary>
     internal IReadOnlyList<string> DockerArguments { get; init; } = [];
 
-    /// <summary>Items may not say which program runs (reference F.6): see <see cref="CheckSecure"/>.</summary>
+    /// <summary>Items may not say which program runs (protocol F.6): see <see cref="CheckSecure"/>.</summary>
     internal bool SecureMode { get; init; }
 
     /// <summary>The policy in words, one line for each rule.</summary>
@@ -83,7 +83,7 @@ internal sealed record AgentPolicy
             && config.EntryPoint is not ["wandb", "scheduler", _, ..]
         )
         {
-            // It brings no code that a git host could be asked about, so its command would be anybody's (reference F.7).
+            // It brings no code that a git host could be asked about, so its command would be anybody's (protocol F.7).
             throw Refused(
                 "a scheduler that runs as a process must have the entry point 'wandb scheduler' with its sweep",
                 null

@@ -528,7 +528,7 @@ internal sealed class LaunchAgent : IDisposable
                 && _schedulers >= Config.MaxSchedulers
             )
             {
-                // Not acknowledged: it goes back to its place (reference F.3).
+                // Not acknowledged: it goes back to its place (protocol F.3).
                 held.Dispose();
                 continue;
             }

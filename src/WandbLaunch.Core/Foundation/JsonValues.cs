@@ -125,7 +125,7 @@ internal static class JsonValues
         }
     }
 
-    /// <summary>Reads a JSONString field: a document inside a string (reference A.5), or the document itself.</summary>
+    /// <summary>Reads a JSONString field: a document inside a string (protocol A.5), or the document itself.</summary>
     internal static JsonElement? Document(this JsonElement element, params ReadOnlySpan<string> path)
     {
         if (element.At(path) is not { } found)

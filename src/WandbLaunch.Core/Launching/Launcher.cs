@@ -492,7 +492,7 @@ internal sealed partial class Launcher(
             )
         );
 
-    // "python" is the environment's own; a shell is the user's (reference D.2, step 10).
+    // "python" is the environment's own; a shell is the user's (protocol D.2, step 10).
     private static IReadOnlyList<string> ProcessCommand(ResolvedRun resolved, string python)
     {
         var entry = resolved.EntryPoint.ToList();

@@ -223,7 +223,7 @@ internal sealed partial record RequirementSet(IReadOnlyList<string> Lines, bool 
             }
             else if (Requirement().Match(line) is { Success: true } requirement)
             {
-                // wandb==…dev1 never was on an index (reference E.2).
+                // wandb==…dev1 never was on an index (protocol E.2).
                 lines.Add(
                     WandbDev().IsMatch(line) ? "wandb" : CheckTail(line, requirement.Groups["tail"].Value, where)
                 );

@@ -28,7 +28,7 @@ internal sealed record ResolveContext(
     internal required Func<string> ScratchFolder { get; init; }
 }
 
-/// <summary>From a launch config to what exactly runs, with its code on disk (reference D).</summary>
+/// <summary>From a launch config to what exactly runs, with its code on disk (protocol D).</summary>
 internal static partial class SourceResolver
 {
     private const long SmallFile = 16L << 20;

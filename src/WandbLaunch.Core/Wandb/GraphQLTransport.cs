@@ -20,7 +20,7 @@ internal sealed partial class GraphQLTransport : IDisposable
     internal static readonly string UserAgent =
         $"WandbLaunch/{typeof(GraphQLTransport).Assembly.GetName().Version?.ToString(3)} (W&B Internal Client)";
 
-    // 400 … 501: final by reference A.4 (H); everything else of 4xx and 5xx is tried again, but for a disk that is full.
+    // 400 … 501: final by protocol A.4 (H); everything else of 4xx and 5xx is tried again, but for a disk that is full.
     private static readonly HashSet<int> FinalStatus = [400, 401, 403, 404, 409, 410, 413, 422, 501, 507];
 
     // Specs travel as texts inside JSON: a quote is \" and not six characters.
@@ -277,7 +277,7 @@ internal sealed partial class GraphQLTransport : IDisposable
     private bool IsOwn(Uri target) =>
         new Uri(BaseUrl) is var origin && target.Authority == origin.Authority && target.Scheme == origin.Scheme;
 
-    /// <summary>Posts JSON to a path below the base URL (the file stream of reference B.6).</summary>
+    /// <summary>Posts JSON to a path below the base URL (the file stream of protocol B.6).</summary>
     internal Task<JsonElement> PostAsync(string path, object body, CancellationToken token)
     {
         var json = JsonSerializer.SerializeToUtf8Bytes(body);

@@ -8,7 +8,7 @@ namespace WandbLaunch.Server;
 /// <summary>Queues, their items and the agents. An item is leased by a pop, and taken by the first ack that comes (protocol J).</summary>
 internal sealed partial class Store
 {
-    /// <summary>How long a popped item waits for its ack before others get it (about a minute, reference B.3).</summary>
+    /// <summary>How long a popped item waits for its ack before others get it (about a minute, protocol B.3).</summary>
     internal TimeSpan Lease { get; }
 
     internal QueueSignals Signals { get; } = new();

@@ -2,7 +2,7 @@ using System.Text.Json;
 
 namespace WandbLaunch.Server;
 
-/// <summary>What a running SDK sends: history, console and summary by lines, heartbeats, the end (reference B.6).</summary>
+/// <summary>What a running SDK sends: history, console and summary by lines, heartbeats, the end (protocol B.6).</summary>
 internal static class FileStreamEndpoint
 {
     private const int MostBytes = 64 * Answers.Megabyte;

@@ -115,7 +115,7 @@ internal sealed class GraphQLEndpoint(ISchema schema, UrlSigner signer, ErrorLog
         }
     }
 
-    // W&B's clients look for "Cannot query field" with double quotes (reference B.1, B.3). No error sends a request's own text back at length.
+    // W&B's clients look for "Cannot query field" with double quotes (protocol B.1, B.3). No error sends a request's own text back at length.
     private static ExecutionError Shown(ExecutionError error)
     {
         var message = JsonLimits.Short(
