@@ -72,16 +72,19 @@ public sealed partial class HouseTests
             "src/WandbLaunch.Core/Agents/Services/AgentServices.cs",
             "src/WandbLaunch.Core/Launching/Launcher.cs",
             "src/WandbLaunch.Core/Model/LaunchConfig.cs",
+            "src/WandbLaunch.Core/Model/LaunchUri.cs",
             "src/WandbLaunch.Core/Resources/LocalContainer/ImageBuilder.cs",
             "src/WandbLaunch.Core/Resources/LocalContainer/LocalContainerRunner.cs",
             "src/WandbLaunch.Core/Sources/SourceResolver.cs",
+            "src/WandbLaunch.Core/Sources/Workspace.cs",
             "src/WandbLaunch.Core/Wandb/GraphQLTransport.cs",
             "src/WandbLaunch.Core/Wandb/Queues/QueueApi.cs",
             "src/WandbLaunch.Core/Wandb/WandbApi.cs",
-            "src/WandbLaunch.Server/QueueSchema.cs",
-            "src/WandbLaunch.Server/QueueStore.cs",
-            "src/WandbLaunch.Server/Store.cs",
-            "src/WandbLaunch.Server/WandbSchema.cs",
+            "src/WandbLaunch.Server/GraphQL/QueueSchema.cs",
+            "src/WandbLaunch.Server/Data/QueueStore.cs",
+            "src/WandbLaunch.Server/Data/Store.cs",
+            "src/WandbLaunch.Server/Data/Store.Files.cs",
+            "src/WandbLaunch.Server/GraphQL/WandbSchema.cs",
         ];
         var root = Assemblies.Root();
         Assemblies.AssertSame(
@@ -104,11 +107,18 @@ public sealed partial class HouseTests
             // Of the process by nature: every message masks them, one resolver serves it, and a session has one connection.
             "WandbLaunch.Foundation.Secrets.Known",
             "WandbLaunch.PowerShell.ModuleAssemblyInitializer._registered",
+            "WandbLaunch.PowerShell.WandbSession.Chosen",
             "WandbLaunch.PowerShell.WandbSession.Current",
+            // Of the flow of one command or one thread, and gone with it.
+            "WandbLaunch.Server.JsonLimits.t_names",
+            "WandbLaunch.Sources.GitHttpTransport._call",
+            "WandbLaunch.Wandb.ServerPatience.Current",
+            "WandbLaunch.Wandb.ServerPatience.Flowing",
             // Tables that are filled once.
             "WandbLaunch.Resources.DockerArguments.Extra",
             "WandbLaunch.Resources.DockerArguments.Short",
             "WandbLaunch.Resources.DockerArguments.Single",
+            "WandbLaunch.Server.PageEndpoints.Types",
             "WandbLaunch.Server.RunFilters.Columns",
         ];
         var found = Assemblies

@@ -43,6 +43,15 @@ internal sealed class SafeFolder : IDisposable
     /// <summary>The path without links in it, from the folder's root.</summary>
     internal string RealPath(string path, string what) => string.Join('/', Resolve(path, what));
 
+    /// <summary>A file that is read whole, and is more than that.</summary>
+    internal static LaunchException TooLarge(string name, long limit) =>
+        new(
+            "FileTooLarge",
+            LaunchErrorCategory.InvalidData,
+            $"{name} is larger than the {limit / (1024 * 1024)} MB that are taken. Commit the change and launch with -GitVersion instead.",
+            name
+        );
+
     /// <summary>Opens a file, or gives null when there is none.</summary>
     internal FileStream? OpenRead(string path, string what)
     {
@@ -79,7 +88,7 @@ internal sealed class SafeFolder : IDisposable
             content.Write(block, 0, read);
             if (content.Length > limit)
             {
-                throw Wandb.WandbApi.TooLarge(path, limit);
+                throw TooLarge(path, limit);
             }
         }
 

@@ -334,7 +334,7 @@ internal sealed class WandbApi(GraphQLTransport transport)
     {
         if (response.Content.Headers.ContentLength > limit)
         {
-            throw TooLarge(name, limit);
+            throw SafeFolder.TooLarge(name, limit);
         }
 
         using var buffer = new MemoryStream();
@@ -348,21 +348,13 @@ internal sealed class WandbApi(GraphQLTransport transport)
                 buffer.Write(block, 0, read);
                 if (buffer.Length > limit)
                 {
-                    throw TooLarge(name, limit);
+                    throw SafeFolder.TooLarge(name, limit);
                 }
             }
         }
 
         return buffer.ToArray();
     }
-
-    internal static LaunchException TooLarge(string name, long limit) =>
-        new(
-            "FileTooLarge",
-            LaunchErrorCategory.InvalidData,
-            $"{name} is larger than the {limit / (1024 * 1024)} MB that are taken. Commit the change and launch with -GitVersion instead.",
-            name
-        );
 
     /// <summary>Saves a file below a folder; the name is checked, and a digest that does not fit is an error.</summary>
     internal async Task<string> SaveFileAsync(WandbRunFile file, string folder, CancellationToken token)

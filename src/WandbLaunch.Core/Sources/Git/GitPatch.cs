@@ -19,7 +19,7 @@ internal static partial class GitPatch
     {
         if (patch.Length > MaxBytes)
         {
-            throw WandbLaunch.Wandb.WandbApi.TooLarge("diff.patch", MaxBytes);
+            throw SafeFolder.TooLarge("diff.patch", MaxBytes);
         }
 
         if (patch.AsSpan().Trim(" \r\n\t"u8).IsEmpty)
