@@ -58,7 +58,13 @@ internal static class Program
         LaunchServer server;
         try
         {
-            server = await LaunchServer.StartAsync(path, listen, port, key, say: t => Console.Out.WriteLine("note " + t));
+            server = await LaunchServer.StartAsync(
+                path,
+                listen,
+                port,
+                key,
+                say: t => Console.Out.WriteLine("note " + t)
+            );
         }
         catch (StartFault e)
         {

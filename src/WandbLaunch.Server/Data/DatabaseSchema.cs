@@ -76,7 +76,10 @@ internal static class DatabaseSchema
             foreach (var step in Steps.Where(s => s.Version > from))
             {
                 step.Run(connection);
-                Execute(connection, string.Create(CultureInfo.InvariantCulture, $"PRAGMA user_version = {step.Version}"));
+                Execute(
+                    connection,
+                    string.Create(CultureInfo.InvariantCulture, $"PRAGMA user_version = {step.Version}")
+                );
             }
 
             Execute(connection, "COMMIT");
