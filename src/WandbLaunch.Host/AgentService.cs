@@ -114,7 +114,7 @@ internal static class AgentService
             {
                 if (config.LocalServer is { } database)
                 {
-                    var server = await LocalServers.StartAsync(database, null, null, token);
+                    var server = await LocalServers.StartAsync(database, null, null, token, Console.WriteLine);
                     return await WandbConnection.OpenAsync(
                         WandbSettings.Resolve(
                             LaunchEnvironment.Current,

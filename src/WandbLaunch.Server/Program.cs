@@ -58,7 +58,13 @@ internal static class Program
         LaunchServer server;
         try
         {
-            server = await LaunchServer.StartAsync(path, listen, port, key);
+            server = await LaunchServer.StartAsync(
+                path,
+                listen,
+                port,
+                key,
+                say: t => Console.Out.WriteLine("note " + t)
+            );
         }
         catch (StartFault e)
         {
@@ -122,10 +128,11 @@ internal sealed class LaunchServer : IAsyncDisposable
         string key,
         bool generation2022 = false,
         TimeSpan? lease = null,
-        TimeProvider? time = null
+        TimeProvider? time = null,
+        Action<string>? say = null
     )
     {
-        var store = new Store(path, lease, time);
+        var store = new Store(path, lease, time, say);
         try
         {
             var expected = Encoding.UTF8.GetBytes(key);

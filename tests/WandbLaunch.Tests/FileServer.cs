@@ -31,11 +31,20 @@ internal sealed class FileServer : IDisposable
         };
         _process = Process.Start(start)!;
         var line = _process.StandardOutput.ReadLine();
+        while (line?.StartsWith("note ", StringComparison.Ordinal) == true)
+        {
+            Notes.Add(line["note ".Length..]);
+            line = _process.StandardOutput.ReadLine();
+        }
+
         Assert.StartsWith("listening ", line, StringComparison.Ordinal);
         Url = line!["listening ".Length..];
     }
 
     internal string Url { get; }
+
+    /// <summary>What it said before it listened.</summary>
+    internal List<string> Notes { get; } = [];
 
     internal int Port => new Uri(Url).Port;
 

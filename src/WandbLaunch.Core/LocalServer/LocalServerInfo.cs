@@ -82,7 +82,8 @@ internal static class LocalServers
         string path,
         int? port,
         string? listen,
-        CancellationToken token
+        CancellationToken token,
+        Action<string>? say = null
     )
     {
         var full = Path.GetFullPath(path);
@@ -115,12 +116,12 @@ internal static class LocalServers
         var process = Launch(full, wanted, address, ReadKey(full));
         try
         {
-            var url = await WaitForUrlAsync(process, token);
+            var url = await WaitForUrlAsync(process, say, token);
             if (url is null && port is null && wanted != 0 && !await FailedForGoodAsync(process, token))
             {
                 process.Dispose();
                 process = Launch(full, 0, address, ReadKey(full));
-                url = await WaitForUrlAsync(process, token);
+                url = await WaitForUrlAsync(process, say, token);
             }
 
             if (url is null)
@@ -207,10 +208,16 @@ internal static class LocalServers
             new Dictionary<string, string> { ["WANDBLAUNCH_SERVER_KEY"] = key }
         );
 
-    private static async Task<string?> WaitForUrlAsync(Process process, CancellationToken token)
+    private static async Task<string?> WaitForUrlAsync(Process process, Action<string>? say, CancellationToken token)
     {
         process.StandardInput.Close();
         var line = await process.StandardOutput.ReadLineAsync(token);
+        while (line is not null && line.StartsWith("note ", StringComparison.Ordinal))
+        {
+            say?.Invoke(line["note ".Length..]);
+            line = await process.StandardOutput.ReadLineAsync(token);
+        }
+
         return line is not null && line.StartsWith("listening ", StringComparison.Ordinal)
             ? line["listening ".Length..]
             : null;

@@ -84,7 +84,8 @@ public sealed class ConnectWandbCommand : AsyncPSCmdlet
                 Path is null ? LocalServers.DefaultPath : FullPath(Path),
                 null,
                 null,
-                Token
+                Token,
+                Warn
             );
             settings = ResolveSettings(server.Url, LocalServers.ReadKey(server.Path), Entity, Project) with
             {

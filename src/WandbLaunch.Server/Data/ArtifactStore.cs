@@ -10,15 +10,6 @@ internal sealed partial class Store
     private const string ArtifactColumns =
         "a.id, a.entity, a.project, a.type, a.name, a.version, a.digest, a.state, a.description, a.metadata, a.created_at, a.run, a.manifest IS NOT NULL";
 
-    private const string ArtifactTables = """
-        CREATE TABLE IF NOT EXISTS artifacts (
-          id INTEGER PRIMARY KEY AUTOINCREMENT, entity TEXT NOT NULL, project TEXT NOT NULL, type TEXT NOT NULL, name TEXT NOT NULL, version INTEGER, digest TEXT NOT NULL, state TEXT NOT NULL DEFAULT 'PENDING',
-          description TEXT, metadata TEXT, created_at TEXT NOT NULL, run TEXT, client_id TEXT, aliases TEXT NOT NULL DEFAULT '[]', manifest BLOB);
-        CREATE INDEX IF NOT EXISTS artifacts_by_name ON artifacts (entity, project, name, version);
-        CREATE TABLE IF NOT EXISTS artifact_aliases (entity TEXT NOT NULL, project TEXT NOT NULL, name TEXT NOT NULL, alias TEXT NOT NULL, artifact INTEGER NOT NULL REFERENCES artifacts, PRIMARY KEY (entity, project, name, alias));
-        CREATE TABLE IF NOT EXISTS blobs (entity TEXT NOT NULL, md5 TEXT NOT NULL, content BLOB NOT NULL, PRIMARY KEY (entity, md5));
-        """;
-
     internal static string ArtifactId(long id) =>
         Convert.ToBase64String(Encoding.UTF8.GetBytes("Artifact:" + id.ToString(CultureInfo.InvariantCulture)));
 

@@ -82,6 +82,9 @@ internal sealed class DatabaseFile : IDisposable
             StartFault.Database,
             e.SqliteErrorCode switch
             {
+                // The index of the log is a file too.
+                _ when e.SqliteExtendedErrorCode == SQLitePCL.raw.SQLITE_IOERR_SHMSIZE =>
+                    $"There is no room on the disk of {path}.",
                 SQLitePCL.raw.SQLITE_CORRUPT or SQLitePCL.raw.SQLITE_NOTADB =>
                     $"{path} is damaged ({e.Message.Trim()}). It was left as it is: restore it from a copy, recover it with sqlite3's .recover, or name another file.",
                 SQLitePCL.raw.SQLITE_READONLY or SQLitePCL.raw.SQLITE_CANTOPEN or SQLitePCL.raw.SQLITE_PERM =>
@@ -286,8 +289,9 @@ internal sealed class DatabaseFile : IDisposable
         {
             connection.Open();
             using var command = connection.CreateCommand();
-            command.CommandText = "PRAGMA journal_mode = WAL; " + Store.IdentityTable;
+            command.CommandText = "PRAGMA journal_mode = WAL";
             command.ExecuteNonQuery();
+            DatabaseSchema.Upgrade(connection);
         }
 
         File.Move(aside, Path);
@@ -357,7 +361,7 @@ internal sealed class DatabaseFile : IDisposable
         connection.Open();
         using var command = connection.CreateCommand();
 
-        // One that is ours has these tables; one whose server ended while it made them has its name, and the first of them or none.
+        // One that is ours has these tables; one of before the versions, whose server ended while it made them, has its name, and the first of them or none.
         command.CommandText = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'";
         var tables = new HashSet<string>(StringComparer.Ordinal);
         using (var reader = command.ExecuteReader())
@@ -374,6 +378,17 @@ internal sealed class DatabaseFile : IDisposable
         )
         {
             throw Foreign("is the SQLite database of another program");
+        }
+
+        if (DatabaseSchema.Version(connection) is var version && (version > DatabaseSchema.Latest || version < 0))
+        {
+            throw new StartFault(
+                StartFault.Database,
+                string.Create(
+                    CultureInfo.InvariantCulture,
+                    $"{Path} is a database of version {version}, and this server knows versions up to {DatabaseSchema.Latest}. It was left as it is: serve it with the newer WandbLaunch that made it, or name another file."
+                )
+            );
         }
 
         if (file.Length <= CheckedInWhole)

@@ -293,7 +293,7 @@ internal sealed class FileStore
     }
 
     // A rename is on the disk only when its folder is. Windows' file systems keep that in their journal.
-    private static void Sync(string folder)
+    internal static void Sync(string folder)
     {
         if (OperatingSystem.IsWindows())
         {

@@ -26,24 +26,6 @@ internal sealed partial class Store
     private const string ItemColumns =
         "i.id, i.queue, i.state, i.run_name, i.spec, i.created_at, i.priority, i.agent, (SELECT name FROM agents a WHERE a.id = i.agent), i.exit_code, i.claimed_at, i.finished_at, i.error, i.warnings";
 
-    private const string QueueTables = """
-        CREATE TABLE IF NOT EXISTS queues (
-          id INTEGER PRIMARY KEY AUTOINCREMENT, entity TEXT NOT NULL, project TEXT NOT NULL, name TEXT NOT NULL, created_by TEXT NOT NULL, access TEXT NOT NULL, created_at TEXT NOT NULL,
-          mode TEXT NOT NULL DEFAULT 'DISABLED', resource TEXT, resource_config TEXT, template_variables TEXT, external_links TEXT, deleted INTEGER NOT NULL DEFAULT 0);
-        CREATE UNIQUE INDEX IF NOT EXISTS queues_by_name ON queues (entity, project, name) WHERE deleted = 0;
-        CREATE TABLE IF NOT EXISTS items (
-          id INTEGER PRIMARY KEY AUTOINCREMENT, queue INTEGER NOT NULL REFERENCES queues, spec TEXT NOT NULL, priority INTEGER NOT NULL, state TEXT NOT NULL DEFAULT 'PENDING', created_at TEXT NOT NULL,
-          lease_until INTEGER, agent INTEGER, run_name TEXT, claimed_at TEXT, finished_at TEXT, exit_code INTEGER, error TEXT, warnings TEXT);
-        CREATE INDEX IF NOT EXISTS items_waiting ON items (queue, priority, id) WHERE state = 'PENDING';
-        CREATE INDEX IF NOT EXISTS items_leased ON items (lease_until) WHERE state = 'LEASED';
-        CREATE INDEX IF NOT EXISTS items_by_queue ON items (queue, id);
-        CREATE TABLE IF NOT EXISTS agents (
-          id INTEGER PRIMARY KEY AUTOINCREMENT, entity TEXT NOT NULL, project TEXT NOT NULL, queues TEXT NOT NULL, hostname TEXT NOT NULL, name TEXT NOT NULL, status TEXT NOT NULL, stop_polling INTEGER NOT NULL DEFAULT 0,
-          heartbeat_at TEXT NOT NULL, created_at TEXT NOT NULL, config TEXT, version TEXT);
-        CREATE TABLE IF NOT EXISTS pushes (request TEXT PRIMARY KEY, answer BLOB NOT NULL, at INTEGER NOT NULL) WITHOUT ROWID;
-        CREATE TABLE IF NOT EXISTS resource_configs (id INTEGER PRIMARY KEY AUTOINCREMENT, entity TEXT NOT NULL, resource TEXT NOT NULL, config TEXT NOT NULL, template_variables TEXT NOT NULL DEFAULT '{}');
-        """;
-
     internal List<Row> Queues(Row project) =>
         ReadQueues("entity = $e AND project = $p ORDER BY id", ("$e", project["entityName"]), ("$p", project["name"]));
 

@@ -25,21 +25,6 @@ internal sealed partial class Store
 
     private void OpenFiles(string path)
     {
-        foreach (var table in new[] { "files", "blobs" })
-        {
-            using var command = Command(
-                _writer,
-                "SELECT COUNT(*) FROM pragma_table_info($t) WHERE name = 'hash'",
-                ("$t", table)
-            );
-            if ((long)command.ExecuteScalar()! == 0)
-            {
-                Execute(_writer, $"ALTER TABLE {table} ADD COLUMN hash TEXT");
-            }
-
-            Execute(_writer, $"CREATE INDEX IF NOT EXISTS {table}_by_hash ON {table} (hash)");
-        }
-
         Contents = new FileStore(System.IO.Path.GetFullPath(path) + ".files");
         _mover = new Thread(Settle) { IsBackground = true, Name = "files" };
         _mover.Start();

@@ -54,9 +54,9 @@ internal sealed partial class Store : IDisposable
     private int _checkpointing;
     private int _written = -1;
 
-    /// <summary>Opens the database for this server alone.</summary>
+    /// <summary>Opens the database for this server alone, and brings it to this server's version. <paramref name="say"/> hears where a copy of an older one is.</summary>
     /// <exception cref="StartFault">It cannot be used, and was left as it is.</exception>
-    internal Store(string path, TimeSpan? lease = null, TimeProvider? time = null)
+    internal Store(string path, TimeSpan? lease = null, TimeProvider? time = null, Action<string>? say = null)
     {
         Lease = lease ?? TimeSpan.FromSeconds(60);
         _time = time ?? TimeProvider.System;
@@ -70,6 +70,16 @@ internal sealed partial class Store : IDisposable
         }.ToString();
         try
         {
+            if (DatabaseCopy.BeforeUpgrade(_file.Path) is { } copy)
+            {
+                say?.Invoke(
+                    string.Create(
+                        CultureInfo.InvariantCulture,
+                        $"{_file.Path} is of an older version and becomes one of version {DatabaseSchema.Latest}. What it was is kept in {copy}."
+                    )
+                );
+            }
+
             _writer = Open();
             Execute(
                 _writer,
@@ -77,20 +87,9 @@ internal sealed partial class Store : IDisposable
                 PRAGMA journal_mode = WAL;
                 PRAGMA synchronous = NORMAL;
                 PRAGMA wal_autocheckpoint = 0;
-                CREATE TABLE IF NOT EXISTS projects (id INTEGER PRIMARY KEY, entity TEXT NOT NULL, name TEXT NOT NULL, description TEXT, created_at TEXT NOT NULL, UNIQUE (entity, name));
-                CREATE TABLE IF NOT EXISTS runs (
-                  id INTEGER PRIMARY KEY, project INTEGER NOT NULL REFERENCES projects, name TEXT NOT NULL, display_name TEXT, description TEXT, notes TEXT, tags TEXT NOT NULL DEFAULT '[]',
-                  state TEXT NOT NULL, stopped INTEGER NOT NULL DEFAULT 0, config TEXT NOT NULL DEFAULT '{}', summary TEXT NOT NULL DEFAULT '{}', grp TEXT, job_type TEXT, sweep TEXT,
-                  commit_hash TEXT, host TEXT, program TEXT, repo TEXT, user TEXT, exit_code INTEGER, created_at TEXT NOT NULL, heartbeat_at TEXT, updated_at TEXT, UNIQUE (project, name));
-                CREATE INDEX IF NOT EXISTS runs_by_created ON runs (project, created_at, id);
-                CREATE TABLE IF NOT EXISTS files (run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE, name TEXT NOT NULL, md5 TEXT, size INTEGER NOT NULL, updated_at TEXT NOT NULL, content BLOB NOT NULL, PRIMARY KEY (run, name));
-                CREATE TABLE IF NOT EXISTS history (run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE, line INTEGER NOT NULL, row TEXT NOT NULL, PRIMARY KEY (run, line)) WITHOUT ROWID;
-                CREATE TABLE IF NOT EXISTS console (run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE, line INTEGER NOT NULL, row TEXT NOT NULL, PRIMARY KEY (run, line)) WITHOUT ROWID;
                 """
             );
-            Execute(_writer, QueueTables);
-            Execute(_writer, ArtifactTables);
-            Execute(_writer, IdentityTable);
+            DatabaseSchema.Upgrade(_writer);
             using var command = Command(_writer, "SELECT name FROM identity");
             Identity = (string)command.ExecuteScalar()!;
 
@@ -108,6 +107,11 @@ internal sealed partial class Store : IDisposable
             SqliteConnection.ClearAllPools();
             _file.Dispose();
             throw DatabaseFile.Unusable(_file.Path, e);
+        }
+        catch (StartFault)
+        {
+            _file.Dispose();
+            throw;
         }
 
         // The log is written back beside the writer, not by whichever request comes a thousandth.
@@ -146,9 +150,6 @@ internal sealed partial class Store : IDisposable
 
     // Milliseconds since the start, from 1 on: not changed by whoever sets the machine's clock.
     private long Clock => 1 + (long)_time.GetElapsedTime(_started).TotalMilliseconds;
-
-    internal const string IdentityTable =
-        "CREATE TABLE IF NOT EXISTS identity (name TEXT NOT NULL); INSERT INTO identity SELECT lower(hex(randomblob(16))) WHERE NOT EXISTS (SELECT 1 FROM identity)";
 
     internal static string Now => DateTime.UtcNow.ToString("yyyy-MM-dd'T'HH:mm:ss.fff", CultureInfo.InvariantCulture);
 
