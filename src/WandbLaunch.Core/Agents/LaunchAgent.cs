@@ -62,6 +62,8 @@ internal sealed class LaunchAgent : IDisposable
     private volatile bool _gateLeft;
     private bool _disposed;
     private string? _said;
+    private volatile bool _goodbye;
+    private volatile Task _beat = Task.CompletedTask;
 
     private LaunchAgent(
         AgentConfig config,
@@ -807,7 +809,6 @@ internal sealed class LaunchAgent : IDisposable
         var looked = DateTimeOffset.UtcNow;
         var pruned = looked;
         var heartbeat = new AgentHeartbeat();
-        var beat = Task.CompletedTask;
         while (_mode != AgentMode.Detaching && !_gateLeft)
         {
             await Task.Delay(1000);
@@ -838,13 +839,13 @@ internal sealed class LaunchAgent : IDisposable
             }
 
             // Asks the server, which may take its time: the rest is looked at meanwhile.
-            if (beat.IsCompleted)
+            if (_beat.IsCompleted && !_goodbye)
             {
-                beat = BeatAsync(heartbeat, now);
+                _beat = BeatAsync(heartbeat, now);
             }
         }
 
-        await beat;
+        await _beat;
     }
 
     // Whoever is on this machine can ask an agent to end, without a signal and without the server.
@@ -875,7 +876,7 @@ internal sealed class LaunchAgent : IDisposable
             _callbacks.Rests();
         }
 
-        if (_away || _gateLeft)
+        if (_away || _gateLeft || _goodbye)
         {
             return;
         }
@@ -1219,6 +1220,10 @@ internal sealed class LaunchAgent : IDisposable
     private async Task EndAsync(int code)
     {
         _noMore.Cancel();
+
+        // A sign of life that is on its way would arrive after the last word, and count.
+        _goodbye = true;
+        await Task.WhenAny(_beat, Task.Delay(TimeSpan.FromSeconds(10)));
         if (!_away)
         {
             await OnceAsync(t => AgentApi.UpdateAsync(AgentId, "KILLED", t));
