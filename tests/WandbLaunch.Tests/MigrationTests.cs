@@ -4,7 +4,6 @@ using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
 using Microsoft.Data.Sqlite;
-using WandbLaunch.LocalServer;
 using WandbLaunch.Server;
 
 namespace WandbLaunch.Tests;
