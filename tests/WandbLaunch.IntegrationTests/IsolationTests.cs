@@ -43,7 +43,9 @@ public sealed class IsolationTests
             $null = Get-Command -Module WandbLaunch
             (New-WandbLaunchConfig x).uri
             [System.AppDomain]::CurrentDomain.GetAssemblies() | ForEach-Object { $_.GetName().Name } | Where-Object { $_ -in 'LibGit2Sharp', 'Docker.DotNet', 'Polly.Core', 'Google.Protobuf' }
-            """
+            """,
+            // pwsh notes what earlier sessions compiled, and compiles it in the background at its start, with all that it needs.
+            ("XDG_CACHE_HOME", Directory.CreateTempSubdirectory("wandblaunch-no-profile-").FullName)
         );
         Assert.Equal(
             ["module: WandbLaunch", "x"],

@@ -177,6 +177,7 @@ internal static class LocalServers
 
     internal static async Task StopAsync(LaunchServerInfo server, CancellationToken token)
     {
+        using var process = ProcessOf(server);
         using var client = Client(server);
         using var content = new StringContent("{}", Encoding.UTF8, "application/json");
         using var response = await client.PostAsync(new Uri(server.Url + "/shutdown"), content, token);
@@ -184,6 +185,31 @@ internal static class LocalServers
         for (var i = 0; i < 100 && await AnswersAsync(server, token); i++)
         {
             await Task.Delay(50, token);
+        }
+
+        // It has the database until its process ends; the next command may be a start.
+        if (process is not null)
+        {
+            try
+            {
+                await process.WaitForExitAsync(token).WaitAsync(TimeSpan.FromSeconds(20), token);
+            }
+            catch (TimeoutException)
+            {
+                // Requests of others hold it; it takes no new ones.
+            }
+        }
+    }
+
+    private static Process? ProcessOf(LaunchServerInfo server)
+    {
+        try
+        {
+            return Process.GetProcessById(server.ProcessId);
+        }
+        catch (ArgumentException)
+        {
+            return null;
         }
     }
 
