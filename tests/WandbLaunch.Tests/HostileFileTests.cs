@@ -136,8 +136,9 @@ public sealed class HostileFileTests
             Say("downloaded the artifact");
             Assert.Equal(md5, Md5(File.OpenRead(Path.Combine(folder, "data", "large.bin"))));
 
-            Assert.InRange(server.PeakMemory - serverBefore, 0, 200 * Megabyte);
-            Assert.InRange(FileServer.Memory("self", "VmHWM") - clientBefore, 0, 200 * Megabyte);
+            // The kernel counts pages for each thread and adds them up now and then: a peak may seem to shrink by some.
+            Assert.InRange(server.PeakMemory - serverBefore, -Megabyte, 200 * Megabyte);
+            Assert.InRange(FileServer.Memory("self", "VmHWM") - clientBefore, -Megabyte, 200 * Megabyte);
         }
         finally
         {
