@@ -19,7 +19,7 @@ if ($ResultPath) {
         }
         # A BeforeAll or AfterAll that failed, also one that found a process left behind.
         @($result.FailedBlocks) + @($result.FailedContainers) | Where-Object ErrorRecord | ForEach-Object {
-            @{ Name = "${name}: $($_.ExpandedName ?? 'the file')"; Result = 'Failed'; Message = $_.ErrorRecord -join "`n" }
+            @{ Name = "${name}: $($_.ExpandedName ?? 'the file')"; Result = 'Failed'; Message = ($_.ErrorRecord | ForEach-Object { "$_`n$($_.ScriptStackTrace)`n$($_.Exception)" }) -join "`n" }
         }
     )
     ConvertTo-Json $outcomes | Set-Content $ResultPath

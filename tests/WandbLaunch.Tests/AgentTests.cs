@@ -208,6 +208,32 @@ public sealed class AgentTests
     }
 
     [Fact]
+    public async Task A_question_that_fails_stands_in_the_log_once_until_it_is_answered()
+    {
+        await using var place = await Place.CreateAsync(false, "q");
+        using var agent = await place.AgentAsync("""{ "queues": "q" }""");
+        Exception? fault = new IOException("the line is dead");
+        Task<bool> Ask() => agent.OnceAsync(_ => fault is null ? Task.CompletedTask : throw fault);
+        Assert.False(await Ask());
+        Assert.False(await Ask());
+        fault = null;
+        Assert.True(await Ask());
+        fault = new IOException("the line is dead");
+        Assert.False(await Ask());
+
+        // A fault of the program itself tells where it is.
+        fault = new InvalidCastException("not what it should be");
+        Assert.False(await Ask());
+        var log = File.ReadAllLines(agent.LogPath).Select(l => JsonDocument.Parse(l).RootElement).ToList();
+        Assert.Equal(
+            2,
+            log.Count(l => l.GetProperty("message").GetString()!.EndsWith("the line is dead", StringComparison.Ordinal))
+        );
+        var story = Assert.Single(log, l => l.GetProperty("errorId").GetString() == "Unexpected");
+        Assert.Contains("AgentTests.cs", story.GetProperty("message").GetString(), StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task Runs_what_is_queued_and_says_how_it_ended()
     {
         await using var place = await Place.CreateAsync(false, "q");

@@ -509,7 +509,7 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
         foreach (var warning in prepared.Warnings)
         {
             agent.Tell(AgentEventKind.Warning, _entry, warning);
-            await LaunchAgent.OnceAsync(t => agent.AgentApi.WarnAsync(_entry.Item, warning, "build", [], t));
+            await agent.OnceAsync(t => agent.AgentApi.WarnAsync(_entry.Item, warning, "build", [], t));
         }
 
         agent.Step("prepared");
@@ -680,7 +680,7 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
             {
                 // A stop of the run that was asked for in W&B: the SDK ends it, and if it does not, the agent does (protocol F.5).
                 asked.Restart();
-                await LaunchAgent.OnceAsync(async t =>
+                await agent.OnceAsync(async t =>
                     stopWanted = await agent.Api.RunStoppedAsync(RunPathOf(run), t) ? Stopwatch.StartNew() : null
                 );
             }
@@ -769,7 +769,7 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
         foreach (var warning in run.Warnings)
         {
             agent.Tell(AgentEventKind.Warning, _entry, warning, run);
-            await LaunchAgent.OnceAsync(t => agent.AgentApi.WarnAsync(_entry.Item, warning, "run", [], t));
+            await agent.OnceAsync(t => agent.AgentApi.WarnAsync(_entry.Item, warning, "run", [], t));
         }
 
         var why =
@@ -883,7 +883,7 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
             && report.State == "FAILED"
             && agent.Dialect.Mutations.Contains("upsertSweep")
             && agent.Dialect.ProjectFields.Contains("sweep")
-            && !await LaunchAgent.OnceAsync(t =>
+            && !await agent.OnceAsync(t =>
                 agent.AgentApi.CancelSweepAsync(
                     _entry.RunEntity,
                     (_entry.Spec["project"] as JsonValue)?.ToString() ?? "",
@@ -979,7 +979,7 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
         for (var attempt = 0; ; attempt++)
         {
             string? state = null;
-            await LaunchAgent.OnceAsync(async t => state = await agent.Api.RunStateAsync(path, t));
+            await agent.OnceAsync(async t => state = await agent.Api.RunStateAsync(path, t));
             if (state is not (null or "pending") || agent.Dialect.Finish || attempt == 6)
             {
                 return state;
@@ -1058,9 +1058,7 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
             : _entry.LaunchId;
         var name = $"{folder}/{kind}/{kind}.log";
         var bytes = System.Text.Encoding.UTF8.GetBytes(text);
-        return await LaunchAgent.OnceAsync(t =>
-            agent.Api.UploadFilesAsync(run, [(name, () => new MemoryStream(bytes))], t)
-        )
+        return await agent.OnceAsync(t => agent.Api.UploadFilesAsync(run, [(name, () => new MemoryStream(bytes))], t))
             ? [name]
             : [];
     }

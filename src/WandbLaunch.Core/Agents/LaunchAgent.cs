@@ -1,4 +1,6 @@
 using System.Collections.Concurrent;
+using System.Runtime.CompilerServices;
+using System.Text.Json;
 using WandbLaunch.Foundation;
 using WandbLaunch.Launching;
 using WandbLaunch.Model;
@@ -40,6 +42,9 @@ internal sealed class LaunchAgent : IDisposable
     private readonly CancellationTokenSource _noMore = new();
     private readonly CancellationTokenSource _end = new();
     private readonly CancellationTokenSource _closed = new();
+
+    // What went unanswered last, by the place that asks: each fault is written down once.
+    private readonly ConcurrentDictionary<int, string> _unanswered = new();
     private readonly DateTimeOffset _started = DateTimeOffset.UtcNow;
     private readonly AgentCallbacks _callbacks;
     private readonly object _lock = new();
@@ -925,17 +930,46 @@ internal sealed class LaunchAgent : IDisposable
         internal DateTimeOffset Asked { get; set; }
     }
 
-    /// <summary>Asks once; what fails is tried at the next occasion.</summary>
-    internal static async Task<bool> OnceAsync(Func<CancellationToken, Task> ask)
+    /// <summary>Asks once; what fails is tried at the next occasion, and stands in the agent's log until then.</summary>
+    internal async Task<bool> OnceAsync(
+        Func<CancellationToken, Task> ask,
+        [CallerMemberName] string asker = "",
+        [CallerLineNumber] int line = 0
+    )
     {
         using var limit = new CancellationTokenSource(TimeSpan.FromSeconds(20));
         try
         {
             await ask(limit.Token);
+            _unanswered.TryRemove(line, out _);
             return true;
         }
         catch (Exception e) when (e is not OutOfMemoryException)
         {
+            // A fault of the server or the network in a line; one of this program with its story.
+            var expected =
+                e
+                is LaunchException
+                    or HttpRequestException
+                    or IOException
+                    or OperationCanceledException
+                    or JsonException;
+            var why = expected ? e.Message : e.ToString();
+            if (!_unanswered.TryGetValue(line, out var known) || known != why)
+            {
+                _unanswered[line] = why;
+                _log.Write(
+                    new AgentEvent
+                    {
+                        Time = DateTimeOffset.UtcNow,
+                        Kind = AgentEventKind.Warning,
+                        Agent = Name,
+                        Message = Secrets.Mask($"{asker}: {why}"),
+                        ErrorId = (e as LaunchException)?.ErrorId ?? (expected ? "ConnectionFailed" : "Unexpected"),
+                    }
+                );
+            }
+
             return false;
         }
     }

@@ -277,7 +277,7 @@ internal static class LocalServers
 
     private static HttpClient Client(LaunchServerInfo server)
     {
-        var client = new HttpClient(new SocketsHttpHandler { AllowAutoRedirect = false });
+        var client = new HttpClient(new SocketFaultHandler(new SocketsHttpHandler { AllowAutoRedirect = false }));
         client.DefaultRequestHeaders.Authorization = new AuthenticationHeaderValue(
             "Basic",
             Convert.ToBase64String(Encoding.UTF8.GetBytes("api:" + ReadKey(server.Path)))

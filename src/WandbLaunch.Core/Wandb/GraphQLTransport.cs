@@ -353,7 +353,7 @@ internal sealed partial class GraphQLTransport : IDisposable
             handler.Proxy = new WebProxy(proxy);
         }
 
-        var client = new HttpClient(handler);
+        var client = new HttpClient(new SocketFaultHandler(handler));
         client.DefaultRequestHeaders.TryAddWithoutValidation("User-Agent", UserAgent);
         return client;
     }

@@ -262,7 +262,7 @@ internal sealed class GitHttpCall : IDisposable
             _handler.Proxy = new WebProxy(proxy);
         }
 
-        Client = new HttpClient(_handler) { Timeout = Timeout.InfiniteTimeSpan };
+        Client = new HttpClient(new SocketFaultHandler(_handler)) { Timeout = Timeout.InfiniteTimeSpan };
     }
 
     internal string Origin { get; }
