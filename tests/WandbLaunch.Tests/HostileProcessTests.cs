@@ -441,17 +441,29 @@ public sealed class HostileProcessTests : IDisposable
         var count = Environment.GetEnvironmentVariable("WANDBLAUNCH_TEST_LONG") == "1" ? 2000 : 200;
         using var shell = new Shell(false);
         Round(shell, 50, "warm");
-        var before = Figures();
-        Round(shell, count, "many");
-        var after = Figures();
-        TestContext.Current.SendDiagnosticMessage($"{count} launches: {before} -> {after}");
-        Assert.True(after.Handles <= before.Handles + 10, $"handles: {before.Handles} -> {after.Handles}");
-        Assert.True(after.Threads <= before.Threads + 10, $"threads: {before.Threads} -> {after.Threads}");
-        Assert.True(after.Managed <= before.Managed + (8 << 20), $"managed: {before.Managed} -> {after.Managed}");
-        Assert.True(
-            after.Resident <= before.Resident + (64L << 20),
-            $"resident: {before.Resident} -> {after.Resident}"
-        );
+        var grew = "";
+        for (var round = 0; round < 3; round++)
+        {
+            var before = Figures();
+            Round(shell, count, $"many{round}");
+            var after = Figures();
+            TestContext.Current.SendDiagnosticMessage($"{count} launches: {before} -> {after}");
+            grew =
+                after.Handles > before.Handles + 10
+                || after.Threads > before.Threads + 10
+                || after.Managed > before.Managed + (8 << 20)
+                || after.Resident > before.Resident + (64L << 20)
+                    ? $"{grew}{before} -> {after}\n"
+                    : "";
+
+            // The process is that of all tests, and what an earlier one still does counts too; what launches leave behind grows every time.
+            if (grew.Length == 0)
+            {
+                break;
+            }
+        }
+
+        Assert.Equal("", grew);
         Assert.DoesNotContain(LinuxProcesses.All().Values, r => r.Parent == Environment.ProcessId && r.IsZombie);
 
         void Round(Shell shell, int times, string name) =>

@@ -71,60 +71,6 @@ internal static class JsonValues
         return map;
     }
 
-    /// <summary>Levels that a document from a stranger may have: what this module writes again must be read by others.</summary>
-    private const int MostLevels = 60;
-
-    /// <summary>Why a document from a stranger cannot be used: a key that is there twice, a text that is none, too many levels. Null when it can.</summary>
-    internal static string? Fault(JsonElement element, int levels = MostLevels)
-    {
-        if (levels == 0)
-        {
-            return $"it is nested more than {MostLevels} levels deep.";
-        }
-
-        try
-        {
-            switch (element.ValueKind)
-            {
-                case JsonValueKind.Object:
-                    var names = new HashSet<string>(StringComparer.Ordinal);
-                    foreach (var property in element.EnumerateObject())
-                    {
-                        if (!names.Add(property.Name))
-                        {
-                            return $"it has the key \"{property.Name}\" twice.";
-                        }
-
-                        if (Fault(property.Value, levels - 1) is { } inner)
-                        {
-                            return inner;
-                        }
-                    }
-
-                    break;
-                case JsonValueKind.Array:
-                    foreach (var value in element.EnumerateArray())
-                    {
-                        if (Fault(value, levels - 1) is { } inner)
-                        {
-                            return inner;
-                        }
-                    }
-
-                    break;
-                case JsonValueKind.String:
-                    _ = element.GetString();
-                    break;
-            }
-
-            return null;
-        }
-        catch (InvalidOperationException)
-        {
-            return "it has half of a surrogate pair, which is no text.";
-        }
-    }
-
     /// <summary>Reads a JSONString field: a document inside a string (protocol A.5), or the document itself.</summary>
     internal static JsonElement? Document(this JsonElement element, params ReadOnlySpan<string> path)
     {

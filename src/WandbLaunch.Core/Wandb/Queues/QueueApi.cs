@@ -863,17 +863,15 @@ internal sealed class QueueApi(GraphQLTransport transport, WandbApi api, string 
     // Anyone can queue anything. What cannot be read is shown without its config, and with the reason; the others as ever.
     private static (JsonObject? Spec, string? Fault) ReadSpec(JsonElement node)
     {
-        try
+        if (node.At("runSpec") is not { ValueKind: not JsonValueKind.Null } given)
         {
-            return node.Document("runSpec") is not { ValueKind: JsonValueKind.Object } map ? (null, null)
-                : JsonValues.Fault(map) is { } fault
-                    ? (null, $"The item's config cannot be read: {fault} Remove it with Remove-WandbLaunchQueueItem.")
-                : (JsonObject.Create(map.Clone()), null);
+            return (null, null);
         }
-        catch (InvalidOperationException)
-        {
-            return (null, "The item's config is no valid text. Remove it with Remove-WandbLaunchQueueItem.");
-        }
+
+        var (spec, fault) = ItemSpec.Read(given);
+        return fault is null
+            ? (spec, null)
+            : (null, $"The item's config cannot be read: {fault}. Remove it with Remove-WandbLaunchQueueItem.");
     }
 
     private static int? Number(JsonElement node, string name) =>
