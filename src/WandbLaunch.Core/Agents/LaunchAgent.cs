@@ -530,7 +530,7 @@ internal sealed class LaunchAgent : IDisposable
             }
 
             if (
-                ItemPreparation.IsScheduler(item.Spec)
+                LaunchConfig.Tolerant(item.Spec).IsScheduler
                 && Config.MaxSchedulers != AgentConfig.Unlimited
                 && _schedulers >= Config.MaxSchedulers
             )
@@ -1152,7 +1152,7 @@ internal sealed class LaunchAgent : IDisposable
             ItemId = entry?.Item,
             Id = entry?.LaunchId,
             RunId = entry is null ? null : ItemSpec.Shown(entry.RunId, 128),
-            Source = ItemSpec.Shown(Secrets.Mask(QueueSpec.SourceOf(entry?.Spec) ?? ""), 1000) is { Length: > 0 } source
+            Source = ItemSpec.Shown(Secrets.Mask(entry?.Config.Source ?? ""), 1000) is { Length: > 0 } source
                 ? source
                 : null,
             ExitCode = run?.ExitCode,

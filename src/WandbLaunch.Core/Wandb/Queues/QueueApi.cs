@@ -16,9 +16,8 @@ internal sealed class QueuePush
     internal QueuePush(JsonObject spec)
     {
         Json = JsonSerializer.SerializeToUtf8Bytes<JsonNode>(spec, GraphQLTransport.PlainJson);
-        Source = QueueSpec.SourceOf(spec);
-        Entity = spec["entity"]?.ToString();
-        Project = spec["project"]?.ToString();
+        var config = LaunchConfig.Tolerant(spec);
+        (Source, Entity, Project) = (config.Source, config.Entity, config.Project);
     }
 
     /// <summary>Keeps the spec as it goes over the wire: thousands wait for their request, and as trees they would cost the garbage collector more than the way itself.</summary>
@@ -831,7 +830,8 @@ internal sealed class QueueApi(GraphQLTransport transport, WandbApi api, string 
         var (spec, fault) = ReadSpec(node);
         spec?.Remove("_wandb_api_key");
         var run = node.Text("associatedRunId");
-        var project = spec?["project"]?.ToString();
+        var config = LaunchConfig.Tolerant(spec);
+        var project = config.Project;
         return new WandbLaunchQueueItem
         {
             Id = node.Text("id") ?? "",
@@ -846,9 +846,9 @@ internal sealed class QueueApi(GraphQLTransport transport, WandbApi api, string 
             RunId = run,
             RunUri =
                 run is not null && project is not null
-                    ? $"{appUrl}/{spec!["entity"] ?? queue.Entity}/{project.ToLowerInvariant()}/runs/{run}"
+                    ? $"{appUrl}/{config.Entity ?? queue.Entity}/{project.ToLowerInvariant()}/runs/{run}"
                     : null,
-            Uri = QueueSpec.SourceOf(spec),
+            Uri = config.Source,
             Project = project,
             ExitCode = Number(node, "exitCode"),
             Error = node.Text("error", "message") ?? fault,

@@ -9,8 +9,7 @@ namespace WandbLaunch.Wandb;
 internal static class QueueSpec
 {
     /// <summary>What an item launches. Anyone can queue anything, so no part of it need have its shape.</summary>
-    internal static string? SourceOf(JsonObject? spec) =>
-        (spec?["uri"] ?? spec?["job"] ?? (spec?["docker"] as JsonObject)?["docker_image"])?.ToString();
+    internal static string? SourceOf(JsonObject? spec) => LaunchConfig.Tolerant(spec).Source;
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     internal static LaunchConfig From(
@@ -24,7 +23,11 @@ internal static class QueueSpec
         RefuseLogin(config.Uri);
         RefuseLogin(config.GitRepo);
         RefuseLogin(config.Job);
-        RefuseLogin(config.Extra?["git"]?.ToString());
+        foreach (var other in config.Git?.Extra ?? [])
+        {
+            RefuseLogin(other.Value.ToString());
+        }
+
         var project = config.Project;
         if (config.Uri is { } text)
         {
