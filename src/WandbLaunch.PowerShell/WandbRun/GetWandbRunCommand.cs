@@ -96,7 +96,7 @@ public sealed class GetWandbRunCommand : AsyncPSCmdlet
             try
             {
                 var parsed = LaunchUri.Parse(uri, WorkingFolder);
-                if (parsed.Kind != LaunchUriKind.WandbRun)
+                if (parsed.AsRun is not { } run)
                 {
                     throw new LaunchException(
                         "RunUriInvalid",
@@ -106,7 +106,7 @@ public sealed class GetWandbRunCommand : AsyncPSCmdlet
                     );
                 }
 
-                Output(await connection.Api.RunAsync(parsed.Run, connection.AppUrl, Token));
+                Output(await connection.Api.RunAsync(run, connection.AppUrl, Token));
             }
             catch (LaunchException e)
             {

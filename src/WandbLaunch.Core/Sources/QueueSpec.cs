@@ -1,16 +1,12 @@
 using System.Runtime.CompilerServices;
-using System.Text.Json.Nodes;
 using WandbLaunch.Foundation;
 using WandbLaunch.Model;
 
-namespace WandbLaunch.Wandb;
+namespace WandbLaunch.Sources;
 
 /// <summary>Makes of a launch config what a queue can store: an agent on any machine must be able to run it.</summary>
 internal static class QueueSpec
 {
-    /// <summary>What an item launches. Anyone can queue anything, so no part of it need have its shape.</summary>
-    internal static string? SourceOf(JsonObject? spec) => LaunchConfig.Tolerant(spec).Source;
-
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     internal static LaunchConfig From(
         LaunchConfig config,
@@ -28,46 +24,16 @@ internal static class QueueSpec
             RefuseLogin(other.Value.ToString());
         }
 
-        var project = config.Project;
-        if (config.Uri is { } text)
-        {
-            var uri = parse?.Invoke(text) ?? LaunchUri.Parse(text, workingFolder);
-            if (uri.Kind is LaunchUriKind.LocalFolder or LaunchUriKind.OfflineRun)
-            {
-                throw new LaunchException(
-                    "FolderCannotBeQueued",
-                    LaunchErrorCategory.InvalidArgument,
-                    uri.Kind == LaunchUriKind.LocalFolder
-                        ? $"The folder {uri.Location} is only on this machine, and the agent may run on another, so it cannot be queued. Push it to git and queue the git URL, make a job of it (New-WandbLaunchJob '{uri.Location}' | Add-WandbLaunchQueueItem), or run it here with Start-WandbLaunch."
-                        : $"The run folder {uri.Location} is only on this machine, and the agent may run on another, so it cannot be queued. Import it first: Import-WandbRun '{uri.Location}' | Add-WandbLaunchQueueItem.",
-                    text
-                );
-            }
-
-            project ??= uri.Project;
-            if (uri is { Kind: LaunchUriKind.WandbRun, RunHost: null })
-            {
-                // A bare path means this server; an agent elsewhere, or of another kind, is told so.
-                config = config with
-                {
-                    Uri = $"{appUrl}/{uri.Run.Entity}/{uri.Run.Project}/runs/{uri.Run.Id}",
-                };
-            }
-        }
-        else if (config.Job is { } job)
-        {
-            project ??= JobPath.Parse(job).Project;
-        }
-        else if (config.DockerImage is null)
-        {
-            throw new LaunchException(
+        var source =
+            SourceCatalog.Named(config, workingFolder, parse).FirstOrDefault()
+            ?? throw new LaunchException(
                 "SourceMissing",
                 LaunchErrorCategory.InvalidArgument,
                 "There is nothing to queue: give a run's address, a git URL, a job, or a docker image (-DockerImage).",
                 null
             );
-        }
-
+        var project = config.Project ?? source.Project ?? ResolvedRun.NoProject;
+        config = source.ForQueue(config, appUrl);
         if (config.Resource is not null)
         {
             _ = ResourceName.Of(config);
@@ -76,7 +42,7 @@ internal static class QueueSpec
         return config with
         {
             Entity = config.Entity ?? entity,
-            Project = project ?? "uncategorized",
+            Project = project,
         };
     }
 
