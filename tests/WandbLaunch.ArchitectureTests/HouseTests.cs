@@ -77,9 +77,6 @@ public sealed partial class HouseTests
             "src/WandbLaunch.Core/Resources/LocalContainer/LocalContainerRunner.cs",
             "src/WandbLaunch.Core/Sources/SourceResolver.cs",
             "src/WandbLaunch.Core/Sources/Workspace.cs",
-            "src/WandbLaunch.Core/Wandb/GraphQLTransport.cs",
-            "src/WandbLaunch.Core/Wandb/Queues/QueueApi.cs",
-            "src/WandbLaunch.Core/Wandb/WandbApi.cs",
             "src/WandbLaunch.Server/GraphQL/QueueSchema.cs",
             "src/WandbLaunch.Server/Data/QueueStore.cs",
             "src/WandbLaunch.Server/Data/Store.cs",
@@ -90,6 +87,28 @@ public sealed partial class HouseTests
         Assemblies.AssertSame(
             known,
             Assemblies.Sources("src").Where(f => File.ReadLines(Path.Combine(root, f)).Count() > 500)
+        );
+    }
+
+    // What a server can do is asked of its protocol, in words of what is wanted, never by its generation.
+    [Fact]
+    public void Only_the_protocols_know_of_generations()
+    {
+        var root = Assemblies.Root();
+        Assemblies.AssertSame(
+            [],
+            Assemblies
+                .Sources("src")
+                .Where(f => !f.StartsWith("src/WandbLaunch.Core/Wandb/Protocols/", StringComparison.Ordinal))
+                .SelectMany(f =>
+                    Generation().Matches(File.ReadAllText(Path.Combine(root, f))).Select(m => $"{f}: {m.Value}")
+                )
+        );
+
+        // The rule sees what it is about.
+        Assert.Matches(
+            Generation(),
+            File.ReadAllText(Path.Combine(root, "src/WandbLaunch.Core/Wandb/Protocols/LaunchProtocol.cs"))
         );
     }
 
@@ -176,6 +195,9 @@ public sealed partial class HouseTests
 
     [GeneratedRegex(@"^\[Cmdlet\(\s*Verbs\w+\.(\w+),\s*""(\w+)""", RegexOptions.Multiline)]
     private static partial Regex CmdletLine();
+
+    [GeneratedRegex(@"\b(ServerDialect|Protocol2022|ProtocolCurrent|ProtocolLocal)\b")]
+    private static partial Regex Generation();
 
     [GeneratedRegex(@"\[OutputType\([^]]*\]")]
     private static partial Regex OutputTypes();

@@ -56,7 +56,7 @@ public sealed class AgentKillTests
                 )
             )
             {
-                await connection.Queues.CreateAsync("local", Project, queue, "PROJECT", null, null, default);
+                await connection.Queues.CreateAsync(new NewQueue("local", Project, queue, "PROJECT"), default);
                 await connection.Queues.PushAsync(
                     "local",
                     Project,

@@ -122,7 +122,7 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
 
             // Servers of 2022 are told by an ack with the run "None", so it must not have been acknowledged before.
             await ReportAsync(t =>
-                agent.AgentApi.FailAsync(_entry.Item, _entry.Report!.Message ?? "", "agent", [], false, t)
+                agent.Protocol.FailAsync(_entry.Item, _entry.Report!.Message ?? "", "agent", [], false, t)
             );
             agent.Count(failed: true);
             agent.LeaveSlot(this);
@@ -147,7 +147,7 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
                 {
                     var before = asked;
                     asked = true;
-                    return agent.AgentApi.ClaimAsync(agent.QueueApi, queue, _entry.Item, _entry.RunId, before, t);
+                    return agent.Protocol.ClaimAsync(queue, _entry.Item, _entry.RunId, before, t);
                 },
                 _stop,
                 MostRefusals
@@ -215,7 +215,7 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
             spec.Remove(name);
         }
 
-        if (!agent.Dialect.PushByName && !Scheduler(spec))
+        if (!agent.Protocol.QueuesBelongToEntity && !Scheduler(spec))
         {
             // Agents of 2022 work for their own project alone (protocol F.4, row 4; K 7).
             foreach (var (name, own) in new[] { ("entity", agent.Entity), ("project", agent.QueueProject) })
@@ -301,7 +301,7 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
             CheckRemote = agent.Config.Policy.CheckRemote,
             CheckImage = agent.Config.Policy.CheckImage,
             ApiKey = key is null ? null : Secrets.Register(key),
-            KeepRunId = agent.Dialect.PushByName,
+            KeepRunId = agent.Protocol.RunsKeepTheirId,
             Environment = environment,
             Volumes = [.. agent.Config.Launch.Volumes, .. volumes],
             ExtraDockerArguments = agent.Config.Policy.DockerArguments,
@@ -509,7 +509,7 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
         foreach (var warning in prepared.Warnings)
         {
             agent.Tell(AgentEventKind.Warning, _entry, warning);
-            await agent.OnceAsync(t => agent.AgentApi.WarnAsync(_entry.Item, warning, "build", [], t));
+            await agent.OnceAsync(t => agent.Protocol.WarnAsync(_entry.Item, warning, "build", [], t));
         }
 
         agent.Step("prepared");
@@ -524,17 +524,14 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
     // Protocol F.4, row 7; servers that know no sweeps have none to check.
     private async Task CheckSweepAsync()
     {
-        if (
-            _entry.Spec["sweep_id"]?.ToString() is not { Length: > 0 } sweep
-            || !agent.Dialect.ProjectFields.Contains("sweep")
-        )
+        if (_entry.Spec["sweep_id"]?.ToString() is not { Length: > 0 } sweep || !agent.Protocol.HasSweeps)
         {
             return;
         }
 
         var state = await agent.AskAsync(
             t =>
-                agent.AgentApi.SweepStateAsync(
+                agent.Protocol.SweepStateAsync(
                     _entry.RunEntity,
                     (_entry.Spec["project"] as JsonValue)?.ToString() ?? "",
                     sweep,
@@ -769,7 +766,7 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
         foreach (var warning in run.Warnings)
         {
             agent.Tell(AgentEventKind.Warning, _entry, warning, run);
-            await agent.OnceAsync(t => agent.AgentApi.WarnAsync(_entry.Item, warning, "run", [], t));
+            await agent.OnceAsync(t => agent.Protocol.WarnAsync(_entry.Item, warning, "run", [], t));
         }
 
         var why =
@@ -868,7 +865,7 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
                         ? "The program ended well but never called wandb.init, so there is no W&B run of it."
                         : "The program ended before it called wandb.init, so there is no W&B run of it.";
                 report =
-                    agent.Dialect.Finish || report.State == "FAILED"
+                    agent.Protocol.ItemsTellTheirEnd || report.State == "FAILED"
                         ? report
                         : report with
                         {
@@ -881,10 +878,8 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
         if (
             IsScheduler
             && report.State == "FAILED"
-            && agent.Dialect.Mutations.Contains("upsertSweep")
-            && agent.Dialect.ProjectFields.Contains("sweep")
             && !await agent.OnceAsync(t =>
-                agent.AgentApi.CancelSweepAsync(
+                agent.Protocol.CancelSweepAsync(
                     _entry.RunEntity,
                     (_entry.Spec["project"] as JsonValue)?.ToString() ?? "",
                     _entry.RunId,
@@ -901,50 +896,20 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
         }
 
         var files = report.State == "FAILED" ? await UploadAsync("error", report) : [];
-        await ReportAsync(async t =>
+        var end = new ItemEnd(
+            _entry.Item,
+            report.State,
+            new RunPath(_entry.RunEntity, run?.Project ?? agent.QueueProject, _entry.RunId)
+        )
         {
-            if (warning is not null && agent.Dialect.Finish)
-            {
-                await agent.AgentApi.WarnAsync(_entry.Item, warning, "run", [], t);
-            }
-
-            if (agent.Dialect.Finish)
-            {
-                await agent.AgentApi.FinishAsync(
-                    _entry.Item,
-                    report.State,
-                    report.ExitCode,
-                    report.Message is null ? null : Secrets.Mask(report.Message),
-                    report.Stage,
-                    files,
-                    t
-                );
-            }
-            else if (report.State == "FAILED" && (!ran || warning is not null))
-            {
-                // W&B shows how a run ended by itself; an item fails where there is no run to show it.
-                await agent.AgentApi.FailAsync(
-                    _entry.Item,
-                    report.Message ?? "",
-                    report.Stage ?? "agent",
-                    files,
-                    true,
-                    t
-                );
-                if (!agent.Dialect.Mutations.Contains("failRunQueueItem"))
-                {
-                    // 2022 has no word for it once an item was acknowledged: the run itself says so.
-                    await agent.Api.UpsertRunAsync(
-                        new RunUpsert(_entry.RunId, _entry.RunEntity, run?.Project ?? agent.QueueProject)
-                        {
-                            State = "failed",
-                            Notes = Secrets.Mask(report.Message ?? ""),
-                        },
-                        t
-                    );
-                }
-            }
-        });
+            ExitCode = report.ExitCode,
+            Message = report.Message,
+            Stage = report.Stage,
+            Files = files,
+            Warning = warning,
+            RunShowsIt = ran && warning is null,
+        };
+        await ReportAsync(t => agent.Protocol.ReportEndAsync(end, t));
     }
 
     /// <summary>Tells the server how the item ended. One that does not take it, for the item was deleted or is not this key's, is not asked for ever.</summary>
@@ -980,7 +945,7 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
         {
             string? state = null;
             await agent.OnceAsync(async t => state = await agent.Api.RunStateAsync(path, t));
-            if (state is not (null or "pending") || agent.Dialect.Finish || attempt == 6)
+            if (state is not (null or "pending") || agent.Protocol.ItemsTellTheirEnd || attempt == 6)
             {
                 return state;
             }
@@ -1008,7 +973,7 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
         return await agent.AskAsync(
             async t =>
             {
-                if (adopted && agent.Dialect.ItemFields.Contains("runSpec"))
+                if (adopted && agent.Protocol.ItemsShowTheirConfig)
                 {
                     await foreach (var other in agent.QueueApi.ItemsAsync(queue, [], t))
                     {

@@ -93,13 +93,13 @@ internal sealed class AgentStore(string root)
             return null;
         }
 
-        if (agent is null or { State: "stopped" })
+        if (agent is null or { State: AgentState.Stopped })
         {
             return agent;
         }
 
         using var gate = FileLock.TryEnter(LockPath(folder));
-        return gate is null ? agent : agent with { State = "lost" };
+        return gate is null ? agent : agent with { State = AgentState.Lost };
     }
 
     /// <summary>Asks an agent to end: after its runs, or with them. A stop that was asked for already is not made less by a drain.</summary>

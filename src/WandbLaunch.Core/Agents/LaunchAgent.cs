@@ -92,9 +92,6 @@ internal sealed class LaunchAgent : IDisposable
         Journal = new AgentJournal(folder);
         _log = new AgentLog(folder);
         _transport = new GraphQLTransport(connection.Settings, 0);
-        Api = new WandbApi(_transport);
-        QueueApi = new QueueApi(_transport, Api, connection.AppUrl);
-        AgentApi = new AgentApi(_transport, Api);
         Entity =
             config.Entity
             ?? connection.Entity
@@ -113,10 +110,9 @@ internal sealed class LaunchAgent : IDisposable
     internal string Entity { get; }
     internal string QueueProject { get; private set; } = "";
     internal AgentJournal Journal { get; }
-    internal WandbApi Api { get; }
-    internal QueueApi QueueApi { get; }
-    internal AgentApi AgentApi { get; }
-    internal ServerDialect Dialect { get; private set; } = null!;
+    internal WandbApi Api { get; private set; } = null!;
+    internal QueueApi QueueApi { get; private set; } = null!;
+    internal ILaunchProtocol Protocol { get; private set; } = null!;
     internal GpuPool? Gpus { get; private set; }
     internal int GpusPerJob { get; private set; }
     internal string? AgentId { get; private set; }
@@ -130,7 +126,7 @@ internal sealed class LaunchAgent : IDisposable
     internal CancellationToken Closed { get; }
 
     /// <summary>The key that item ids are remembered under.</summary>
-    internal string ServerKey => Connection.BaseUrl + Dialect.Store;
+    internal string ServerKey => Connection.BaseUrl + Protocol.Store;
 
     /// <summary>Takes the agent's folder, finds its queues and registers it.</summary>
     /// <exception cref="LaunchException"><c>AgentRunning</c>, <c>QueueNotFound</c>, or what the server says.</exception>
@@ -169,30 +165,33 @@ internal sealed class LaunchAgent : IDisposable
 
     private async Task RegisterAsync(CancellationToken token)
     {
-        Dialect = await Connection.Api.DialectAsync(token);
-        QueueProject = Dialect.PushByName
-            ? Config.QueueProject ?? QueueApi.TodaysProject
-            : Config.QueueProject
-                ?? Config.Project
-                ?? Connection.Project
-                ?? throw new LaunchException(
-                    "ProjectMissing",
-                    LaunchErrorCategory.InvalidArgument,
-                    "On this server queues belong to a project: name it, as Start-WandbLaunchAgent <project>, or set WANDB_PROJECT.",
-                    null
-                );
+        // At the start somebody waits, and the connection's patience counts; afterwards the agent has its own.
+        var starting = await Connection.Api.ProtocolAsync(token);
+        Protocol = starting.Over(_transport);
+        Api = new WandbApi(_transport, Protocol);
+        QueueApi = new QueueApi(_transport, Api);
+        QueueProject =
+            Config.QueueProject
+            ?? Protocol.QueueProject(Config.Project ?? Connection.Project)
+            ?? throw new LaunchException(
+                "ProjectMissing",
+                LaunchErrorCategory.InvalidArgument,
+                "On this server queues belong to a project: name it, as Start-WandbLaunchAgent <project>, or set WANDB_PROJECT.",
+                null
+            );
         _queues = await FindQueuesAsync(token);
-        AgentId = await new AgentApi(Connection.Transport, Connection.Api).CreateAsync(
-            Entity,
-            QueueProject,
-            [.. _queues.Select(q => q.Id)],
-            Environment.MachineName,
-            Config.ForServer().ToJsonString(),
+        AgentId = await starting.RegisterAgentAsync(
+            new NewAgent(
+                Entity,
+                QueueProject,
+                [.. _queues.Select(q => q.Id)],
+                Environment.MachineName,
+                Config.ForServer().ToJsonString()
+            ),
             token
         );
-        var state = await new AgentApi(Connection.Transport, Connection.Api).GetAsync(AgentId, token);
-        _serverName = state.Name;
-        if (_serverName is not null && Dialect.PushByName)
+        _serverName = (await starting.AgentAsync(AgentId, token)).Name;
+        if (_serverName is not null && Protocol.AgentsHaveARun)
         {
             // The run that holds the logs of items that fail (protocol F.2, row 6).
             try
@@ -243,7 +242,7 @@ internal sealed class LaunchAgent : IDisposable
     private async Task BuryAsync(WandbLaunchAgent? before)
     {
         if (
-            before is not { State: not "stopped", AgentId: { } id, ServerName: { } name }
+            before is not { State: not AgentState.Stopped, AgentId: { } id, ServerName: { } name }
             || before.Server != Connection.BaseUrl
         )
         {
@@ -253,9 +252,9 @@ internal sealed class LaunchAgent : IDisposable
         await OnceAsync(async t =>
         {
             // Ids are small numbers on some servers: after a change of database this one may be another's.
-            if ((await AgentApi.GetAsync(id, t)).Name == name)
+            if ((await Protocol.AgentAsync(id, t)).Name == name)
             {
-                await AgentApi.UpdateAsync(id, "KILLED", t);
+                await Protocol.SendHeartbeatAsync(id, AgentState.Stopped, t);
                 if (LogRun is not null)
                 {
                     await Api.CompleteAsync(new RunPath(before.Entity!, before.QueueProject!, name), 1, t);
@@ -272,7 +271,7 @@ internal sealed class LaunchAgent : IDisposable
         {
             all = await Connection.Queues.QueuesAsync(Entity, QueueProject, token);
         }
-        catch (LaunchException e) when (e.ErrorId == "ProjectNotFound" && Dialect.PushByName)
+        catch (LaunchException e) when (e.ErrorId == "ProjectNotFound" && Protocol.QueuesBelongToEntity)
         {
             all = [];
         }
@@ -280,12 +279,7 @@ internal sealed class LaunchAgent : IDisposable
         if (Config.Queues.Contains(QueueApi.DefaultQueue) && all.All(q => q.Name != QueueApi.DefaultQueue))
         {
             await Connection.Queues.CreateAsync(
-                Entity,
-                QueueProject,
-                QueueApi.DefaultQueue,
-                "PROJECT",
-                null,
-                null,
+                new NewQueue(Entity, QueueProject, QueueApi.DefaultQueue, "PROJECT"),
                 token
             );
             all = await Connection.Queues.QueuesAsync(Entity, QueueProject, token);
@@ -507,7 +501,7 @@ internal sealed class LaunchAgent : IDisposable
         foreach (var queue in _queues.ToList())
         {
             var item = await AskAsync(
-                t => AgentApi.PopAsync(Entity, QueueProject, queue.Name, AgentId, t),
+                t => Protocol.PopAsync(Entity, QueueProject, queue.Name, AgentId, t),
                 _noMore.Token
             );
             if (item is null)
@@ -675,7 +669,7 @@ internal sealed class LaunchAgent : IDisposable
         using var rested = CancellationTokenSource.CreateLinkedTokenSource(_noMore.Token);
         var rest =
             _mode != AgentMode.Working || !HasRoom() ? Task.Delay(1000, CancellationToken.None)
-            : Dialect.Wait ? WaitAtServerAsync(rested.Token)
+            : Protocol.CanWaitForWork ? WaitAtServerAsync(rested.Token)
             : PauseAsync(rested.Token);
         await Task.WhenAny(rest, wake);
         await rested.CancelAsync();
@@ -701,7 +695,10 @@ internal sealed class LaunchAgent : IDisposable
         // A stop that was asked for between two waits wakes nobody.
         _askStopFlag = true;
         var from = DateTimeOffset.UtcNow;
-        var ready = await AskAsync(t => AgentApi.WaitAsync([.. _queues.Select(q => q.Id)], WaitAtServer, t), token);
+        var ready = await AskAsync(
+            t => Protocol.WaitForWorkAsync([.. _queues.Select(q => q.Id)], WaitAtServer, t),
+            token
+        );
         _askStopFlag |= ready;
 
         // Told of work that others took, or that is not for us: not again at once.
@@ -888,10 +885,10 @@ internal sealed class LaunchAgent : IDisposable
 
         try
         {
-            var status = _items.IsEmpty ? "POLLING" : "RUNNING";
+            var status = _items.IsEmpty ? AgentState.Polling : AgentState.Running;
             if (status != last.Status || now - last.Said > TimeSpan.FromSeconds(30))
             {
-                await OnceAsync(t => AgentApi.UpdateAsync(AgentId, status, t));
+                await OnceAsync(t => Protocol.SendHeartbeatAsync(AgentId, status, t));
                 (last.Status, last.Said) = (status, now);
                 SaveState();
             }
@@ -899,14 +896,14 @@ internal sealed class LaunchAgent : IDisposable
             // A server that wakes its agents does so for a stop too; elsewhere the flag has to be looked for.
             if (
                 _mode == AgentMode.Working
-                && (_askStopFlag || now - last.Asked > TimeSpan.FromSeconds(Dialect.Wait ? 60 : 10))
+                && (_askStopFlag || now - last.Asked > TimeSpan.FromSeconds(Protocol.CanWaitForWork ? 60 : 10))
             )
             {
                 _askStopFlag = false;
                 last.Asked = now;
                 await OnceAsync(async t =>
                 {
-                    if ((await AgentApi.GetAsync(AgentId, t)).StopPolling)
+                    if ((await Protocol.AgentAsync(AgentId, t)).StopPolling)
                     {
                         Drain("stopped from the server");
                     }
@@ -925,7 +922,7 @@ internal sealed class LaunchAgent : IDisposable
         internal int Begun { get; set; }
         internal bool Busy { get; set; }
         internal DateTimeOffset Worked { get; set; }
-        internal string? Status { get; set; }
+        internal AgentState? Status { get; set; }
         internal DateTimeOffset Said { get; set; }
         internal DateTimeOffset Asked { get; set; }
     }
@@ -1094,21 +1091,11 @@ internal sealed class LaunchAgent : IDisposable
 
     private async Task WarnOfTeamAsync()
     {
-        if (Dialect.PushByName && Entity != Connection.Username)
+        if (Entity != Connection.Username)
         {
             await OnceAsync(async t =>
             {
-                var data = await _transport.QueryAsync(
-                    "EntityIsTeam",
-                    """
-                    query EntityIsTeam($entity: String!) {
-                      entity(name: $entity) { id isTeam }
-                    }
-                    """,
-                    new { entity = Entity },
-                    t
-                );
-                if (data.Flag("entity", "isTeam") == true)
+                if (await Protocol.IsSharedAsync(Entity, t))
                 {
                     Tell(
                         AgentEventKind.Warning,
@@ -1133,7 +1120,7 @@ internal sealed class LaunchAgent : IDisposable
 
     /// <summary>The run that holds the logs of failures, where the server has one.</summary>
     internal RunPath? LogRun =>
-        _serverName is null || !Dialect.PushByName ? null : new RunPath(Entity, QueueProject, _serverName);
+        _serverName is null || !Protocol.AgentsHaveARun ? null : new RunPath(Entity, QueueProject, _serverName);
 
     internal void Tell(
         AgentEventKind kind,
@@ -1205,9 +1192,9 @@ internal sealed class LaunchAgent : IDisposable
                 SaveState(
                     _mode == AgentMode.Working
                         ? _items.IsEmpty
-                            ? "polling"
-                            : "running"
-                        : "draining",
+                            ? AgentState.Polling
+                            : AgentState.Running
+                        : AgentState.Draining,
                     null
                 );
             }
@@ -1215,7 +1202,7 @@ internal sealed class LaunchAgent : IDisposable
     }
 
     // For people to read, and written again within seconds: a full disk is no reason to end.
-    private void SaveState(string state, int? exitCode)
+    private void SaveState(AgentState state, int? exitCode)
     {
         try
         {
@@ -1227,7 +1214,7 @@ internal sealed class LaunchAgent : IDisposable
         }
     }
 
-    private WandbLaunchAgent State(string state, int? exitCode) =>
+    private WandbLaunchAgent State(AgentState state, int? exitCode) =>
         new()
         {
             Name = Name,
@@ -1260,7 +1247,7 @@ internal sealed class LaunchAgent : IDisposable
         await Task.WhenAny(_beat, Task.Delay(TimeSpan.FromSeconds(10)));
         if (!_away)
         {
-            await OnceAsync(t => AgentApi.UpdateAsync(AgentId, "KILLED", t));
+            await OnceAsync(t => Protocol.SendHeartbeatAsync(AgentId, AgentState.Stopped, t));
             if (LogRun is { } run)
             {
                 await OnceAsync(t => Api.CompleteAsync(run, code == ExitBroken ? 1 : 0, t));
@@ -1276,7 +1263,7 @@ internal sealed class LaunchAgent : IDisposable
         lock (_lock)
         {
             _gateLeft = true;
-            SaveState("stopped", code);
+            SaveState(AgentState.Stopped, code);
         }
 
         await _closed.CancelAsync();

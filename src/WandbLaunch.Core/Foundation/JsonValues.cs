@@ -34,6 +34,11 @@ internal static class JsonValues
     internal static bool? Flag(this JsonElement element, params ReadOnlySpan<string> path) =>
         element.At(path) is { ValueKind: JsonValueKind.True or JsonValueKind.False } found ? found.GetBoolean() : null;
 
+    internal static int? Number(this JsonElement element, params ReadOnlySpan<string> path) =>
+        element.At(path) is { ValueKind: JsonValueKind.Number } found && found.TryGetInt32(out var value)
+            ? value
+            : null;
+
     internal static DateTimeOffset? Time(this JsonElement element, params ReadOnlySpan<string> path) =>
         element.Text(path) is { } text
         && DateTimeOffset.TryParse(

@@ -29,12 +29,7 @@ public abstract class AgentCommand : AsyncPSCmdlet
         if ((Connection ?? WandbSession.Current) is { } server && (Entity ?? server.Entity) is { } entity)
         {
             var project = await server.Queues.QueueProjectAsync(QueueProject, server.Project ?? "", Token);
-            var known = await new AgentApi(server.Transport, server.Api).ListAsync(
-                entity,
-                project,
-                server.Queues,
-                Token
-            );
+            var known = await (await server.Api.ProtocolAsync(Token)).AgentsAsync(entity, project, Token);
             all.AddRange(
                 known
                     .Where(k => !local.Exists(l => l.AgentId == k.AgentId && l.Server == server.BaseUrl))

@@ -113,11 +113,11 @@ internal sealed class QueuePusher(
         }
 
         // On a server of 2022 each project has queues of its own; elsewhere this is one group.
-        var today = queueProject ?? ((await server.Api.DialectAsync(token)).PushByName ? QueueApi.TodaysProject : null);
+        var protocol = await server.Api.ProtocolAsync(token);
         var groups = new List<(string Entity, string Project, List<QueuePush> Items)>();
         foreach (var item in items)
         {
-            var (entity, project) = (queueEntity ?? item.Entity!, today ?? item.Project!);
+            var (entity, project) = (queueEntity ?? item.Entity!, queueProject ?? protocol.QueueProject(item.Project)!);
             if (groups.Count == 0 || groups[^1].Entity != entity || groups[^1].Project != project)
             {
                 groups.Add((entity, project, []));

@@ -76,7 +76,7 @@ public sealed class WaitWandbLaunchQueueItemCommand : QueueItemCommand
     {
         if (
             item is not { State: "claimed", RunId: { } run, Project: { } project }
-            || (await server.Api.DialectAsync(Token)).Finish
+            || (await server.Api.ProtocolAsync(Token)).ItemsTellTheirEnd
         )
         {
             return item;

@@ -1,5 +1,6 @@
 using System.Management.Automation;
 using WandbLaunch.Foundation;
+using WandbLaunch.Wandb;
 
 namespace WandbLaunch.PowerShell;
 
@@ -46,12 +47,7 @@ public sealed class NewWandbRunQueueCommand : RunQueueConfigurationCommand
                 }
 
                 await server.Queues.CreateAsync(
-                    entity,
-                    project,
-                    name,
-                    Access == "Private" ? "USER" : "PROJECT",
-                    PrioritizationMode,
-                    null,
+                    new NewQueue(entity, project, name, Access == "Private" ? "USER" : "PROJECT", PrioritizationMode),
                     Token
                 );
                 if (Configures)

@@ -61,13 +61,7 @@ public abstract class RunQueueConfigurationCommand : QueueCommand
 
         foreach (
             var warning in await server.Queues.ConfigureAsync(
-                entity,
-                project,
-                name,
-                resource,
-                arguments,
-                variables,
-                PrioritizationMode,
+                new QueueConfiguration(entity, project, name, resource, arguments, variables, PrioritizationMode),
                 Token
             )
         )

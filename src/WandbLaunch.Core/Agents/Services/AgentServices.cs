@@ -8,6 +8,7 @@ using System.Xml.Linq;
 using WandbLaunch.Foundation;
 using WandbLaunch.Launching;
 using WandbLaunch.Model;
+using WandbLaunch.Wandb;
 
 namespace WandbLaunch.Agents;
 
@@ -217,7 +218,7 @@ internal static class AgentServices
     internal static async Task<string?> UninstallAsync(AgentServiceDefinition definition, CancellationToken token)
     {
         var folder = AgentStore.Default.FolderOf(definition.Name);
-        if (AgentStore.Load(folder) is { State: not ("stopped" or "lost") })
+        if (AgentStore.Load(folder) is { State: not (AgentState.Stopped or AgentState.Lost) })
         {
             AgentStore.AskStop(folder, true);
         }
