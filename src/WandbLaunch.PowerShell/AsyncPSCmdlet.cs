@@ -51,6 +51,9 @@ public abstract class AsyncPSCmdlet : PSCmdlet, IDisposable
 
     private ServerPatience? _patience;
 
+    /// <summary>Why the input at hand is none for this command; null: it is.</summary>
+    private protected virtual LaunchException? Refusal() => null;
+
     /// <summary>Before the first input. An error here ends the command.</summary>
     protected virtual Task BeginAsync() => Task.CompletedTask;
 
@@ -71,6 +74,12 @@ public abstract class AsyncPSCmdlet : PSCmdlet, IDisposable
     protected sealed override void ProcessRecord()
     {
         ThrowIfStopped();
+        if (Refusal() is { } refusal)
+        {
+            WriteNow(() => WriteError(ToRecord(refusal, null)));
+            return;
+        }
+
         _pipelineThread = Environment.CurrentManagedThreadId;
         var outside = ServerPatience.Current;
         ServerPatience.Current = _patience ??= new ServerPatience(Patience, Warn);

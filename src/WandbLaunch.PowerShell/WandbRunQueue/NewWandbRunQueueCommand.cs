@@ -1,5 +1,6 @@
 using System.Management.Automation;
 using WandbLaunch.Foundation;
+using WandbLaunch.Wandb;
 
 namespace WandbLaunch.PowerShell;
 
@@ -21,6 +22,9 @@ public sealed class NewWandbRunQueueCommand : RunQueueConfigurationCommand
     [Parameter]
     [ValidateSet("Team", "Private")]
     public string Access { get; set; } = "Team";
+
+    /// <inheritdoc/>
+    private protected override IReadOnlyList<string> Kinds => [nameof(WandbRunQueue)];
 
     /// <inheritdoc/>
     protected override async Task ProcessAsync()
