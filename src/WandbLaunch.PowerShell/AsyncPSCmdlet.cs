@@ -219,6 +219,22 @@ public abstract class AsyncPSCmdlet : PSCmdlet, IDisposable
     protected Task<bool> ShouldProcessAsync(string target, string action) =>
         AskAsync(() => ShouldProcess(Secrets.Mask(target), action));
 
+    /// <summary>Asks whether to go on, whatever -Confirm says. Where nobody can answer, it is an error that says how to go on without being asked.</summary>
+    private protected Task<bool> ContinueAsync(string query, string caption, Func<LaunchException> unanswered) =>
+        AskAsync(() =>
+        {
+            try
+            {
+                return ShouldContinue(query, caption);
+            }
+            catch (Exception e)
+                when (e is HostException or PSInvalidOperationException or NotImplementedException)
+            {
+                // -NonInteractive, or a host that shows no questions.
+                throw unanswered();
+            }
+        });
+
     /// <summary>The given connection, else the session's, else one from the settings.</summary>
     internal async Task<WandbConnection> GetConnectionAsync(WandbConnection? given) =>
         given

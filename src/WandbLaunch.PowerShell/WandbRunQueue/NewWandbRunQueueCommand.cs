@@ -32,11 +32,6 @@ public sealed class NewWandbRunQueueCommand : RunQueueConfigurationCommand
         var (server, entity, project) = await WhereAsync();
         foreach (var name in Name)
         {
-            if (!await ShouldProcessAsync($"{entity}/{project}/{name}", "Make queue"))
-            {
-                continue;
-            }
-
             try
             {
                 if (await server.Queues.FindAsync(entity, project, name, server.Username, Token) is { } there)
@@ -47,6 +42,11 @@ public sealed class NewWandbRunQueueCommand : RunQueueConfigurationCommand
                         $"There is a queue {name} in {entity}/{project} already. Change it with Set-WandbRunQueue.",
                         there
                     );
+                }
+
+                if (!await ShouldProcessAsync($"{entity}/{project}/{name}", "Make queue"))
+                {
+                    continue;
                 }
 
                 await server.Queues.CreateAsync(
