@@ -70,9 +70,7 @@ public sealed class WaitWandbLaunchQueueItemCommand : QueueItemCommand
             }
 
             await Task.Delay(
-                Timeout is { } most
-                    ? (int)Math.Clamp((most * 1000L) - _clock.ElapsedMilliseconds, 1, wait)
-                    : wait,
+                Timeout is { } most ? (int)Math.Clamp((most * 1000L) - _clock.ElapsedMilliseconds, 1, wait) : wait,
                 Token
             );
             wait = Math.Min(wait * 2, 5000);
