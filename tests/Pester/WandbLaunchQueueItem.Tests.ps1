@@ -62,6 +62,26 @@ Describe 'Get-WandbLaunchQueueItem' {
         @(Get-WandbLaunchQueueItem work | Select-Object -First 1).Count | Should -Be 1
     }
 
+    It 'takes an item for itself, an agent for its queues, and a run for neither' {
+        $items = 1..3 | ForEach-Object { Add-WandbLaunchQueueItem $uri -Queue work -Argument "n=$_" }
+        ($items[1] | Get-WandbLaunchQueueItem).Id | Should -Be $items[1].Id
+        # What would go by Remove-, as it is typed.
+        @(Invoke-Pwsh "`$null = Connect-Wandb -Local; Get-WandbLaunchQueueItem work -Id $($items[1].Id) | Get-WandbLaunchQueueItem | Remove-WandbLaunchQueueItem -WhatIf" | Where-Object { $_ -match 'What if' }).Count | Should -Be 1
+        # A table with both columns names items too.
+        ($items[0, 2] | Select-Object Queue, Id | ConvertTo-Csv | ConvertFrom-Csv | Get-WandbLaunchQueueItem).Id | Should -Be $items[0].Id, $items[2].Id
+        ($items[0] | ConvertTo-Json | ConvertFrom-Json | Get-WandbLaunchQueueItem).Id | Should -Be $items[0].Id
+        $agent = [pscustomobject]@{ PSTypeName = 'WandbLaunch.Wandb.WandbLaunchAgent'; Name = 'nosuch'; Queues = 'work', 'other' }
+        @($agent | Get-WandbLaunchQueueItem).Count | Should -Be 3
+        ($agent | Get-WandbRunQueue).Name | Should -Be work, other
+        $run = [pscustomobject]@{ PSTypeName = 'WandbLaunch.Wandb.WandbRun'; Id = $items[0].Id; Name = 'work'; Queue = 'work' }
+        foreach ($command in 'Get-WandbLaunchQueueItem', 'Remove-WandbLaunchQueueItem', 'Wait-WandbLaunchQueueItem', 'Remove-WandbRunQueue', 'Set-WandbRunQueue', 'New-WandbRunQueue') {
+            $fault = Get-Fault { $run | & $command }
+            "$command $($fault.Id) $($fault.Category)" | Should -Be "$command InputNotSupported InvalidArgument"
+            $fault.Target | Should -Be $run
+        }
+        @(Get-WandbLaunchQueueItem work).Count | Should -Be 3
+    }
+
     It 'says what is not there' {
         $fault = Get-Fault { Get-WandbLaunchQueueItem work -Id 999999 }
         $fault.Id, $fault.Category, $fault.Target | Should -Be ItemNotFound, ObjectNotFound, 999999
@@ -98,6 +118,11 @@ Describe 'Wait-WandbLaunchQueueItem' {
         $item = Add-WandbLaunchQueueItem $uri -Queue work
         $fault = Get-Fault { $item | Wait-WandbLaunchQueueItem -Timeout 0 }
         $fault.Id, $fault.Category | Should -Be WaitTimeout, OperationTimeout
+        # One deadline for all of them.
+        $more = 1..3 | ForEach-Object { Add-WandbLaunchQueueItem $uri -Queue work -Argument "n=$_" }
+        $clock = [Diagnostics.Stopwatch]::StartNew()
+        @(Get-Fault { $more | Wait-WandbLaunchQueueItem -Timeout 1 }).Id | Should -Be WaitTimeout, WaitTimeout, WaitTimeout
+        $clock.Elapsed.TotalSeconds | Should -BeLessThan 2.5
     }
 
     It 'is stopped within a second' {

@@ -524,7 +524,7 @@ internal sealed class LaunchAgent : IDisposable
             }
 
             if (
-                AgentItem.Scheduler(item.Spec)
+                ItemPreparation.IsScheduler(item.Spec)
                 && Config.MaxSchedulers != AgentConfig.Unlimited
                 && _schedulers >= Config.MaxSchedulers
             )

@@ -24,16 +24,14 @@ public sealed class NewWandbRunQueueCommand : RunQueueConfigurationCommand
     public string Access { get; set; } = "Team";
 
     /// <inheritdoc/>
+    private protected override IReadOnlyList<string> Kinds => [nameof(WandbRunQueue)];
+
+    /// <inheritdoc/>
     protected override async Task ProcessAsync()
     {
         var (server, entity, project) = await WhereAsync();
         foreach (var name in Name)
         {
-            if (!await ShouldProcessAsync($"{entity}/{project}/{name}", "Make queue"))
-            {
-                continue;
-            }
-
             try
             {
                 if (await server.Queues.FindAsync(entity, project, name, server.Username, Token) is { } there)
@@ -44,6 +42,11 @@ public sealed class NewWandbRunQueueCommand : RunQueueConfigurationCommand
                         $"There is a queue {name} in {entity}/{project} already. Change it with Set-WandbRunQueue.",
                         there
                     );
+                }
+
+                if (!await ShouldProcessAsync($"{entity}/{project}/{name}", "Make queue"))
+                {
+                    continue;
                 }
 
                 await server.Queues.CreateAsync(

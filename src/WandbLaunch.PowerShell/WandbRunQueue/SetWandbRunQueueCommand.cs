@@ -1,5 +1,6 @@
 using System.Management.Automation;
 using WandbLaunch.Foundation;
+using WandbLaunch.Wandb;
 
 namespace WandbLaunch.PowerShell;
 
@@ -20,6 +21,9 @@ public sealed class SetWandbRunQueueCommand : RunQueueConfigurationCommand
     /// <summary>Write the queue.</summary>
     [Parameter]
     public SwitchParameter PassThru { get; set; }
+
+    /// <inheritdoc/>
+    private protected override IReadOnlyList<string> Kinds => [nameof(WandbRunQueue)];
 
     /// <inheritdoc/>
     protected override async Task ProcessAsync()

@@ -1,0 +1,254 @@
+using System.Text.Json.Nodes;
+using WandbLaunch.Foundation;
+using WandbLaunch.Launching;
+using WandbLaunch.Model;
+using WandbLaunch.Wandb;
+
+namespace WandbLaunch.Agents;
+
+/// <summary>From an acknowledged item to a run that is handed over, or to why there is none.</summary>
+internal sealed class ItemStart(LaunchAgent agent, AgentItem item)
+{
+    // Failures of the machine, the network or an engine. A program that fails, a wrong commit or a missing package stays what it is.
+    internal static readonly HashSet<string> MachineFaults =
+    [
+        "DockerUnavailable",
+        "DiskFull",
+        "GitFetchFailed",
+        "ServerError",
+        "ServerTimeout",
+        "RateLimited",
+        "HostUnreachable",
+        "HostNotFound",
+        "ConnectionFailed",
+        "ServerAnswerInvalid",
+        "HostFailed",
+        "MachineFailed",
+    ];
+
+    internal async Task StartAsync()
+    {
+        try
+        {
+            if (LeftBehind())
+            {
+                item.Save(item.Entry with { State = EntryState.Started });
+                return;
+            }
+
+            await CheckSweepAsync();
+            using var limit = CancellationTokenSource.CreateLinkedTokenSource(agent.Stopping);
+            if (agent.Config.StartTimeout is { } longest)
+            {
+                limit.CancelAfter(longest);
+            }
+
+            try
+            {
+                await LeaveWhenHungAsync(PrepareAndStartAsync(limit.Token), limit.Token);
+            }
+            catch (OperationCanceledException) when (!agent.Stopping.IsCancellationRequested)
+            {
+                throw new LaunchException(
+                    "StartTimeout",
+                    LaunchErrorCategory.OperationTimeout,
+                    $"The run did not start within {agent.Config.StartTimeout!.Value.TotalSeconds:0} s (WANDB_LAUNCH_START_TIMEOUT); it was {item.Doing}.",
+                    null
+                );
+            }
+        }
+        catch (OperationCanceledException) when (agent.Stopping.IsCancellationRequested)
+        {
+            item.Finish(
+                new EntryReport(
+                    "STOPPED",
+                    null,
+                    "The agent was stopped before the run began. Queue it again.",
+                    "agent",
+                    null
+                ),
+                AgentEventKind.RunStopped,
+                "stopped before it began",
+                null
+            );
+        }
+        catch (Exception e)
+        {
+            await FailedAsync(
+                e as LaunchException
+                    ?? new LaunchException(
+                        e is IOException or HttpRequestException ? "MachineFailed" : "Unexpected",
+                        LaunchErrorCategory.InvalidOperation,
+                        e.Message,
+                        null,
+                        e
+                    ),
+                "build"
+            );
+        }
+    }
+
+    // A fetch from a host that accepts and never answers cannot be cancelled; it is left behind, and nothing starts after it.
+    private static async Task LeaveWhenHungAsync(Task work, CancellationToken token)
+    {
+        try
+        {
+            await work.WaitAsync(token);
+        }
+        catch (OperationCanceledException) when (!work.IsCompleted)
+        {
+            await Task.WhenAny(work, Task.Delay(TimeSpan.FromSeconds(5), CancellationToken.None));
+            if (!work.IsCompleted)
+            {
+                _ = work.ContinueWith(
+                    static t => t.Exception,
+                    CancellationToken.None,
+                    TaskContinuationOptions.OnlyOnFaulted,
+                    TaskScheduler.Default
+                );
+                throw;
+            }
+
+            await work;
+        }
+    }
+
+    /// <summary>True when the launch was started before, here or by an agent that is gone: it must not be started again. Half-made ones are cleared away.</summary>
+    private bool LeftBehind()
+    {
+        if (!Directory.Exists(item.Folder))
+        {
+            return false;
+        }
+
+        var run = LaunchStore.Load(item.Folder);
+        using (var gate = FileLock.TryEnter(LaunchStore.LockPath(item.Folder)))
+        {
+            if (
+                gate is null
+                || (
+                    run is not null
+                    && (run.State != LaunchState.Starting || File.Exists(LaunchStore.StartedPath(item.Folder)))
+                )
+            )
+            {
+                return true;
+            }
+        }
+
+        LaunchCache.DeleteFolder(item.Folder);
+        return false;
+    }
+
+    private async Task PrepareAndStartAsync(CancellationToken token)
+    {
+        var (config, options) = ItemPreparation.Prepare(agent, item.Entry);
+        var launcher = new Launcher(
+            LaunchCache.Default,
+            LaunchStore.Default,
+            _ => Task.FromResult<WandbConnection?>(agent.Connection)
+        )
+        {
+            Progress = (text, _) =>
+            {
+                item.Doing = text;
+                agent.Status(item.Describe());
+            },
+        };
+        var prepared = await launcher.PrepareAsync(config, options, Path.GetTempPath(), token);
+        foreach (var warning in prepared.Warnings)
+        {
+            agent.Tell(AgentEventKind.Warning, item.Entry, warning);
+            await agent.OnceAsync(t => agent.Protocol.WarnAsync(item.Entry.Item, warning, "build", [], t));
+        }
+
+        agent.Step("prepared");
+        item.Doing = "starting";
+        await HostProcess.StartRunAsync(prepared.Folder, prepared.Secrets, token);
+        item.HandedOver = true;
+        agent.Step("handed over");
+        item.Save(item.Entry with { State = EntryState.Started });
+        agent.Step("started");
+    }
+
+    // Protocol F.4, row 7; servers that know no sweeps have none to check.
+    private async Task CheckSweepAsync()
+    {
+        if (
+            item.Entry.Spec["sweep_id"]?.ToString() is not { Length: > 0 } sweep
+            || !agent.Protocol.HasSweeps
+        )
+        {
+            return;
+        }
+
+        var state = await agent.AskAsync(
+            t =>
+                agent.Protocol.SweepStateAsync(
+                    item.Entry.RunEntity,
+                    (item.Entry.Spec["project"] as JsonValue)?.ToString() ?? "",
+                    sweep,
+                    t
+                ),
+            agent.Stopping
+        );
+        if (state is not ("RUNNING" or "PAUSED"))
+        {
+            throw new LaunchException(
+                "SweepEnded",
+                LaunchErrorCategory.InvalidOperation,
+                $"The sweep {sweep} is {state ?? "gone"}, so this run of it is not started.",
+                sweep
+            );
+        }
+    }
+
+    /// <summary>A failure before the program ran: tried again when the machine is to blame, else reported.</summary>
+    internal async Task FailedAsync(LaunchException fault, string stage)
+    {
+        if (
+            MachineFaults.Contains(fault.ErrorId)
+            && item.Entry.Attempt < agent.Config.MaxRetry
+            && agent.Mode is AgentMode.Working or AgentMode.Asked or AgentMode.Done
+        )
+        {
+            var attempt = item.Entry.Attempt + 1;
+            var pause = agent.Callbacks.RetryPause(attempt);
+            item.Save(item.Entry with { State = EntryState.Claimed, Attempt = attempt });
+            agent.Tell(
+                AgentEventKind.Retry,
+                item.Entry,
+                $"{fault.Message} Tried again in {pause.TotalSeconds:0} s ({attempt} of {agent.Config.MaxRetry}).",
+                fault: fault.ErrorId
+            );
+            item.Doing = "waiting for another try";
+            agent.LeaveSlot(item);
+            try
+            {
+                await Task.Delay(pause, agent.Stopping);
+                await agent.EnterSlotAsync(item, agent.Stopping);
+            }
+            catch (OperationCanceledException)
+            {
+                // StartAsync says that it was stopped.
+            }
+
+            LaunchCache.DeleteFolder(item.Folder);
+            return;
+        }
+
+        item.Finish(
+            new EntryReport(
+                "FAILED",
+                null,
+                fault.Message,
+                fault.ErrorId is AgentPolicy.Refusal or "StartTimeout" or "SweepEnded" ? "agent" : stage,
+                null
+            ),
+            fault.ErrorId == AgentPolicy.Refusal ? AgentEventKind.ItemRefused : AgentEventKind.ItemFailed,
+            fault.Message,
+            null,
+            fault.ErrorId
+        );
+    }
+}

@@ -1,0 +1,231 @@
+using System.Diagnostics;
+using WandbLaunch.Foundation;
+using WandbLaunch.Launching;
+using WandbLaunch.Model;
+
+namespace WandbLaunch.Agents;
+
+/// <summary>Looks after a started run until it is over.</summary>
+internal sealed class ItemWatch(LaunchAgent agent, AgentItem item, ItemStart start)
+{
+    internal async Task WatchAsync()
+    {
+        item.Doing = "starting";
+        var told = item.Adopted && !item.HandedOver;
+        var from = Stopwatch.StartNew();
+        var asked = Stopwatch.StartNew();
+        Stopwatch? stopWanted = null;
+        var stopSaid = false;
+        var revived = 0;
+        while (true)
+        {
+            var run = LaunchStore.Refresh(item.Folder);
+            if (run is null)
+            {
+                item.Finish(
+                    new EntryReport(
+                        "FAILED",
+                        null,
+                        "The launch was removed from the agent's machine while it ran; how it ended is not known.",
+                        "run",
+                        null
+                    ),
+                    AgentEventKind.RunFailed,
+                    "its folder was removed",
+                    null,
+                    "LaunchRemoved"
+                );
+                return;
+            }
+
+            if (run.Started is not null && !told)
+            {
+                told = true;
+                item.Since = run.Started;
+                agent.Tell(
+                    AgentEventKind.RunStarted,
+                    item.Entry,
+                    run.Resource == "local-process"
+                        ? $"process {run.ProcessId}"
+                        : $"container {run.ContainerId?[..Math.Min(12, run.ContainerId.Length)]}",
+                    run
+                );
+            }
+
+            if (run.IsDone)
+            {
+                await EndedAsync(run);
+                return;
+            }
+
+            if (!IsWatched(run) && !await ReviveWatcherAsync(run, ++revived))
+            {
+                return;
+            }
+
+            // What must not happen again and again is asked for once; the watcher does the rest.
+            if (
+                !stopSaid
+                && (
+                    agent.Stopping.IsCancellationRequested
+                    || stopWanted?.Elapsed >= agent.Config.StoppedRunTimeout
+                    || (run.State == LaunchState.Starting && from.Elapsed > agent.Config.StartTimeout)
+                )
+            )
+            {
+                stopSaid = true;
+                LaunchStore.AskStop(item.Folder);
+            }
+
+            if (agent.Mode == AgentMode.Detaching)
+            {
+                throw new OperationCanceledException();
+            }
+
+            if (stopWanted is null && asked.Elapsed > TimeSpan.FromSeconds(10) && told)
+            {
+                // A stop of the run that was asked for in W&B: the SDK ends it, and if it does not, the agent does (protocol F.5).
+                asked.Restart();
+                await agent.OnceAsync(async t =>
+                    stopWanted = await agent.Api.RunStoppedAsync(item.RunPathOf(run), t) ? Stopwatch.StartNew() : null
+                );
+            }
+
+            await Task.Delay(
+                from.ElapsedMilliseconds switch
+                {
+                    < 3000 => 40,
+                    < 60_000 => 250,
+                    _ => 1000,
+                },
+                CancellationToken.None
+            );
+        }
+    }
+
+    // A watcher holds the lock from before it says that it watches. A process without one is looked after by its id.
+    private bool IsWatched(LaunchedRun run)
+    {
+        if (run.Resource == "local-process" && run.State != LaunchState.Starting)
+        {
+            return true;
+        }
+
+        using var gate = FileLock.TryEnter(LaunchStore.LockPath(item.Folder));
+        return gate is null;
+    }
+
+    /// <summary>A new watcher for a run whose own is gone: its container goes on meanwhile.</summary>
+    private async Task<bool> ReviveWatcherAsync(LaunchedRun run, int times)
+    {
+        if (run.State == LaunchState.Starting && !File.Exists(LaunchStore.StartedPath(item.Folder)))
+        {
+            // The watcher never came to it, or no further than a container that has the launch's name and is found by it. Its secrets are gone, so it is prepared anew.
+            item.Save(item.Entry with { State = EntryState.Claimed });
+            return false;
+        }
+
+        if (times > 5)
+        {
+            item.Finish(
+                new EntryReport(
+                    "FAILED",
+                    null,
+                    "The process that watches this run ends again and again.",
+                    "run",
+                    run.LogPath
+                ),
+                AgentEventKind.RunFailed,
+                "its watcher ends again and again",
+                run,
+                "HostFailed"
+            );
+            return false;
+        }
+
+        try
+        {
+            await HostProcess.StartRunAsync(item.Folder, new Dictionary<string, string>(), CancellationToken.None);
+        }
+        catch (LaunchException)
+        {
+            // Tried again at the next look.
+            await Task.Delay(1000, CancellationToken.None);
+        }
+
+        return true;
+    }
+
+    private async Task EndedAsync(LaunchedRun run)
+    {
+        if (
+            run.Started is null
+            && run.State == LaunchState.Failed
+            && ItemStart.MachineFaults.Contains(run.ErrorId ?? "")
+        )
+        {
+            await start.FailedAsync(
+                new LaunchException(
+                    run.ErrorId!,
+                    LaunchErrorCategory.ResourceUnavailable,
+                    run.Reason ?? "it could not be started",
+                    run
+                ),
+                "run"
+            );
+            return;
+        }
+
+        foreach (var warning in run.Warnings)
+        {
+            agent.Tell(AgentEventKind.Warning, item.Entry, warning, run);
+            await agent.OnceAsync(t => agent.Protocol.WarnAsync(item.Entry.Item, warning, "run", [], t));
+        }
+
+        var why =
+            run.Reason
+            ?? (run.ExitCode is { } code ? $"exit code {ExitCodes.Show(code)}" : "how it ended is not known");
+        var (state, kind) = run.State switch
+        {
+            LaunchState.Finished => ("FINISHED", AgentEventKind.RunFinished),
+            LaunchState.Stopped => ("STOPPED", AgentEventKind.RunStopped),
+            _ => ("FAILED", AgentEventKind.RunFailed),
+        };
+        if (run is { State: LaunchState.Stopped, Started: null } && !agent.Stopping.IsCancellationRequested)
+        {
+            (state, why) = ("FAILED", "It did not start in time (WANDB_LAUNCH_START_TIMEOUT).");
+        }
+
+        item.Finish(
+            new EntryReport(
+                state,
+                run.ExitCode,
+                state == "FINISHED"
+                    ? null
+                    : $"The run {item.Entry.RunId} of {run.Source} {(state == "STOPPED" ? "was stopped" : "failed")}: {why}",
+                "run",
+                run.LogPath
+            ),
+            kind,
+            why
+                + (
+                    run.Duration is { } took
+                        ? $" after {took.ToString(took.TotalDays >= 1 ? @"d\.hh\:mm\:ss" : @"hh\:mm\:ss", System.Globalization.CultureInfo.InvariantCulture)}"
+                        : ""
+                ),
+            run
+        );
+        if (run.State == LaunchState.Finished)
+        {
+            // The copy of the code; what a run keeps is on the server and in its log.
+            try
+            {
+                LaunchCache.DeleteFolder(Path.Combine(item.Folder, "src"));
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+            {
+                // Something that it started still sits there; the whole folder goes when its time is over.
+            }
+        }
+    }
+}
