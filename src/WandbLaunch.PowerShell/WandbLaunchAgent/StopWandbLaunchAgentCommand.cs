@@ -77,7 +77,7 @@ public sealed class StopWandbLaunchAgentCommand : AgentCommand
 
     private async Task<WandbLaunchAgent> StopLocalAsync(WandbLaunchAgent agent)
     {
-        var folder = AgentStore.Default.FolderOf(agent.Name);
+        var folder = AgentStore.Of(Context).FolderOf(agent.Name);
         AgentStore.AskStop(folder, Drain);
         var limit =
             Timeout is { } seconds ? TimeSpan.FromSeconds(seconds)
