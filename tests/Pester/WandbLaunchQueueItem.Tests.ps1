@@ -145,6 +145,15 @@ Describe 'Remove-WandbLaunchQueueItem' {
         Get-WandbLaunchQueueItem work | Should -BeNullOrEmpty
     }
 
+    It 'removes hundreds in few requests, each for itself' {
+        $items = 1..450 | ForEach-Object { @{ n = $_ } } | Add-WandbLaunchQueueItem -Uri $uri -Queue work
+        $items[3] | Remove-WandbLaunchQueueItem -Confirm:$false
+        $requests = @($items | Remove-WandbLaunchQueueItem -Confirm:$false -Debug -ErrorAction SilentlyContinue -ErrorVariable fault 5>&1 | Where-Object { "$_" -match 'POST .*/graphql DeleteFromRunQueue 200' })
+        $requests.Count | Should -Be 3
+        $fault.TargetObject | Should -Be $items[3].Id
+        Get-WandbLaunchQueueItem work | Should -BeNullOrEmpty
+    }
+
     It 'leaves what has started, and says what is not there' {
         $item = Add-WandbLaunchQueueItem $uri -Queue work -Resource local-process -Argument code=0
         Start-Agent

@@ -206,6 +206,9 @@ internal sealed class QueueApi(GraphQLTransport transport, WandbApi api)
         await (await api.ProtocolAsync(token)).ItemAsync(queue, id, token);
 
     /// <summary>Removes an item that waits; false when it was started or is gone.</summary>
-    internal async Task<bool> DeleteItemAsync(WandbRunQueue queue, string id, CancellationToken token) =>
-        await (await api.ProtocolAsync(token)).DeleteItemAsync(queue, id, token);
+    internal async Task<IReadOnlyList<bool>> DeleteItemsAsync(
+        WandbRunQueue queue,
+        IReadOnlyList<string> ids,
+        CancellationToken token
+    ) => await (await api.ProtocolAsync(token)).DeleteItemsAsync(queue, ids, token);
 }
