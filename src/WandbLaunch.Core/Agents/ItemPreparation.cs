@@ -27,7 +27,7 @@ internal static class ItemPreparation
         CheckLine("author", item.Author);
         CheckLine("sweep_id", item.SweepId);
         CheckRunId(entry.RunId);
-        if (!agent.Dialect.PushByName && !item.IsScheduler)
+        if (!agent.Protocol.QueuesBelongToEntity && !item.IsScheduler)
         {
             // Agents of 2022 work for their own project alone (protocol F.4, row 4; K 7).
             TellOfOther("entity", item.Entity, agent.Entity);
@@ -91,7 +91,7 @@ internal static class ItemPreparation
             CheckRemote = agent.Config.Policy.CheckRemote,
             CheckImage = agent.Config.Policy.CheckImage,
             ApiKey = item.ApiKey is { } key ? Secrets.Register(key.Value) : null,
-            KeepRunId = agent.Dialect.PushByName,
+            KeepRunId = agent.Protocol.RunsKeepTheirId,
             Environment = environment,
             Volumes = [.. agent.Config.Launch.Volumes, .. volumes],
             ExtraDockerArguments = agent.Config.Policy.DockerArguments,

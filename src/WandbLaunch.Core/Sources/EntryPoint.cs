@@ -1,6 +1,5 @@
 using System.Text;
 using WandbLaunch.Foundation;
-using WandbLaunch.Model;
 
 namespace WandbLaunch.Sources;
 

@@ -24,14 +24,16 @@ internal static class QueueSpec
             RefuseLogin(other.Value.ToString());
         }
 
-        var source =
-            SourceCatalog.Named(config, workingFolder, parse).FirstOrDefault()
-            ?? throw new LaunchException(
+        if (SourceCatalog.Named(config, workingFolder, parse) is not [var source, ..])
+        {
+            throw new LaunchException(
                 "SourceMissing",
                 LaunchErrorCategory.InvalidArgument,
                 "There is nothing to queue: give a run's address, a git URL, a job, or a docker image (-DockerImage).",
                 null
             );
+        }
+
         var project = config.Project ?? source.Project ?? ResolvedRun.NoProject;
         config = source.ForQueue(config, appUrl);
         if (config.Resource is not null)
