@@ -16,30 +16,25 @@ namespace WandbLaunch.PowerShell;
 internal sealed class ShellJson
 {
     private readonly ArrayBufferWriter<byte> _buffer = new(512);
-    private readonly Utf8JsonWriter _writer;
-
-    internal ShellJson()
-    {
-        _writer = new Utf8JsonWriter(_buffer, JsonValues.PlainWriter);
-    }
 
     /// <summary>A table or object as UTF-8; good until the next one.</summary>
     /// <exception cref="LaunchException"><c>ConfigInvalid</c>: it is too much.</exception>
     internal ReadOnlySpan<byte> Write(object map)
     {
         _buffer.ResetWrittenCount();
-        _writer.Reset(_buffer);
         var limits = JsonTree.NewLimits();
-        if (map is IDictionary table)
+        using (var writer = new Utf8JsonWriter(_buffer, JsonValues.PlainWriter))
         {
-            WriteTable(table, limits, 0);
-        }
-        else
-        {
-            WriteObject((PSObject)map, limits, 0);
+            if (map is IDictionary table)
+            {
+                WriteTable(writer, table, limits, 0);
+            }
+            else
+            {
+                WriteObject(writer, (PSObject)map, limits, 0);
+            }
         }
 
-        _writer.Flush();
         return _buffer.WrittenSpan;
     }
 
@@ -74,79 +69,79 @@ internal sealed class ShellJson
 
     // Loops and not queries: this is walked for each of ten thousand items.
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void WriteTable(IDictionary map, TreeLimits limits, int depth)
+    private static void WriteTable(Utf8JsonWriter writer, IDictionary map, TreeLimits limits, int depth)
     {
         limits.Add(depth + 1);
-        _writer.WriteStartObject();
+        writer.WriteStartObject();
         foreach (var (key, value) in Entries(map))
         {
-            _writer.WritePropertyName(key);
-            WriteValue(value, limits, depth + 1);
+            writer.WritePropertyName(key);
+            WriteValue(writer, value, limits, depth + 1);
         }
 
-        _writer.WriteEndObject();
+        writer.WriteEndObject();
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void WriteObject(PSObject shell, TreeLimits limits, int depth)
+    private static void WriteObject(Utf8JsonWriter writer, PSObject shell, TreeLimits limits, int depth)
     {
         limits.Add(depth + 1);
-        _writer.WriteStartObject();
+        writer.WriteStartObject();
         foreach (var property in shell.Properties)
         {
             if (property.Value is { } value)
             {
-                _writer.WritePropertyName(property.Name);
-                WriteValue(value, limits, depth + 1);
+                writer.WritePropertyName(property.Name);
+                WriteValue(writer, value, limits, depth + 1);
             }
             else if (property.MemberType == PSMemberTypes.NoteProperty)
             {
-                _writer.WriteNull(property.Name);
+                writer.WriteNull(property.Name);
             }
         }
 
-        _writer.WriteEndObject();
+        writer.WriteEndObject();
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void WriteValue(object? value, TreeLimits limits, int depth)
+    private static void WriteValue(Utf8JsonWriter writer, object? value, TreeLimits limits, int depth)
     {
         limits.Add(depth);
         switch (Base(value))
         {
             case null:
-                _writer.WriteNullValue();
+                writer.WriteNullValue();
                 break;
             case string text:
-                _writer.WriteStringValue(text);
+                writer.WriteStringValue(text);
                 break;
             case int number:
-                _writer.WriteNumberValue(number);
+                writer.WriteNumberValue(number);
                 break;
             case IDictionary map:
-                WriteTable(map, limits, depth);
+                WriteTable(writer, map, limits, depth);
                 break;
             case SwitchParameter flag:
-                _writer.WriteBooleanValue(flag.IsPresent);
+                writer.WriteBooleanValue(flag.IsPresent);
                 break;
             case PSObject shell:
-                WriteObject(shell, limits, depth);
+                WriteObject(writer, shell, limits, depth);
                 break;
             case JsonNode node:
-                node.WriteTo(_writer);
+                node.WriteTo(writer);
                 break;
             case IEnumerable list:
                 limits.Add(depth + 1);
-                _writer.WriteStartArray();
+                writer.WriteStartArray();
                 foreach (var item in list)
                 {
-                    WriteValue(item, limits, depth + 1);
+                    WriteValue(writer, item, limits, depth + 1);
                 }
 
-                _writer.WriteEndArray();
+                writer.WriteEndArray();
                 break;
             case var other:
-                JsonTree.Of(other, limits, depth)!.WriteTo(_writer);
+                JsonTree.Of(other, limits, depth)!.WriteTo(writer);
                 break;
         }
     }
