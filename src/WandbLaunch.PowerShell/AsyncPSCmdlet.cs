@@ -245,6 +245,12 @@ public abstract class AsyncPSCmdlet : PSCmdlet, IDisposable
             && impact is ConfirmImpact.None or ConfirmImpact.High
         );
 
+    /// <summary>True where -WhatIf holds, given or as a preference. For checks that the work itself would make; on the pipeline's thread.</summary>
+    private protected bool IsWhatIf() =>
+        MyInvocation.BoundParameters.TryGetValue("WhatIf", out var given)
+            ? LanguagePrimitives.IsTrue(given)
+            : LanguagePrimitives.IsTrue(GetVariableValue("WhatIfPreference"));
+
     /// <summary>Asks ShouldProcess on the pipeline's thread. Where a question is due and nobody can answer, it is an error of this object.</summary>
     protected Task<bool> ShouldProcessAsync(string target, string action) =>
         AskAsync(() =>

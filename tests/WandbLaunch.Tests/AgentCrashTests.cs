@@ -69,7 +69,10 @@ public sealed class AgentCrashTests
         // It ends while nobody looks.
         await Place.UntilAsync(() => LaunchStore.Default.All().Any(r => r.Agent == "first-" + place.Queue && r.IsDone));
         Assert.Equal("claimed", (await place.ItemsAsync())[0].State);
-        Assert.Equal(AgentState.Lost, AgentStore.Default.All().Single(a => a.Name == "first-" + place.Queue).State);
+        Assert.Equal(
+            AgentState.Lost,
+            AgentStore.Of(new LaunchContext()).All().Single(a => a.Name == "first-" + place.Queue).State
+        );
 
         // An agent of another name, for another queue, reports it.
         Assert.Equal(0, place.Agent(null, 1, "second"));
@@ -217,7 +220,12 @@ public sealed class AgentCrashTests
                 Lines().Order(StringComparer.Ordinal)
             );
             Assert.All(await ItemsAsync(), i => Assert.Equal(("finished", (int?)0), (i.State, i.ExitCode)));
-            foreach (var agent in AgentStore.Default.Folders().Where(f => f.EndsWith(Queue, StringComparison.Ordinal)))
+            foreach (
+                var agent in AgentStore
+                    .Of(new LaunchContext())
+                    .Folders()
+                    .Where(f => f.EndsWith(Queue, StringComparison.Ordinal))
+            )
             {
                 Assert.Empty(new AgentJournal(agent).Entries());
             }

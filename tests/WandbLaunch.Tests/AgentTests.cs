@@ -269,7 +269,9 @@ public sealed class AgentTests
         );
 
         // The log on disk has the same, one JSON object a line.
-        var log = File.ReadAllLines(Path.Combine(AgentStore.Default.FolderOf(place.Events.First().Agent), "agent.log"));
+        var log = File.ReadAllLines(
+            Path.Combine(AgentStore.Of(new LaunchContext()).FolderOf(place.Events.First().Agent), "agent.log")
+        );
         Assert.Equal(
             place.Events.Select(e => e.Kind.ToString()),
             log.Select(l => JsonDocument.Parse(l).RootElement.GetProperty("kind").GetString())

@@ -379,7 +379,10 @@ public sealed class HostileAgentTests
         Assert.Contains(place.Events, e => e.Message.Contains("could not be acknowledged", StringComparison.Ordinal));
         Assert.Contains(place.Events, e => e.Message.Contains("does not take the report", StringComparison.Ordinal));
         Assert.All(
-            AgentStore.Default.Folders().Where(f => Path.GetFileName(f).StartsWith("h-", StringComparison.Ordinal)),
+            AgentStore
+                .Of(new LaunchContext())
+                .Folders()
+                .Where(f => Path.GetFileName(f).StartsWith("h-", StringComparison.Ordinal)),
             f =>
                 Assert.DoesNotContain(
                     new AgentJournal(f).Entries(),
@@ -941,7 +944,7 @@ public sealed class HostileAgentTests
                         {
                             try
                             {
-                                return AgentStore.Default.Enter(name).Gate;
+                                return AgentStore.Of(new LaunchContext()).Enter(name).Gate;
                             }
                             catch (LaunchException e) when (e.ErrorId == "AgentRunning")
                             {

@@ -16,8 +16,6 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
     /// <summary>Taken over from an agent that ended.</summary>
     internal bool Adopted => adopted;
 
-    internal bool HoldsSlot { get; set; }
-
     internal bool IsReporting => Entry.State == EntryState.Ended;
 
     internal bool IsScheduler { get; } = ItemPreparation.IsScheduler(entry.Spec);
@@ -35,7 +33,7 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
 
     /// <summary>For the status line.</summary>
     internal string Describe() =>
-        $"{ItemSpec.Shown(Entry.RunId, 64)} {(Since is { } from ? (DateTimeOffset.UtcNow - from).ToString(@"hh\:mm\:ss", System.Globalization.CultureInfo.InvariantCulture) : Doing)}";
+        $"{ItemSpec.Shown(Entry.RunId, 64)} {(Since is { } from ? (agent.Time.GetUtcNow() - from).ToString(@"hh\:mm\:ss", System.Globalization.CultureInfo.InvariantCulture) : Doing)}";
 
     internal async Task RunAsync()
     {

@@ -1,4 +1,6 @@
 using System.Text.Json.Nodes;
+using Polly;
+using Polly.Retry;
 using WandbLaunch.Foundation;
 using WandbLaunch.Launching;
 using WandbLaunch.Model;
@@ -130,17 +132,30 @@ internal sealed class ItemReport(LaunchAgent agent, AgentItem item)
     private async Task<string?> RunStateAsync(RunPath path)
     {
         // Our own server is asked once: there the run is made before wandb.init returns. W&B's may lag.
-        for (var attempt = 0; ; attempt++)
-        {
-            string? state = null;
-            await agent.OnceAsync(async t => state = await agent.Api.RunStateAsync(path, t));
-            if (state is not (null or "pending") || agent.Protocol.ItemsTellTheirEnd || attempt == 6)
+        var pipeline = new ResiliencePipelineBuilder<string?> { TimeProvider = agent.Time }
+            .AddRetry(
+                new RetryStrategyOptions<string?>
+                {
+                    MaxRetryAttempts = 6,
+                    ShouldHandle = args =>
+                        ValueTask.FromResult(
+                            args.Outcome is { Exception: null, Result: null or "pending" }
+                                && !agent.Protocol.ItemsTellTheirEnd
+                        ),
+                    DelayGenerator = args =>
+                        ValueTask.FromResult<TimeSpan?>(agent.Callbacks.RunPause(args.AttemptNumber)),
+                }
+            )
+            .Build();
+        return await pipeline.ExecuteAsync(
+            async _ =>
             {
+                string? state = null;
+                await agent.OnceAsync(async t => state = await agent.Api.RunStateAsync(path, t));
                 return state;
-            }
-
-            await Task.Delay(agent.Callbacks.RunPause(attempt), agent.Closed);
-        }
+            },
+            agent.Closed
+        );
     }
 
     // Protocol F.5, preempted: the same run, once more, without its sweep. An agent that was killed in between finds the copy.

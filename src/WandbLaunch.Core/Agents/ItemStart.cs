@@ -174,10 +174,7 @@ internal sealed class ItemStart(LaunchAgent agent, AgentItem item)
     // Protocol F.4, row 7; servers that know no sweeps have none to check.
     private async Task CheckSweepAsync()
     {
-        if (
-            item.Entry.Spec["sweep_id"]?.ToString() is not { Length: > 0 } sweep
-            || !agent.Protocol.HasSweeps
-        )
+        if (item.Entry.Spec["sweep_id"]?.ToString() is not { Length: > 0 } sweep || !agent.Protocol.HasSweeps)
         {
             return;
         }

@@ -1,7 +1,9 @@
+using System.Diagnostics;
 using System.Net;
 using System.Net.Http.Headers;
 using System.Text;
 using System.Text.Json;
+using Microsoft.Extensions.Logging;
 using Polly;
 using WandbLaunch.Foundation;
 
@@ -246,7 +248,7 @@ internal sealed class GraphQLTransport : IDisposable
             throw new LaunchException(
                 "ServerTimeout",
                 LaunchErrorCategory.OperationTimeout,
-                $"{BaseUrl} began to answer {what} and did not end within {BodyLimit.TotalMinutes:0} minutes.",
+                $"{BaseUrl} began to answer {what} and did not end within {BodyLimit.TotalMinutes:0} minutes. Try again; ask for less at a time where it stays.",
                 what,
                 e
             );
@@ -366,6 +368,7 @@ internal sealed class GraphQLTransport : IDisposable
                     }
 
                     HttpResponseMessage response;
+                    var sent = Stopwatch.GetTimestamp();
                     try
                     {
                         response = await client.SendAsync(request, completion, limit.Token);
@@ -376,6 +379,7 @@ internal sealed class GraphQLTransport : IDisposable
                     }
 
                     _rate.Note(response);
+                    LogRequest(request, response, Stopwatch.GetElapsedTime(sent));
                     if (client == _api && ServerFaults.IsRedirect(response))
                     {
                         using (response)
@@ -409,6 +413,22 @@ internal sealed class GraphQLTransport : IDisposable
         finally
         {
             ResilienceContextPool.Shared.Return(context);
+        }
+    }
+
+    // Without its query: a signed address is a key.
+    private static void LogRequest(HttpRequestMessage request, HttpResponseMessage response, TimeSpan took)
+    {
+        if (ServerPatience.Current?.Context.Log is { } log && log.IsEnabled(LogLevel.Debug))
+        {
+            log.LogDebug(
+                "{Method} {Address} {Operation} {Status} in {Time:0} ms",
+                request.Method,
+                request.RequestUri!.GetLeftPart(UriPartial.Path),
+                request.Options.TryGetValue(OperationKey, out var operation) ? operation : "-",
+                (int)response.StatusCode,
+                took.TotalMilliseconds
+            );
         }
     }
 

@@ -355,11 +355,6 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
         return await GetConnectionAsync(Connection);
     }
 
-    private bool IsWhatIf() =>
-        MyInvocation.BoundParameters.TryGetValue("WhatIf", out var given)
-            ? ((SwitchParameter)given).IsPresent
-            : LanguagePrimitives.IsTrue(SessionState.PSVariable.GetValue("WhatIfPreference"));
-
     internal static string CheckVolume(string volume, Func<string, string> fullPath)
     {
         var parts = volume.Split(':');
@@ -370,7 +365,7 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
             : throw new LaunchException(
                 "VolumeInvalid",
                 LaunchErrorCategory.InvalidArgument,
-                $"'{volume}' is not host:container or host:container:ro, with an absolute path in the container.",
+                $"'{volume}' is not host:container or host:container:ro, with an absolute path in the container. Write it as -Volume /data:/data:ro.",
                 volume
             );
     }

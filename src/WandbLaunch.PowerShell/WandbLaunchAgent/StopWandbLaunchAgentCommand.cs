@@ -78,19 +78,19 @@ public sealed class StopWandbLaunchAgentCommand : AgentCommand
 
     private async Task<WandbLaunchAgent> StopLocalAsync(WandbLaunchAgent agent)
     {
-        var folder = AgentStore.Default.FolderOf(agent.Name);
+        var folder = AgentStore.Of(Context).FolderOf(agent.Name);
         AgentStore.AskStop(folder, Drain);
         var limit =
             Timeout is { } seconds ? TimeSpan.FromSeconds(seconds)
             : Drain ? TimeSpan.MaxValue
             : TimeSpan.FromMinutes(1);
-        var from = DateTime.UtcNow;
+        var from = Context.Time.GetTimestamp();
         while (
             (agent = AgentStore.Load(folder) ?? agent).State is not (AgentState.Stopped or AgentState.Lost)
             && Timeout != 0
         )
         {
-            if (DateTime.UtcNow - from >= limit)
+            if (Context.Time.GetElapsedTime(from) >= limit)
             {
                 throw new LaunchException(
                     "WaitTimeout",
@@ -100,7 +100,7 @@ public sealed class StopWandbLaunchAgentCommand : AgentCommand
                 );
             }
 
-            await Task.Delay(100, Token);
+            await Task.Delay(TimeSpan.FromMilliseconds(100), Context.Time, Token);
         }
 
         return agent;

@@ -73,7 +73,7 @@ public sealed class GetWandbLaunchQueueItemCommand : QueueCommand
                             new LaunchException(
                                 "ItemNotFound",
                                 LaunchErrorCategory.ObjectNotFound,
-                                $"The queue {queue.Name} has no item {id}.",
+                                $"The queue {queue.Name} has no item {id}. See Get-WandbLaunchQueueItem {queue.Name}.",
                                 id
                             ),
                             id

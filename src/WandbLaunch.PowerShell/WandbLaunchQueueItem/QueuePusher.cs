@@ -38,6 +38,17 @@ internal sealed class QueuePusher(
 
     internal bool IsFull => _items.Count >= Full;
 
+    /// <summary>Whether there is a queue to push to, where that can be told before the items are known.</summary>
+    /// <exception cref="LaunchException"><c>QueueNotFound</c>.</exception>
+    internal async Task CheckQueueAsync(CancellationToken token)
+    {
+        var project = queueProject ?? (await server.Api.ProtocolAsync(token)).QueueProject(server.Project);
+        if (queue != QueueApi.DefaultQueue && project is not null)
+        {
+            _ = await server.Queues.GetAsync(queueEntity ?? _entity, project, queue, server.Username, token);
+        }
+    }
+
     /// <summary>The config as a queue can store it.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     internal LaunchConfig Spec(LaunchConfig config) =>

@@ -31,7 +31,7 @@ public sealed class StartWandbLaunchServerCommand : LaunchServerCommand
             throw new LaunchException(
                 "ListenAddressInvalid",
                 LaunchErrorCategory.InvalidArgument,
-                $"'{ListenAddress}' is not an IP address.",
+                $"'{ListenAddress}' is not an IP address. Give 127.0.0.1 for this machine alone, or 0.0.0.0 for all who can reach it.",
                 ListenAddress
             );
         }

@@ -20,7 +20,7 @@ public sealed class StopWandbLaunchServerCommand : LaunchServerCommand
             throw new LaunchException(
                 "ServerNotRunning",
                 LaunchErrorCategory.ObjectNotFound,
-                $"No launch server runs for {DatabasePath}.",
+                $"No launch server runs for {DatabasePath}. See Get-WandbLaunchServer.",
                 DatabasePath
             );
         }

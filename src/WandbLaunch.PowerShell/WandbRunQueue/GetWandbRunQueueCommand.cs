@@ -49,7 +49,7 @@ public sealed class GetWandbRunQueueCommand : QueueCommand
         {
             var pattern = WildcardPattern.Get(name, WildcardOptions.IgnoreCase);
             var found = all.Where(q => pattern.IsMatch(q.Name)).ToList();
-            found.ForEach(Output);
+            OutputAll(await server.Queues.WithConfigurationsAsync(found, Token));
             if (found.Count == 0 && !WildcardPattern.ContainsWildcardCharacters(name))
             {
                 Error(await server.Queues.QueueMissingAsync(entity, project, name, Token), name);

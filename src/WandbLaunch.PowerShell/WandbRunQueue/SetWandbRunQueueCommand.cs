@@ -42,14 +42,14 @@ public sealed class SetWandbRunQueueCommand : RunQueueConfigurationCommand
                         entity,
                         project,
                         name,
-                        await server.Queues.ConfigurationAsync(queue, Token)
+                        await server.Queues.ConfigurationAsync(queue, Token),
+                        PrioritizationMode
                     );
-                    queue = await server.Queues.GetAsync(entity, project, name, server.Username, Token);
                 }
 
                 if (PassThru)
                 {
-                    Output(queue);
+                    await OutputQueueAsync(server, entity, project, name);
                 }
             }
             catch (LaunchException e)

@@ -69,8 +69,8 @@ internal interface ILaunchProtocol
 
     Task<WandbLaunchQueueItem?> ItemAsync(WandbRunQueue queue, string id, CancellationToken token);
 
-    /// <summary>Removes an item that waits; false when it was started or is gone.</summary>
-    Task<bool> DeleteItemAsync(WandbRunQueue queue, string id, CancellationToken token);
+    /// <summary>Removes items that wait, in few requests: for each whether it was removed, or was started or is gone.</summary>
+    Task<IReadOnlyList<bool>> DeleteItemsAsync(WandbRunQueue queue, IReadOnlyList<string> ids, CancellationToken token);
 
     /// <summary>Waits until one of the queues has an item; false when the time is over.</summary>
     Task<bool> WaitForWorkAsync(IReadOnlyList<string> queueIds, TimeSpan limit, CancellationToken token);

@@ -1,4 +1,6 @@
+using System.Globalization;
 using System.Runtime.CompilerServices;
+using System.Text;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using WandbLaunch.Foundation;
@@ -9,6 +11,8 @@ namespace WandbLaunch.Wandb;
 /// <summary>The items of queues as they are read and removed, and what the server's record of one holds (protocol B.3).</summary>
 internal sealed class ItemOperations(GraphQLTransport transport, ServerDialect dialect)
 {
+    private const int DeletesPerRequest = 200;
+
     private static readonly string[] PlainFields =
     [
         "runSpec",
@@ -145,27 +149,44 @@ internal sealed class ItemOperations(GraphQLTransport transport, ServerDialect d
         return null;
     }
 
-    internal async Task<bool> DeleteAsync(WandbRunQueue queue, string id, CancellationToken token)
+    /// <summary>A field for each item. One that the server refuses counts as not removed; what it is then says why.</summary>
+    internal async Task<IReadOnlyList<bool>> DeleteAsync(
+        WandbRunQueue queue,
+        IReadOnlyList<string> ids,
+        CancellationToken token
+    )
     {
         if (!dialect.Mutations.Contains("deleteFromRunQueue"))
         {
             throw LaunchProtocol.TooOld("Removing one item");
         }
 
-        var data = await transport.QueryAsync(
-            "DeleteFromRunQueue",
-            """
-            mutation DeleteFromRunQueue($queueID: ID!, $runQueueItemId: ID!) {
-              deleteFromRunQueue(input: {queueID: $queueID, runQueueItemId: $runQueueItemId}) {
-                success
-                clientMutationId
-              }
+        var removed = new List<bool>(ids.Count);
+        foreach (var part in ids.Chunk(DeletesPerRequest))
+        {
+            var variables = new Dictionary<string, object?> { ["queueID"] = queue.Id };
+            var head = new StringBuilder("mutation DeleteFromRunQueue($queueID: ID!");
+            var body = new StringBuilder();
+            for (var i = 0; i < part.Length; i++)
+            {
+                head.Append(CultureInfo.InvariantCulture, $", $id{i}: ID!");
+                variables[$"id{i}"] = part[i];
+                body.Append(
+                    CultureInfo.InvariantCulture,
+                    $" d{i}: deleteFromRunQueue(input: {{queueID: $queueID, runQueueItemId: $id{i}}}) {{ success }}"
+                );
             }
-            """,
-            new { queueID = queue.Id, runQueueItemId = id },
-            token
-        );
-        return data.Flag("deleteFromRunQueue", "success") ?? false;
+
+            var (data, _) = await transport.QueryPartsAsync(
+                "DeleteFromRunQueue",
+                $"{head}) {{{body} }}",
+                variables,
+                token
+            );
+            removed.AddRange(part.Select((_, i) => data.Flag("d" + i, "success") == true));
+        }
+
+        return removed;
     }
 
     private string ItemFields()

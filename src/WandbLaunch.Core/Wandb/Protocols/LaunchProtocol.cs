@@ -142,8 +142,11 @@ internal abstract class LaunchProtocol : ILaunchProtocol
     public Task<WandbLaunchQueueItem?> ItemAsync(WandbRunQueue queue, string id, CancellationToken token) =>
         _items.GetAsync(queue, id, token);
 
-    public Task<bool> DeleteItemAsync(WandbRunQueue queue, string id, CancellationToken token) =>
-        _items.DeleteAsync(queue, id, token);
+    public Task<IReadOnlyList<bool>> DeleteItemsAsync(
+        WandbRunQueue queue,
+        IReadOnlyList<string> ids,
+        CancellationToken token
+    ) => _items.DeleteAsync(queue, ids, token);
 
     public virtual Task<bool> WaitForWorkAsync(
         IReadOnlyList<string> queueIds,
