@@ -37,10 +37,13 @@ Connect-Wandb -Local | Out-Null
 $run = Start-WandbLaunch $code -EntryPoint 'python use.py' -Resource local-process -PipNoIndex -PipFindLinks $wheels.FullName -Quiet
 "$($run.State): $($run | Receive-WandbLaunchLog -Tail 1)"
 
-# 5. The same for an agent, which takes it from its settings.
+# 5. The same for an agent, which takes it from its settings. Another list of packages, so that it has to look itself.
+Set-Content (Join-Path $copy requirements.txt) 'labtool>=1.0'
+git -C $copy -c user.name=Demo -c user.email=demo@example.org commit --quiet -a -m 'Newer tools will do'
+git -C $copy push --quiet (Join-Path $share train.git) HEAD
 if (-not (Get-WandbRunQueue lab*)) { New-WandbRunQueue lab | Out-Null }
 Add-WandbLaunchQueueItem $code -EntryPoint 'python use.py' -Resource local-process -Queue lab | Out-Null
-$events = Start-WandbLaunchAgent -Queue lab -AllowResource local-process -AllowGitHost file -Pip @{ NoIndex = $true; FindLinks = $wheels.FullName } -StopWhenEmpty
+$events = Start-WandbLaunchAgent -Queue lab -AllowResource local-process -AllowGitHost file -Pip @{ no_index = $true; find_links = $wheels.FullName } -StopWhenEmpty
 $events | Where-Object Kind -EQ RunFinished | ForEach-Object { "agent: $($_ | Receive-WandbLaunchLog -Tail 1)" }
 
 Remove-WandbRunQueue lab -Confirm:$false

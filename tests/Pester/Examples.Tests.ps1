@@ -80,19 +80,3 @@ Describe 'the examples' {
         }
     }
 }
-
-Describe 'the scripts of docs/examples' {
-    It 'reproduces a run and changes it: quickstart.ps1' {
-        $lines = Invoke-Pwsh "& '$sources/docs/examples/quickstart.ps1' | Out-String -Width 160"
-        $text = $lines -join "`n"
-        $text | Should -Match '\w{8}: final loss 1\.458\b'
-        $text | Should -Match '\w{8}: final loss 0\.25\b'
-        $text | Should -Match '--lr 0\.5 --epochs 3 --name two words'
-    }
-
-    It 'works a queue off: queues.ps1' {
-        $text = (Invoke-Pwsh "& '$sources/docs/examples/queues.ps1' | Out-String -Width 160") -join "`n"
-        $text | Should -Match 'exit code of the agent: 2'
-        $text | Should -Match 'demo +failed .*layers=4 lr=1 '
-    }
-}

@@ -99,6 +99,18 @@ public static partial class Generator
         return files;
     }
 
+    /// <summary>The parameters of a cmdlet, also the common ones, and their aliases.</summary>
+    public static IEnumerable<string> ParameterNames(Type type) =>
+        Info(type)
+            .ParameterSets.SelectMany(s => s.Parameters)
+            .SelectMany(p => p.Aliases.Append(p.Name))
+            .Concat(Common)
+            .Distinct();
+
+    /// <summary>The parameters of a cmdlet's own, with their help.</summary>
+    public static IEnumerable<(string Name, string Description)> Descriptions(Type type) =>
+        Parameters(Info(type)).Select(p => (p.Name, Description(type, p)));
+
     /// <summary>What Get-Help -Online opens for a cmdlet.</summary>
     public static string HelpUri(Type type, string home) => $"{home}/blob/main/docs/{Name(type)}.md";
 

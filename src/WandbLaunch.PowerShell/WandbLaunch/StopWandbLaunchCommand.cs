@@ -46,7 +46,7 @@ public sealed class StopWandbLaunchCommand : LaunchByIdCommand
         }
     }
 
-    // Its watcher is gone or does not answer: end what is left of it from here.
+    // Its supervisor is gone or does not answer: end what is left of it from here.
     private async Task EndOrphanAsync(LaunchedRun run, string folder)
     {
         ProcessTree.KillOrphans(run.Id, run.Cgroup);

@@ -7,7 +7,7 @@ using WandbLaunch.Wandb;
 namespace WandbLaunch.PowerShell;
 
 /// <summary>Runs an agent: takes runs from queues and runs them on this machine.</summary>
-/// <remarks>Writes an object for everything that happens, and shows a status line. It takes one run at a time, or -MaxJobs, and waits when the queues are empty. Each run has a watcher of its own and outlives the agent: whatever ends the agent, the next one on this machine goes on with its runs and reports those that ended meanwhile; no run is repeated and none is lost.
+/// <remarks>Writes an object for everything that happens, and shows a status line. It takes one run at a time, or -MaxJobs, and waits when the queues are empty. Each run has a supervisor of its own and outlives the agent: whatever ends the agent, the next one on this machine goes on with its runs and reports those that ended meanwhile; no run is repeated and none is lost.
 ///
 /// An agent runs other people's code: whoever can put items into its queues. What it runs is its policy, which it says at its start and which the -Allow parameters change. By default it runs containers only, code of its own entity from the public git hosts, without mounts. What the policy refuses fails with the reason on its item.
 ///
