@@ -16,7 +16,7 @@ namespace WandbLaunch.PowerShell;
 /// A stop or restart of the service leaves its runs running; the next start goes on with them. Stop-WandbLaunchAgent stops the agent with them, or after them.</remarks>
 /// <example><para>See what would be written</para><code>Connect-Wandb -Local; (Register-WandbLaunchAgent -Name gpu -Queue default -MaxJobs 2 -WhatIf).Content</code><para>The definition; ConfigContent has the settings.</para></example>
 /// <example><para>All about it, without writing</para><code>Connect-Wandb -Local; Register-WandbLaunchAgent -Name nightly -Queue default -AllowResource local-process -WhatIf | ForEach-Object Activation</code><para>What is called to start it.</para></example>
-/// <example><para>For the whole machine, under an account of its own</para><code>Register-WandbLaunchAgent -Name gpu -Queue https://example.org/gpu -System -User launcher</code><para>Needs root, or an elevated shell.</para></example>
+/// <example><para>For the whole machine, under an account of its own</para><code>Connect-Wandb -Local; Register-WandbLaunchAgent -Name gpu -Queue gpu -System -User launcher -WhatIf | Select-Object Path, Activation</code><para>Leave out -WhatIf as root, or in an elevated shell.</para></example>
 [Cmdlet(VerbsLifecycle.Register, "WandbLaunchAgent", SupportsShouldProcess = true)]
 [OutputType("WandbLaunch.Agents.AgentServiceDefinition")]
 public sealed class RegisterWandbLaunchAgentCommand : AgentSettingsCommand

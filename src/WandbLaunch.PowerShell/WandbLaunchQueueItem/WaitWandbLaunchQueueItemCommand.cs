@@ -10,6 +10,7 @@ namespace WandbLaunch.PowerShell;
 /// <remarks>Writes each item when its run has ended, or with -Started when an agent has taken it. An item that failed is written and is an error as well. On servers that do not record the end of items, the state of the item's run is what counts.</remarks>
 /// <example><para>Queue and wait</para><code>Connect-Wandb -Local; Get-WandbLaunchQueueItem gpu -State failed | Wait-WandbLaunchQueueItem -Timeout 60</code><para>Those that are done already are written at once.</para></example>
 /// <example><para>Wait for an agent to take them</para><code>Connect-Wandb -Local; Get-WandbLaunchQueueItem gpu -State claimed | Wait-WandbLaunchQueueItem -Started</code><para>Ends when all have a run.</para></example>
+/// <example><para>Go on with what was made when all are done</para><code>Connect-Wandb -Local; Get-WandbLaunchQueueItem gpu | Where-Object State -in failed, finished | Wait-WandbLaunchQueueItem | Sort-Object Finished | Select-Object Id, State, RunUri</code><para>Items that are done need no waiting.</para></example>
 [Cmdlet(VerbsLifecycle.Wait, "WandbLaunchQueueItem")]
 [OutputType("WandbLaunch.Wandb.WandbLaunchQueueItem")]
 public sealed class WaitWandbLaunchQueueItemCommand : QueueItemCommand

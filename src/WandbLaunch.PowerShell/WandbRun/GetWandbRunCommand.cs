@@ -117,7 +117,7 @@ public sealed class GetWandbRunCommand : PipelineCommand
                     throw new LaunchException(
                         "RunUriInvalid",
                         LaunchErrorCategory.InvalidArgument,
-                        $"'{uri}' is not the address of a W&B run.",
+                        $"'{uri}' is not the address of a W&B run. It is https://wandb.ai/<entity>/<project>/runs/<id>; open the run and copy it.",
                         uri
                     );
                 }
@@ -231,7 +231,7 @@ public sealed class GetWandbRunCommand : PipelineCommand
                 throw new LaunchException(
                     "FilterInvalid",
                     LaunchErrorCategory.InvalidArgument,
-                    $"-Filter is not JSON: {e.Message}",
+                    $"-Filter is not JSON: {e.Message} Write it as '{{\"state\": \"finished\"}}'.",
                     Filter,
                     e
                 );
