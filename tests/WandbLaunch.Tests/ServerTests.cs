@@ -292,7 +292,7 @@ public sealed class ServerTests
             await Code(
                 Fixture.Server.Url
                     + "/files/local/demo/22stxuh9/diff.patch?"
-                    + new WandbLaunch.Server.UrlSigner(Encoding.UTF8.GetBytes(Fixture.Key)).Sign(
+                    + new WandbLaunch.Server.Auth.UrlSigner(new WandbLaunch.Server.Auth.ServerKey(Fixture.Key)).Sign(
                         "GET",
                         "/files/local/demo/22stxuh9/diff.patch",
                         DateTimeOffset.UtcNow.AddSeconds(-5)

@@ -3,32 +3,42 @@ using System.Text.Json;
 using System.Text.Json.Nodes;
 using System.Text.RegularExpressions;
 
-namespace WandbLaunch.Server;
+namespace WandbLaunch.Server.Data;
 
 /// <summary>What a queue's configuration makes of an item at its push: resource, resource_args, template variables (protocol B.2).</summary>
 internal static partial class QueueTemplates
 {
-    internal static string Fill(Row queue, string spec, string? variables)
+    /// <summary>The item's text as it is queued. What is given was looked at before; null where the queue adds nothing.</summary>
+    /// <exception cref="ServerFault">It does not fit the queue.</exception>
+    internal static string? Fill(QueueRecord queue, ReadOnlySpan<byte> spec, ReadOnlySpan<byte> variables)
     {
-        var map = Map("runSpec", spec);
-
-        if (queue["resource"] is not string resource)
+        // Looked at already, so that it is an object when it begins as one.
+        if (spec is not [(byte)'{', ..])
         {
-            return variables is { Length: > 2 }
-                ? throw new ServerFault($"The queue \"{queue["name"]}\" has no template variables.")
-                : spec;
+            throw new ServerFault("runSpec must be a JSON object.");
         }
 
-        var schemas = JsonNode.Parse(queue["templateVariables"] as string ?? "{}")!.AsObject();
-        var given = Map("templateVariableValues", variables ?? "{}");
+        if (queue.Resource is not { } resource)
+        {
+            return variables.Length > 2
+                ? throw new ServerFault($"The queue \"{queue.Name}\" has no template variables.")
+                : null;
+        }
+
+        var map = JsonNode.Parse(spec)!.AsObject();
+        var schemas = JsonNode.Parse(queue.TemplateVariables ?? "{}")!.AsObject();
+        var given =
+            variables.Length == 0 ? []
+            : variables is [(byte)'{', ..] ? JsonNode.Parse(variables)!.AsObject()
+            : throw new ServerFault("templateVariableValues must be a JSON object.");
         if (given.FirstOrDefault(g => !schemas.ContainsKey(g.Key)) is { Key: not null } unknown)
         {
             throw new ServerFault(
-                $"The queue \"{queue["name"]}\" has no template variable \"{JsonLimits.Short(unknown.Key)}\"; it has: {string.Join(", ", schemas.Select(s => s.Key))}."
+                $"The queue \"{queue.Name}\" has no template variable \"{JsonLimits.Short(unknown.Key)}\"; it has: {string.Join(", ", schemas.Select(s => s.Key))}."
             );
         }
 
-        var config = JsonNode.Parse(queue["resourceConfig"] as string ?? "{}")!.AsObject();
+        var config = JsonNode.Parse(queue.ResourceConfig ?? "{}")!.AsObject();
         map["resource"] = resource;
         if (map["resource_args"] is not JsonObject { Count: > 0 } && config["resource_args"] is JsonObject arguments)
         {
@@ -45,16 +55,6 @@ internal static partial class QueueTemplates
         return JsonLimits.Fault("The item with the queue's configuration", filled) is { } fault
             ? throw new ServerFault(fault)
             : filled;
-    }
-
-    private static JsonObject Map(string what, string text)
-    {
-        if (JsonLimits.ObjectFault(what, text) is { } fault)
-        {
-            throw new ServerFault(fault);
-        }
-
-        return JsonNode.Parse(text)!.AsObject();
     }
 
     private static JsonNode? Value(string name, JsonNode? variable, JsonNode? given)
