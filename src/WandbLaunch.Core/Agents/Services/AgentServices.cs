@@ -181,9 +181,9 @@ internal static class AgentServices
         }
     }
 
-    /// <summary>The agent's program without a shell: dotnet and the host of the module.</summary>
-    internal static IReadOnlyList<string> HostCommand(string configPath) =>
-        [HostProcess.FindDotnet(), HostProcess.FindProgram("WandbLaunch.Host"), "agent", configPath];
+    /// <summary>The agent's program without a shell: the host of the module.</summary>
+    internal static OwnCommand HostCommand(string configPath) =>
+        OwnProgram.Host(LaunchEnvironment.Current).Command("agent", configPath);
 
     /// <summary>Writes the settings and the definition, and has the service manager start it. What the manager says against it comes back.</summary>
     internal static async Task<string?> InstallAsync(
