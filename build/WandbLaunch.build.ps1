@@ -67,6 +67,16 @@ task Pester Module, {
     exec { dotnet tool run pwsh -NoProfile -File tests/Pester/Invoke-Tests.ps1 @files }
 }
 
+# A leg of its own: Pester's files in a pwsh that brings its own .NET, on a machine without dotnet.
+task TestOnlyPwsh Module, {
+    $pwsh = Join-Path $BuildRoot out/only-pwsh
+    if (-not (Test-Path $pwsh/pwsh.deps.json)) { & $PSScriptRoot/OnlyPwsh.ps1 $pwsh }
+    $files = if ($Argument) { $Argument | ForEach-Object { (Get-Item "tests/*/$_.Tests.ps1").FullName } } else {
+        (Get-Item tests/OnlyPwsh/*.Tests.ps1, tests/Pester/Module.Tests.ps1, tests/Pester/WandbLaunch.Tests.ps1, tests/Pester/WandbLaunchServer.Tests.ps1, tests/Pester/WandbLaunchAgent.Tests.ps1).FullName
+    }
+    & $PSScriptRoot/Test-Leg.ps1 -Name only-pwsh -Pwsh $pwsh/pwsh -File $files -WithoutDotnet
+}
+
 task Docs {
     exec { dotnet run --project tools/WandbLaunch.Docs -- $BuildRoot }
 }

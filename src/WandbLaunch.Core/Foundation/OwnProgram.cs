@@ -25,21 +25,27 @@ internal sealed class OwnProgram
     private readonly string _assembly;
     private readonly bool _isServer;
 
-    private OwnProgram(LaunchEnvironment environment, string assembly, bool isServer)
+    private readonly OwnRuntime? _runtime;
+
+    private OwnProgram(LaunchEnvironment environment, string assembly, bool isServer, OwnRuntime? runtime)
     {
         _environment = environment;
         _assembly = assembly;
         _isServer = isServer;
+        _runtime = runtime;
     }
 
     /// <summary>Folder of the module's libraries: where this assembly is.</summary>
     internal static string LibraryFolder => Path.GetDirectoryName(typeof(OwnProgram).Assembly.Location)!;
 
     /// <summary>The program that watches runs, is an agent, or adopts orphans.</summary>
-    internal static OwnProgram Host(LaunchEnvironment environment) => new(environment, HostAssembly, false);
+    /// <param name="environment">Where a runtime is looked for.</param>
+    /// <param name="runtime">The runtime, where it is known.</param>
+    internal static OwnProgram Host(LaunchEnvironment environment, OwnRuntime? runtime = null) =>
+        new(environment, HostAssembly, false, runtime);
 
     /// <summary>The local server: beside this assembly, or in its own folder of the module.</summary>
-    internal static OwnProgram Server(LaunchEnvironment environment)
+    internal static OwnProgram Server(LaunchEnvironment environment, OwnRuntime? runtime = null)
     {
         var beside = Path.Combine(LibraryFolder, "WandbLaunch.Server.dll");
         return new(
@@ -47,7 +53,8 @@ internal sealed class OwnProgram
             File.Exists(beside)
                 ? beside
                 : Path.Combine(Path.GetDirectoryName(LibraryFolder)!, "server", "WandbLaunch.Server.dll"),
-            true
+            true,
+            runtime
         );
     }
 
@@ -57,7 +64,7 @@ internal sealed class OwnProgram
     /// <exception cref="LaunchException"><c>ModuleIncomplete</c>, <c>RuntimeNotFound</c>.</exception>
     internal OwnCommand Command(params IEnumerable<string> arguments)
     {
-        var runtime = OwnRuntime.Find(_environment);
+        var runtime = _runtime ?? OwnRuntime.Find(_environment);
         if (_isServer && runtime is { IsShell: false, HasWebServer: true })
         {
             return new OwnCommand([runtime.Path, Present(_assembly), .. arguments], new Dictionary<string, string>());
