@@ -49,8 +49,10 @@
     VariablesToExport    = @()
     PrivateData          = @{
         PSData = @{
-            Tags       = @('wandb', 'weights-and-biases', 'launch', 'mlops', 'docker', 'PSEdition_Core', 'Windows', 'Linux', 'MacOS')
-            LicenseUri = 'https://opensource.org/license/mit'
+            Tags         = @('wandb', 'weights-and-biases', 'launch', 'mlops', 'docker', 'PSEdition_Core', 'Windows', 'Linux', 'MacOS')
+            LicenseUri   = 'https://opensource.org/license/mit'
+            ProjectUri   = 'https://www.powershellgallery.com/packages/WandbLaunch'
+            ReleaseNotes = 'CHANGELOG.md in the folder of the module.'
         }
     }
 }
