@@ -60,8 +60,8 @@ internal static class LaunchServerComposition
 
     // Beside the database, whose real place is known once it is open.
     private static IServiceCollection AddLaunchLog(this IServiceCollection services) =>
-        services.AddSingleton<ILoggerProvider>(s => new FileLoggerProvider(
-            () => s.GetRequiredService<Database>().Path + ".errors.log"
+        services.AddSingleton<ILoggerProvider>(s => new FileLoggerProvider(() =>
+            s.GetRequiredService<Database>().Path + ".errors.log"
         ));
 
     private static IServiceCollection AddLaunchGraphQL(this IServiceCollection services, bool generation2022) =>
@@ -92,8 +92,7 @@ internal static class LaunchServerComposition
     private static void MapSessions(this WebApplication app) =>
         app.Services.GetRequiredService<SessionEndpoints>().Map(app);
 
-    private static void MapShutdown(this WebApplication app) =>
-        app.MapPost("/shutdown", app.Lifetime.StopApplication);
+    private static void MapShutdown(this WebApplication app) => app.MapPost("/shutdown", app.Lifetime.StopApplication);
 
     private static void MapPage(this WebApplication app) => PageEndpoints.Map(app);
 }

@@ -12,11 +12,7 @@ internal sealed class ContentGuard
         // A form and a fetch of another site can send every other kind without being asked first.
         if (HttpMethods.IsPost(context.Request.Method) && !IsJson(context.Request))
         {
-            return FaultAnswers.WriteAsync(
-                context,
-                415,
-                "The body must be JSON: send Content-Type: application/json."
-            );
+            return FaultAnswers.WriteAsync(context, 415, "The body must be JSON: send Content-Type: application/json.");
         }
 
         CheckUpload(context.Request);

@@ -61,8 +61,7 @@ internal sealed class FileEndpoints(
             }
         );
 
-    private IResult SendBlob(string entity, string md5, HttpContext context) =>
-        Send(context, blobs.Open(entity, md5));
+    private IResult SendBlob(string entity, string md5, HttpContext context) => Send(context, blobs.Open(entity, md5));
 
     private Task ReceiveBlobAsync(string entity, string md5, HttpContext context) =>
         Uploads.AnswerAsync(
