@@ -201,7 +201,7 @@ internal sealed class ArgumentSet : ILayer<ArgumentSet>
                 throw new LaunchException(
                     "ArgumentTwice",
                     LaunchErrorCategory.InvalidArgument,
-                    $"The argument '{name}' is given twice.",
+                    $"The argument '{name}' is given twice. Give it once; a list of words may repeat a name.",
                     name
                 );
             }

@@ -45,7 +45,7 @@ internal static class EntryPoint
             throw new LaunchException(
                 "EntryPointMissing",
                 LaunchErrorCategory.InvalidArgument,
-                "The entry point is empty.",
+                "The entry point is empty. Give the command, such as -EntryPoint 'python train.py'.",
                 null
             );
         }

@@ -38,7 +38,7 @@ internal sealed class FolderRunRecord(string folder) : IRunRecord
             ?? throw new LaunchException(
                 "RunInfoMissing",
                 LaunchErrorCategory.InvalidData,
-                $"{folder} has no files/{RunMetadata.FileName}, so it does not say how the run was started.",
+                $"{folder} has no files/{RunMetadata.FileName}, so it does not say how the run was started. Launch its code instead: the git URL or folder, with -Argument.",
                 folder
             );
         return RunMetadata.Read(bytes, folder).Info;

@@ -21,7 +21,7 @@ internal static class GitSubmodule
             : throw new LaunchException(
                 "SubmoduleInvalid",
                 LaunchErrorCategory.InvalidData,
-                $"The submodule '{path}' has no URL in .gitmodules.",
+                $"The submodule '{path}' has no URL in .gitmodules. Commit one there.",
                 path
             );
         var location = GitSource.IsRemote(url, Path.GetTempPath())
@@ -29,7 +29,7 @@ internal static class GitSubmodule
             : throw new LaunchException(
                 "SubmoduleInvalid",
                 LaunchErrorCategory.SecurityError,
-                $"The submodule '{path}' comes from '{url}', which is not a git address over https, ssh or file.",
+                $"The submodule '{path}' comes from '{url}', which is not a git address over https, ssh or file. Mend .gitmodules.",
                 path
             );
         if (

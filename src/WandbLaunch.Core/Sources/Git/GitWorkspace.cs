@@ -186,7 +186,7 @@ internal static class GitWorkspace
                         throw new LaunchException(
                             "RepositoryTooLarge",
                             LaunchErrorCategory.SecurityError,
-                            $"{Secrets.Mask(address)} holds more than {MostEntries} files. It is refused.",
+                            $"{Secrets.Mask(address)} holds more than {MostEntries} files. It is refused: launch a smaller repository, and keep data in artifacts.",
                             address
                         );
                     }
