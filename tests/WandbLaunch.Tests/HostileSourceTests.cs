@@ -611,7 +611,7 @@ public sealed class HostileSourceTests
             items.Add(item);
         }
 
-        Assert.Equal("failed", Assert.Single(items).State);
+        Assert.Equal(QueueItemState.Failed, Assert.Single(items).State);
         Assert.Contains("'d/x.py' is refused", items[0].Error, StringComparison.Ordinal);
     }
 

@@ -144,7 +144,7 @@ internal sealed record AgentConfig
             throw new LaunchException(
                 "AgentConfigNotFound",
                 LaunchErrorCategory.ObjectNotFound,
-                $"There is no agent config {path}.",
+                $"There is no agent config {path}. Check the path, or leave -Config out for ~/.config/wandb/launch-config.yaml.",
                 path
             );
         }

@@ -35,7 +35,7 @@ internal static class RunFolderImport
             throw new LaunchException(
                 "RunFolderNotFound",
                 LaunchErrorCategory.ObjectNotFound,
-                $"There is no folder {path}.",
+                $"There is no folder {path}. Give the run's folder, or one that has a wandb folder in it.",
                 path
             );
         }
@@ -64,7 +64,7 @@ internal static class RunFolderImport
         throw new LaunchException(
             "RunFolderInvalid",
             LaunchErrorCategory.InvalidData,
-            $"{path} is not a run folder of the W&B SDK: it has no files folder with a wandb-metadata.json, and no .wandb file.",
+            $"{path} is not a run folder of the W&B SDK: it has no files folder with a wandb-metadata.json, and no .wandb file. Give wandb/run-… or wandb/offline-run-…, or the folder above.",
             path
         );
     }

@@ -318,7 +318,7 @@ internal sealed partial class Launcher(
                 throw new LaunchException(
                     "EnvironmentNameInvalid",
                     LaunchErrorCategory.InvalidArgument,
-                    $"'{name}' cannot be the name of an environment variable.",
+                    $"'{name}' cannot be the name of an environment variable. Names have letters, digits and _, and no digit first.",
                     name
                 );
             }

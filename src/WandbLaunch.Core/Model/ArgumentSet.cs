@@ -191,7 +191,7 @@ internal sealed class ArgumentSet
                 throw new LaunchException(
                     "ArgumentTwice",
                     LaunchErrorCategory.InvalidArgument,
-                    $"The argument '{name}' is given twice.",
+                    $"The argument '{name}' is given twice. Give it once; a list of words may repeat a name.",
                     name
                 );
             }

@@ -39,7 +39,7 @@ internal sealed class FolderRunRecord(string folder) : IRunRecord
             ?? throw new LaunchException(
                 "RunInfoMissing",
                 LaunchErrorCategory.InvalidData,
-                $"{folder} has no files/wandb-metadata.json, so it does not say how the run was started.",
+                $"{folder} has no files/wandb-metadata.json, so it does not say how the run was started. Launch its code instead: the git URL or folder, with -Argument.",
                 folder
             );
         return FromMetadata(bytes, folder);

@@ -634,7 +634,7 @@ internal static partial class SourceResolver
             throw new LaunchException(
                 "EntryPointMissing",
                 LaunchErrorCategory.InvalidArgument,
-                "The entry point is empty.",
+                "The entry point is empty. Give the command, such as -EntryPoint 'python train.py'.",
                 null
             );
         }

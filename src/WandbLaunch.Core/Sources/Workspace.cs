@@ -302,7 +302,7 @@ internal static class Workspace
                         throw new LaunchException(
                             "RepositoryTooLarge",
                             LaunchErrorCategory.SecurityError,
-                            $"{Secrets.Mask(address)} holds more than {MostEntries} files. It is refused.",
+                            $"{Secrets.Mask(address)} holds more than {MostEntries} files. It is refused: launch a smaller repository, and keep data in artifacts.",
                             address
                         );
                     }
@@ -461,7 +461,7 @@ internal static class Workspace
             : throw new LaunchException(
                 "SubmoduleInvalid",
                 LaunchErrorCategory.InvalidData,
-                $"The submodule '{path}' has no URL in .gitmodules.",
+                $"The submodule '{path}' has no URL in .gitmodules. Commit one there.",
                 path
             );
         var source = LaunchUri.Parse(url, Path.GetTempPath());
@@ -470,7 +470,7 @@ internal static class Workspace
             throw new LaunchException(
                 "SubmoduleInvalid",
                 LaunchErrorCategory.SecurityError,
-                $"The submodule '{path}' comes from '{url}', which is not a git address over https, ssh or file.",
+                $"The submodule '{path}' comes from '{url}', which is not a git address over https, ssh or file. Mend .gitmodules.",
                 path
             );
         }

@@ -119,7 +119,7 @@ internal sealed partial class GitMirror
                     : new LaunchException(
                         "GitVersionNotFound",
                         LaunchErrorCategory.ObjectNotFound,
-                        $"{Secrets.Mask(_remote)} has no branch, tag or commit '{version}'.",
+                        $"{Secrets.Mask(_remote)} has no branch, tag or commit '{version}'. Is it pushed? 'git ls-remote' shows what is there.",
                         version
                     )
             );
@@ -288,7 +288,7 @@ internal sealed partial class GitMirror
             : new LaunchException(
                 "GitFetchFailed",
                 LaunchErrorCategory.ConnectionError,
-                $"Cannot fetch {remote}: {text.TrimEnd('.')}.",
+                $"Cannot fetch {remote}: {text.TrimEnd('.')}. Try again; 'git ls-remote' shows whether it is the network or the host.",
                 remote,
                 e
             );

@@ -27,14 +27,14 @@ public sealed record WandbLaunchQueueItem
     /// <summary>Project of the queue.</summary>
     public required string QueueProject { get; init; }
 
-    /// <summary>pending, leased, claimed, finished, failed or stopped (protocol B.3; the last three but failed where the server knows them).</summary>
-    public required string State { get; init; }
+    /// <summary>Where it stands.</summary>
+    public required QueueItemState State { get; init; }
 
     /// <summary>Place among those that wait, from 1; null for others, or where the server does not tell.</summary>
     public int? Position { get; init; }
 
-    /// <summary>0 critical, 1 high, 2 medium, 3 low.</summary>
-    public int? Priority { get; init; }
+    /// <summary>Which goes first, in a queue with priorities.</summary>
+    public QueueItemPriority? Priority { get; init; }
 
     /// <summary>When it was queued.</summary>
     public DateTimeOffset? Created { get; init; }
@@ -120,7 +120,7 @@ public sealed record WandbLaunchQueueItem
     internal JsonObject? Spec => _spec ??= JsonText.TolerantObject(SpecText);
 
     /// <summary>True when the state will not change any more.</summary>
-    public bool IsDone => State is "finished" or "failed" or "stopped";
+    public bool IsDone => State is QueueItemState.Finished or QueueItemState.Failed or QueueItemState.Stopped;
 
     /// <inheritdoc/>
     public override string ToString() => Id;
