@@ -293,7 +293,7 @@ public sealed class HostileAgentTests
                     var (spec, _) = ItemSpec.Read(text);
                     _ = spec.DeepClone().ToJsonString();
                     _ = (spec["uri"]?.ToString(), spec["run_id"]?.ToString(), spec["entity"]?.ToString());
-                    _ = QueueSpec.SourceOf(spec);
+                    _ = LaunchConfig.Tolerant(spec).Source;
                 }
             )
             .Check(FsCheck.Config.QuickThrowOnFailure.WithMaxTest(1000));

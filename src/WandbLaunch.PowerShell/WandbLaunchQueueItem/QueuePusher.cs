@@ -4,6 +4,7 @@ using System.Text.Json;
 using System.Text.Json.Nodes;
 using WandbLaunch.Foundation;
 using WandbLaunch.Model;
+using WandbLaunch.Sources;
 using WandbLaunch.Wandb;
 
 namespace WandbLaunch.PowerShell;

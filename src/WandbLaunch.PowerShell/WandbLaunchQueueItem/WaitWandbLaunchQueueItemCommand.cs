@@ -92,7 +92,7 @@ public sealed class WaitWandbLaunchQueueItemCommand : QueueItemCommand
         try
         {
             state = await server.Api.RunStateAsync(
-                new RunPath(item.Spec?["entity"]?.ToString() ?? item.Entity, project, run),
+                new RunPath(LaunchConfig.Tolerant(item.Spec).Entity ?? item.Entity, project, run),
                 Token
             );
         }

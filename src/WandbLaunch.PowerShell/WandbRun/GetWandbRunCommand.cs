@@ -112,7 +112,7 @@ public sealed class GetWandbRunCommand : PipelineCommand
             try
             {
                 var parsed = LaunchUri.Parse(uri, WorkingFolder);
-                if (parsed.Kind != LaunchUriKind.WandbRun)
+                if (parsed.AsRun is not { } run)
                 {
                     throw new LaunchException(
                         "RunUriInvalid",
@@ -122,7 +122,7 @@ public sealed class GetWandbRunCommand : PipelineCommand
                     );
                 }
 
-                Output(await connection.Api.RunAsync(parsed.Run, connection.AppUrl, Token));
+                Output(await connection.Api.RunAsync(run, connection.AppUrl, Token));
             }
             catch (LaunchException e)
             {

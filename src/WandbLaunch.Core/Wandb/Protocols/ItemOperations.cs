@@ -211,7 +211,8 @@ internal sealed class ItemOperations(GraphQLTransport transport, ServerDialect d
         var (spec, fault) = ReadSpec(node);
         spec?.Remove("_wandb_api_key");
         var run = node.Text("associatedRunId");
-        var project = spec?["project"]?.ToString();
+        var config = LaunchConfig.Tolerant(spec);
+        var project = config.Project;
         return new WandbLaunchQueueItem
         {
             Id = node.Text("id") ?? "",
@@ -228,9 +229,9 @@ internal sealed class ItemOperations(GraphQLTransport transport, ServerDialect d
             RunId = run,
             RunUri =
                 run is not null && project is not null
-                    ? $"{_appUrl}/{spec!["entity"] ?? queue.Entity}/{project.ToLowerInvariant()}/runs/{run}"
+                    ? $"{_appUrl}/{config.Entity ?? queue.Entity}/{project.ToLowerInvariant()}/runs/{run}"
                     : null,
-            Uri = QueueSpec.SourceOf(spec),
+            Uri = config.Source,
             Project = project,
             ExitCode = node.Number("exitCode"),
             Error = node.Text("error", "message") ?? fault,

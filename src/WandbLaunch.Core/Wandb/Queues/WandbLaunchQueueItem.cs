@@ -1,6 +1,7 @@
 using System.Text;
 using System.Text.Json.Nodes;
 using WandbLaunch.Foundation;
+using WandbLaunch.Model;
 
 namespace WandbLaunch.Wandb;
 
@@ -60,12 +61,12 @@ public sealed record WandbLaunchQueueItem
 
     /// <summary>Arguments that the item sets: words, or name=value.</summary>
     public IReadOnlyList<string> Arguments =>
-        (Spec?["overrides"] as JsonObject)?["args"] switch
+        LaunchConfig.Tolerant(Spec).Args switch
         {
-            JsonArray words => [.. words.Select(w => Secrets.MaskLogins(w?.ToString() ?? ""))],
-            JsonObject pairs =>
+            { Words: { } words } => [.. words.Select(Secrets.MaskLogins)],
+            { Pairs: { } pairs } =>
             [
-                .. pairs.Select(p => Secrets.MaskLogins(p.Value is null ? p.Key : $"{p.Key}={p.Value}")),
+                .. pairs.Select(p => Secrets.MaskLogins(p.Value is null ? p.Key : $"{p.Key}={JsonTree.Of(p.Value)}")),
             ],
             _ => [],
         };
