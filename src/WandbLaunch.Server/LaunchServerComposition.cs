@@ -93,7 +93,14 @@ internal static class LaunchServerComposition
         app.Services.GetRequiredService<SessionEndpoints>().Map(app);
 
     private static void MapShutdown(this WebApplication app) =>
-        app.MapPost("/shutdown", app.Lifetime.StopApplication);
+        app.MapPost(
+            "/shutdown",
+            _ =>
+            {
+                app.Lifetime.StopApplication();
+                return Task.CompletedTask;
+            }
+        );
 
     private static void MapPage(this WebApplication app) => PageEndpoints.Map(app);
 }
