@@ -60,8 +60,8 @@ internal static class LaunchServerComposition
 
     // Beside the database, whose real place is known once it is open.
     private static IServiceCollection AddLaunchLog(this IServiceCollection services) =>
-        services.AddSingleton<ILoggerProvider>(s => new FileLoggerProvider(
-            () => s.GetRequiredService<Database>().Path + ".errors.log"
+        services.AddSingleton<ILoggerProvider>(s => new FileLoggerProvider(() =>
+            s.GetRequiredService<Database>().Path + ".errors.log"
         ));
 
     private static IServiceCollection AddLaunchGraphQL(this IServiceCollection services, bool generation2022) =>

@@ -41,5 +41,8 @@ internal sealed class UrlSigner(ServerKey key)
     }
 
     private byte[] Signature(string method, string path, string expires) =>
-        HMACSHA256.HashData(key.Bytes, Encoding.UTF8.GetBytes($"file\n{method}\n{Uri.UnescapeDataString(path)}\n{expires}"));
+        HMACSHA256.HashData(
+            key.Bytes,
+            Encoding.UTF8.GetBytes($"file\n{method}\n{Uri.UnescapeDataString(path)}\n{expires}")
+        );
 }

@@ -97,11 +97,7 @@ internal sealed class ArtifactRepository(Database database, ProjectRepository pr
                     new { id }
                 );
                 var aliases = c.ExecuteScalar<string>("SELECT aliases FROM artifacts WHERE id = @id", new { id })!;
-                SetAliases(
-                    c,
-                    artifact,
-                    JsonNode.Parse(aliases)!.AsArray().Select(a => a!.ToString()).Append("latest")
-                );
+                SetAliases(c, artifact, JsonNode.Parse(aliases)!.AsArray().Select(a => a!.ToString()).Append("latest"));
             }
 
             return Find(id);

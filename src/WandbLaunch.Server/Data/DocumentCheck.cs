@@ -30,8 +30,7 @@ internal sealed class DocumentCheck(string what, int outer)
     {
         switch (reader.TokenType)
         {
-            case JsonTokenType.StartObject
-            or JsonTokenType.StartArray when reader.CurrentDepth >= Levels + outer:
+            case JsonTokenType.StartObject or JsonTokenType.StartArray when reader.CurrentDepth >= Levels + outer:
                 return JsonLimits.TooDeep(what);
             case JsonTokenType.StartObject:
                 _starts[reader.CurrentDepth] = _count;

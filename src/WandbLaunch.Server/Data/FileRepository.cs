@@ -4,12 +4,7 @@ using Dapper;
 namespace WandbLaunch.Server.Data;
 
 /// <summary>Which file of a run has which content.</summary>
-internal sealed class FileRepository(
-    Database database,
-    FileStore contents,
-    ContentRows rows,
-    RunLineRepository lines
-)
+internal sealed class FileRepository(Database database, FileStore contents, ContentRows rows, RunLineRepository lines)
 {
     /// <summary>Files that the server itself reads are small ones.</summary>
     private const int SmallFile = 16 << 20;

@@ -135,7 +135,8 @@ internal static class ItemBatch
 
     private static bool IsEnd(ref Utf8JsonReader reader, int top) =>
         reader.CurrentDepth == top
-        && reader.TokenType is not (JsonTokenType.StartObject or JsonTokenType.StartArray or JsonTokenType.PropertyName);
+        && reader.TokenType
+            is not (JsonTokenType.StartObject or JsonTokenType.StartArray or JsonTokenType.PropertyName);
 
     private enum Part
     {

@@ -336,8 +336,8 @@ internal sealed class ItemRepository(Database database, QueueSignals signals) : 
         database.Transact(c =>
         {
             if (
-                c.ExecuteScalar<byte[]?>("SELECT answer FROM pushes WHERE request = @request", new { request })
-                is { } answered
+                c.ExecuteScalar<byte[]?>("SELECT answer FROM pushes WHERE request = @request", new { request }) is
+                { } answered
             )
             {
                 return answered;

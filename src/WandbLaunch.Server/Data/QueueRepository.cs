@@ -115,14 +115,7 @@ internal sealed class QueueRepository(Database database, ProjectRepository proje
                 )
         );
 
-    internal void Configure(
-        long queue,
-        string resource,
-        string config,
-        string? variables,
-        string? mode,
-        string? links
-    )
+    internal void Configure(long queue, string resource, string config, string? variables, string? mode, string? links)
     {
         JsonLimits.CheckObject("resourceConfig", config);
         CheckVariables(variables ?? "{}");

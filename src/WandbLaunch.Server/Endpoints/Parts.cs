@@ -37,8 +37,7 @@ internal static class Parts
             first,
             second,
             third,
-            (context, a, b, c) =>
-                Part(context, fourth) is { } d ? handle(context, a, b, c, d) : MissingAsync(context)
+            (context, a, b, c) => Part(context, fourth) is { } d ? handle(context, a, b, c, d) : MissingAsync(context)
         );
 
     private static string? Part(HttpContext context, string name) => context.GetRouteValue(name)?.ToString();

@@ -30,7 +30,9 @@ internal sealed class QueueEndpoints(
         var body = await Bodies.ReadAsync(context, MostBytes);
         byte[]? results = null;
         string? fault = null;
-        if (queues.Find(query["entity"].ToString(), query["project"].ToString(), query["queue"].ToString()) is { } queue)
+        if (
+            queues.Find(query["entity"].ToString(), query["project"].ToString(), query["queue"].ToString()) is { } queue
+        )
         {
             try
             {

@@ -27,8 +27,7 @@ internal sealed class ArtifactFields(ArtifactRepository artifacts, ProjectReposi
         fields.Set(
             "Run",
             "outputArtifacts",
-            c =>
-                Row.Connection(artifacts.OfRun(c.Of<RunRecord>()).Select(Rows.Of), r => (string)r["id"]!, false)
+            c => Row.Connection(artifacts.OfRun(c.Of<RunRecord>()).Select(Rows.Of), r => (string)r["id"]!, false)
         );
         AddCollections(fields);
         AddContents(fields);
@@ -250,11 +249,7 @@ internal sealed class ArtifactFields(ArtifactRepository artifacts, ProjectReposi
     private ProjectRecord? Project(IResolveFieldContext c) =>
         c.Of<Collection>() is var collection ? projects.Find(collection.Entity, collection.Project) : null;
 
-    private static Row UploadRow(
-        IResolveFieldContext c,
-        IDictionary<string, object?> spec,
-        ArtifactRecord artifact
-    ) =>
+    private static Row UploadRow(IResolveFieldContext c, IDictionary<string, object?> spec, ArtifactRecord artifact) =>
         new()
         {
             ["id"] = $"{Ids.Artifact(artifact.Id)}/{spec["name"]}",

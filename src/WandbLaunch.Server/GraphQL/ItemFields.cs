@@ -103,9 +103,7 @@ internal sealed class ItemFields(QueueRepository queues, ItemRepository items, A
         fields.Mutation(
             "failRunQueueItem",
             (c, input) =>
-                c.Done(
-                    items.Finish(input.NeedId("runQueueItemId"), "FAILED", null, input.Report()!.ToJsonString())
-                )
+                c.Done(items.Finish(input.NeedId("runQueueItemId"), "FAILED", null, input.Report()!.ToJsonString()))
         );
         fields.Mutation(
             "updateRunQueueItemWarning",

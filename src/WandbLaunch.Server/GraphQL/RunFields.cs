@@ -24,9 +24,7 @@ internal sealed class RunFields(
             "historyTail",
             c =>
                 lines.Count(c.Of<RunRecord>().Id, RunLines.History) is var count and > 0
-                    ? JsonSerializer.Serialize(
-                        lines.Lines(c.Of<RunRecord>().Id, RunLines.History, count - 1, count)
-                    )
+                    ? JsonSerializer.Serialize(lines.Lines(c.Of<RunRecord>().Id, RunLines.History, count - 1, count))
                     : "[]"
         );
         fields.Set(

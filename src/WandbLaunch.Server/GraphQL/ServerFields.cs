@@ -42,11 +42,7 @@ internal sealed class ServerFields(Database database) : ISchemaPart
                 },
             }
         );
-        fields.Set(
-            "Query",
-            "entity",
-            c => c.GetArgument<string?>("name") is { } name ? Rows.Entity(name) : null
-        );
+        fields.Set("Query", "entity", c => c.GetArgument<string?>("name") is { } name ? Rows.Entity(name) : null);
     }
 
     private static Row Feature(string name) => new() { ["name"] = name, ["isEnabled"] = true };
