@@ -36,6 +36,7 @@ Describe 'Add-WandbLaunchQueueItem' {
 
     It 'says what cannot be queued and goes on' {
         (Get-Fault { Add-WandbLaunchQueueItem $uri -Queue nosuch }).Id | Should -Be QueueNotFound
+        (Get-Fault { Add-WandbLaunchQueueItem $uri -Queue nosuch -WhatIf }).Id | Should -Be QueueNotFound
         $fault = Get-Fault { Add-WandbLaunchQueueItem ./repo -Queue work }
         $fault.Id | Should -Be FolderCannotBeQueued
         $fault.Target | Should -Not -BeNullOrEmpty

@@ -68,8 +68,11 @@ public sealed class AgentCrashTests
 
         // It ends while nobody looks.
         await Place.UntilAsync(() => LaunchStore.Default.All().Any(r => r.Agent == "first-" + place.Queue && r.IsDone));
-        Assert.Equal("claimed", (await place.ItemsAsync())[0].State);
-        Assert.Equal(AgentState.Lost, AgentStore.Default.All().Single(a => a.Name == "first-" + place.Queue).State);
+        Assert.Equal(QueueItemState.Claimed, (await place.ItemsAsync())[0].State);
+        Assert.Equal(
+            AgentState.Lost,
+            AgentStore.Of(new LaunchContext()).All().Single(a => a.Name == "first-" + place.Queue).State
+        );
 
         // An agent of another name, for another queue, reports it.
         Assert.Equal(0, place.Agent(null, 1, "second"));
@@ -216,8 +219,16 @@ public sealed class AgentCrashTests
                     .Order(StringComparer.Ordinal),
                 Lines().Order(StringComparer.Ordinal)
             );
-            Assert.All(await ItemsAsync(), i => Assert.Equal(("finished", (int?)0), (i.State, i.ExitCode)));
-            foreach (var agent in AgentStore.Default.Folders().Where(f => f.EndsWith(Queue, StringComparison.Ordinal)))
+            Assert.All(
+                await ItemsAsync(),
+                i => Assert.Equal((QueueItemState.Finished, (int?)0), (i.State, i.ExitCode))
+            );
+            foreach (
+                var agent in AgentStore
+                    .Of(new LaunchContext())
+                    .Folders()
+                    .Where(f => f.EndsWith(Queue, StringComparison.Ordinal))
+            )
             {
                 Assert.Empty(new AgentJournal(agent).Entries());
             }
@@ -228,15 +239,15 @@ public sealed class AgentCrashTests
         {
             var agents = await (await _connection.Api.ProtocolAsync(default)).AgentsAsync("local", Project, default);
             Assert.Equal([AgentState.Stopped, AgentState.Stopped], agents.Select(a => a.State));
-            var states = new List<string>();
+            var states = new List<WandbRunState>();
             await foreach (
                 var run in _connection.Api.RunsAsync("local", Project, null, "+created_at", 50, _server.Url, default)
             )
             {
-                states.Add(run.State!);
+                states.Add(run.State);
             }
 
-            Assert.Equal(["failed", "finished"], states);
+            Assert.Equal([WandbRunState.Failed, WandbRunState.Finished], states);
         }
 
         public async ValueTask DisposeAsync()

@@ -293,7 +293,7 @@ public sealed class HostileAgentTests
                     var (spec, _) = ItemSpec.Read(text);
                     _ = spec.DeepClone().ToJsonString();
                     _ = (spec["uri"]?.ToString(), spec["run_id"]?.ToString(), spec["entity"]?.ToString());
-                    _ = QueueSpec.SourceOf(spec);
+                    _ = LaunchConfig.Tolerant(spec).Source;
                 }
             )
             .Check(FsCheck.Config.QuickThrowOnFailure.WithMaxTest(1000));
@@ -381,7 +381,10 @@ public sealed class HostileAgentTests
         Assert.Contains(place.Events, e => e.Message.Contains("could not be acknowledged", StringComparison.Ordinal));
         Assert.Contains(place.Events, e => e.Message.Contains("does not take the report", StringComparison.Ordinal));
         Assert.All(
-            AgentStore.Default.Folders().Where(f => Path.GetFileName(f).StartsWith("h-", StringComparison.Ordinal)),
+            AgentStore
+                .Of(new LaunchContext())
+                .Folders()
+                .Where(f => Path.GetFileName(f).StartsWith("h-", StringComparison.Ordinal)),
             f =>
                 Assert.DoesNotContain(
                     new AgentJournal(f).Entries(),
@@ -943,7 +946,7 @@ public sealed class HostileAgentTests
                         {
                             try
                             {
-                                return AgentStore.Default.Enter(name).Gate;
+                                return AgentStore.Of(new LaunchContext()).Enter(name).Gate;
                             }
                             catch (LaunchException e) when (e.ErrorId == "AgentRunning")
                             {

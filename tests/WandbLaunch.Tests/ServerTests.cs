@@ -45,7 +45,7 @@ public sealed class ServerTests
         using var shell = new Shell();
         var run = (WandbRun)Assert.Single(shell.Ok("Get-WandbRun local/demo/runs/22stxuh9")).BaseObject;
         Assert.Equal(
-            ("22stxuh9", "finished", "local", "demo", Fixture.Commit),
+            ("22stxuh9", WandbRunState.Finished, "local", "demo", Fixture.Commit),
             (run.Id, run.State, run.Entity, run.Project, run.Commit)
         );
         Assert.Equal<(object?, object?, object?)>(

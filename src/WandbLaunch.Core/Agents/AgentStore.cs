@@ -8,7 +8,8 @@ namespace WandbLaunch.Agents;
 /// <summary>The agents of this user on this machine, a folder each.</summary>
 internal sealed class AgentStore(string root)
 {
-    internal static AgentStore Default => new(Path.Combine(LaunchEnvironment.Current.DataFolder, "agents"));
+    /// <summary>The agents of a user's data folder.</summary>
+    internal static AgentStore Of(LaunchContext context) => new(Path.Combine(context.DataFolder, "agents"));
 
     internal string FolderOf(string name) => Path.Combine(root, name);
 

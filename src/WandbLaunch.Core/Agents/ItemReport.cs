@@ -1,4 +1,6 @@
 using System.Text.Json.Nodes;
+using Polly;
+using Polly.Retry;
 using WandbLaunch.Foundation;
 using WandbLaunch.Launching;
 using WandbLaunch.Model;
@@ -26,7 +28,7 @@ internal sealed class ItemReport(LaunchAgent agent, AgentItem item)
             if (
                 state is "preempted" or "preempting"
                 && report.State == "FAILED"
-                && ItemPreparation.ResumeCount(item.Entry.Spec) < MostRequeues
+                && (item.Entry.Config.ResumeCount ?? 0) < MostRequeues
             )
             {
                 try
@@ -70,7 +72,7 @@ internal sealed class ItemReport(LaunchAgent agent, AgentItem item)
             && !await agent.OnceAsync(t =>
                 agent.Protocol.CancelSweepAsync(
                     item.Entry.RunEntity,
-                    (item.Entry.Spec["project"] as JsonValue)?.ToString() ?? "",
+                    item.Entry.Config.Project ?? "",
                     item.Entry.RunId,
                     t
                 )
@@ -130,24 +132,37 @@ internal sealed class ItemReport(LaunchAgent agent, AgentItem item)
     private async Task<string?> RunStateAsync(RunPath path)
     {
         // Our own server is asked once: there the run is made before wandb.init returns. W&B's may lag.
-        for (var attempt = 0; ; attempt++)
-        {
-            string? state = null;
-            await agent.OnceAsync(async t => state = await agent.Api.RunStateAsync(path, t));
-            if (state is not (null or "pending") || agent.Protocol.ItemsTellTheirEnd || attempt == 6)
+        var pipeline = new ResiliencePipelineBuilder<string?> { TimeProvider = agent.Time }
+            .AddRetry(
+                new RetryStrategyOptions<string?>
+                {
+                    MaxRetryAttempts = 6,
+                    ShouldHandle = args =>
+                        ValueTask.FromResult(
+                            args.Outcome is { Exception: null, Result: null or "pending" }
+                                && !agent.Protocol.ItemsTellTheirEnd
+                        ),
+                    DelayGenerator = args =>
+                        ValueTask.FromResult<TimeSpan?>(agent.Callbacks.RunPause(args.AttemptNumber)),
+                }
+            )
+            .Build();
+        return await pipeline.ExecuteAsync(
+            async _ =>
             {
+                string? state = null;
+                await agent.OnceAsync(async t => state = await agent.Api.RunStateAsync(path, t));
                 return state;
-            }
-
-            await Task.Delay(agent.Callbacks.RunPause(attempt), agent.Closed);
-        }
+            },
+            agent.Closed
+        );
     }
 
     // Protocol F.5, preempted: the same run, once more, without its sweep. An agent that was killed in between finds the copy.
     private async Task<string> RequeueAsync()
     {
         var spec = (JsonObject)item.Entry.Spec.DeepClone();
-        var count = ItemPreparation.ResumeCount(spec) + 1;
+        var count = (item.Entry.Config.ResumeCount ?? 0) + 1;
         spec["run_id"] = item.Entry.RunId;
         spec["_resume_count"] = count;
         spec.Remove("sweep_id");
@@ -166,10 +181,8 @@ internal sealed class ItemReport(LaunchAgent agent, AgentItem item)
                 {
                     await foreach (var other in agent.QueueApi.ItemsAsync(queue, [], t))
                     {
-                        if (
-                            other.Spec?["run_id"]?.ToString() == item.Entry.RunId
-                            && ItemPreparation.ResumeCount(other.Spec) == count
-                        )
+                        var config = LaunchConfig.Tolerant(other.Spec);
+                        if (config.RunId == item.Entry.RunId && config.ResumeCount == count)
                         {
                             return other.Id;
                         }

@@ -1,4 +1,5 @@
 using System.Text.Json;
+using System.Text.Json.Nodes;
 
 namespace WandbLaunch.Foundation;
 
@@ -64,6 +65,12 @@ internal static class JsonValues
             JsonValueKind.False => false,
             _ => null,
         };
+
+    internal static Dictionary<string, object?> ToMap(JsonObject map)
+    {
+        using var document = JsonDocument.Parse(map.ToJsonString());
+        return ToMap(document.RootElement);
+    }
 
     internal static Dictionary<string, object?> ToMap(JsonElement element)
     {

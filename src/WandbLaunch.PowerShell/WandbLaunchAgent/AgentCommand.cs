@@ -24,7 +24,7 @@ public abstract class AgentCommand : AsyncPSCmdlet
     /// <summary>This machine's agents, then those that the server knows.</summary>
     internal async Task<IReadOnlyList<WandbLaunchAgent>> AgentsAsync()
     {
-        var local = AgentStore.Default.All().ToList();
+        var local = AgentStore.Of(Context).All().ToList();
         var all = local.ToList();
         if ((Connection ?? WandbSession.Current) is { } server && (Entity ?? server.Entity) is { } entity)
         {

@@ -1,4 +1,6 @@
+using System.Globalization;
 using System.Runtime.CompilerServices;
+using System.Text;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using WandbLaunch.Foundation;
@@ -116,37 +118,84 @@ internal sealed class QueueApi(GraphQLTransport transport, WandbApi api)
     internal async Task<(string Resource, JsonObject Arguments, JsonObject Variables)?> ConfigurationAsync(
         WandbRunQueue queue,
         CancellationToken token
+    ) => (await ConfigurationsAsync([queue], token)).GetValueOrDefault(queue.Id);
+
+    /// <summary>The same queues with what they make of their items, where the server tells.</summary>
+    internal async Task<IReadOnlyList<WandbRunQueue>> WithConfigurationsAsync(
+        IReadOnlyList<WandbRunQueue> queues,
+        CancellationToken token
     )
     {
-        if (queue.ConfigId is null)
-        {
-            return null;
-        }
+        var known = await ConfigurationsAsync(queues, token);
+        return
+        [
+            .. queues.Select(q =>
+                known.TryGetValue(q.Id, out var found) && found is { } configuration
+                    ? q with
+                    {
+                        Resource = configuration.Resource,
+                        ResourceArgs = JsonValues.ToMap(configuration.Arguments),
+                        TemplateVariables = JsonValues.ToMap(configuration.Variables),
+                    }
+                    : q
+            ),
+        ];
+    }
 
-        var data = await transport.QueryAsync(
-            "GetDefaultResourceConfig",
-            """
-            query GetDefaultResourceConfig($entityName: String!, $id: ID!) {
-              entity(name: $entityName) {
-                defaultResourceConfig(id: $id) { config resource templateVariables { name schema } }
-              }
+    // A field for each queue that has one, by the queue's id.
+    private async Task<
+        Dictionary<string, (string Resource, JsonObject Arguments, JsonObject Variables)?>
+    > ConfigurationsAsync(IReadOnlyList<WandbRunQueue> queues, CancellationToken token)
+    {
+        var found = new Dictionary<string, (string, JsonObject, JsonObject)?>(StringComparer.Ordinal);
+        foreach (
+            var part in queues.Where(q => q.ConfigId is not null).GroupBy(q => q.Entity).SelectMany(g => g.Chunk(50))
+        )
+        {
+            var variables = new Dictionary<string, object?> { ["entityName"] = part[0].Entity };
+            var head = new StringBuilder("query GetDefaultResourceConfig($entityName: String!");
+            var body = new StringBuilder();
+            for (var i = 0; i < part.Length; i++)
+            {
+                head.Append(CultureInfo.InvariantCulture, $", $id{i}: ID!");
+                variables[$"id{i}"] = part[i].ConfigId;
+                body.Append(
+                    CultureInfo.InvariantCulture,
+                    $" c{i}: defaultResourceConfig(id: $id{i}) {{ config resource templateVariables {{ name schema }} }}"
+                );
             }
-            """,
-            new { entityName = queue.Entity, id = queue.ConfigId },
-            token
-        );
-        if (data.At("entity", "defaultResourceConfig") is not { } found || found.Text("resource") is not { } resource)
+
+            var (data, _) = await transport.QueryPartsAsync(
+                "GetDefaultResourceConfig",
+                $"{head}) {{ entity(name: $entityName) {{{body} }} }}",
+                variables,
+                token
+            );
+            for (var i = 0; i < part.Length; i++)
+            {
+                if (data.At("entity", "c" + i) is { } node && Configuration(node) is { } configuration)
+                {
+                    found[part[i].Id] = configuration;
+                }
+            }
+        }
+
+        return found;
+    }
+
+    private static (string Resource, JsonObject Arguments, JsonObject Variables)? Configuration(JsonElement node)
+    {
+        if (node.Text("resource") is not { } resource)
         {
             return null;
         }
 
-        var arguments = found.Document("config")?.At("resource_args", resource)
+        var arguments = node.Document("config")?.At("resource_args", resource)
             is { ValueKind: JsonValueKind.Object } map
             ? JsonObject.Create(map)!
             : [];
         var variables = new JsonObject(
-            found
-                .Items("templateVariables")
+            node.Items("templateVariables")
                 .Select(v =>
                     KeyValuePair.Create(
                         v.Text("name") ?? "",
@@ -191,7 +240,7 @@ internal sealed class QueueApi(GraphQLTransport transport, WandbApi api)
     /// <summary>The items of a queue, oldest first, page after page where the server has pages.</summary>
     internal async IAsyncEnumerable<WandbLaunchQueueItem> ItemsAsync(
         WandbRunQueue queue,
-        IReadOnlyList<string> states,
+        IReadOnlyList<QueueItemState> states,
         [EnumeratorCancellation] CancellationToken token
     )
     {
@@ -205,7 +254,7 @@ internal sealed class QueueApi(GraphQLTransport transport, WandbApi api)
     internal async Task<WandbLaunchQueueItem?> ItemAsync(WandbRunQueue queue, string id, CancellationToken token) =>
         await (await api.ProtocolAsync(token)).ItemAsync(queue, id, token);
 
-    /// <summary>Removes an item that waits; false when it was started or is gone.</summary>
+    /// <summary>Removes items that wait: for each whether it was removed, or was started or is gone.</summary>
     internal async Task<IReadOnlyList<bool>> DeleteItemsAsync(
         WandbRunQueue queue,
         IReadOnlyList<string> ids,

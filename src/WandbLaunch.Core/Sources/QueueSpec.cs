@@ -1,17 +1,12 @@
 using System.Runtime.CompilerServices;
-using System.Text.Json.Nodes;
 using WandbLaunch.Foundation;
 using WandbLaunch.Model;
 
-namespace WandbLaunch.Wandb;
+namespace WandbLaunch.Sources;
 
 /// <summary>Makes of a launch config what a queue can store: an agent on any machine must be able to run it.</summary>
 internal static class QueueSpec
 {
-    /// <summary>What an item launches. Anyone can queue anything, so no part of it need have its shape.</summary>
-    internal static string? SourceOf(JsonObject? spec) =>
-        (spec?["uri"] ?? spec?["job"] ?? (spec?["docker"] as JsonObject)?["docker_image"])?.ToString();
-
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     internal static LaunchConfig From(
         LaunchConfig config,
@@ -24,38 +19,12 @@ internal static class QueueSpec
         RefuseLogin(config.Uri);
         RefuseLogin(config.GitRepo);
         RefuseLogin(config.Job);
-        RefuseLogin(config.Extra?["git"]?.ToString());
-        var project = config.Project;
-        if (config.Uri is { } text)
+        foreach (var other in config.Git?.Extra ?? [])
         {
-            var uri = parse?.Invoke(text) ?? LaunchUri.Parse(text, workingFolder);
-            if (uri.Kind is LaunchUriKind.LocalFolder or LaunchUriKind.OfflineRun)
-            {
-                throw new LaunchException(
-                    "FolderCannotBeQueued",
-                    LaunchErrorCategory.InvalidArgument,
-                    uri.Kind == LaunchUriKind.LocalFolder
-                        ? $"The folder {uri.Location} is only on this machine, and the agent may run on another, so it cannot be queued. Push it to git and queue the git URL, make a job of it (New-WandbLaunchJob '{uri.Location}' | Add-WandbLaunchQueueItem), or run it here with Start-WandbLaunch."
-                        : $"The run folder {uri.Location} is only on this machine, and the agent may run on another, so it cannot be queued. Import it first: Import-WandbRun '{uri.Location}' | Add-WandbLaunchQueueItem.",
-                    text
-                );
-            }
+            RefuseLogin(other.Value.ToString());
+        }
 
-            project ??= uri.Project;
-            if (uri is { Kind: LaunchUriKind.WandbRun, RunHost: null })
-            {
-                // A bare path means this server; an agent elsewhere, or of another kind, is told so.
-                config = config with
-                {
-                    Uri = $"{appUrl}/{uri.Run.Entity}/{uri.Run.Project}/runs/{uri.Run.Id}",
-                };
-            }
-        }
-        else if (config.Job is { } job)
-        {
-            project ??= JobPath.Parse(job).Project;
-        }
-        else if (config.DockerImage is null)
+        if (SourceCatalog.Named(config, workingFolder, parse) is not [var source, ..])
         {
             throw new LaunchException(
                 "SourceMissing",
@@ -65,6 +34,8 @@ internal static class QueueSpec
             );
         }
 
+        var project = config.Project ?? source.Project ?? ResolvedRun.NoProject;
+        config = source.ForQueue(config, appUrl);
         if (config.Resource is not null)
         {
             _ = ResourceName.Of(config);
@@ -73,7 +44,7 @@ internal static class QueueSpec
         return config with
         {
             Entity = config.Entity ?? entity,
-            Project = project ?? "uncategorized",
+            Project = project,
         };
     }
 
