@@ -68,12 +68,8 @@ public sealed partial class HouseTests
         string[] known =
         [
             "src/WandbLaunch.Core/Launching/Launcher.cs",
-            "src/WandbLaunch.Core/Model/LaunchConfig.cs",
-            "src/WandbLaunch.Core/Model/LaunchUri.cs",
             "src/WandbLaunch.Core/Resources/LocalContainer/ImageBuilder.cs",
             "src/WandbLaunch.Core/Resources/LocalContainer/LocalContainerRunner.cs",
-            "src/WandbLaunch.Core/Sources/SourceResolver.cs",
-            "src/WandbLaunch.Core/Sources/Workspace.cs",
             "src/WandbLaunch.Server/GraphQL/QueueSchema.cs",
             "src/WandbLaunch.Server/Data/QueueStore.cs",
             "src/WandbLaunch.Server/Data/Store.cs",
@@ -118,7 +114,6 @@ public sealed partial class HouseTests
             "WandbLaunch.Foundation.LaunchCache.Default",
             "WandbLaunch.Foundation.LaunchEnvironment.Current",
             "WandbLaunch.Launching.LaunchStore.Default",
-            "WandbLaunch.Sources.GitMirror.SilenceLimit",
             // Of the process by nature: every message masks them, one resolver serves it, and a session has one connection.
             "WandbLaunch.Foundation.Secrets.Known",
             "WandbLaunch.PowerShell.ModuleAssemblyInitializer._registered",

@@ -24,16 +24,21 @@ public sealed partial class DocsPagesTests
     {
         var listed = ErrorIds.Listed(Read("docs/errors.md"));
         Assert.Equal(listed.Distinct(), listed);
-        Assert.Equal(
-            ErrorIds.All(Root),
-            listed.Order(StringComparer.Ordinal)
-        );
+        Assert.Equal(ErrorIds.All(Root), listed.Order(StringComparer.Ordinal));
 
         // The reader sees all that there is: as many sites as the category is named at, and ids with and without helpers.
         Assert.True(listed.Count > 150);
         Assert.Subset(
             listed.ToHashSet(),
-            new HashSet<string> { "RunNotFound", "PolicyRefused", "HostNotFound", "ConfigInvalid", "FileFailed", "RunLost" }
+            new HashSet<string>
+            {
+                "RunNotFound",
+                "PolicyRefused",
+                "HostNotFound",
+                "ConfigInvalid",
+                "FileFailed",
+                "RunLost",
+            }
         );
         Assert.All(
             ErrorIds.Sites(Root).Where(s => s.Ids.Count == 0),
@@ -45,7 +50,10 @@ public sealed partial class DocsPagesTests
     [Fact]
     public void Every_row_of_the_errors_says_what_to_what_and_what_next()
     {
-        var rows = Read("docs/errors.md").Split('\n').Where(l => l.StartsWith("| `", StringComparison.Ordinal)).ToList();
+        var rows = Read("docs/errors.md")
+            .Split('\n')
+            .Where(l => l.StartsWith("| `", StringComparison.Ordinal))
+            .ToList();
         Assert.NotEmpty(rows);
         Assert.All(
             rows,
@@ -130,12 +138,12 @@ public sealed partial class DocsPagesTests
     public void Every_topic_is_there_and_names_only_topics_that_are(string topic)
     {
         var page = Read($"docs/{topic}.md");
-        Assert.Equal(
-            AboutTopic.ToHelp(topic, page),
-            Read($"src/WandbLaunch.PowerShell/en-US/{topic}.help.txt")
-        );
+        Assert.Equal(AboutTopic.ToHelp(topic, page), Read($"src/WandbLaunch.PowerShell/en-US/{topic}.help.txt"));
         Assert.All(
-            Regex.Matches(page, @"about_\w+").Select(m => m.Value).Where(n => n.Contains("Wandb", StringComparison.Ordinal)),
+            Regex
+                .Matches(page, @"about_\w+")
+                .Select(m => m.Value)
+                .Where(n => n.Contains("Wandb", StringComparison.Ordinal)),
             n => Assert.True(File.Exists(Path.Combine(Root, "docs", n + ".md")), n)
         );
     }
@@ -183,9 +191,10 @@ public sealed partial class DocsPagesTests
 
                 links++;
                 var parts = target.Split('#', 2);
-                var file = parts[0].Length == 0
-                    ? Path.Combine(Root, page)
-                    : Path.GetFullPath(Path.Combine(Root, Path.GetDirectoryName(page)!, parts[0]));
+                var file =
+                    parts[0].Length == 0
+                        ? Path.Combine(Root, page)
+                        : Path.GetFullPath(Path.Combine(Root, Path.GetDirectoryName(page)!, parts[0]));
                 Assert.True(File.Exists(file) || Directory.Exists(file), $"{page}: {target} is not there");
                 if (parts.Length == 2)
                 {
@@ -204,7 +213,13 @@ public sealed partial class DocsPagesTests
     public void Every_guide_has_its_script_and_is_on_the_list()
     {
         var list = Read("docs/guides/README.md");
-        foreach (var page in Pages().Where(p => p.StartsWith("docs/guides/", StringComparison.Ordinal) && !p.EndsWith("README.md", StringComparison.Ordinal)))
+        foreach (
+            var page in Pages()
+                .Where(p =>
+                    p.StartsWith("docs/guides/", StringComparison.Ordinal)
+                    && !p.EndsWith("README.md", StringComparison.Ordinal)
+                )
+        )
         {
             var name = Path.GetFileNameWithoutExtension(page);
             Assert.Contains($"]({name}.md)", list, StringComparison.Ordinal);

@@ -14,7 +14,9 @@ public static partial class ErrorIds
         var files = Directory
             .EnumerateFiles(Path.Combine(root, "src"), "*.cs", SearchOption.AllDirectories)
             .Select(f => Path.GetRelativePath(root, f).Replace('\\', '/'))
-            .Where(f => !f.Contains("/obj/", StringComparison.Ordinal) && !f.Contains("/bin/", StringComparison.Ordinal))
+            .Where(f =>
+                !f.Contains("/obj/", StringComparison.Ordinal) && !f.Contains("/bin/", StringComparison.Ordinal)
+            )
             .Order(StringComparer.Ordinal)
             .Select(f => (Name: f, Text: File.ReadAllText(Path.Combine(root, f))))
             .ToList();
@@ -103,7 +105,13 @@ public static partial class ErrorIds
             var ids = Literals(m.Value);
             if (ids.Count > 0)
             {
-                yield return new ErrorSite(file, Line(text, m.Index), ids, "InvalidOperation", "(an event's or run's ErrorId)");
+                yield return new ErrorSite(
+                    file,
+                    Line(text, m.Index),
+                    ids,
+                    "InvalidOperation",
+                    "(an event's or run's ErrorId)"
+                );
             }
         }
     }

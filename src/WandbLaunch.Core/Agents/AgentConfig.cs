@@ -137,7 +137,7 @@ internal sealed record AgentConfig
         JsonObject map = [];
         if (File.Exists(file))
         {
-            map = LaunchConfig.YamlObject(file);
+            map = SafeYaml.ReadFile(file) as JsonObject ?? [];
         }
         else if (path is not null)
         {

@@ -1,4 +1,3 @@
-using System.Text.Json.Nodes;
 using WandbLaunch.Foundation;
 using WandbLaunch.Launching;
 using WandbLaunch.Model;
@@ -174,19 +173,13 @@ internal sealed class ItemStart(LaunchAgent agent, AgentItem item)
     // Protocol F.4, row 7; servers that know no sweeps have none to check.
     private async Task CheckSweepAsync()
     {
-        if (item.Entry.Spec["sweep_id"]?.ToString() is not { Length: > 0 } sweep || !agent.Protocol.HasSweeps)
+        if (item.Entry.Config.SweepId is not { } sweep || !agent.Protocol.HasSweeps)
         {
             return;
         }
 
         var state = await agent.AskAsync(
-            t =>
-                agent.Protocol.SweepStateAsync(
-                    item.Entry.RunEntity,
-                    (item.Entry.Spec["project"] as JsonValue)?.ToString() ?? "",
-                    sweep,
-                    t
-                ),
+            t => agent.Protocol.SweepStateAsync(item.Entry.RunEntity, item.Entry.Config.Project ?? "", sweep, t),
             agent.Stopping
         );
         if (state is not ("RUNNING" or "PAUSED"))

@@ -3,6 +3,7 @@ using System.Text.Json;
 using System.Text.Json.Nodes;
 using WandbLaunch.Foundation;
 using WandbLaunch.Model;
+using WandbLaunch.Sources;
 using WandbLaunch.Wandb;
 
 namespace WandbLaunch.Import;
@@ -116,8 +117,8 @@ internal static class RunFolderImport
             }
         }
 
-        var info = opened.ReadAllBytes("files/wandb-metadata.json", "run file", SmallFile) is { } metadata
-            ? Sources.FolderRunRecord.FromMetadata(metadata, folder)
+        var info = opened.ReadAllBytes("files/" + RunMetadata.FileName, "run file", SmallFile) is { } metadata
+            ? RunMetadata.Read(metadata, folder)
             : null;
         var name = Path.GetFileName(folder.TrimEnd('/', '\\'));
         var path = new RunPath(

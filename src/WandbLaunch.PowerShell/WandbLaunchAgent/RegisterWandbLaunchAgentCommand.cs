@@ -82,15 +82,15 @@ public sealed class RegisterWandbLaunchAgentCommand : AgentSettingsCommand
             LaunchEnvironment.Current["WANDBLAUNCH_HOME"] is { } home && !System
                 ? new Dictionary<string, string> { ["WANDBLAUNCH_HOME"] = home }
                 : [];
-        var definition = service.Define(
-            new AgentServiceRequest(
-                Name,
-                config,
-                SecretName is null ? AgentServices.HostCommand(configPath) : ShellCommand(configPath, settings),
-                account,
-                variables
-            )
-        );
+        var command = SecretName is null
+            ? AgentServices.HostCommand(Context, configPath)
+            : new OwnCommand(ShellCommand(configPath, settings), new Dictionary<string, string>());
+        foreach (var (name, value) in command.Environment)
+        {
+            variables[name] = value;
+        }
+
+        var definition = service.Define(new AgentServiceRequest(Name, config, command.Words, account, variables));
         if (!await ShouldProcessAsync($"{definition.Path} ({definition.Kind})", "Register agent"))
         {
             Output(definition);
@@ -154,7 +154,7 @@ public sealed class RegisterWandbLaunchAgentCommand : AgentSettingsCommand
     // A vault can be read in PowerShell only.
     private string[] ShellCommand(string configPath, WandbSettings settings)
     {
-        var module = Path.Combine(Path.GetDirectoryName(HostProcess.LibraryFolder)!, "WandbLaunch.psd1");
+        var module = Path.Combine(Path.GetDirectoryName(OwnProgram.LibraryFolder)!, "WandbLaunch.psd1");
         var connect =
             $"Connect-Wandb {Quote(settings.BaseUrl)} -SecretName {Quote(SecretName!)}{(Vault is null ? "" : " -Vault " + Quote(Vault))}";
         return

@@ -139,6 +139,7 @@ public abstract class LaunchConfigCommand : AsyncPSCmdlet
         return config.Merge(_parameters ??= ParameterConfig());
     }
 
+    private readonly ShellJson _json = new();
     private LaunchConfig? _parameters;
 
     private LaunchConfig ParameterConfig() =>
@@ -190,7 +191,7 @@ public abstract class LaunchConfigCommand : AsyncPSCmdlet
                     ? LaunchConfig.Read(file.FullName, WorkingFolder)
                     : new LaunchConfig { Uri = file.FullName };
             case IDictionary map:
-                return LaunchConfig.FromOwnJson(Map(map)!);
+                return LaunchConfig.FromUtf8(_json.Write(map));
             case WandbLaunch.Wandb.WandbLaunchQueueItem { Spec: { } spec }:
                 // The same again, as a run of its own.
                 return LaunchConfig.FromJson(spec) with { RunId = null };
@@ -204,18 +205,19 @@ public abstract class LaunchConfigCommand : AsyncPSCmdlet
         if (shell.BaseObject is PSCustomObject)
         {
             // A row of a table beside an address: its columns are arguments.
-            var map = Map(shell);
             return
                 (Uri is not null || Job is not null || Config is not null)
                 && !shell.TypeNames.Contains(ConfigType)
-                && !ConfigKeys.Any(map.ContainsKey)
+                && !ConfigKeys.Any(k => shell.Properties[k]?.Name == k)
                 ? new LaunchConfig
                 {
                     Args = ArgumentSet.FromPairs(
-                        map.Select(p => new KeyValuePair<string, object?>(p.Key, ArgumentSet.Plain(p.Value)))
+                        ShellJson
+                            .Tree(shell)
+                            .Select(p => new KeyValuePair<string, object?>(p.Key, ArgumentSet.Plain(p.Value)))
                     ),
                 }
-                : LaunchConfig.FromOwnJson(map);
+                : LaunchConfig.FromUtf8(_json.Write(shell));
         }
 
         return shell.Properties["Uri"]?.Value?.ToString() is { Length: > 0 } address
@@ -265,19 +267,20 @@ public abstract class LaunchConfigCommand : AsyncPSCmdlet
 
         ArgumentSet? all = null;
         var words = new List<string>();
-        foreach (var value in values.Select(Base))
+        foreach (var value in values.Select(ShellJson.Base))
         {
             if (value is IDictionary map)
             {
                 all = ArgumentSet.Merge(
                     all,
                     ArgumentSet.FromPairs(
-                        Entries(map)
+                        ShellJson
+                            .Entries(map)
                             .Select(e => new KeyValuePair<string, object?>(
                                 e.Key.TrimStart('-'),
                                 e.Value is not string and not IDictionary and IEnumerable many
-                                    ? many.Cast<object?>().Select(Base).ToArray()
-                                    : Base(e.Value)
+                                    ? many.Cast<object?>().Select(ShellJson.Base).ToArray()
+                                    : ShellJson.Base(e.Value)
                             ))
                     )
                 );
@@ -293,7 +296,7 @@ public abstract class LaunchConfigCommand : AsyncPSCmdlet
 
     private static JsonObject DockerArguments(object value)
     {
-        if (Base(value) is IDictionary map)
+        if (ShellJson.Base(value) is IDictionary map)
         {
             return Map(map)!;
         }
@@ -301,9 +304,9 @@ public abstract class LaunchConfigCommand : AsyncPSCmdlet
         var result = new JsonObject();
         foreach (
             var text in (
-                Base(value) is string one
+                ShellJson.Base(value) is string one
                     ? [one]
-                    : ((IEnumerable)Base(value)!).Cast<object>().Select(v => Base(v)!.ToString()!)
+                    : ((IEnumerable)ShellJson.Base(value)!).Cast<object>().Select(v => ShellJson.Base(v)!.ToString()!)
             )
         )
         {
@@ -336,103 +339,11 @@ public abstract class LaunchConfigCommand : AsyncPSCmdlet
     }
 
     /// <summary>A table as JSON. One that holds itself, or is too deep or too large, is refused.</summary>
-    internal static JsonObject? Map(IDictionary? map) => map is null ? null : Map(map, LaunchConfig.NewLimits(), 0);
+    internal static JsonObject? Map(IDictionary? map) => map is null ? null : ShellJson.Tree(map);
 
     /// <summary>A table that is a property of an object, live or read from a file, as JSON; empty where there is none.</summary>
     internal static JsonObject MapOf(PSObject of, string property) =>
-        Base(of.Properties[property]?.Value) switch
-        {
-            IDictionary map => Map(map) ?? [],
-            PSObject shell => Map(shell),
-            _ => [],
-        };
-
-    // Loops and not queries: this is walked for each of ten thousand items.
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static JsonObject Map(IDictionary map, TreeLimits limits, int depth)
-    {
-        limits.Add(depth + 1);
-        var result = new JsonObject();
-        foreach (var (key, value) in Entries(map))
-        {
-            result[key] = Node(value, limits, depth + 1);
-        }
-
-        return result;
-    }
-
-    private static JsonObject Map(PSObject shell) => Map(shell, LaunchConfig.NewLimits(), 0);
-
-    private static JsonObject Map(PSObject shell, TreeLimits limits, int depth)
-    {
-        limits.Add(depth + 1);
-        var result = new JsonObject();
-        foreach (var property in shell.Properties)
-        {
-            if (property.Value is { } value)
-            {
-                result[property.Name] = Node(value, limits, depth + 1);
-            }
-            else if (property.MemberType == PSMemberTypes.NoteProperty)
-            {
-                result[property.Name] = null;
-            }
-        }
-
-        return result;
-    }
-
-    // A plain hashtable has no order of its own: by name, so that the same input gives the same command.
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static (string Key, object? Value)[] Entries(IDictionary map)
-    {
-        var entries = new (string Key, object? Value)[map.Count];
-        var at = 0;
-        foreach (DictionaryEntry entry in map)
-        {
-            entries[at++] = (entry.Key.ToString()!, entry.Value);
-        }
-
-        if (map is Hashtable && at > 1)
-        {
-            Array.Sort(entries, static (a, b) => string.CompareOrdinal(a.Key, b.Key));
-        }
-
-        return entries;
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static JsonNode? Node(object? value, TreeLimits limits, int depth)
-    {
-        limits.Add(depth);
-        var inner = Base(value);
-        return inner switch
-        {
-            string text => JsonValue.Create(text),
-            int number => JsonValue.Create(number),
-            IDictionary map => Map(map, limits, depth),
-            SwitchParameter flag => JsonValue.Create(flag.IsPresent),
-            PSObject shell => Map(shell, limits, depth),
-            JsonNode => LaunchConfig.ToNode(inner),
-            IEnumerable list => Nodes(list, limits, depth),
-            _ => LaunchConfig.ToNode(inner, limits, depth),
-        };
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static JsonArray Nodes(IEnumerable list, TreeLimits limits, int depth)
-    {
-        limits.Add(depth + 1);
-        var nodes = new JsonArray();
-        foreach (var value in list)
-        {
-            nodes.Add(Node(value, limits, depth + 1));
-        }
-
-        return nodes;
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static object? Base(object? value) =>
-        value is PSObject shell && shell.BaseObject is not PSCustomObject ? shell.BaseObject : value;
+        ShellJson.Base(of.Properties[property]?.Value) is var map and (IDictionary or PSObject)
+            ? ShellJson.Tree(map)
+            : [];
 }

@@ -95,11 +95,7 @@ public sealed class NewWandbLaunchJobCommand : AsyncPSCmdlet
         var entity = QueueCommand.NeedEntity(server, Entity);
         var project =
             Project
-            ?? (
-                Uri is not null && LaunchUri.Parse(Uri, WorkingFolder) is { Kind: LaunchUriKind.WandbRun } run
-                    ? run.Run.Project
-                    : server.Project
-            )
+            ?? (Uri is not null && LaunchUri.Parse(Uri, WorkingFolder).AsRun is { } run ? run.Project : server.Project)
             ?? throw new LaunchException(
                 "ProjectMissing",
                 LaunchErrorCategory.InvalidArgument,

@@ -27,8 +27,7 @@ public sealed class GetWandbLaunchQueueItemCommand : QueueCommand
 
     /// <summary>States that count.</summary>
     [Parameter]
-    [ValidateSet("pending", "leased", "claimed", "finished", "failed", "stopped")]
-    public string[] State { get; set; } = [];
+    public QueueItemState[] State { get; set; } = [];
 
     /// <inheritdoc/>
     private protected override IReadOnlyList<string> Kinds =>

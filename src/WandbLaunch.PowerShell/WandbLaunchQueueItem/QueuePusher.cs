@@ -4,6 +4,7 @@ using System.Text.Json;
 using System.Text.Json.Nodes;
 using WandbLaunch.Foundation;
 using WandbLaunch.Model;
+using WandbLaunch.Sources;
 using WandbLaunch.Wandb;
 
 namespace WandbLaunch.PowerShell;
@@ -14,7 +15,7 @@ internal sealed class QueuePusher(
     string queue,
     string? queueEntity,
     string? queueProject,
-    string? priority,
+    QueueItemPriority? priority,
     JsonObject? variables,
     string workingFolder
 )
@@ -23,15 +24,12 @@ internal sealed class QueuePusher(
     private const int Full = 500;
     private const int MostUnderWay = 20;
 
-    private static readonly string[] Priorities = ["critical", "high", "medium", "low"];
-
     private readonly List<QueuePush> _items = new(Full);
     private readonly ArrayBufferWriter<byte> _buffer = new(1024);
     private readonly string _entity = QueueCommand.NeedEntity(server, null);
     private (string Text, LaunchUri Uri)? _last;
     private Task _pushing = Task.CompletedTask;
     private int _underWay;
-    private readonly int? _priority = priority is null ? null : Array.IndexOf(Priorities, priority.ToLowerInvariant());
 
     /// <summary>Before the first item.</summary>
     internal bool IsNew { get; private set; } = true;
@@ -64,7 +62,7 @@ internal sealed class QueuePusher(
             spec.Write(writer, server.Username, queueEntity == spec.Entity ? null : queueEntity);
         }
 
-        _items.Add(new QueuePush(spec, _buffer.WrittenSpan.ToArray(), _priority, variables));
+        _items.Add(new QueuePush(spec, _buffer.WrittenSpan.ToArray(), (int?)priority, variables));
     }
 
     // Long lists name the same few addresses again and again.
@@ -177,8 +175,8 @@ internal sealed class QueuePusher(
                             Queue = queue,
                             Entity = entity,
                             QueueProject = project,
-                            State = "pending",
-                            Priority = _priority,
+                            State = QueueItemState.Pending,
+                            Priority = priority,
                             Created = DateTimeOffset.UtcNow,
                             Uri = result.Item.Source,
                             Project = result.Item.Project,

@@ -44,10 +44,10 @@ public sealed class WaitWandbLaunchQueueItemCommand : QueueItemCommand
                     id
                 );
             item = await WithRunStateAsync(server, item);
-            if (item.IsDone || (Started && item.State == "claimed"))
+            if (item.IsDone || (Started && item.State == QueueItemState.Claimed))
             {
                 Output(item);
-                if (item.State == "failed" && !Started)
+                if (item.State == QueueItemState.Failed && !Started)
                 {
                     throw new LaunchException(
                         "ItemFailed",
@@ -65,7 +65,7 @@ public sealed class WaitWandbLaunchQueueItemCommand : QueueItemCommand
                 throw new LaunchException(
                     "WaitTimeout",
                     LaunchErrorCategory.OperationTimeout,
-                    $"The item {id} is still {item.State} after {Timeout} s.{(item.State == "pending" ? " Does an agent run for its queue? See Get-WandbLaunchAgent." : "")}",
+                    $"The item {id} is still {item.State} after {Timeout} s.{(item.State == QueueItemState.Pending ? " Does an agent run for its queue? See Get-WandbLaunchAgent." : "")}",
                     item
                 );
             }
@@ -81,7 +81,7 @@ public sealed class WaitWandbLaunchQueueItemCommand : QueueItemCommand
     private async Task<WandbLaunchQueueItem> WithRunStateAsync(WandbConnection server, WandbLaunchQueueItem item)
     {
         if (
-            item is not { State: "claimed", RunId: { } run, Project: { } project }
+            item is not { State: QueueItemState.Claimed, RunId: { } run, Project: { } project }
             || (await server.Api.ProtocolAsync(Token)).ItemsTellTheirEnd
         )
         {
@@ -92,7 +92,7 @@ public sealed class WaitWandbLaunchQueueItemCommand : QueueItemCommand
         try
         {
             state = await server.Api.RunStateAsync(
-                new RunPath(item.Spec?["entity"]?.ToString() ?? item.Entity, project, run),
+                new RunPath(LaunchConfig.Tolerant(item.Spec).Entity ?? item.Entity, project, run),
                 Token
             );
         }
@@ -104,9 +104,9 @@ public sealed class WaitWandbLaunchQueueItemCommand : QueueItemCommand
 
         return state switch
         {
-            "finished" => item with { State = "finished" },
-            "failed" or "crashed" => item with { State = "failed", Error = $"its run {run} is {state}" },
-            "killed" => item with { State = "stopped" },
+            "finished" => item with { State = QueueItemState.Finished },
+            "failed" or "crashed" => item with { State = QueueItemState.Failed, Error = $"its run {run} is {state}" },
+            "killed" => item with { State = QueueItemState.Stopped },
             _ => item,
         };
     }

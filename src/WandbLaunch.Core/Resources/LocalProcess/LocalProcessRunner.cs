@@ -7,7 +7,7 @@ namespace WandbLaunch.Resources;
 /// <summary>Runs a program as a process of this machine. Words go as words: no shell on any platform.</summary>
 /// <param name="ownProcess">True when this process is here for this run alone, and adopts its orphans.</param>
 /// <param name="helper">The command of a process that starts a program and adopts its orphans, for where this one must not and there is no control group.</param>
-internal sealed class LocalProcessRunner(bool ownProcess = false, Func<IReadOnlyList<string>?>? helper = null) : IRunner
+internal sealed class LocalProcessRunner(bool ownProcess = false, Func<OwnCommand?>? helper = null) : IRunner
 {
     private static readonly TimeSpan PipeGrace = TimeSpan.FromSeconds(2);
 
@@ -144,7 +144,11 @@ internal sealed class LocalProcessRunner(bool ownProcess = false, Func<IReadOnly
         IEnumerable<string> words = [program, .. spec.Command.Skip(1)];
         if (OperatingSystem.IsLinux() && !ownProcess && cgroup is null && helper?.Invoke() is { } command)
         {
-            words = [.. command, spec.KeepChildren ? "keep" : "end", .. words];
+            words = [.. command.Words, spec.KeepChildren ? "keep" : "end", .. words];
+            foreach (var (name, value) in command.Environment)
+            {
+                start.Environment[name] = value;
+            }
         }
 
         start.FileName = words.First();
