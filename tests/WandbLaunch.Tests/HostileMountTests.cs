@@ -23,7 +23,7 @@ public sealed class HostileMountTests
     private static string Check(string[] mounts, string volume) =>
         Assert.Single(
             new AgentPolicy { Mounts = mounts }
-                .Check(
+                .CheckAll(
                     new LaunchConfig
                     {
                         DockerImage = "python:3.12",

@@ -11,10 +11,12 @@ namespace WandbLaunch.Agents;
 internal sealed class GpuPool
 {
     private readonly string _folder;
+    private readonly LaunchStore _runs;
     private readonly object _lock = new();
 
-    internal GpuPool(string folder, IReadOnlyList<string> devices)
+    internal GpuPool(string folder, IReadOnlyList<string> devices, LaunchStore runs)
     {
+        _runs = runs;
         _folder = folder;
         Devices = devices;
     }
@@ -50,6 +52,18 @@ internal sealed class GpuPool
         {
             // No driver, or one that does not answer.
             return [];
+        }
+    }
+
+    /// <summary>Finds the ends of launches that hold some and that nobody looks after.</summary>
+    internal async Task LookAsync(CancellationToken token)
+    {
+        foreach (var id in Devices.Select(PathOf).Select(Read).OfType<Claim>().Select(c => c.LaunchId).Distinct())
+        {
+            if (Directory.Exists(_runs.Folder(id)))
+            {
+                await _runs.RefreshAsync(_runs.Folder(id), token);
+            }
         }
     }
 
@@ -115,15 +129,15 @@ internal sealed class GpuPool
     }
 
     // Void when the launch is done; or when there is none yet and the agent that claimed it is gone.
-    private static bool IsHeld(string path)
+    private bool IsHeld(string path)
     {
         if (Read(path) is not { } claim)
         {
             return false;
         }
 
-        var folder = LaunchStore.Default.Folder(claim.LaunchId);
-        if (Directory.Exists(folder) && LaunchStore.Refresh(folder) is { } run)
+        var folder = _runs.Folder(claim.LaunchId);
+        if (Directory.Exists(folder) && LaunchStore.Load(folder) is { } run)
         {
             return !run.IsDone;
         }

@@ -79,24 +79,14 @@ internal static class ItemPreparation
         }
 
         CheckRunId(entry.RunId);
-        var config = ResourceNames.Canonical(LaunchConfig.FromJson(spec));
+        var config = agent.Runs.Resources.Canonical(LaunchConfig.FromJson(spec));
         config = config with
         {
             RunId = entry.RunId,
             Entity = config.Entity ?? agent.Entity,
             BaseImage = config.BaseImage ?? baseImage,
         };
-        (config, var volumes) = agent.Config.Policy.Check(config, agent.Entity, config.Entity!);
-
-        // The agent's own image is its admin's choice, and needs no leave.
-        config = config with
-        {
-            BaseImage = config.BaseImage ?? agent.Config.BaseImage,
-            DockerArgs = OwnNames(config.DockerArgs),
-            ResourceArgs = OwnNames(config.ResourceArgs?["local-container"] as JsonObject) is { } plain
-                ? WithContainer(config.ResourceArgs!, plain)
-                : config.ResourceArgs,
-        };
+        agent.Config.Policy.Check(config, agent.Entity, config.Entity!);
         var environment = new Dictionary<string, string>(agent.Config.Launch.Environment)
         {
             ["WANDB_LAUNCH_QUEUE_NAME"] = entry.Queue,
@@ -132,13 +122,21 @@ internal static class ItemPreparation
             ApiKey = key is null ? null : Secrets.Register(key),
             KeepRunId = agent.Dialect.PushByName,
             Environment = environment,
-            Volumes = [.. agent.Config.Launch.Volumes, .. volumes],
-            ExtraDockerArguments = agent.Config.Policy.DockerArguments,
             CheckConfig = agent.Config.Policy.CheckSecure,
-            SecureMode = agent.Config.Policy.SecureMode,
-            Gpus = entry.Gpus,
         };
-        Launcher.Check(config, options);
+        (config, options) = agent.Runs.Resources.ApplyPolicy(
+            config,
+            options,
+            agent.Config.Policy,
+            new ItemContext(entry.Gpus)
+        );
+
+        // The agent's own image is its admin's choice, and needs no leave.
+        config = config with
+        {
+            BaseImage = config.BaseImage ?? agent.Config.BaseImage,
+        };
+        Launcher.Check(agent.Runs.Resources, config, options);
         return (config, options);
 
         static void CheckRunId(string id)
@@ -177,31 +175,6 @@ internal static class ItemPreparation
                     entry.Item
                 ),
             };
-        }
-
-        // A container is named after its item; and a GPU that another run has cannot be asked for by number.
-        JsonObject? OwnNames(JsonObject? given)
-        {
-            if (given is null)
-            {
-                return null;
-            }
-
-            var map = (JsonObject)given.DeepClone();
-            map.Remove("name");
-            if (entry.Gpus is not null && map.Remove("gpus"))
-            {
-                config = config with { Cuda = true };
-            }
-
-            return map;
-        }
-
-        static JsonObject WithContainer(JsonObject all, JsonObject container)
-        {
-            var map = (JsonObject)all.DeepClone();
-            map["local-container"] = container;
-            return map;
         }
     }
 }

@@ -9,8 +9,8 @@ using WandbLaunch.Wandb;
 namespace WandbLaunch.Agents;
 
 /// <summary>
-/// Takes items from queues and sends each down the one road (protocol F). Runs have watchers of their own, so that they
-/// outlive the agent; what it holds is in its journal, so that the next agent goes on where this one ended.
+/// Takes items from queues and sends each down the one road (protocol F). Runs have supervisors of their own, or an
+/// engine that remembers them, so that they outlive the agent; what it holds is in its journal, so that the next agent goes on where this one ended.
 /// </summary>
 internal sealed class LaunchAgent : IDisposable
 {
@@ -90,6 +90,7 @@ internal sealed class LaunchAgent : IDisposable
         Name = name;
         Folder = folder;
         Journal = new AgentJournal(folder);
+        Supervision = new Supervision(Runs.Resources);
         _log = new AgentLog(folder);
         _transport = new GraphQLTransport(connection.Settings, 0);
         Api = new WandbApi(_transport);
@@ -113,6 +114,12 @@ internal sealed class LaunchAgent : IDisposable
     internal string Entity { get; }
     internal string QueueProject { get; private set; } = "";
     internal AgentJournal Journal { get; }
+
+    /// <summary>The launches of this machine.</summary>
+    internal LaunchStore Runs { get; } = LaunchStore.Default;
+
+    /// <summary>Looks after all runs whose engine remembers them; each of the others has a process of its own.</summary>
+    internal Supervision Supervision { get; }
     internal WandbApi Api { get; }
     internal QueueApi QueueApi { get; }
     internal AgentApi AgentApi { get; }
@@ -236,7 +243,7 @@ internal sealed class LaunchAgent : IDisposable
             );
         }
 
-        Gpus = GpusPerJob > 0 ? new GpuPool(GpuPool.DefaultFolder, devices) : null;
+        Gpus = GpusPerJob > 0 ? new GpuPool(GpuPool.DefaultFolder, devices, Runs) : null;
     }
 
     // One that was killed could not say goodbye, and would be seen as working on the server.
@@ -384,7 +391,7 @@ internal sealed class LaunchAgent : IDisposable
         Wake();
     }
 
-    /// <summary>Ends at once and leaves the runs to their watchers and to the next agent: a service that is restarted.</summary>
+    /// <summary>Ends at once and leaves the runs to their supervisors and engines, and to the next agent: a service that is restarted.</summary>
     internal void Detach(string why)
     {
         lock (_lock)
@@ -423,7 +430,7 @@ internal sealed class LaunchAgent : IDisposable
                 Drain($"-MaxRuns {most} are taken", false);
                 continue;
             }
-            else if (HasRoom())
+            else if (await HasRoomAsync())
             {
                 bool? gave = false;
                 try
@@ -472,8 +479,13 @@ internal sealed class LaunchAgent : IDisposable
         }
     }
 
-    private bool HasRoom()
+    private async Task<bool> HasRoomAsync()
     {
+        if (Gpus is not null)
+        {
+            await Gpus.LookAsync(Closed);
+        }
+
         lock (_lock)
         {
             return (Config.MaxJobs == AgentConfig.Unlimited || _slots < Config.MaxJobs)
@@ -672,9 +684,10 @@ internal sealed class LaunchAgent : IDisposable
     private async Task RestAsync()
     {
         var wake = _wake.Task;
+        var hasRoom = await HasRoomAsync();
         using var rested = CancellationTokenSource.CreateLinkedTokenSource(_noMore.Token);
         var rest =
-            _mode != AgentMode.Working || !HasRoom() ? Task.Delay(1000, CancellationToken.None)
+            _mode != AgentMode.Working || !hasRoom ? Task.Delay(1000, CancellationToken.None)
             : Dialect.Wait ? WaitAtServerAsync(rested.Token)
             : PauseAsync(rested.Token);
         await Task.WhenAny(rest, wake);
@@ -1075,15 +1088,15 @@ internal sealed class LaunchAgent : IDisposable
 
         var oldest = DateTimeOffset.UtcNow.AddDays(-Config.KeepLogDays);
         foreach (
-            var run in LaunchStore
-                .Default.All()
+            var run in Runs
+                .Known()
                 .Where(r => r.Agent is not null && r.IsDone && r.Finished < oldest)
                 .ToList()
         )
         {
             try
             {
-                LaunchStore.Default.Remove(run.Id);
+                Runs.Remove(run.Id);
             }
             catch (Exception e) when (e is IOException or UnauthorizedAccessException)
             {
@@ -1280,6 +1293,7 @@ internal sealed class LaunchAgent : IDisposable
         }
 
         await _closed.CancelAsync();
+        await Supervision.LeaveAllAsync(TimeSpan.FromSeconds(5));
         await Task.WhenAll(_background)
             .WaitAsync(TimeSpan.FromSeconds(2))
             .ContinueWith(static _ => { }, TaskScheduler.Default);

@@ -53,7 +53,7 @@ internal static partial class JobMaker
         JobSource source;
         if (request.DockerImage is { } image)
         {
-            ImageBuilder.CheckImageName(image);
+            ImageName.Check(image);
             source = JobSource.Image(image);
         }
         else

@@ -153,7 +153,7 @@ public abstract class LaunchConfigCommand : AsyncPSCmdlet
             ResourceArgs = Map(ResourceArgs),
             DockerImage = DockerImage,
             UserId = UserId,
-            DockerArgs = DockerArgs is null ? null : DockerArguments(DockerArgs),
+            DockerArgs = DockerArgs is null ? null : DockerMap(DockerArgs),
             BaseImage = BaseImage,
             PythonVersion = PythonVersion,
             CudaVersion = CudaVersion,
@@ -291,7 +291,7 @@ public abstract class LaunchConfigCommand : AsyncPSCmdlet
         return words.Count > 0 ? ArgumentSet.Merge(all, ArgumentSet.FromWords(words)) : all;
     }
 
-    private static JsonObject DockerArguments(object value)
+    private static JsonObject DockerMap(object value)
     {
         if (Base(value) is IDictionary map)
         {

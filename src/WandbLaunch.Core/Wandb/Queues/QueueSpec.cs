@@ -65,11 +65,6 @@ internal static class QueueSpec
             );
         }
 
-        if (config.Resource is not null)
-        {
-            _ = ResourceName.Of(config);
-        }
-
         return config with
         {
             Entity = config.Entity ?? entity,
