@@ -69,7 +69,10 @@ public sealed class AgentCrashTests
         // It ends while nobody looks.
         await Place.UntilAsync(() => LaunchStore.Default.All().Any(r => r.Agent == "first-" + place.Queue && r.IsDone));
         Assert.Equal("claimed", (await place.ItemsAsync())[0].State);
-        Assert.Equal("lost", AgentStore.Default.All().Single(a => a.Name == "first-" + place.Queue).State);
+        Assert.Equal(
+            AgentState.Lost,
+            AgentStore.Of(new LaunchContext()).All().Single(a => a.Name == "first-" + place.Queue).State
+        );
 
         // An agent of another name, for another queue, reports it.
         Assert.Equal(0, place.Agent(null, 1, "second"));
@@ -118,7 +121,7 @@ public sealed class AgentCrashTests
             Fixture.Git(folder, "add", "main.py", "requirements.txt");
             Fixture.Git(folder, "commit", "-q", "-m", "one");
             var place = new Place(server, connection, log) { _items = items };
-            await connection.Queues.CreateAsync("local", Project, place.Queue, "PROJECT", null, null, default);
+            await connection.Queues.CreateAsync(new NewQueue("local", Project, place.Queue, "PROJECT"), default);
             var uri = new Uri(folder).AbsoluteUri;
             await connection.Queues.PushAsync(
                 "local",
@@ -217,7 +220,12 @@ public sealed class AgentCrashTests
                 Lines().Order(StringComparer.Ordinal)
             );
             Assert.All(await ItemsAsync(), i => Assert.Equal(("finished", (int?)0), (i.State, i.ExitCode)));
-            foreach (var agent in AgentStore.Default.Folders().Where(f => f.EndsWith(Queue, StringComparison.Ordinal)))
+            foreach (
+                var agent in AgentStore
+                    .Of(new LaunchContext())
+                    .Folders()
+                    .Where(f => f.EndsWith(Queue, StringComparison.Ordinal))
+            )
             {
                 Assert.Empty(new AgentJournal(agent).Entries());
             }
@@ -226,13 +234,8 @@ public sealed class AgentCrashTests
         // The agent that was killed had no last word: its successor has it.
         internal async Task CheckNobodyWorksAsync()
         {
-            var agents = await new AgentApi(_connection.Transport, _connection.Api).ListAsync(
-                "local",
-                Project,
-                _connection.Queues,
-                default
-            );
-            Assert.Equal(["stopped", "stopped"], agents.Select(a => a.State));
+            var agents = await (await _connection.Api.ProtocolAsync(default)).AgentsAsync("local", Project, default);
+            Assert.Equal([AgentState.Stopped, AgentState.Stopped], agents.Select(a => a.State));
             var states = new List<string>();
             await foreach (
                 var run in _connection.Api.RunsAsync("local", Project, null, "+created_at", 50, _server.Url, default)

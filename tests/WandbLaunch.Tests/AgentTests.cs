@@ -75,12 +75,7 @@ public sealed class AgentTests
             foreach (var queue in queues)
             {
                 await place.Connection.Queues.CreateAsync(
-                    "local",
-                    generation2022 ? "agents" : Project,
-                    queue,
-                    "PROJECT",
-                    null,
-                    null,
+                    new NewQueue("local", generation2022 ? "agents" : Project, queue, "PROJECT"),
                     default
                 );
             }
@@ -112,7 +107,7 @@ public sealed class AgentTests
 
         internal async Task PushAsync(string queue, params JsonObject[] specs)
         {
-            var project = (await Connection.Api.DialectAsync(default)).PushByName ? Project : "agents";
+            var project = (await Connection.Api.ProtocolAsync(default)).QueuesBelongToEntity ? Project : "agents";
             Assert.All(
                 await Connection.Queues.PushAsync(
                     "local",
@@ -128,7 +123,7 @@ public sealed class AgentTests
 
         internal async Task<List<WandbLaunchQueueItem>> ItemsAsync(string queue)
         {
-            var project = (await Connection.Api.DialectAsync(default)).PushByName ? Project : "agents";
+            var project = (await Connection.Api.ProtocolAsync(default)).QueuesBelongToEntity ? Project : "agents";
             var items = new List<WandbLaunchQueueItem>();
             await foreach (
                 var item in Connection.Queues.ItemsAsync(
@@ -246,14 +241,9 @@ public sealed class AgentTests
         Assert.Contains("never called wandb.init", Assert.Single(items[0].Warning), StringComparison.Ordinal);
 
         // The log is attached to the item: a file of the agent's own run on the server.
-        var agents = await new AgentApi(place.Connection.Transport, place.Connection.Api).ListAsync(
-            "local",
-            Project,
-            place.Connection.Queues,
-            default
-        );
+        var agents = await (await place.Connection.Api.ProtocolAsync(default)).AgentsAsync("local", Project, default);
         var agent = Assert.Single(agents);
-        Assert.Equal(("stopped", "q"), (agent.State, Assert.Single(agent.Queues)));
+        Assert.Equal((AgentState.Stopped, "q"), (agent.State, Assert.Single(agent.Queues)));
         var file = Assert.Single(items[1].ErrorFile);
         Assert.Equal($"{items[1].Id}/error/error.log", file);
         var content = await place.Connection.Api.ReadFileAsync(
@@ -279,7 +269,9 @@ public sealed class AgentTests
         );
 
         // The log on disk has the same, one JSON object a line.
-        var log = File.ReadAllLines(Path.Combine(AgentStore.Default.FolderOf(place.Events.First().Agent), "agent.log"));
+        var log = File.ReadAllLines(
+            Path.Combine(AgentStore.Of(new LaunchContext()).FolderOf(place.Events.First().Agent), "agent.log")
+        );
         Assert.Equal(
             place.Events.Select(e => e.Kind.ToString()),
             log.Select(l => JsonDocument.Parse(l).RootElement.GetProperty("kind").GetString())
@@ -629,9 +621,7 @@ public sealed class AgentTests
             default
         );
         await place.UntilAsync(() => place.Of(AgentEventKind.RunStopped).Any());
-        Assert.True(
-            await new AgentApi(place.Connection.Transport, place.Connection.Api).StopAsync(agent.AgentId!, default)
-        );
+        Assert.True(await (await place.Connection.Api.ProtocolAsync(default)).StopAgentAsync(agent.AgentId!, default));
         Assert.Equal(LaunchAgent.ExitStopped, await running.WaitAsync(TimeSpan.FromSeconds(30)));
         Assert.Equal("stopped", Assert.Single(await place.ItemsAsync("q")).State);
         Assert.Contains(
@@ -1069,7 +1059,7 @@ public sealed class AgentTests
         hook.Stop();
         var agent = (WandbLaunchAgent)Assert.Single(shell.Ok("Get-WandbLaunchAgent cmdlet-*")).BaseObject;
         Assert.Equal(
-            ("stopped", 0, 2, 2, 0),
+            (AgentState.Stopped, 0, 2, 2, 0),
             (agent.State, agent.ExitCode!.Value, agent.Taken!.Value, agent.Succeeded!.Value, agent.Failed!.Value)
         );
         shell.Fails("Get-WandbLaunchAgent nobody", "AgentNotFound");
@@ -1088,7 +1078,7 @@ public sealed class AgentTests
 
         Assert.Empty(shell.Ok("Stop-WandbLaunchAgent waiting-agent -WhatIf"));
         Assert.Equal(
-            "stopped",
+            AgentState.Stopped,
             (
                 (WandbLaunchAgent)
                     Assert
@@ -1109,7 +1099,7 @@ public sealed class AgentTests
 
         interrupted.Stop();
         Assert.Equal(
-            "stopped",
+            AgentState.Stopped,
             ((WandbLaunchAgent)Assert.Single(shell.Ok("Get-WandbLaunchAgent interrupted-agent")).BaseObject).State
         );
     }

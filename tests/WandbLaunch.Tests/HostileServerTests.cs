@@ -1492,7 +1492,7 @@ public sealed class HostileServerTests
     private static string Reason(string text)
     {
         using var document = JsonDocument.Parse(text);
-        return GraphQLTransport.ErrorText(document.RootElement);
+        return ServerFaults.ErrorText(document.RootElement);
     }
 
     private static async Task<byte[]> ReadSharedAsync(string file)

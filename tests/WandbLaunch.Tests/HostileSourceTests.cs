@@ -565,7 +565,7 @@ public sealed class HostileSourceTests
             default
         );
         var queue = "hostile-" + Guid.NewGuid().ToString("n")[..6];
-        await connection.Queues.CreateAsync("local", "model-registry", queue, "PROJECT", null, null, default);
+        await connection.Queues.CreateAsync(new NewQueue("local", "model-registry", queue, "PROJECT"), default);
         await connection.Queues.PushAsync(
             "local",
             "model-registry",

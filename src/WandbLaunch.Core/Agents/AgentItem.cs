@@ -16,8 +16,6 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
     /// <summary>Taken over from an agent that ended.</summary>
     internal bool Adopted => adopted;
 
-    internal bool HoldsSlot { get; set; }
-
     internal bool IsReporting => Entry.State == EntryState.Ended;
 
     internal bool IsScheduler { get; } = ItemPreparation.IsScheduler(entry.Spec);
@@ -35,7 +33,7 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
 
     /// <summary>For the status line.</summary>
     internal string Describe() =>
-        $"{ItemSpec.Shown(Entry.RunId, 64)} {(Since is { } from ? (DateTimeOffset.UtcNow - from).ToString(@"hh\:mm\:ss", System.Globalization.CultureInfo.InvariantCulture) : Doing)}";
+        $"{ItemSpec.Shown(Entry.RunId, 64)} {(Since is { } from ? (agent.Time.GetUtcNow() - from).ToString(@"hh\:mm\:ss", System.Globalization.CultureInfo.InvariantCulture) : Doing)}";
 
     internal async Task RunAsync()
     {
@@ -104,7 +102,7 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
 
             // Servers of 2022 are told by an ack with the run "None", so it must not have been acknowledged before.
             await new ItemReport(agent, this).ReportAsync(t =>
-                agent.AgentApi.FailAsync(Entry.Item, Entry.Report!.Message ?? "", "agent", [], false, t)
+                agent.Protocol.FailAsync(Entry.Item, Entry.Report!.Message ?? "", "agent", [], false, t)
             );
             agent.Count(failed: true);
             agent.LeaveSlot(this);
@@ -129,7 +127,7 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
                 {
                     var before = asked;
                     asked = true;
-                    return agent.AgentApi.ClaimAsync(agent.QueueApi, queue, Entry.Item, Entry.RunId, before, t);
+                    return agent.Protocol.ClaimAsync(queue, Entry.Item, Entry.RunId, before, t);
                 },
                 agent.Stopping,
                 MostRefusals

@@ -11,17 +11,17 @@ namespace WandbLaunch.Agents;
 internal sealed class GpuPool
 {
     private readonly string _folder;
+    private readonly AgentStore _agents;
     private readonly LaunchStore _runs;
     private readonly object _lock = new();
 
-    internal GpuPool(string folder, IReadOnlyList<string> devices, LaunchStore runs)
+    internal GpuPool(LaunchContext context, IReadOnlyList<string> devices, LaunchStore runs)
     {
+        _folder = Path.Combine(context.DataFolder, "gpus");
+        _agents = AgentStore.Of(context);
         _runs = runs;
-        _folder = folder;
         Devices = devices;
     }
-
-    internal static string DefaultFolder => Path.Combine(LaunchEnvironment.Current.DataFolder, "gpus");
 
     internal IReadOnlyList<string> Devices { get; }
 
@@ -142,7 +142,7 @@ internal sealed class GpuPool
             return !run.IsDone;
         }
 
-        using var gate = FileLock.TryEnter(AgentStore.LockPath(AgentStore.Default.FolderOf(claim.Agent)));
+        using var gate = FileLock.TryEnter(AgentStore.LockPath(_agents.FolderOf(claim.Agent)));
         return gate is null;
     }
 

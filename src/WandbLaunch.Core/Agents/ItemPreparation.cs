@@ -48,7 +48,7 @@ internal static class ItemPreparation
             spec.Remove(name);
         }
 
-        if (!agent.Dialect.PushByName && !IsScheduler(spec))
+        if (!agent.Protocol.QueuesBelongToEntity && !IsScheduler(spec))
         {
             // Agents of 2022 work for their own project alone (protocol F.4, row 4; K 7).
             foreach (var (name, own) in new[] { ("entity", agent.Entity), ("project", agent.QueueProject) })
@@ -120,7 +120,7 @@ internal static class ItemPreparation
             CheckRemote = agent.Config.Policy.CheckRemote,
             CheckImage = agent.Config.Policy.CheckImage,
             ApiKey = key is null ? null : Secrets.Register(key),
-            KeepRunId = agent.Dialect.PushByName,
+            KeepRunId = agent.Protocol.RunsKeepTheirId,
             Environment = environment,
             CheckConfig = agent.Config.Policy.CheckSecure,
         };

@@ -19,13 +19,13 @@ internal sealed partial class LaunchStore(string root, ResourceCatalog resources
         DefaultIgnoreCondition = System.Text.Json.Serialization.JsonIgnoreCondition.WhenWritingNull,
     };
 
-    internal static LaunchStore Default => For(new LaunchContext());
+    internal static LaunchStore Default => Of(new LaunchContext());
 
     /// <summary>The ways to run that its launches may have.</summary>
     internal ResourceCatalog Resources => resources;
 
     /// <summary>The store of a machine's user.</summary>
-    internal static LaunchStore For(LaunchContext context) =>
+    internal static LaunchStore Of(LaunchContext context) =>
         new(
             Path.Combine(context.DataFolder, "runs"),
             new ResourceCatalog(context, new SupervisorPlace(false, HostProcess.Adopter))

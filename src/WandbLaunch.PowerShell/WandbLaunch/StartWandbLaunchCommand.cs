@@ -367,11 +367,6 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
         return await GetConnectionAsync(Connection);
     }
 
-    private bool IsWhatIf() =>
-        MyInvocation.BoundParameters.TryGetValue("WhatIf", out var given)
-            ? ((SwitchParameter)given).IsPresent
-            : LanguagePrimitives.IsTrue(SessionState.PSVariable.GetValue("WhatIfPreference"));
-
     internal static string CheckVolume(string volume, Func<string, string> fullPath)
     {
         var parts = volume.Split(':');

@@ -1,4 +1,5 @@
 using System.Management.Automation;
+using WandbLaunch.Wandb;
 
 namespace WandbLaunch.PowerShell;
 
@@ -18,8 +19,7 @@ public sealed class GetWandbLaunchAgentCommand : AgentCommand
 
     /// <summary>States that count. Default: all but agents of other machines that have stopped.</summary>
     [Parameter]
-    [ValidateSet("polling", "running", "draining", "stopped", "lost")]
-    public string[] State { get; set; } = [];
+    public AgentState[] State { get; set; } = [];
 
     /// <inheritdoc/>
     protected override async Task ProcessAsync()
@@ -38,8 +38,8 @@ public sealed class GetWandbLaunchAgentCommand : AgentCommand
             found
                 .Where(a =>
                     State.Length > 0
-                        ? State.Contains(a.State, StringComparer.OrdinalIgnoreCase)
-                        : named || a.Local || a.State is not ("stopped" or "lost")
+                        ? State.Contains(a.State)
+                        : named || a.Local || a.State is not (AgentState.Stopped or AgentState.Lost)
                 )
                 .ToList()
                 .ForEach(Output);

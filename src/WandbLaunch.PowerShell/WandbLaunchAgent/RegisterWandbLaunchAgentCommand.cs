@@ -76,19 +76,20 @@ public sealed class RegisterWandbLaunchAgentCommand : AgentSettingsCommand
 
         given["entity"] ??= server?.Entity;
         var config = AgentConfig.Resolve(LaunchEnvironment.Current, ConfigPath, given, server?.Settings);
-        var place = ServicePlace.Here(System);
-        var configPath = place.ConfigPath(Name);
+        var service = AgentServices.Here(Context, System);
+        var configPath = service.ConfigPath(Name);
         var variables =
             LaunchEnvironment.Current["WANDBLAUNCH_HOME"] is { } home && !System
                 ? new Dictionary<string, string> { ["WANDBLAUNCH_HOME"] = home }
                 : [];
-        var definition = AgentServices.Define(
-            place,
-            Name,
-            config,
-            SecretName is null ? AgentServices.HostCommand(configPath) : ShellCommand(configPath, settings),
-            account,
-            variables
+        var definition = service.Define(
+            new AgentServiceRequest(
+                Name,
+                config,
+                SecretName is null ? AgentServices.HostCommand(configPath) : ShellCommand(configPath, settings),
+                account,
+                variables
+            )
         );
         if (!await ShouldProcessAsync($"{definition.Path} ({definition.Kind})", "Register agent"))
         {
@@ -115,7 +116,7 @@ public sealed class RegisterWandbLaunchAgentCommand : AgentSettingsCommand
         try
         {
             if (
-                await AgentServices.InstallAsync(
+                await service.InstallAsync(
                     definition,
                     Credential is null
                         ? null

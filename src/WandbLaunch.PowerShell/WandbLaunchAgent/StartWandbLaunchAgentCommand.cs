@@ -41,7 +41,7 @@ public sealed class StartWandbLaunchAgentCommand : AgentSettingsCommand
 
     private LaunchAgent? _agent;
     private int _interrupts;
-    private DateTime _drainedAt;
+    private DateTimeOffset _drainedAt;
     private string _shown = "";
 
     /// <inheritdoc/>
@@ -76,7 +76,7 @@ public sealed class StartWandbLaunchAgentCommand : AgentSettingsCommand
 
         // From here on nobody waits at a prompt.
         ServerPatience.Current = null;
-        var webhook = config.Webhook is null ? null : new AgentWebhook(config.Webhook, Warn);
+        var webhook = config.Webhook is null ? null : new AgentWebhook(config.Webhook, Warn, Context.Time);
         try
         {
             await RunAsync(config, server, webhook);
@@ -112,12 +112,12 @@ public sealed class StartWandbLaunchAgentCommand : AgentSettingsCommand
             },
             Status = line => ShowStatus(activity, line),
         };
-        using var agent = _agent = await LaunchAgent.StartAsync(config, server, callbacks, Token);
+        using var agent = _agent = await LaunchAgent.StartAsync(config, server, callbacks, Token, Context);
         activity = $"Agent {agent.Name}";
         Console.CancelKeyPress += OnCancelKey;
         using var stop = Token.Register(() =>
         {
-            _drainedAt = DateTime.UtcNow;
+            _drainedAt = Context.Time.GetUtcNow();
             agent.Drain("interrupted");
         });
         try
@@ -159,7 +159,7 @@ public sealed class StartWandbLaunchAgentCommand : AgentSettingsCommand
 
         var first =
             Interlocked.Increment(ref _interrupts) == 1
-            && (agent.Mode == AgentMode.Working || DateTime.UtcNow - _drainedAt < TimeSpan.FromSeconds(1));
+            && (agent.Mode == AgentMode.Working || Context.Time.GetUtcNow() - _drainedAt < TimeSpan.FromSeconds(1));
         if (first)
         {
             agent.Drain("interrupted");

@@ -55,7 +55,7 @@ public sealed class StopWandbLaunchAgentCommand : AgentCommand
                 .OrderByDescending(a => a.Local)
                 .FirstOrDefault()
             ?? throw Missing(name);
-        if (agent.State is "stopped" or "lost" && agent.Local)
+        if (agent.State is AgentState.Stopped or AgentState.Lost && agent.Local)
         {
             Verbose($"{name} does not run: {agent.State}");
         }
@@ -77,16 +77,19 @@ public sealed class StopWandbLaunchAgentCommand : AgentCommand
 
     private async Task<WandbLaunchAgent> StopLocalAsync(WandbLaunchAgent agent)
     {
-        var folder = AgentStore.Default.FolderOf(agent.Name);
+        var folder = AgentStore.Of(Context).FolderOf(agent.Name);
         AgentStore.AskStop(folder, Drain);
         var limit =
             Timeout is { } seconds ? TimeSpan.FromSeconds(seconds)
             : Drain ? TimeSpan.MaxValue
             : TimeSpan.FromMinutes(1);
-        var from = DateTime.UtcNow;
-        while ((agent = AgentStore.Load(folder) ?? agent).State is not ("stopped" or "lost") && Timeout != 0)
+        var from = Context.Time.GetTimestamp();
+        while (
+            (agent = AgentStore.Load(folder) ?? agent).State is not (AgentState.Stopped or AgentState.Lost)
+            && Timeout != 0
+        )
         {
-            if (DateTime.UtcNow - from >= limit)
+            if (Context.Time.GetElapsedTime(from) >= limit)
             {
                 throw new LaunchException(
                     "WaitTimeout",
@@ -96,7 +99,7 @@ public sealed class StopWandbLaunchAgentCommand : AgentCommand
                 );
             }
 
-            await Task.Delay(100, Token);
+            await Task.Delay(TimeSpan.FromMilliseconds(100), Context.Time, Token);
         }
 
         return agent;
@@ -105,7 +108,7 @@ public sealed class StopWandbLaunchAgentCommand : AgentCommand
     private async Task<WandbLaunchAgent> StopRemoteAsync(WandbLaunchAgent agent)
     {
         var server = await GetConnectionAsync(Connection);
-        if (!await new AgentApi(server.Transport, server.Api).StopAsync(agent.AgentId!, Token))
+        if (!await (await server.Api.ProtocolAsync(Token)).StopAgentAsync(agent.AgentId!, Token))
         {
             throw new LaunchException(
                 "AgentNotStopped",

@@ -33,28 +33,23 @@ public sealed class UnregisterWandbLaunchAgentCommand : AsyncPSCmdlet
         {
             try
             {
-                var place = ServicePlace.Here(System);
-                if (!AgentServices.Exists(place, name))
+                var service = AgentServices.Here(Context, System);
+                if (!service.Exists(name))
                 {
                     throw new LaunchException(
                         "ServiceNotFound",
                         LaunchErrorCategory.ObjectNotFound,
-                        $"There is no agent service {place.DefinitionPath(name)}.{(System ? "" : " Is it one of the whole machine (-System)?")}",
+                        $"There is no agent service {service.DefinitionPath(name)}.{(System ? "" : " Is it one of the whole machine (-System)?")}",
                         name
                     );
                 }
 
-                var definition = AgentServices.Define(
-                    place,
-                    name,
-                    new AgentConfig(),
-                    ["-"],
-                    null,
-                    new Dictionary<string, string>()
+                var definition = service.Define(
+                    new AgentServiceRequest(name, new AgentConfig(), ["-"], null, new Dictionary<string, string>())
                 );
                 if (
                     await ShouldProcessAsync(definition.Path, "Unregister agent")
-                    && await AgentServices.UninstallAsync(definition, Token) is { } fault
+                    && await service.UninstallAsync(definition, Token) is { } fault
                 )
                 {
                     Warn($"{definition.Path} is removed; the service manager said: {fault}");

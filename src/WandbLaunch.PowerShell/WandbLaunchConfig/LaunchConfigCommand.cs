@@ -338,6 +338,15 @@ public abstract class LaunchConfigCommand : AsyncPSCmdlet
     /// <summary>A table as JSON. One that holds itself, or is too deep or too large, is refused.</summary>
     internal static JsonObject? Map(IDictionary? map) => map is null ? null : Map(map, LaunchConfig.NewLimits(), 0);
 
+    /// <summary>A table that is a property of an object, live or read from a file, as JSON; empty where there is none.</summary>
+    internal static JsonObject MapOf(PSObject of, string property) =>
+        Base(of.Properties[property]?.Value) switch
+        {
+            IDictionary map => Map(map) ?? [],
+            PSObject shell => Map(shell),
+            _ => [],
+        };
+
     // Loops and not queries: this is walked for each of ten thousand items.
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static JsonObject Map(IDictionary map, TreeLimits limits, int depth)

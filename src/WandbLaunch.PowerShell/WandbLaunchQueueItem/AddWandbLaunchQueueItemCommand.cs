@@ -56,7 +56,8 @@ public sealed class AddWandbLaunchQueueItemCommand : LaunchConfigCommand
     public WandbConnection? Connection { get; set; }
 
     /// <inheritdoc/>
-    protected override async Task BeginAsync() =>
+    protected override async Task BeginAsync()
+    {
         _pusher = new QueuePusher(
             await GetConnectionAsync(Connection),
             Queue,
@@ -66,6 +67,11 @@ public sealed class AddWandbLaunchQueueItemCommand : LaunchConfigCommand
             Map(TemplateVariable),
             WorkingFolder
         );
+        if (await AskAsync(IsWhatIf))
+        {
+            await _pusher.CheckQueueAsync(Token);
+        }
+    }
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]

@@ -1,5 +1,7 @@
 using System.Management.Automation;
+using WandbLaunch.Agents;
 using WandbLaunch.Foundation;
+using WandbLaunch.Wandb;
 
 namespace WandbLaunch.PowerShell;
 
@@ -28,11 +30,16 @@ public sealed class GetWandbLaunchQueueItemCommand : QueueCommand
     public string[] State { get; set; } = [];
 
     /// <inheritdoc/>
+    private protected override IReadOnlyList<string> Kinds =>
+        [nameof(WandbRunQueue), nameof(WandbLaunchQueueItem), nameof(WandbLaunchAgent), nameof(AgentEvent)];
+
+    /// <inheritdoc/>
     protected override async Task ProcessAsync()
     {
         var (server, entity, project) = await WhereAsync();
         var all = await server.Queues.QueuesAsync(entity, project, Token);
-        foreach (var name in Queue)
+        var (names, ids) = Wanted();
+        foreach (var name in names)
         {
             var pattern = WildcardPattern.Get(name, WildcardOptions.IgnoreCase);
             var queues = all.Where(q => pattern.IsMatch(q.Name)).ToList();
@@ -43,7 +50,7 @@ public sealed class GetWandbLaunchQueueItemCommand : QueueCommand
 
             foreach (var queue in queues)
             {
-                if (Id.Length == 0)
+                if (ids.Length == 0)
                 {
                     await foreach (var item in server.Queues.ItemsAsync(queue, State, Token))
                     {
@@ -53,7 +60,7 @@ public sealed class GetWandbLaunchQueueItemCommand : QueueCommand
                     continue;
                 }
 
-                foreach (var id in Id)
+                foreach (var id in ids)
                 {
                     if (await server.Queues.ItemAsync(queue, id, Token) is { } item)
                     {
@@ -75,4 +82,15 @@ public sealed class GetWandbLaunchQueueItemCommand : QueueCommand
             }
         }
     }
+
+    // An item is itself and not its whole queue; an agent has several queues, and a name that is none of them.
+    private (string[] Queues, string[] Ids) Wanted() =>
+        Kind switch
+        {
+            nameof(WandbLaunchAgent) => (Texts("Queues"), Id),
+            nameof(WandbLaunchQueueItem) when Id.Length == 0 => (Queue, Texts("Id")),
+            nameof(AgentEvent) when Id.Length == 0 => (Queue, Texts("ItemId")),
+            null when Id.Length == 0 && InputObject?.Properties["Queue"] is not null => (Queue, Texts("Id")),
+            _ => (Queue, Id),
+        };
 }

@@ -1,4 +1,5 @@
 using System.Management.Automation;
+using WandbLaunch.Agents;
 using WandbLaunch.Foundation;
 using WandbLaunch.Wandb;
 
@@ -19,6 +20,9 @@ public abstract class QueueItemCommand : QueueCommand
     public string[] Id { get; set; } = [];
 
     /// <inheritdoc/>
+    private protected override IReadOnlyList<string> Kinds => [nameof(WandbLaunchQueueItem), nameof(AgentEvent)];
+
+    /// <inheritdoc/>
     protected override async Task ProcessAsync()
     {
         var (server, entity, project) = await WhereAsync();
@@ -33,7 +37,8 @@ public abstract class QueueItemCommand : QueueCommand
             );
         }
 
-        foreach (var id in Id)
+        // The id of an event is that of its launch.
+        foreach (var id in Kind == nameof(AgentEvent) ? Texts("ItemId") : Id)
         {
             try
             {

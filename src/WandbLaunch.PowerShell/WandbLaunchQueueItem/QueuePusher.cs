@@ -42,6 +42,17 @@ internal sealed class QueuePusher(
 
     internal bool IsFull => _items.Count >= Full;
 
+    /// <summary>Whether there is a queue to push to, where that can be told before the items are known.</summary>
+    /// <exception cref="LaunchException"><c>QueueNotFound</c>.</exception>
+    internal async Task CheckQueueAsync(CancellationToken token)
+    {
+        var project = queueProject ?? (await server.Api.ProtocolAsync(token)).QueueProject(server.Project);
+        if (queue != QueueApi.DefaultQueue && project is not null)
+        {
+            _ = await server.Queues.GetAsync(queueEntity ?? _entity, project, queue, server.Username, token);
+        }
+    }
+
     /// <summary>The config as a queue can store it.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     internal LaunchConfig Spec(LaunchConfig config)
@@ -126,11 +137,11 @@ internal sealed class QueuePusher(
         }
 
         // On a server of 2022 each project has queues of its own; elsewhere this is one group.
-        var today = queueProject ?? ((await server.Api.DialectAsync(token)).PushByName ? QueueApi.TodaysProject : null);
+        var protocol = await server.Api.ProtocolAsync(token);
         var groups = new List<(string Entity, string Project, List<QueuePush> Items)>();
         foreach (var item in items)
         {
-            var (entity, project) = (queueEntity ?? item.Entity!, today ?? item.Project!);
+            var (entity, project) = (queueEntity ?? item.Entity!, queueProject ?? protocol.QueueProject(item.Project)!);
             if (groups.Count == 0 || groups[^1].Entity != entity || groups[^1].Project != project)
             {
                 groups.Add((entity, project, []));

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Management.Automation;
 using WandbLaunch.Foundation;
 using WandbLaunch.Model;
@@ -13,7 +14,7 @@ namespace WandbLaunch.PowerShell;
 [OutputType("WandbLaunch.Wandb.WandbLaunchQueueItem")]
 public sealed class WaitWandbLaunchQueueItemCommand : QueueItemCommand
 {
-    /// <summary>Seconds to wait at most, for each. Default: no limit.</summary>
+    /// <summary>Seconds to wait at most, for all of them together, from the start of the command. Default: no limit.</summary>
     [Parameter]
     [ValidateRange(0, int.MaxValue)]
     public int? Timeout { get; set; }
@@ -26,9 +27,10 @@ public sealed class WaitWandbLaunchQueueItemCommand : QueueItemCommand
     private protected override TimeSpan Patience =>
         TimeSpan.FromSeconds(Timeout is { } seconds and < 600 ? Math.Max(40, seconds) : 600);
 
+    private readonly Stopwatch _clock = Stopwatch.StartNew();
+
     private protected override async Task ActAsync(WandbConnection server, WandbRunQueue queue, string id)
     {
-        var until = Timeout is { } seconds ? DateTime.UtcNow.AddSeconds(seconds) : DateTime.MaxValue;
         var wait = 200;
         while (true)
         {
@@ -57,7 +59,7 @@ public sealed class WaitWandbLaunchQueueItemCommand : QueueItemCommand
                 return;
             }
 
-            if (DateTime.UtcNow >= until)
+            if (_clock.Elapsed.TotalSeconds >= Timeout)
             {
                 throw new LaunchException(
                     "WaitTimeout",
@@ -67,7 +69,10 @@ public sealed class WaitWandbLaunchQueueItemCommand : QueueItemCommand
                 );
             }
 
-            await Task.Delay(wait, Token);
+            await Task.Delay(
+                Timeout is { } most ? (int)Math.Clamp((most * 1000L) - _clock.ElapsedMilliseconds, 1, wait) : wait,
+                Token
+            );
             wait = Math.Min(wait * 2, 5000);
         }
     }
@@ -76,7 +81,7 @@ public sealed class WaitWandbLaunchQueueItemCommand : QueueItemCommand
     {
         if (
             item is not { State: "claimed", RunId: { } run, Project: { } project }
-            || (await server.Api.DialectAsync(Token)).Finish
+            || (await server.Api.ProtocolAsync(Token)).ItemsTellTheirEnd
         )
         {
             return item;

@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Management.Automation;
 using System.Text.Json.Nodes;
+using WandbLaunch.Agents;
 using WandbLaunch.Foundation;
 using WandbLaunch.Model;
 using WandbLaunch.Wandb;
@@ -14,7 +15,7 @@ namespace WandbLaunch.PowerShell;
 /// <example><para>Runs with a small learning rate</para><code>Get-WandbRun -Project demo | Where-Object { $_.Config['lr'] -lt 0.5 }</code><para>Config and Summary are dictionaries.</para></example>
 [Cmdlet(VerbsCommon.Get, "WandbRun", DefaultParameterSetName = "Project")]
 [OutputType("WandbLaunch.Wandb.WandbRun")]
-public sealed class GetWandbRunCommand : AsyncPSCmdlet
+public sealed class GetWandbRunCommand : PipelineCommand
 {
     /// <summary>Address of a run: https://wandb.ai/entity/project/runs/id, or entity/project/runs/id.</summary>
     [Parameter(
@@ -85,9 +86,25 @@ public sealed class GetWandbRunCommand : AsyncPSCmdlet
     public WandbConnection? Connection { get; set; }
 
     /// <inheritdoc/>
+    private protected override IReadOnlyList<string> Kinds =>
+        [
+            nameof(WandbLaunch.Wandb.WandbRun),
+            nameof(WandbRunFile),
+            nameof(LaunchedRun),
+            nameof(WandbLaunchQueueItem),
+            nameof(AgentEvent),
+            nameof(WandbConnection),
+        ];
+
+    /// <inheritdoc/>
     protected override async Task ProcessAsync()
     {
         var connection = await GetConnectionAsync(Connection);
+        if (PipedRun(connection) is { } piped)
+        {
+            Output(await connection.Api.RunAsync(piped, connection.AppUrl, Token));
+            return;
+        }
 
         // The first word may be an address as well: no project's name has a slash.
         var isAddress = ParameterSetName == "Project" && Project?.Contains('/', StringComparison.Ordinal) == true;

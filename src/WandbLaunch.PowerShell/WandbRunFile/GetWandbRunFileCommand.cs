@@ -1,4 +1,5 @@
 using System.Management.Automation;
+using WandbLaunch.Agents;
 using WandbLaunch.Foundation;
 using WandbLaunch.Model;
 using WandbLaunch.Wandb;
@@ -11,7 +12,7 @@ namespace WandbLaunch.PowerShell;
 /// <example><para>Save the patches of all runs</para><code>Get-WandbRun -Project demo | Get-WandbRunFile -Name diff.patch -Destination ./patches</code><para>LocalPath names the saved file.</para></example>
 [Cmdlet(VerbsCommon.Get, "WandbRunFile", SupportsShouldProcess = true)]
 [OutputType("WandbLaunch.Wandb.WandbRunFile")]
-public sealed class GetWandbRunFileCommand : AsyncPSCmdlet
+public sealed class GetWandbRunFileCommand : PipelineCommand
 {
     /// <summary>Id of the run.</summary>
     [Parameter(Mandatory = true, Position = 0, ValueFromPipelineByPropertyName = true)]
@@ -43,21 +44,33 @@ public sealed class GetWandbRunFileCommand : AsyncPSCmdlet
     public WandbConnection? Connection { get; set; }
 
     /// <inheritdoc/>
+    private protected override IReadOnlyList<string> Kinds =>
+        [
+            nameof(WandbRun),
+            nameof(WandbLaunch.Wandb.WandbRunFile),
+            nameof(LaunchedRun),
+            nameof(WandbLaunchQueueItem),
+            nameof(AgentEvent),
+        ];
+
+    /// <inheritdoc/>
     protected override async Task ProcessAsync()
     {
         var connection = await GetConnectionAsync(Connection);
-        var run = new RunPath(
-            Entity ?? connection.Entity ?? "",
-            Project
-                ?? connection.Project
-                ?? throw new LaunchException(
-                    "ProjectMissing",
-                    LaunchErrorCategory.InvalidArgument,
-                    "Give -Project, or set one with Connect-Wandb -Project.",
-                    Id
-                ),
-            Id
-        );
+        var run =
+            PipedRun(connection)
+            ?? new RunPath(
+                Entity ?? connection.Entity ?? "",
+                Project
+                    ?? connection.Project
+                    ?? throw new LaunchException(
+                        "ProjectMissing",
+                        LaunchErrorCategory.InvalidArgument,
+                        "Give -Project, or set one with Connect-Wandb -Project.",
+                        Id
+                    ),
+                Id
+            );
         var patterns = Name.Select(n => WildcardPattern.Get(n, WildcardOptions.IgnoreCase)).ToList();
         foreach (
             var file in (await connection.Api.FilesAsync(run, null, Token)).Where(f =>

@@ -1,4 +1,5 @@
 using System.Management.Automation;
+using WandbLaunch.Agents;
 using WandbLaunch.Foundation;
 using WandbLaunch.Wandb;
 
@@ -20,9 +21,14 @@ public sealed class GetWandbRunQueueCommand : QueueCommand
     public string[] Name { get; set; } = ["*"];
 
     /// <inheritdoc/>
+    private protected override IReadOnlyList<string> Kinds =>
+        [nameof(WandbRunQueue), nameof(WandbLaunchQueueItem), nameof(WandbLaunchAgent), nameof(AgentEvent)];
+
+    /// <inheritdoc/>
     protected override async Task ProcessAsync()
     {
         var (server, entity, project) = await WhereAsync();
+        var names = Kind == nameof(WandbLaunchAgent) ? Texts("Queues") : Name;
         IReadOnlyList<WandbRunQueue> all;
         try
         {
@@ -31,18 +37,18 @@ public sealed class GetWandbRunQueueCommand : QueueCommand
         catch (LaunchException e)
             when (e.ErrorId == "ProjectNotFound"
                 && QueueProject is null
-                && Name.All(WildcardPattern.ContainsWildcardCharacters)
+                && names.All(WildcardPattern.ContainsWildcardCharacters)
             )
         {
             // Nobody has made a queue yet.
             return;
         }
 
-        foreach (var name in Name)
+        foreach (var name in names)
         {
             var pattern = WildcardPattern.Get(name, WildcardOptions.IgnoreCase);
             var found = all.Where(q => pattern.IsMatch(q.Name)).ToList();
-            found.ForEach(Output);
+            OutputAll(await server.Queues.WithConfigurationsAsync(found, Token));
             if (found.Count == 0 && !WildcardPattern.ContainsWildcardCharacters(name))
             {
                 Error(await server.Queues.QueueMissingAsync(entity, project, name, Token), name);

@@ -5,7 +5,7 @@ using WandbLaunch.Wandb;
 namespace WandbLaunch.PowerShell;
 
 /// <summary>Base of the commands that work with queues: whose queue, in which project, on which server.</summary>
-public abstract class QueueCommand : AsyncPSCmdlet
+public abstract class QueueCommand : PipelineCommand
 {
     /// <summary>Owner of the queue. Default: the connection's entity.</summary>
     [Parameter(ValueFromPipelineByPropertyName = true)]

@@ -18,6 +18,9 @@ public sealed class RemoveWandbRunQueueCommand : QueueCommand
     public string[] Name { get; set; } = [];
 
     /// <inheritdoc/>
+    private protected override IReadOnlyList<string> Kinds => [nameof(WandbRunQueue)];
+
+    /// <inheritdoc/>
     protected override async Task ProcessAsync()
     {
         var (server, entity, project) = await WhereAsync();

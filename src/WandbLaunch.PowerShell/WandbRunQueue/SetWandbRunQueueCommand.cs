@@ -1,5 +1,6 @@
 using System.Management.Automation;
 using WandbLaunch.Foundation;
+using WandbLaunch.Wandb;
 
 namespace WandbLaunch.PowerShell;
 
@@ -22,6 +23,9 @@ public sealed class SetWandbRunQueueCommand : RunQueueConfigurationCommand
     public SwitchParameter PassThru { get; set; }
 
     /// <inheritdoc/>
+    private protected override IReadOnlyList<string> Kinds => [nameof(WandbRunQueue)];
+
+    /// <inheritdoc/>
     protected override async Task ProcessAsync()
     {
         var (server, entity, project) = await WhereAsync();
@@ -37,14 +41,14 @@ public sealed class SetWandbRunQueueCommand : RunQueueConfigurationCommand
                         entity,
                         project,
                         name,
-                        await server.Queues.ConfigurationAsync(queue, Token)
+                        await server.Queues.ConfigurationAsync(queue, Token),
+                        PrioritizationMode
                     );
-                    queue = await server.Queues.GetAsync(entity, project, name, server.Username, Token);
                 }
 
                 if (PassThru)
                 {
-                    Output(queue);
+                    await OutputQueueAsync(server, entity, project, name);
                 }
             }
             catch (LaunchException e)

@@ -2,7 +2,6 @@ using System.Globalization;
 using System.Net;
 using System.Net.Http.Headers;
 using System.Security.Cryptography;
-using System.Text;
 using Polly;
 using Polly.Retry;
 using WandbLaunch.Foundation;
@@ -13,7 +12,14 @@ namespace WandbLaunch.Wandb;
 /// Files: streams between disk and connection, of any size. A transfer that is cut goes on where it stopped, as long as
 /// it gets further: downloads by ranges, uploads by parts where the address takes them.
 /// </summary>
-internal sealed partial class GraphQLTransport
+internal sealed class FileTransfers(
+    GraphQLTransport transport,
+    HttpClient client,
+    WandbSettings settings,
+    ServerFaults faults,
+    RateLimit rate,
+    RequestRetry retry
+)
 {
     /// <summary>Smaller files are sent again whole, without a question first.</summary>
     private const long WorthResuming = 8 << 20;
@@ -33,9 +39,9 @@ internal sealed partial class GraphQLTransport
         var target = FileUri(url);
         var response = await FollowAsync(
             target,
-            here => SendAsync(_files, () => GetRequest(here), HttpCompletionOption.ResponseHeadersRead, token)
+            here => transport.SendFileAsync(() => GetRequest(here), HttpCompletionOption.ResponseHeadersRead, token)
         );
-        await EnsureSuccessAsync(response, target.AbsolutePath, token);
+        await ServerFaults.EnsureSuccessAsync(response, target.AbsolutePath, token);
         return response;
     }
 
@@ -46,7 +52,7 @@ internal sealed partial class GraphQLTransport
         {
             var here = target;
             var response = await send(here);
-            if (!IsRedirect(response))
+            if (!ServerFaults.IsRedirect(response))
             {
                 return response;
             }
@@ -59,14 +65,14 @@ internal sealed partial class GraphQLTransport
                 || (here.Scheme == "https" && target.Scheme == "http")
             )
             {
-                throw Redirected(here.AbsolutePath, target);
+                throw faults.Redirected(here.AbsolutePath, target);
             }
         }
     }
 
     private HttpRequestMessage GetRequest(Uri target)
     {
-        var request = NewRequest(HttpMethod.Get, target);
+        var request = transport.NewRequest(HttpMethod.Get, target);
         request.Headers.Authorization = FileAuthorization(target);
         return request;
     }
@@ -152,13 +158,12 @@ internal sealed partial class GraphQLTransport
             }
         }
 
-        using var response = await SendAsync(
-            _files,
+        using var response = await transport.SendFileAsync(
             () => UploadRequest(target, new StreamContent(open()), lines),
             HttpCompletionOption.ResponseContentRead,
             token
         );
-        await EnsureSuccessAsync(response, target.AbsolutePath, token);
+        await ServerFaults.EnsureSuccessAsync(response, target.AbsolutePath, token);
     }
 
     private async Task UploadPartsAsync(Uri target, Stream source, List<string> lines, CancellationToken token)
@@ -195,7 +200,7 @@ internal sealed partial class GraphQLTransport
                             answered = true;
                             if (response.StatusCode != HttpStatusCode.PermanentRedirect)
                             {
-                                await EnsureSuccessAsync(response, target.AbsolutePath, cancel);
+                                await ServerFaults.EnsureSuccessAsync(response, target.AbsolutePath, cancel);
                                 return;
                             }
 
@@ -218,7 +223,7 @@ internal sealed partial class GraphQLTransport
 
     private HttpRequestMessage UploadRequest(Uri target, HttpContent content, List<string> lines)
     {
-        var request = NewRequest(HttpMethod.Put, target);
+        var request = transport.NewRequest(HttpMethod.Put, target);
         request.Content = content;
         request.Headers.Authorization = FileAuthorization(target);
         foreach (var parts in lines.Select(l => l.Split(':', 2)).Where(p => p.Length == 2))
@@ -276,7 +281,7 @@ internal sealed partial class GraphQLTransport
             throw new TransferCutException("the file is another now");
         }
 
-        await EnsureSuccessAsync(response, target.AbsolutePath, token);
+        await ServerFaults.EnsureSuccessAsync(response, target.AbsolutePath, token);
         var length = response.Content.Headers.ContentLength;
         if (response.StatusCode != HttpStatusCode.PartialContent)
         {
@@ -344,24 +349,24 @@ internal sealed partial class GraphQLTransport
         CancellationToken token
     )
     {
-        await WaitForRateLimitAsync(token);
-        Interlocked.Increment(ref Requests);
+        await rate.WaitAsync(token);
+        Interlocked.Increment(ref transport.Requests);
         HttpResponseMessage response;
         try
         {
-            response = await _files.SendAsync(request, completion, token);
+            response = await client.SendAsync(request, completion, token);
         }
         catch (HttpRequestException e)
         {
-            throw begun || IsTransient(e) ? new TransferCutException(e.Message, e) : Explain(e);
+            throw begun || RequestRetry.IsTransient(e) ? new TransferCutException(e.Message, e) : faults.Explain(e);
         }
 
-        NoteRateLimit(response);
+        rate.Note(response);
         var status = (int)response.StatusCode;
-        if (status >= 400 && status != 416 && !FinalStatus.Contains(status))
+        if (status >= 400 && status != 416 && !RequestRetry.IsFinal(status))
         {
             var after = response.Headers.RetryAfter?.Delta;
-            var detail = await ErrorBodyAsync(response, token);
+            var detail = await ServerFaults.ErrorBodyAsync(response, token);
             response.Dispose();
             throw new TransferCutException($"HTTP {status} {detail}") { RetryAfter = after };
         }
@@ -369,18 +374,24 @@ internal sealed partial class GraphQLTransport
         return response;
     }
 
+    private Uri FileUri(string url) => new(new Uri(transport.BaseUrl + "/"), url);
+
+    // Protocol A.1: file downloads use the literal user name "user". Signed URLs of a storage host must not see the key.
+    private AuthenticationHeaderValue? FileAuthorization(Uri target) =>
+        settings.ApiKey is { } key && transport.IsOwn(target) ? GraphQLTransport.Basic("user", key) : null;
+
     private ResiliencePipeline Transfer(Func<long> position)
     {
         var best = position();
         var idle = 0;
-        return new ResiliencePipelineBuilder()
+        return new ResiliencePipelineBuilder { TimeProvider = transport.Time }
             .AddRetry(
                 new RetryStrategyOptions
                 {
                     MaxRetryAttempts = int.MaxValue,
                     ShouldHandle = args =>
                     {
-                        if (args.Outcome.Exception is not TransferCutException || _settings.NoRetry)
+                        if (args.Outcome.Exception is not TransferCutException || settings.NoRetry)
                         {
                             return ValueTask.FromResult(false);
                         }
@@ -396,9 +407,9 @@ internal sealed partial class GraphQLTransport
                         ),
                     OnRetry = args =>
                     {
-                        OnRetry?.Invoke(
+                        retry.OnRetry?.Invoke(
                             Secrets.Mask(
-                                $"{BaseUrl}: {args.Outcome.Exception?.Message}; going on at byte {position()} in {args.RetryDelay.TotalSeconds:0.#} s"
+                                $"{transport.BaseUrl}: {args.Outcome.Exception?.Message}; going on at byte {position()} in {args.RetryDelay.TotalSeconds:0.#} s"
                             )
                         );
                         return ValueTask.CompletedTask;
@@ -410,7 +421,7 @@ internal sealed partial class GraphQLTransport
 
     private LaunchException Explain(TransferCutException e, string name) =>
         e.InnerException is HttpRequestException cause
-            ? Explain(cause)
+            ? faults.Explain(cause)
             : new LaunchException(
                 "TransferCut",
                 LaunchErrorCategory.ConnectionError,
@@ -418,27 +429,6 @@ internal sealed partial class GraphQLTransport
                 name,
                 e
             );
-
-    // An error's text is for a person; a server may send anything.
-    private static async Task<string> ErrorBodyAsync(HttpResponseMessage response, CancellationToken token)
-    {
-        var bytes = new byte[64 << 10];
-        var stream = await response.Content.ReadAsStreamAsync(token);
-        await using (stream)
-        {
-            var count = 0;
-            try
-            {
-                count = await stream.ReadAtLeastAsync(bytes, bytes.Length, false, token);
-            }
-            catch (IOException)
-            {
-                // The status says enough.
-            }
-
-            return Encoding.UTF8.GetString(bytes, 0, count);
-        }
-    }
 
     private sealed class TransferCutException(string message, Exception? inner = null) : Exception(message, inner)
     {
