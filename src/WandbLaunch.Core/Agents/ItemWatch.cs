@@ -19,7 +19,11 @@ internal sealed class ItemWatch(LaunchAgent agent, AgentItem item, ItemStart sta
         var revived = 0;
         while (true)
         {
-            var run = await agent.Runs.RefreshAsync(item.Folder, CancellationToken.None);
+            // What this agent looks after itself it need not read; its end counts when it is on disk.
+            var own = Directory.Exists(item.Folder) ? agent.Supervision.Find(item.Folder) : null;
+            var run = own is { IsDone: false }
+                ? own
+                : await agent.Runs.RefreshAsync(item.Folder, CancellationToken.None);
             if (run is null)
             {
                 item.Finish(
@@ -56,7 +60,7 @@ internal sealed class ItemWatch(LaunchAgent agent, AgentItem item, ItemStart sta
                 return;
             }
 
-            if (!IsLookedAfter(run) && !await ReviveAsync(run, ++revived))
+            if (own is null && !IsLookedAfter(run) && !await ReviveAsync(run, ++revived))
             {
                 return;
             }
@@ -145,10 +149,9 @@ internal sealed class ItemWatch(LaunchAgent agent, AgentItem item, ItemStart sta
 
         try
         {
-            await agent.Supervision.TakeOnAsync(
+            await agent.Supervision.TakeOverAsync(
                 item.Folder,
                 LaunchStore.LoadSpec(item.Folder),
-                new Dictionary<string, string>(),
                 CancellationToken.None
             );
         }

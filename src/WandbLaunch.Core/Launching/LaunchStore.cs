@@ -151,10 +151,11 @@ internal sealed partial class LaunchStore(string root, ResourceCatalog resources
                 var group in left.Where(l => l.Run is { IsDone: false, Handle: not null }).GroupBy(l => l.Run.Resource)
             )
             {
+                // Of a resource that another version has nothing is known here.
                 foreach (
-                    var (id, end) in await resources
-                        .Get(group.Key)
-                        .LookAsync([.. group.Select(l => l.Run)], token)
+                    var (id, end) in resources.Find(group.Key) is { } resource
+                        ? await resource.LookAsync([.. group.Select(l => l.Run)], token)
+                        : new Dictionary<string, RunOutcome?>()
                 )
                 {
                     ends[id] = end;
@@ -181,7 +182,11 @@ internal sealed partial class LaunchStore(string root, ResourceCatalog resources
         CancellationToken token
     )
     {
-        var resource = resources.Get(run.Resource);
+        if (resources.Find(run.Resource) is not { } resource)
+        {
+            return run;
+        }
+
         if (run.Handle is null)
         {
             // What an agent launched is the agent's to start, or to look after again.

@@ -13,6 +13,7 @@ internal sealed class Supervision(ResourceCatalog resources)
 
     private readonly RunWatch _watch = new(resources);
     private readonly ConcurrentDictionary<Task, byte> _background = new();
+    private readonly ConcurrentDictionary<string, Supervisor> _supervisors = new(StringComparer.Ordinal);
     private readonly CancellationTokenSource _leave = new();
 
     /// <summary>Runs to the end. Cancelling, or a stop asked for by any shell, ends the program first.</summary>
@@ -85,7 +86,32 @@ internal sealed class Supervision(ResourceCatalog resources)
             return;
         }
 
-        var held = await FileLock.EnterAsync(LaunchStore.LockPath(folder), token);
+        Track(folder, spec, secrets, await FileLock.EnterAsync(LaunchStore.LockPath(folder), token));
+    }
+
+    /// <summary>Goes on with a run whose supervisor is gone, as <see cref="TakeOnAsync"/>, unless somebody else has it.</summary>
+    internal async Task TakeOverAsync(string folder, RunSpec spec, CancellationToken token)
+    {
+        var secrets = new Dictionary<string, string>();
+        if (!resources.Get(spec.Resource).Info.EngineRemembers)
+        {
+            await HostProcess.StartRunAsync(folder, secrets, token);
+        }
+        else if (FileLock.TryEnter(LaunchStore.LockPath(folder)) is { } held)
+        {
+            Track(folder, spec, secrets, held);
+        }
+    }
+
+    /// <summary>A run that this process looks after, as it knows it now.</summary>
+    internal LaunchedRun? Find(string folder) => _supervisors.GetValueOrDefault(folder)?.Run;
+
+    private void Track(
+        string folder,
+        RunSpec spec,
+        IReadOnlyDictionary<string, string> secrets,
+        FileLock held
+    ) =>
         Track(
             Task.Run(
                 () =>
@@ -103,7 +129,6 @@ internal sealed class Supervision(ResourceCatalog resources)
                 CancellationToken.None
             )
         );
-    }
 
     /// <summary>Looks after a run that nobody looks after, as long as the token lasts. Null when somebody does.</summary>
     internal Task<LaunchedRun>? TryAttach(string folder, CancellationToken leave)
@@ -184,6 +209,7 @@ internal sealed class Supervision(ResourceCatalog resources)
                 output,
                 changed
             );
+            _supervisors[folder] = supervisor;
             if (!await SuperviseAsync(supervisor, folder, spec, secrets, token, leave))
             {
                 return supervisor.Run;
@@ -199,6 +225,7 @@ internal sealed class Supervision(ResourceCatalog resources)
             _ = saving.ContinueWith(
                 _ =>
                 {
+                    _supervisors.TryRemove(folder, out var _);
                     supervisor?.Dispose();
                     held.Dispose();
                 },

@@ -24,6 +24,7 @@ internal sealed class Supervisor : IRunLogSink, IDisposable
     private LaunchedRun _run;
     private bool _saved = true;
     private object? _position;
+    private long _received;
     private (long Length, byte[] Output, byte[] Error) _reached = (0, [], []);
     private long _marked = Stopwatch.GetTimestamp();
 
@@ -146,7 +147,14 @@ internal sealed class Supervisor : IRunLogSink, IDisposable
             try
             {
                 outcome = await await Task.WhenAny(end, lost.Task);
-                await Task.WhenAny(logs, Task.Delay(LogPatience, leave));
+
+                // All of it, however long that takes while it comes.
+                for (var before = -1L; !logs.IsCompleted && before != Interlocked.Read(ref _received); )
+                {
+                    before = Interlocked.Read(ref _received);
+                    await Task.WhenAny(logs, Task.Delay(LogPatience, leave));
+                    leave.ThrowIfCancellationRequested();
+                }
             }
             catch (OperationCanceledException) when (leave.IsCancellationRequested)
             {
@@ -190,6 +198,7 @@ internal sealed class Supervisor : IRunLogSink, IDisposable
     {
         lock (_lock)
         {
+            _received += bytes.Length;
             Write(_pieces[(int)stream].Add(bytes));
         }
     }

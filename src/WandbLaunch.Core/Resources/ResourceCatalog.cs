@@ -119,7 +119,8 @@ internal sealed class ResourceCatalog
 
     private string Names => string.Join(", ", All.Select(r => r.Info.Name));
 
-    private ILaunchResource? Find(string name) =>
+    /// <summary>Null for one that is not here: of another version, or a typing error.</summary>
+    internal ILaunchResource? Find(string name) =>
         All.FirstOrDefault(r => r.Info.Name == name || r.Info.Aliases.Contains(name));
 }
 

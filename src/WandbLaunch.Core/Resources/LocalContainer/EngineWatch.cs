@@ -19,7 +19,9 @@ internal sealed class EngineWatch(
     ChannelWriter<RunChange> ends
 )
 {
-    private static readonly TimeSpan ListPause = TimeSpan.FromSeconds(30);
+    // Soon at first: what ends while the stream of events is being opened is in neither.
+    private static readonly TimeSpan FirstPause = TimeSpan.FromSeconds(1);
+    private static readonly TimeSpan MostPause = TimeSpan.FromSeconds(30);
     private static readonly TimeSpan AskPause = TimeSpan.FromSeconds(1);
 
     private readonly ConcurrentDictionary<string, byte> _told = new(StringComparer.Ordinal);
@@ -106,14 +108,14 @@ internal sealed class EngineWatch(
         // A new stream of events, so what ended before it began is found here.
         _known.Clear();
         var listed = Stopwatch.StartNew();
-        var first = true;
+        var pause = TimeSpan.Zero;
         while (true)
         {
             var changed = runs.Changed;
             var mine = Mine.ToList();
-            if (first || listed.Elapsed > ListPause)
+            if (listed.Elapsed >= pause)
             {
-                (first, _) = (false, 0);
+                pause = pause == TimeSpan.Zero ? FirstPause : pause * 2 > MostPause ? MostPause : pause * 2;
                 listed.Restart();
                 var there = await ListedAsync(client, token);
                 foreach (var run in mine.Where(r => !there.Contains(r.Handle!.Id)))
@@ -137,7 +139,8 @@ internal sealed class EngineWatch(
                 _told.TryRemove(told, out _);
             }
 
-            await Task.WhenAny(changed, Task.Delay(ListPause, token));
+            var left = pause - listed.Elapsed;
+            await Task.WhenAny(changed, Task.Delay(left > TimeSpan.Zero ? left : TimeSpan.Zero, token));
             token.ThrowIfCancellationRequested();
         }
     }

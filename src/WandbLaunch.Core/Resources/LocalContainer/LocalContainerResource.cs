@@ -352,7 +352,12 @@ internal sealed class LocalContainerResource(LaunchContext context) : ILaunchRes
 
     public async Task StopAsync(LaunchedRun run, TimeSpan grace, CancellationToken token)
     {
-        var (client, _) = await _engines.GetAsync(run.Handle!.Place, token);
+        if (run.Handle is null)
+        {
+            return;
+        }
+
+        var (client, _) = await _engines.GetAsync(run.Handle.Place, token);
         while (true)
         {
             try
