@@ -5,7 +5,7 @@ using WandbLaunch.Resources;
 namespace WandbLaunch.Launching;
 
 /// <summary>Waits for the ends of runs: one watch of each resource, however many of its runs are waited for in this process.</summary>
-internal sealed class RunWatch(ResourceCatalog resources)
+internal sealed class RunWatch(Func<string, ILaunchResource> resourceOf)
 {
     private readonly object _lock = new();
     private readonly Dictionary<string, Group> _groups = new(StringComparer.Ordinal);
@@ -19,7 +19,7 @@ internal sealed class RunWatch(ResourceCatalog resources)
             if (!_groups.TryGetValue(run.Resource, out var group))
             {
                 _groups[run.Resource] = group = new Group();
-                _ = PumpAsync(resources.Get(run.Resource), group);
+                _ = PumpAsync(resourceOf(run.Resource), group);
             }
 
             group.Ends[run.Id] = end;

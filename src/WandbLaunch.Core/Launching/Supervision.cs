@@ -11,7 +11,7 @@ internal sealed class Supervision(ResourceCatalog resources)
     /// <summary>How long a shell waits for room on the disk; what could not be written by then is written later, while it lives.</summary>
     private static readonly TimeSpan ShellPatience = TimeSpan.FromSeconds(10);
 
-    private readonly RunWatch _watch = new(resources);
+    private readonly RunWatch _watch = new(resources.Get);
     private readonly ConcurrentDictionary<Task, byte> _background = new();
     private readonly ConcurrentDictionary<string, Supervisor> _supervisors = new(StringComparer.Ordinal);
     private readonly CancellationTokenSource _leave = new();
