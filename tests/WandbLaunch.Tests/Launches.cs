@@ -26,8 +26,9 @@ internal static class Launches
     )
     {
         config = Resources.Canonical(config);
+        var resource = Resources.Allowed(config, policy);
         policy.Check(config, agentEntity, targetEntity);
-        (config, var options) = Resources.ApplyPolicy(config, new LaunchOptions(), policy, new ItemContext(null));
+        (config, var options) = resource.ApplyPolicy(config, new LaunchOptions(), policy, new ItemContext(null));
         return (config, options.Volumes);
     }
 }

@@ -86,6 +86,7 @@ internal static class ItemPreparation
             Entity = config.Entity ?? agent.Entity,
             BaseImage = config.BaseImage ?? baseImage,
         };
+        var resource = agent.Runs.Resources.Allowed(config, agent.Config.Policy);
         agent.Config.Policy.Check(config, agent.Entity, config.Entity!);
         var environment = new Dictionary<string, string>(agent.Config.Launch.Environment)
         {
@@ -124,12 +125,7 @@ internal static class ItemPreparation
             Environment = environment,
             CheckConfig = agent.Config.Policy.CheckSecure,
         };
-        (config, options) = agent.Runs.Resources.ApplyPolicy(
-            config,
-            options,
-            agent.Config.Policy,
-            new ItemContext(entry.Gpus)
-        );
+        (config, options) = resource.ApplyPolicy(config, options, agent.Config.Policy, new ItemContext(entry.Gpus));
 
         // The agent's own image is its admin's choice, and needs no leave.
         config = config with

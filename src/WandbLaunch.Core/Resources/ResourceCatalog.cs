@@ -98,19 +98,14 @@ internal sealed class ResourceCatalog
         return All.Aggregate(config, (c, r) => r.Canonical(c));
     }
 
-    /// <summary>Checks what an item asks of its resource.</summary>
+    /// <summary>The resource of an item, when the agent's admin allows it.</summary>
     /// <exception cref="LaunchException"><c>PolicyRefused</c>.</exception>
-    internal (LaunchConfig Config, LaunchOptions Options) ApplyPolicy(
-        LaunchConfig config,
-        LaunchOptions options,
-        AgentPolicy policy,
-        ItemContext item
-    )
+    internal ILaunchResource Allowed(LaunchConfig config, AgentPolicy policy)
     {
         var resource = Of(config);
         var allowed = policy.Resources ?? AllowedByDefault;
         return allowed.Contains(resource.Info.Name)
-            ? resource.ApplyPolicy(config, options, policy, item)
+            ? resource
             : throw AgentPolicy.Refused(
                 $"the resource {resource.Info.Name} is not allowed on this agent, only {AgentPolicy.List(allowed)}{(resource.Info.Risk is { } risk ? "; " + risk : "")}",
                 "-AllowResource"
