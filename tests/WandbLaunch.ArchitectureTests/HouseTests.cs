@@ -67,10 +67,6 @@ public sealed partial class HouseTests
         // Each does several things that are to be taken apart: see the layers and seams in docs/decisions.md.
         string[] known =
         [
-            "src/WandbLaunch.Core/Model/LaunchConfig.cs",
-            "src/WandbLaunch.Core/Model/LaunchUri.cs",
-            "src/WandbLaunch.Core/Sources/SourceResolver.cs",
-            "src/WandbLaunch.Core/Sources/Workspace.cs",
             "src/WandbLaunch.Server/GraphQL/QueueSchema.cs",
             "src/WandbLaunch.Server/Data/QueueStore.cs",
             "src/WandbLaunch.Server/Data/Store.cs",
@@ -115,7 +111,6 @@ public sealed partial class HouseTests
             "WandbLaunch.Foundation.LaunchCache.Default",
             "WandbLaunch.Foundation.LaunchEnvironment.Current",
             "WandbLaunch.Launching.LaunchStore.Default",
-            "WandbLaunch.Sources.GitMirror.SilenceLimit",
             // Of the process by nature: every message masks them, one resolver serves it, and a session has one connection.
             "WandbLaunch.Foundation.Secrets.Known",
             "WandbLaunch.PowerShell.ModuleAssemblyInitializer._registered",

@@ -217,6 +217,7 @@ internal static class AgentBenchmarks
                 }
 
                 memory.Add(Program.Median(samples));
+                Console.WriteLine($"{until:N0} containers: {memory[^1]:0.0} MB");
             }
 
             agent.Refresh();
@@ -238,7 +239,7 @@ internal static class AgentBenchmarks
     private static double HostMemory()
     {
         Program.Script(
-            $"$null = Start-WandbLaunch '{new Uri(Repository("import time\ntime.sleep(60)\n"))}' -Resource local-process -NoInstall -NoWait"
+            $"$null = Start-WandbLaunch '{new Uri(Repository("import time\ntime.sleep(60)\n"))}' -Resource local-process -NoInstall -NoWait -RunId host"
         );
         Thread.Sleep(5000);
         var sizes = Process
@@ -246,7 +247,7 @@ internal static class AgentBenchmarks
             .Where(p => IsHost(p.Id))
             .Select(p => p.WorkingSet64 / 1048576.0)
             .ToList();
-        Program.Script("Get-WandbLaunch -State Running | Stop-WandbLaunch");
+        Program.Script("$null = Stop-WandbLaunch host");
         return Program.Median(sizes);
 
         static bool IsHost(int id)

@@ -7,12 +7,14 @@ using Docker.DotNet.Models;
 using FsCheck;
 using FsCheck.Fluent;
 using Microsoft.Data.Sqlite;
+using Microsoft.Extensions.DependencyInjection;
 using WandbLaunch.Agents;
 using WandbLaunch.Foundation;
 using WandbLaunch.Launching;
 using WandbLaunch.Model;
 using WandbLaunch.Resources;
 using WandbLaunch.Server;
+using WandbLaunch.Server.Data;
 using WandbLaunch.Wandb;
 
 namespace WandbLaunch.Tests;
@@ -68,7 +70,7 @@ public sealed class HostileAgentTests
             );
 
             // What an agent makes of an item is its own affair: other servers check nothing.
-            place._server.Store.ChecksItems = false;
+            place._server.Services.GetRequiredService<ItemRepository>().ChecksItems = false;
             place.Connection = await ConnectAsync(place.Url);
             await place.Connection.Queues.CreateAsync(new NewQueue("local", Project, "q", "PROJECT"), default);
             return place;
@@ -291,7 +293,7 @@ public sealed class HostileAgentTests
                     var (spec, _) = ItemSpec.Read(text);
                     _ = spec.DeepClone().ToJsonString();
                     _ = (spec["uri"]?.ToString(), spec["run_id"]?.ToString(), spec["entity"]?.ToString());
-                    _ = QueueSpec.SourceOf(spec);
+                    _ = LaunchConfig.Tolerant(spec).Source;
                 }
             )
             .Check(FsCheck.Config.QuickThrowOnFailure.WithMaxTest(1000));

@@ -1,7 +1,7 @@
-using System.Text.Json.Nodes;
 using WandbLaunch.Foundation;
 using WandbLaunch.Launching;
 using WandbLaunch.Model;
+using WandbLaunch.Resources;
 using WandbLaunch.Wandb;
 
 namespace WandbLaunch.Agents;
@@ -174,19 +174,13 @@ internal sealed class ItemStart(LaunchAgent agent, AgentItem item)
     // Protocol F.4, row 7; servers that know no sweeps have none to check.
     private async Task CheckSweepAsync()
     {
-        if (item.Entry.Spec["sweep_id"]?.ToString() is not { Length: > 0 } sweep || !agent.Protocol.HasSweeps)
+        if (item.Entry.Config.SweepId is not { } sweep || !agent.Protocol.HasSweeps)
         {
             return;
         }
 
         var state = await agent.AskAsync(
-            t =>
-                agent.Protocol.SweepStateAsync(
-                    item.Entry.RunEntity,
-                    (item.Entry.Spec["project"] as JsonValue)?.ToString() ?? "",
-                    sweep,
-                    t
-                ),
+            t => agent.Protocol.SweepStateAsync(item.Entry.RunEntity, item.Entry.Config.Project ?? "", sweep, t),
             agent.Stopping
         );
         if (state is not ("RUNNING" or "PAUSED"))

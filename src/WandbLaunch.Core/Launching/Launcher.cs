@@ -46,7 +46,7 @@ internal sealed class Launcher(
             var plan = await resource.PlanAsync(new ResourceRequest(config, options, resolved, cache), token);
             return new LaunchPlan
             {
-                Source = SourceOf(config, workingFolder),
+                Source = SourceCatalog.Shown(config, workingFolder),
                 Commit = resolved.Commit,
                 Patched = resolved.Patched,
                 Program = resolved.Program,
@@ -123,7 +123,7 @@ internal sealed class Launcher(
                 Agent = options.Agent,
                 RunId = runId == id ? null : runId,
                 Name = config.Name,
-                Source = SourceOf(config, workingFolder),
+                Source = SourceCatalog.Shown(config, workingFolder),
                 Commit = resolved.Commit,
                 Patched = resolved.Patched,
                 Resource = spec.Resource,
@@ -197,18 +197,6 @@ internal sealed class Launcher(
         return (config, (api, job));
     }
 
-    // A folder by its full path: who reads it later is somewhere else.
-    private static string SourceOf(LaunchConfig config, string workingFolder) =>
-        Secrets.Mask(
-            config.Job is { } job ? job
-            : config.Uri is null ? config.DockerImage!
-            : config.IsScheduler ? config.Uri
-            : LaunchUri.Parse(config.Uri, workingFolder)
-                is { Kind: LaunchUriKind.LocalFolder or LaunchUriKind.OfflineRun } folder
-                ? folder.Location
-            : config.Uri
-        );
-
     /// <summary>Says what is wrong with a config before anything is fetched.</summary>
     internal static void Check(ResourceCatalog resources, LaunchConfig config, LaunchOptions options) =>
         Validate(resources.Canonical(config), options, resources.Of(config));
@@ -226,7 +214,7 @@ internal sealed class Launcher(
                 throw new LaunchException(
                     "EnvironmentNameInvalid",
                     LaunchErrorCategory.InvalidArgument,
-                    $"'{name}' cannot be the name of an environment variable.",
+                    $"'{name}' cannot be the name of an environment variable. Names have letters, digits and _, and no digit first.",
                     name
                 );
             }
@@ -249,7 +237,7 @@ internal sealed class Launcher(
         Func<string> scratch,
         CancellationToken token
     ) =>
-        SourceResolver.ResolveAsync(
+        SourceCatalog.ResolveAsync(
             config,
             new ResolveContext(
                 workingFolder,

@@ -14,7 +14,7 @@ internal static partial class ImageName
             : throw new LaunchException(
                 "ImageNameInvalid",
                 LaunchErrorCategory.InvalidArgument,
-                $"'{image}' is not the name of a docker image.",
+                $"'{image}' is not the name of a docker image. Give one such as python:3.11-slim.",
                 image
             );
 

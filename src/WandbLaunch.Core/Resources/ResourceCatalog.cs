@@ -122,4 +122,4 @@ internal sealed class ResourceCatalog
 /// <summary>What this process is to the runs that it starts.</summary>
 /// <param name="IsOwn">It is here for one run alone, and adopts its orphans.</param>
 /// <param name="Adopter">The command of a process that starts a program and adopts its orphans, for where this one must not.</param>
-internal sealed record SupervisorPlace(bool IsOwn = false, Func<IReadOnlyList<string>?>? Adopter = null);
+internal sealed record SupervisorPlace(bool IsOwn = false, Func<OwnCommand?>? Adopter = null);

@@ -82,7 +82,7 @@ internal sealed class WandbApi(GraphQLTransport transport, ILaunchProtocol? prot
             ?? throw new LaunchException(
                 "RunInfoMissing",
                 LaunchErrorCategory.InvalidData,
-                $"The run {run} has no record of how it was started, so it cannot be made again. It may still be starting, or was made without the SDK's metadata (WANDB_DISABLE_META).",
+                $"The run {run} has no record of how it was started, so it cannot be made again. It may still be starting, or was made without the SDK's metadata (WANDB_DISABLE_META). Launch its code instead: the git URL or folder, with -Argument.",
                 run.ToString()
             );
         return new RunInfo(
@@ -311,7 +311,7 @@ internal sealed class WandbApi(GraphQLTransport transport, ILaunchProtocol? prot
             throw new LaunchException(
                 "RunFileDeleted",
                 LaunchErrorCategory.ObjectNotFound,
-                $"The file {name} of the run {run} is listed but its content is gone (deleted?).",
+                $"The file {name} of the run {run} is listed but its content is gone. Was it deleted? Upload it again where it came from.",
                 run.ToString(),
                 e
             );
@@ -338,7 +338,7 @@ internal sealed class WandbApi(GraphQLTransport transport, ILaunchProtocol? prot
             throw new LaunchException(
                 "RunFileDeleted",
                 LaunchErrorCategory.ObjectNotFound,
-                $"The file {file.Name} of the run {file.RunId} is listed but its content is gone (deleted?).",
+                $"The file {file.Name} of the run {file.RunId} is listed but its content is gone. Was it deleted? Upload it again where it came from.",
                 file.Name,
                 e
             );

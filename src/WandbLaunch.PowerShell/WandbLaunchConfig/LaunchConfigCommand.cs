@@ -190,7 +190,7 @@ public abstract class LaunchConfigCommand : AsyncPSCmdlet
                     ? LaunchConfig.Read(file.FullName, WorkingFolder)
                     : new LaunchConfig { Uri = file.FullName };
             case IDictionary map:
-                return LaunchConfig.FromOwnJson(Map(map)!);
+                return LaunchConfig.FromJson(Map(map)!);
             case WandbLaunch.Wandb.WandbLaunchQueueItem { Spec: { } spec }:
                 // The same again, as a run of its own.
                 return LaunchConfig.FromJson(spec) with { RunId = null };
@@ -215,7 +215,7 @@ public abstract class LaunchConfigCommand : AsyncPSCmdlet
                         map.Select(p => new KeyValuePair<string, object?>(p.Key, ArgumentSet.Plain(p.Value)))
                     ),
                 }
-                : LaunchConfig.FromOwnJson(map);
+                : LaunchConfig.FromJson(map);
         }
 
         return shell.Properties["Uri"]?.Value?.ToString() is { Length: > 0 } address
@@ -336,7 +336,7 @@ public abstract class LaunchConfigCommand : AsyncPSCmdlet
     }
 
     /// <summary>A table as JSON. One that holds itself, or is too deep or too large, is refused.</summary>
-    internal static JsonObject? Map(IDictionary? map) => map is null ? null : Map(map, LaunchConfig.NewLimits(), 0);
+    internal static JsonObject? Map(IDictionary? map) => map is null ? null : Map(map, JsonTree.NewLimits(), 0);
 
     /// <summary>A table that is a property of an object, live or read from a file, as JSON; empty where there is none.</summary>
     internal static JsonObject MapOf(PSObject of, string property) =>
@@ -361,7 +361,7 @@ public abstract class LaunchConfigCommand : AsyncPSCmdlet
         return result;
     }
 
-    private static JsonObject Map(PSObject shell) => Map(shell, LaunchConfig.NewLimits(), 0);
+    private static JsonObject Map(PSObject shell) => Map(shell, JsonTree.NewLimits(), 0);
 
     private static JsonObject Map(PSObject shell, TreeLimits limits, int depth)
     {
@@ -413,9 +413,9 @@ public abstract class LaunchConfigCommand : AsyncPSCmdlet
             IDictionary map => Map(map, limits, depth),
             SwitchParameter flag => JsonValue.Create(flag.IsPresent),
             PSObject shell => Map(shell, limits, depth),
-            JsonNode => LaunchConfig.ToNode(inner),
+            JsonNode => JsonTree.Of(inner),
             IEnumerable list => Nodes(list, limits, depth),
-            _ => LaunchConfig.ToNode(inner, limits, depth),
+            _ => JsonTree.Of(inner, limits, depth),
         };
     }
 

@@ -6,6 +6,7 @@ using WandbLaunch.Foundation;
 using WandbLaunch.Launching;
 using WandbLaunch.Model;
 using WandbLaunch.Resources;
+using WandbLaunch.Sources;
 using WandbLaunch.Wandb;
 
 namespace WandbLaunch.PowerShell;
@@ -16,7 +17,7 @@ internal sealed class QueuePusher(
     string queue,
     string? queueEntity,
     string? queueProject,
-    string? priority,
+    QueueItemPriority? priority,
     JsonObject? variables,
     string workingFolder
 )
@@ -24,8 +25,6 @@ internal sealed class QueuePusher(
     // Requests go while the next items are gathered.
     private const int Full = 500;
     private const int MostUnderWay = 20;
-
-    private static readonly string[] Priorities = ["critical", "high", "medium", "low"];
 
     private readonly ResourceCatalog _resources = LaunchStore.Default.Resources;
     private string? _resource;
@@ -35,7 +34,6 @@ internal sealed class QueuePusher(
     private (string Text, LaunchUri Uri)? _last;
     private Task _pushing = Task.CompletedTask;
     private int _underWay;
-    private readonly int? _priority = priority is null ? null : Array.IndexOf(Priorities, priority.ToLowerInvariant());
 
     /// <summary>Before the first item.</summary>
     internal bool IsNew { get; private set; } = true;
@@ -77,7 +75,7 @@ internal sealed class QueuePusher(
             spec.Write(writer, server.Username, queueEntity == spec.Entity ? null : queueEntity);
         }
 
-        _items.Add(new QueuePush(spec, _buffer.WrittenSpan.ToArray(), _priority, variables));
+        _items.Add(new QueuePush(spec, _buffer.WrittenSpan.ToArray(), (int?)priority, variables));
     }
 
     // Long lists name the same few addresses again and again.
@@ -190,8 +188,8 @@ internal sealed class QueuePusher(
                             Queue = queue,
                             Entity = entity,
                             QueueProject = project,
-                            State = "pending",
-                            Priority = _priority,
+                            State = QueueItemState.Pending,
+                            Priority = priority,
                             Created = DateTimeOffset.UtcNow,
                             Uri = result.Item.Source,
                             Project = result.Item.Project,

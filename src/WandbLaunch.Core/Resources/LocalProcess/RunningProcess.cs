@@ -200,7 +200,11 @@ internal sealed class RunningProcess
         IEnumerable<string> words = [program, .. spec.Command.Skip(1), .. spec.Arguments];
         if (OperatingSystem.IsLinux() && !place.IsOwn && cgroup is null && place.Adopter?.Invoke() is { } command)
         {
-            words = [.. command, keep ? "keep" : "end", .. words];
+            words = [.. command.Words, keep ? "keep" : "end", .. words];
+            foreach (var (name, value) in command.Environment)
+            {
+                start.Environment[name] = value;
+            }
         }
 
         start.FileName = words.First();
