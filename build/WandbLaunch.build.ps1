@@ -84,6 +84,11 @@ task Docs {
     exec { dotnet run --project tools/WandbLaunch.Docs -- $BuildRoot }
 }
 
+# The picture of the README, of a real session.
+task Recording Module, {
+    exec { dotnet tool run pwsh -NoProfile -File tools/Record-Session.ps1 @Argument }
+}
+
 task Format {
     exec { dotnet csharpier format . }
 }

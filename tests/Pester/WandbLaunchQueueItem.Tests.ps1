@@ -36,6 +36,7 @@ Describe 'Add-WandbLaunchQueueItem' {
 
     It 'says what cannot be queued and goes on' {
         (Get-Fault { Add-WandbLaunchQueueItem $uri -Queue nosuch }).Id | Should -Be QueueNotFound
+        (Get-Fault { Add-WandbLaunchQueueItem $uri -Queue nosuch -WhatIf }).Id | Should -Be QueueNotFound
         $fault = Get-Fault { Add-WandbLaunchQueueItem ./repo -Queue work }
         $fault.Id | Should -Be FolderCannotBeQueued
         $fault.Target | Should -Not -BeNullOrEmpty
@@ -142,6 +143,15 @@ Describe 'Remove-WandbLaunchQueueItem' {
         Invoke-Pwsh "Connect-Wandb -Local | Out-Null; try { Remove-WandbLaunchQueueItem work $($item.Id) -ErrorAction Stop } catch { 'refused' }" | Should -Contain refused
         @(Get-WandbLaunchQueueItem work).Count | Should -Be 1
         Get-WandbLaunchQueueItem work -State pending | Remove-WandbLaunchQueueItem -Confirm:$false
+        Get-WandbLaunchQueueItem work | Should -BeNullOrEmpty
+    }
+
+    It 'removes hundreds in few requests, each for itself' {
+        $items = 1..450 | ForEach-Object { @{ n = $_ } } | Add-WandbLaunchQueueItem -Uri $uri -Queue work
+        $items[3] | Remove-WandbLaunchQueueItem -Confirm:$false
+        $requests = @($items | Remove-WandbLaunchQueueItem -Confirm:$false -Debug -ErrorAction SilentlyContinue -ErrorVariable fault 5>&1 | Where-Object { "$_" -match 'POST .*/graphql DeleteFromRunQueue 200' })
+        $requests.Count | Should -Be 3
+        $fault.TargetObject | Should -Be $items[3].Id
         Get-WandbLaunchQueueItem work | Should -BeNullOrEmpty
     }
 

@@ -36,14 +36,17 @@ public sealed class AgentServiceTests
         bool machineWide = false,
         string? account = null
     ) =>
-        AgentServices.Define(
-            new ServicePlace(kind, "/home/me", "/home/me/data", machineWide),
-            "gpu",
-            Config(),
-            Command,
-            account,
-            new Dictionary<string, string> { ["WANDBLAUNCH_HOME"] = "/data dir" }
-        );
+        AgentServices
+            .Of(kind, new ServicePlace("/home/me", "/home/me/data", machineWide))
+            .Define(
+                new AgentServiceRequest(
+                    "gpu",
+                    Config(),
+                    Command,
+                    account,
+                    new Dictionary<string, string> { ["WANDBLAUNCH_HOME"] = "/data dir" }
+                )
+            );
 
     private static void Validate(string xml)
     {
@@ -94,10 +97,10 @@ public sealed class AgentServiceTests
     [Fact]
     public void A_word_is_quoted_as_windows_reads_it_back()
     {
-        Assert.Equal("plain", AgentServices.QuoteWindows("plain"));
-        Assert.Equal("\"\"", AgentServices.QuoteWindows(""));
-        Assert.Equal("\"C:\\dir with blank\\\\\"", AgentServices.QuoteWindows("C:\\dir with blank\\"));
-        Assert.Equal("\"a \\\"b\\\" c\\\\\\\"d\"", AgentServices.QuoteWindows("a \"b\" c\\\"d"));
+        Assert.Equal("plain", TaskSchedulerService.QuoteWindows("plain"));
+        Assert.Equal("\"\"", TaskSchedulerService.QuoteWindows(""));
+        Assert.Equal("\"C:\\dir with blank\\\\\"", TaskSchedulerService.QuoteWindows("C:\\dir with blank\\"));
+        Assert.Equal("\"a \\\"b\\\" c\\\\\\\"d\"", TaskSchedulerService.QuoteWindows("a \"b\" c\\\"d"));
     }
 
     [Fact]

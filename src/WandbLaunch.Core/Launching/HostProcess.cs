@@ -41,7 +41,7 @@ internal static class HostProcess
             throw new LaunchException(
                 "HostFailed",
                 LaunchErrorCategory.InvalidOperation,
-                $"The process that watches the run did not start: {error.Trim()}",
+                $"The supervisor of the run did not start: {error.Trim()} If a file is missing, install the module again.",
                 folder
             );
         }
