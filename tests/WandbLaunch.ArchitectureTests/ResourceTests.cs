@@ -58,7 +58,8 @@ public sealed partial class ResourceTests
     private static string Code(string file) =>
         string.Join(
             '\n',
-            File.ReadLines(Path.Combine(Root, file)).Where(l => !l.TrimStart().StartsWith("//", StringComparison.Ordinal))
+            File.ReadLines(Path.Combine(Root, file))
+                .Where(l => !l.TrimStart().StartsWith("//", StringComparison.Ordinal))
         );
 
     [GeneratedRegex(@"^(?:\w+ )*(?:class|record|struct|enum|interface) (\w+)", RegexOptions.Multiline)]

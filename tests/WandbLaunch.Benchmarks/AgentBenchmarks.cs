@@ -254,8 +254,7 @@ internal static class AgentBenchmarks
         {
             try
             {
-                return File.ReadAllText($"/proc/{id}/cmdline").Split('\0')
-                    is [_, var assembly, "run", var folder, ..]
+                return File.ReadAllText($"/proc/{id}/cmdline").Split('\0') is [_, var assembly, "run", var folder, ..]
                     && assembly.EndsWith("WandbLaunch.Host.dll", StringComparison.Ordinal)
                     && folder.StartsWith(Program.WorkFolder, StringComparison.Ordinal);
             }

@@ -133,7 +133,9 @@ internal sealed partial class FakeEngine : IAsyncDisposable
                 break;
             case ("GET", ["containers", _, "logs"]):
                 Interlocked.Increment(ref _readers);
-                await http.Response.Body.WriteAsync(Frame($"2026-01-01T00:00:00.000000001Z epoch 1 of {known!.Name}\n"));
+                await http.Response.Body.WriteAsync(
+                    Frame($"2026-01-01T00:00:00.000000001Z epoch 1 of {known!.Name}\n")
+                );
                 await http.Response.Body.FlushAsync();
                 await Task.WhenAny(_over.Task, Task.Delay(Timeout.Infinite, http.RequestAborted));
                 Interlocked.Decrement(ref _readers);

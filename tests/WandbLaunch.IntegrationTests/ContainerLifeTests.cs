@@ -221,7 +221,11 @@ public sealed class ContainerLifeTests
 
         Assert.Equal(
             ids.Select((id, i) => $"{id} Failed {(i + 1).ToString(CultureInfo.InvariantCulture)}"),
-            Lines(Machine.Shell("Get-WandbLaunch many* | Sort-Object Id | ForEach-Object { \"$($_.Id) $($_.State) $($_.ExitCode)\" }"))
+            Lines(
+                Machine.Shell(
+                    "Get-WandbLaunch many* | Sort-Object Id | ForEach-Object { \"$($_.Id) $($_.State) $($_.ExitCode)\" }"
+                )
+            )
         );
         Assert.All(ids, id => Assert.Equal("", Container(id)));
     }

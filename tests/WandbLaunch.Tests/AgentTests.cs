@@ -7,6 +7,7 @@ using WandbLaunch.Agents;
 using WandbLaunch.Foundation;
 using WandbLaunch.Launching;
 using WandbLaunch.Model;
+using WandbLaunch.Resources;
 using WandbLaunch.Server;
 using WandbLaunch.Wandb;
 

@@ -3,6 +3,7 @@ using System.Text.Json.Nodes;
 using WandbLaunch.Agents;
 using WandbLaunch.Foundation;
 using WandbLaunch.Model;
+using WandbLaunch.Resources;
 
 namespace WandbLaunch.Tests;
 

@@ -3,7 +3,6 @@ using WandbLaunch.Foundation;
 using WandbLaunch.Launching;
 using WandbLaunch.Model;
 
-
 namespace WandbLaunch.Tests;
 
 /// <summary>What a user types, against programs that misbehave.</summary>

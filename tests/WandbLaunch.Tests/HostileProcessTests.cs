@@ -93,7 +93,9 @@ public sealed class HostileProcessTests : IDisposable
         }
 
         // What -KeepChildren left open.
-        RunCgroup.Find(LaunchStore.Load(LaunchStore.Default.Folder("keep" + _token))?.Handle?.Place, "keep" + _token)?.Kill();
+        RunCgroup
+            .Find(LaunchStore.Load(LaunchStore.Default.Folder("keep" + _token))?.Handle?.Place, "keep" + _token)
+            ?.Kill();
         RunCgroup
             .Find(LaunchStore.Load(LaunchStore.Default.Folder("keep" + _token))?.Handle?.Place, "keep" + _token)
             ?.Remove();

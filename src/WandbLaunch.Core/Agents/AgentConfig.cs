@@ -67,14 +67,7 @@ internal sealed record AgentConfig
         "pip",
     ];
 
-    private static readonly string[] KnownPolicy =
-    [
-        "entities",
-        "git_hosts",
-        "images",
-        "resources",
-        "mounts",
-    ];
+    private static readonly string[] KnownPolicy = ["entities", "git_hosts", "images", "resources", "mounts"];
 
     // Of W&B's own agent; this one builds images its own way and needs none of them.
     private static readonly string[] Unused = ["environment", "registry", "build", "builder"];

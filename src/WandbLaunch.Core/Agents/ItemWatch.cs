@@ -46,12 +46,7 @@ internal sealed class ItemWatch(LaunchAgent agent, AgentItem item, ItemStart sta
             {
                 told = true;
                 item.Since = run.Started;
-                agent.Tell(
-                    AgentEventKind.RunStarted,
-                    item.Entry,
-                    run.Handle?.ToString() ?? "",
-                    run
-                );
+                agent.Tell(AgentEventKind.RunStarted, item.Entry, run.Handle?.ToString() ?? "", run);
             }
 
             if (run.IsDone)

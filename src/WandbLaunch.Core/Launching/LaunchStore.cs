@@ -12,7 +12,6 @@ internal sealed partial class LaunchStore(string root, ResourceCatalog resources
     /// <summary>Why it is not known how a run ended.</summary>
     internal const string SupervisorGone = "the process that watched this run was ended, so its exit code is not known";
 
-
     internal static readonly JsonSerializerOptions Json = new()
     {
         WriteIndented = true,
@@ -76,7 +75,9 @@ internal sealed partial class LaunchStore(string root, ResourceCatalog resources
             return run is { Handle: null, State: not LaunchState.Starting }
                 ? run with
                 {
-                    Handle = JsonSerializer.Deserialize<OldHandle>(text, Json)!.Handle(() => (string?)LoadSpec(folder).Data!["DockerEndpoint"]),
+                    Handle = JsonSerializer
+                        .Deserialize<OldHandle>(text, Json)!
+                        .Handle(() => (string?)LoadSpec(folder).Data!["DockerEndpoint"]),
                 }
                 : run;
         }

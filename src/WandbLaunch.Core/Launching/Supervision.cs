@@ -106,12 +106,7 @@ internal sealed class Supervision(ResourceCatalog resources)
     /// <summary>A run that this process looks after, as it knows it now.</summary>
     internal LaunchedRun? Find(string folder) => _supervisors.GetValueOrDefault(folder)?.Run;
 
-    private void Track(
-        string folder,
-        RunSpec spec,
-        IReadOnlyDictionary<string, string> secrets,
-        FileLock held
-    ) =>
+    private void Track(string folder, RunSpec spec, IReadOnlyDictionary<string, string> secrets, FileLock held) =>
         Track(
             Task.Run(
                 () =>
@@ -201,14 +196,7 @@ internal sealed class Supervision(ResourceCatalog resources)
                 return known;
             }
 
-            supervisor = new Supervisor(
-                folder,
-                known,
-                resources.Get(spec.Resource),
-                spec.MaxLogSize,
-                output,
-                changed
-            );
+            supervisor = new Supervisor(folder, known, resources.Get(spec.Resource), spec.MaxLogSize, output, changed);
             _supervisors[folder] = supervisor;
             if (!await SuperviseAsync(supervisor, folder, spec, secrets, token, leave))
             {
@@ -252,12 +240,7 @@ internal sealed class Supervision(ResourceCatalog resources)
         try
         {
             return !await supervisor.StartAsync(spec, secrets, stop.Token)
-                || await supervisor.FollowAsync(
-                    _watch,
-                    TimeSpan.FromSeconds(spec.StopGraceSeconds),
-                    stop.Token,
-                    leave
-                );
+                || await supervisor.FollowAsync(_watch, TimeSpan.FromSeconds(spec.StopGraceSeconds), stop.Token, leave);
         }
         finally
         {

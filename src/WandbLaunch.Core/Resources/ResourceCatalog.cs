@@ -16,9 +16,9 @@ internal sealed class ResourceCatalog
     {
         place ??= new SupervisorPlace();
 
-        // The first is the default.
         All =
         [
+            // The first is the default.
             new LocalContainerResource(context),
             new LocalProcessResource(place),
         ];
@@ -31,7 +31,8 @@ internal sealed class ResourceCatalog
     internal ILaunchResource Default => All[0];
 
     /// <summary>What agents take unless told otherwise.</summary>
-    internal IReadOnlyList<string> AllowedByDefault => [.. All.Where(r => r.Info.AllowedByDefault).Select(r => r.Info.Name)];
+    internal IReadOnlyList<string> AllowedByDefault =>
+        [.. All.Where(r => r.Info.AllowedByDefault).Select(r => r.Info.Name)];
 
     /// <summary>The resource's own name, where it is written in another way; one that is not known stays as it is.</summary>
     internal string CanonicalName(string name) => Find(name)?.Info.Name ?? name;

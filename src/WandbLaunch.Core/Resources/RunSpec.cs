@@ -1,9 +1,9 @@
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using WandbLaunch.Foundation;
 using WandbLaunch.Model;
 using WandbLaunch.Python;
 using WandbLaunch.Sources;
-using WandbLaunch.Foundation;
 
 namespace WandbLaunch.Resources;
 

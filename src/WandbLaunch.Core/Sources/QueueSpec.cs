@@ -36,11 +36,7 @@ internal static class QueueSpec
 
         var project = config.Project ?? source.Project ?? ResolvedRun.NoProject;
         config = source.ForQueue(config, appUrl);
-        return config with
-        {
-            Entity = config.Entity ?? entity,
-            Project = project,
-        };
+        return config with { Entity = config.Entity ?? entity, Project = project };
     }
 
     /// <summary>A queue shows its items to everyone who can read it, and keeps them.</summary>

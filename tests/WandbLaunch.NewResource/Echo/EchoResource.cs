@@ -38,9 +38,7 @@ internal sealed class EchoResource(LaunchContext context) : ILaunchResource
     ) => policy.SecureMode ? throw AgentPolicy.Refused("echoes are not secure", "-SecureMode") : (config, options);
 
     public Task<ResourcePlan> PlanAsync(ResourceRequest request, CancellationToken token) =>
-        Task.FromResult(
-            new ResourcePlan([.. request.Resolved.EntryPoint, .. request.Resolved.Arguments], null, true)
-        );
+        Task.FromResult(new ResourcePlan([.. request.Resolved.EntryPoint, .. request.Resolved.Arguments], null, true));
 
     public Task<RunSpec> PrepareAsync(PrepareContext prepare, CancellationToken token) =>
         Task.FromResult(
@@ -102,13 +100,7 @@ internal sealed class EchoResource(LaunchContext context) : ILaunchResource
         }
     }
 
-    public async Task ReadLogAsync(
-        LaunchedRun run,
-        string? from,
-        bool follow,
-        IRunLogSink to,
-        CancellationToken token
-    )
+    public async Task ReadLogAsync(LaunchedRun run, string? from, bool follow, IRunLogSink to, CancellationToken token)
     {
         var text = Encoding.UTF8.GetBytes(Read(run.Id)?.Text ?? "");
         to.Output(RunStream.Output, text.AsSpan(from is null ? 0 : int.Parse(from, CultureInfo.InvariantCulture)));
@@ -139,11 +131,7 @@ internal sealed class EchoResource(LaunchContext context) : ILaunchResource
         config.ResourceArgs?["echo"] is not { } own ? new Echo()
         : own is JsonObject map
         && map.All(p => p.Key is "seconds" or "exit_code" && p.Value?.GetValueKind() == JsonValueKind.Number)
-            ? new Echo
-            {
-                Seconds = Number(map["seconds"]) ?? 0.2,
-                ExitCode = (int)(Number(map["exit_code"]) ?? 0),
-            }
+            ? new Echo { Seconds = Number(map["seconds"]) ?? 0.2, ExitCode = (int)(Number(map["exit_code"]) ?? 0) }
         : throw new LaunchException(
             "EchoArgumentInvalid",
             LaunchErrorCategory.InvalidArgument,

@@ -106,16 +106,7 @@ internal sealed class ContainerLog(DockerClient client, string container, IRunLo
             sink.Output(stream, text[skip..]);
         }
 
-        _at =
-            stream == RunStream.Error
-                ? _at with
-                {
-                    Error = cursor.Place,
-                }
-                : _at with
-                {
-                    Output = cursor.Place,
-                };
+        _at = stream == RunStream.Error ? _at with { Error = cursor.Place } : _at with { Output = cursor.Place };
         sink.Reached(_at);
     }
 

@@ -115,7 +115,10 @@ internal sealed class EngineWatch(
             var mine = Mine.ToList();
             if (listed.Elapsed >= pause)
             {
-                pause = pause == TimeSpan.Zero ? FirstPause : pause * 2 > MostPause ? MostPause : pause * 2;
+                pause =
+                    pause == TimeSpan.Zero ? FirstPause
+                    : pause * 2 > MostPause ? MostPause
+                    : pause * 2;
                 listed.Restart();
                 var there = await ListedAsync(client, token);
                 foreach (var run in mine.Where(r => !there.Contains(r.Handle!.Id)))
@@ -220,10 +223,7 @@ internal sealed class EngineWatch(
         }
         catch (DockerContainerNotFoundException)
         {
-            return new RunOutcome(
-                null,
-                "the container was removed by someone else, so its exit code is not known"
-            );
+            return new RunOutcome(null, "the container was removed by someone else, so its exit code is not known");
         }
     }
 

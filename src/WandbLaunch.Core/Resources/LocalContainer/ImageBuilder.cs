@@ -107,7 +107,12 @@ internal sealed partial class ImageBuilder(DockerClient client, Action<string, i
 
         var basis = request.Requirements.IsEmpty ? request.Tag : request.Tag + "-base";
         await BuildAsync(request.Dockerfile, basis, request.BaseImage, token);
-        return (request.Tag, request.Requirements.IsEmpty ? null : await new PackageInstaller(client, progress).InstallAsync(request, basis, pip, token));
+        return (
+            request.Tag,
+            request.Requirements.IsEmpty
+                ? null
+                : await new PackageInstaller(client, progress).InstallAsync(request, basis, pip, token)
+        );
     }
 
     /// <summary>Pulls an image unless it is there.</summary>

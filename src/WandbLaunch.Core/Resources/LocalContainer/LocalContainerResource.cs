@@ -290,8 +290,7 @@ internal sealed class LocalContainerResource(LaunchContext context) : ILaunchRes
                         : await EngineWatch.EndOfAsync(client, run.Handle.Id, token);
                 }
             }
-            catch (Exception e)
-                when (e is LaunchException or DockerApiException || EngineConnections.IsAway(e))
+            catch (Exception e) when (e is LaunchException or DockerApiException || EngineConnections.IsAway(e))
             {
                 // Away: nothing is known of its runs.
             }
@@ -338,13 +337,7 @@ internal sealed class LocalContainerResource(LaunchContext context) : ILaunchRes
         }
     }
 
-    public async Task ReadLogAsync(
-        LaunchedRun run,
-        string? from,
-        bool follow,
-        IRunLogSink to,
-        CancellationToken token
-    )
+    public async Task ReadLogAsync(LaunchedRun run, string? from, bool follow, IRunLogSink to, CancellationToken token)
     {
         var (client, _) = await _engines.GetAsync(run.Handle!.Place, token);
         await new ContainerLog(client, run.Handle.Id, to, _engines.Patience).ReadAsync(from, follow, token);

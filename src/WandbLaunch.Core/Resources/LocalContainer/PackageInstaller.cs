@@ -18,7 +18,11 @@ internal sealed class PackageInstaller(DockerClient client, Action<string, int?>
 
     /// <summary>Gives a warning where a package could not be installed that need not be.</summary>
     internal async Task<string?> InstallAsync(
-        ImageBuilder.Request request, string basis, PipSettings pip, CancellationToken token)
+        ImageBuilder.Request request,
+        string basis,
+        PipSettings pip,
+        CancellationToken token
+    )
     {
         // Packages run code of their own as they are installed.
         var host = new HostConfig { NetworkMode = LocalhostIndex(pip) ? "host" : null };

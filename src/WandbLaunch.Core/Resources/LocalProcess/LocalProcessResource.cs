@@ -159,8 +159,7 @@ internal sealed partial class LocalProcessResource(SupervisorPlace place) : ILau
             runs.ToDictionary(
                 r => r.Id,
                 r =>
-                    r.ProcessId is { } process
-                    && ProcessTree.IsAlive(process, r.Started, r.Id, r.Handle!.Place)
+                    r.ProcessId is { } process && ProcessTree.IsAlive(process, r.Started, r.Id, r.Handle!.Place)
                         ? null
                         : new RunOutcome(
                             null,

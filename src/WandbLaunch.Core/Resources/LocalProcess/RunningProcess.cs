@@ -14,7 +14,9 @@ internal sealed class RunningProcess
     private readonly RunCgroup? _cgroup;
     private readonly bool _keep;
     private readonly CancellationTokenSource _stop = new();
-    private readonly TaskCompletionSource<IRunLogSink> _reader = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly TaskCompletionSource<IRunLogSink> _reader = new(
+        TaskCreationOptions.RunContinuationsAsynchronously
+    );
     private readonly TaskCompletionSource _drained = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private TimeSpan _grace;
 
