@@ -114,7 +114,7 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
     private readonly ConcurrentDictionary<Task, byte> _running = new();
     private SemaphoreSlim? _slots;
     private readonly LaunchStore _store = LaunchStore.Default;
-    private Supervision _supervision = null!;
+    private Supervision? _supervision;
     private LaunchOptions _options = new();
     private QueuePusher? _pusher;
     private int _launches;
@@ -219,6 +219,7 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
 
         await Task.WhenAll(_running.Keys);
         _slots?.Dispose();
+        _supervision?.Dispose();
     }
 
     /// <inheritdoc/>
@@ -269,7 +270,7 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
             Progress(activity, "", 100, number);
             if (NoWait)
             {
-                await _supervision.LeaveAsync(prepared.Folder, prepared.Spec, prepared.Secrets, Token);
+                await _supervision!.LeaveAsync(prepared.Folder, prepared.Spec, prepared.Secrets, Token);
                 Output(await WaitUntilStartedAsync(prepared.Run.Id));
                 return;
             }
@@ -277,7 +278,7 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
             // In whole characters of one stream each: output and errors of the program do not mix within one.
             Action<ReadOnlyMemory<byte>>? show =
                 Quiet || ThrottleLimit > 1 ? null : bytes => Show(Encoding.UTF8.GetString(bytes.Span));
-            var run = await _supervision.RunAsync(
+            var run = await _supervision!.RunAsync(
                 prepared.Folder,
                 prepared.Spec,
                 prepared.Secrets,
