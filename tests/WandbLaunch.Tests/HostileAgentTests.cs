@@ -946,7 +946,7 @@ public sealed class HostileAgentTests
                         {
                             try
                             {
-                                return AgentStore.Of(new LaunchContext()).Enter(name).Gate;
+                                return AgentStore.Of(new LaunchContext()).Enter(name).Lock;
                             }
                             catch (LaunchException e) when (e.ErrorId == "AgentRunning")
                             {

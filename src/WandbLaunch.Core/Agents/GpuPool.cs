@@ -84,8 +84,8 @@ internal sealed class GpuPool
             FileModes.CreatePrivateFolder(_folder);
 
             // One at a time over all agents: between the look and the claim nobody else may claim.
-            using var gate = FileLock.TryEnter(Path.Combine(_folder, "lock"));
-            if (gate is null)
+            using var held = FileLock.TryEnter(Path.Combine(_folder, "lock"));
+            if (held is null)
             {
                 return null;
             }
@@ -142,8 +142,8 @@ internal sealed class GpuPool
             return !run.IsDone;
         }
 
-        using var gate = FileLock.TryEnter(AgentStore.LockPath(_agents.FolderOf(claim.Agent)));
-        return gate is null;
+        using var held = FileLock.TryEnter(AgentStore.LockPath(_agents.FolderOf(claim.Agent)));
+        return held is null;
     }
 
     private static Claim? Read(string path)

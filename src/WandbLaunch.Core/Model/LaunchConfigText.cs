@@ -72,6 +72,19 @@ internal sealed partial record LaunchConfig
         }
     }
 
+    /// <summary>As <see cref="FromJson"/>, of a text that was made here: it has its limits, and no key twice.</summary>
+    internal static LaunchConfig FromUtf8(ReadOnlySpan<byte> json)
+    {
+        try
+        {
+            return Settled(JsonSerializer.Deserialize(json, LaunchConfigJson.Strict.LaunchConfig)!);
+        }
+        catch (JsonException e)
+        {
+            throw WrongKinds((JsonObject)JsonNode.Parse(json)!, e);
+        }
+    }
+
     /// <summary>What can be read of an item, for whoever looks before it is judged: a value of another kind than its key has is not there.</summary>
     internal static LaunchConfig Tolerant(JsonObject? map)
     {

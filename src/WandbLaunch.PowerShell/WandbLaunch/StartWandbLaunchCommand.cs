@@ -182,7 +182,7 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
             );
         }
 
-        var config = BuildConfig();
+        var config = await BuildConfigAsync();
         if (_pusher is not null)
         {
             var spec = _pusher.Spec(config);
