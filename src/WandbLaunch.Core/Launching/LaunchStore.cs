@@ -117,7 +117,7 @@ internal sealed partial class LaunchStore(string root, ResourceCatalog resources
 
     /// <summary>Reads a launch; one that nobody looks after is looked after.</summary>
     internal async Task<LaunchedRun?> RefreshAsync(string folder, CancellationToken token) =>
-        (await RefreshAsync([folder], token)).FirstOrDefault();
+        await RefreshAsync([folder], token) is [var run, ..] ? run : null;
 
     private async Task<IReadOnlyList<LaunchedRun>> RefreshAsync(IEnumerable<string> folders, CancellationToken token)
     {
