@@ -129,9 +129,22 @@ function Measure-Stop {
 }
 
 function Get-Completion {
+    # What Tab offers: pressed again as a person does where the answer of a server comes a moment later, or -Once.
+    param([string] $Line, [switch] $Once)
+    $clock = [Diagnostics.Stopwatch]::StartNew()
+    while ($true) {
+        # Names of files are PowerShell's own, where a completer has nothing to say.
+        $found = @((TabExpansion2 $Line $Line.Length).CompletionMatches | Where-Object ResultType -NotIn ProviderItem, ProviderContainer)
+        if ($found -or $Once -or $clock.Elapsed.TotalSeconds -gt 5) { return $found.CompletionText }
+        Start-Sleep -Milliseconds 100
+    }
+}
+
+function Measure-Tab {
+    # How long a Tab takes whose values have been found before, the best of five: other tests use the machine too.
     param([string] $Line)
-    # Later ones of the list come from files of this folder, where a completer has nothing to say.
-    (TabExpansion2 $Line $Line.Length).CompletionMatches.CompletionText
+    $null = Get-Completion $Line
+    (1..5 | ForEach-Object { Measure-Command { Get-Completion $Line -Once } } | Measure-Object TotalMilliseconds -Minimum).Minimum
 }
 
 function Get-View {

@@ -45,6 +45,8 @@ public sealed class AddWandbLaunchQueueItemCommand : LaunchConfigCommand
     /// <summary>Values for the queue's template variables.</summary>
     [Parameter]
     [Alias("v")]
+    [NameValue]
+    [ArgumentCompleter(typeof(TemplateVariableCompleter))]
     public IDictionary? TemplateVariable { get; set; }
 
     /// <summary>Arguments with several values each: every combination becomes an item.</summary>

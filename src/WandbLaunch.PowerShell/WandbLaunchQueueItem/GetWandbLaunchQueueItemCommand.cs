@@ -22,6 +22,7 @@ public sealed class GetWandbLaunchQueueItemCommand : QueueCommand
 
     /// <summary>Ids of items. Not given: all.</summary>
     [Parameter]
+    [ArgumentCompleter(typeof(ItemIdCompleter))]
     public string[] Id { get; set; } = [];
 
     /// <summary>States that count.</summary>

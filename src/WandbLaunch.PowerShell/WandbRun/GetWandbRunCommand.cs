@@ -74,6 +74,7 @@ public sealed class GetWandbRunCommand : PipelineCommand
 
     /// <summary>Order: +created_at or -created_at (default), or what else the server knows.</summary>
     [Parameter(ParameterSetName = "Project")]
+    [ArgumentCompleter(typeof(RunOrderCompleter))]
     public string? Order { get; set; }
 
     /// <summary>Runs that are asked for at once.</summary>

@@ -439,8 +439,31 @@ internal sealed partial class Store
         return (rows, more);
     }
 
-    internal long CountItems(long queue, bool pending) =>
-        Count($"SELECT COUNT(*) FROM items WHERE queue = $q{(pending ? " AND state = 'PENDING'" : "")}", ("$q", queue));
+    /// <summary>All items of a queue, or those in one of the states.</summary>
+    internal long CountItems(long queue, params string[] states) =>
+        states.Length == 0
+            ? Count("SELECT COUNT(*) FROM items WHERE queue = $q", ("$q", queue))
+            : states.Sum(s =>
+                Count(
+                    // A text and no parameter: only so is the index of those that wait used.
+                    s == "PENDING"
+                        ? "SELECT COUNT(*) FROM items WHERE queue = $q AND state = 'PENDING'"
+                        : "SELECT COUNT(*) FROM items WHERE queue = $q AND state = $s",
+                    s == "PENDING" ? [("$q", queue)] : [("$q", queue), ("$s", s)]
+                )
+            );
+
+    /// <summary>When what waits longest was queued; null for a queue in which nothing waits.</summary>
+    internal string? OldestPending(long queue)
+    {
+        using var connection = Open();
+        using var command = Command(
+            connection,
+            "SELECT created_at FROM items WHERE id = (SELECT MIN(id) FROM items WHERE queue = $q AND state = 'PENDING')",
+            ("$q", queue)
+        );
+        return command.ExecuteScalar() as string;
+    }
 
     /// <summary>True when an item can be popped from one of the queues.</summary>
     internal bool AnyWaiting(IEnumerable<long> queues)

@@ -51,8 +51,11 @@ internal static class QueueSchema
         );
         set("Query", "launchAgent", c => store.Agent(Store.Id(c.GetArgument<string>("id"))));
 
-        set("RunQueue", "itemCount", c => (int)store.CountItems(((Row)c.Source!).Key, false));
-        set("RunQueue", "pendingCount", c => (int)store.CountItems(((Row)c.Source!).Key, true));
+        set("RunQueue", "itemCount", c => (int)store.CountItems(((Row)c.Source!).Key));
+        set("RunQueue", "pendingCount", c => (int)store.CountItems(((Row)c.Source!).Key, "PENDING"));
+        set("RunQueue", "runningCount", c => (int)store.CountItems(((Row)c.Source!).Key, "LEASED", "CLAIMED"));
+        set("RunQueue", "failedCount", c => (int)store.CountItems(((Row)c.Source!).Key, "FAILED"));
+        set("RunQueue", "oldestPending", c => store.OldestPending(((Row)c.Source!).Key));
         set("RunQueue", "runQueueItem", c => store.Item(((Row)c.Source!).Key, Store.Id(c.GetArgument<string>("id"))));
         set(
             "RunQueue",

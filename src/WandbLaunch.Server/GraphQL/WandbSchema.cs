@@ -195,6 +195,14 @@ internal static class WandbSchema
             "history",
             c => store.Lines(Key(c), "history", c.GetArgument("minStep", 0), c.GetArgument("maxStep", 10_000))
         );
+        Set(
+            "Run",
+            "sampledHistory",
+            c =>
+                c.GetArgument<string[]>("specs")
+                    .Select(s => (object)SampledHistory.Read(store, Key(c), s).ToJsonString())
+                    .ToArray()
+        );
         Set("Run", "wandbConfig", c => WandbConfig((Row)c.Source!));
         Set("Run", "fileCount", c => store.Files(Key(c), null, null, null, int.MaxValue - 1).Files.Count);
         Set(
