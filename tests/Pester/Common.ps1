@@ -12,6 +12,8 @@ function Start-TestHome {
     $env:XDG_CONFIG_HOME = Join-Path $TestHome xdg
     $env:GIT_CONFIG_GLOBAL = Join-Path $TestHome gitconfig
     $env:PYTHONPATH = Join-Path $TestHome stub
+    # No test opens a page on the machine of whoever runs it.
+    $env:BROWSER = Join-Path $TestHome no-browser
     Set-Content $env:GIT_CONFIG_GLOBAL "[user]`nname = Test`nemail = test@example.org`n[init]`ndefaultBranch = main"
     $null = New-Item -ItemType Directory $env:PYTHONPATH, (Join-Path $TestHome work)
     Set-Location (Join-Path $TestHome work)
@@ -74,6 +76,22 @@ def log(row):
     pass
 '@
     (Get-Item (Join-Path $folder offline-run-*)).FullName
+}
+
+function Set-TestBrowser {
+    # A browser that notes the words that it is given, one a line; Get-Opened gives and forgets them.
+    param([int] $ExitCode = 0)
+    $env:BROWSER = Join-Path $TestHome browser
+    Set-Content $env:BROWSER "#!/bin/sh`nfor word; do echo `"`$word`" >> '$TestHome/opened'; done`nexit $ExitCode"
+    chmod +x $env:BROWSER
+}
+
+function Get-Opened {
+    $file = Join-Path $TestHome opened
+    if (Test-Path $file) {
+        Get-Content $file
+        Remove-Item $file
+    }
 }
 
 function Get-Fault {

@@ -116,7 +116,7 @@ Describe 'completion of what is in the code' {
         Get-Completion "Start-WandbLaunch $uri -GitVersion " | Should -Be main, feature/wide, v1.0
         Get-Completion "New-WandbLaunchConfig x -GitRepo $uri -GitVersion v" | Should -Be v1.0
         Get-Completion "New-WandbLaunchJob $uri -GitVersion fe" | Should -Be feature/wide
-        Get-Completion "Start-WandbLaunch local/demo/runs/22stxuh9 -GitRepo ./repo -GitVersion " | Should -Contain main
+        Get-Completion "Start-WandbLaunch local/demo/runs/22stxuh9 -GitRepo ./repo -GitVersion " | Should -Contain master
     }
 
     It 'offers programs with what runs them' {

@@ -10,6 +10,7 @@ namespace WandbLaunch.PowerShell;
 /// <example><para>What runs now?</para><code>Get-WandbLaunch -State Starting, Running</code><para>From any shell.</para></example>
 /// <example><para>The last failed one in full</para><code>@(Get-WandbLaunch -State Failed)[0]</code><para>Pipe it into Format-List for all properties.</para></example>
 [Cmdlet(VerbsCommon.Get, "WandbLaunch")]
+[Alias("gwl")]
 [OutputType("WandbLaunch.Model.LaunchedRun")]
 public sealed class GetWandbLaunchCommand : AsyncPSCmdlet
 {

@@ -24,6 +24,7 @@ namespace WandbLaunch.PowerShell;
 /// <example><para>Several at a time</para><code>1..3 | ForEach-Object { New-WandbLaunchConfig ./train -EntryPoint 'python train.py' -Argument "epochs=$_" } | Start-WandbLaunch -Resource local-process -ThrottleLimit 2</code><para>Each is a run of its own.</para></example>
 /// <example><para>A run from wandb.ai in a container with a memory limit</para><code>Start-WandbLaunch https://wandb.ai/me/demo/runs/22stxuh9 -DockerArgs @{ memory = '4g'; cpus = 2 }</code><para>Needs a Docker Engine.</para></example>
 [Cmdlet(VerbsLifecycle.Start, "WandbLaunch", SupportsShouldProcess = true)]
+[Alias("swl")]
 [OutputType("WandbLaunch.Model.LaunchedRun", "WandbLaunch.Model.LaunchPlan")]
 public sealed class StartWandbLaunchCommand : LaunchConfigCommand
 {

@@ -10,6 +10,7 @@ namespace WandbLaunch.PowerShell;
 /// <example><para>Everything in a queue</para><code>Connect-Wandb -Local; Get-WandbLaunchQueueItem gpu</code><para>Without a name: of all queues.</para></example>
 /// <example><para>Queue what failed again</para><code>Connect-Wandb -Local; Get-WandbLaunchQueueItem gpu -State failed | Add-WandbLaunchQueueItem -Queue gpu</code><para>Each goes with its own config.</para></example>
 [Cmdlet(VerbsCommon.Get, "WandbLaunchQueueItem")]
+[Alias("gwq")]
 [OutputType("WandbLaunch.Wandb.WandbLaunchQueueItem")]
 public sealed class GetWandbLaunchQueueItemCommand : QueueCommand
 {

@@ -20,12 +20,19 @@ internal static class SampledHistory
         // Every n-th of the rows that fit; when there are too many, every second of the kept goes, and n doubles.
         long step = 1;
         long seen = 0;
+        JsonObject? last = null;
         var lines = store.CountLines(run, "history");
         for (long from = 0; from < lines; from += Page)
         {
             foreach (var line in store.Lines(run, "history", from, from + Page))
             {
-                if (Row(line, keys) is not { } row || seen++ % step != 0)
+                if (Row(line, keys) is not { } row)
+                {
+                    continue;
+                }
+
+                last = row;
+                if (seen++ % step != 0)
                 {
                     continue;
                 }
@@ -42,6 +49,12 @@ internal static class SampledHistory
         if (kept.Count > samples)
         {
             Thin(kept);
+        }
+
+        // Where a run ended is what people look for first.
+        if (last is { Parent: null })
+        {
+            kept[^1] = last;
         }
 
         return kept;

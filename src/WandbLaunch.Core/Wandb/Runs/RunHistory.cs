@@ -72,16 +72,14 @@ internal sealed class RunHistory(GraphQLTransport transport)
             : [];
     }
 
-    private static double? Number(JsonElement? value) =>
-        value switch
-        {
-            { ValueKind: JsonValueKind.Number } number => number.GetDouble(),
-            { ValueKind: JsonValueKind.String } text
-                when double.TryParse(text.GetString(), CultureInfo.InvariantCulture, out var parsed) => parsed,
-            _ => null,
-        }
-            is { } found
-        && double.IsFinite(found)
-            ? found
-            : null;
+    private static double? Number(JsonElement? value)
+    {
+        var found =
+            value is { ValueKind: JsonValueKind.Number } number ? number.GetDouble()
+            : value is { ValueKind: JsonValueKind.String } text
+            && double.TryParse(text.GetString(), CultureInfo.InvariantCulture, out var parsed)
+                ? parsed
+            : double.NaN;
+        return double.IsFinite(found) ? found : null;
+    }
 }
