@@ -127,7 +127,7 @@ Describe 'Get-WandbLaunch' {
 
     It 'completes ids and states' {
         $id = (Get-WandbLaunch)[0].Id
-        Get-Completion "Stop-WandbLaunch $($id.Substring(0, 4))" | Should -Contain $id
+        Get-Completion "Get-WandbLaunch $($id.Substring(0, 4))" | Should -Contain $id
         Get-Completion 'Get-WandbLaunch -State Fin' | Should -Be Finished
     }
 }

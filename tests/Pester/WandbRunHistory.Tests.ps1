@@ -25,7 +25,7 @@ AfterAll { Stop-TestHome }
 Describe 'Show-WandbRunHistory' {
     It 'draws a metric over its steps' {
         $lines = Show-WandbRunHistory loss grows -Width 42 -Height 3
-        $lines[0] | Should -BeLike 'grows *: loss 9.9 at step 99, min*'
+        $lines[0] | Should -BeLike 'grows*: loss 9.9 at step 99, min*'
         $lines[1..6] | Should -Be @(
             '       9.9 ┤                    ▁▂▂▃▄▅▆▆▇█'
             '           ┤          ▁▂▃▃▄▅▆▆▇███████████'
@@ -38,11 +38,11 @@ Describe 'Show-WandbRunHistory' {
 
     It 'draws several runs on the same axes, from the pipeline' {
         $lines = Get-WandbRun demo | Where-Object Id -In grows, long | Show-WandbRunHistory loss -Width 60 -Height 2
-        @($lines -match '^(grows|long) ').Count | Should -Be 2
+        @($lines -match '^(grows|long)\b').Count | Should -Be 2
         @($lines -match '^ +119\d\d ┤').Count | Should -Be 2
         @($lines -match '^ +0 +11999$').Count | Should -Be 2
         # Beside twelve thousand, ten is nothing.
-        $at = [Array]::FindIndex([string[]] $lines, [Predicate[string]] { $args[0] -like 'grows *' })
+        $at = [Array]::FindIndex([string[]] $lines, [Predicate[string]] { $args[0] -like 'grows*' })
         $lines[$at + 1] | Should -Match '┤$'
     }
 
@@ -51,9 +51,9 @@ Describe 'Show-WandbRunHistory' {
     }
 
     It 'takes the newest run where none is named, and launches and files' {
-        (Show-WandbRunHistory loss -Entity local -Project demo -Connection (Get-WandbConnection))[0] | Should -Match '^long '
-        (Get-WandbRun local/demo/runs/22stxuh9 | Show-WandbRunHistory loss)[0] | Should -Match '^22stxuh9 .*loss 1\.458'
-        (Get-WandbRunFile 22stxuh9 -Name diff.patch | Show-WandbRunHistory loss)[0] | Should -Match '^22stxuh9 '
+        (Show-WandbRunHistory loss -Entity local -Project demo -Connection (Get-WandbConnection))[0] | Should -Match '^long\b'
+        (Get-WandbRun local/demo/runs/22stxuh9 | Show-WandbRunHistory loss)[0] | Should -Match '^22stxuh9\b.*loss 1\.458'
+        (Get-WandbRunFile 22stxuh9 -Name diff.patch | Show-WandbRunHistory loss)[0] | Should -Match '^22stxuh9\b'
     }
 
     It 'says what was not logged, with what was, and goes on with the others' {
@@ -61,7 +61,7 @@ Describe 'Show-WandbRunHistory' {
         $fault.Id, $fault.Category | Should -Be MetricNotFound, ObjectNotFound
         $fault.Message | Should -Match 'It has: loss'
         (Get-Fault { Show-WandbRunHistory loss nosuch }).Id | Should -Be RunNotFound
-        (Show-WandbRunHistory loss nosuch, grows -ErrorAction SilentlyContinue)[0] | Should -Match '^grows '
+        (Show-WandbRunHistory loss nosuch, grows -ErrorAction SilentlyContinue)[0] | Should -Match '^grows\b'
         (Get-Fault { Get-WandbConnection | Show-WandbRunHistory loss }).Id | Should -Be InputNotSupported
     }
 

@@ -141,7 +141,7 @@ public sealed class ShowWandbRunHistoryCommand : PipelineCommand
     {
         var best = points.MinBy(p => p.Value);
         var worst = points.MaxBy(p => p.Value);
-        return $"{run.Id} {run.Name}: {Metric} {BlockChart.Number(points[^1].Value)} at step {BlockChart.Number(points[^1].Step)}, min {BlockChart.Number(best.Value)} at {BlockChart.Number(best.Step)}, max {BlockChart.Number(worst.Value)} at {BlockChart.Number(worst.Step)}";
+        return $"{run.Id}{(run.Name is { } name && name != run.Id ? " " + name : "")}: {Metric} {BlockChart.Number(points[^1].Value)} at step {BlockChart.Number(points[^1].Step)}, min {BlockChart.Number(best.Value)} at {BlockChart.Number(best.Step)}, max {BlockChart.Number(worst.Value)} at {BlockChart.Number(worst.Step)}";
     }
 
     private static string Cut(string text, int width) => text.Length <= width ? text : text[..(width - 1)] + "…";

@@ -186,6 +186,7 @@ public sealed class WatchWandbRunQueueCommand : QueueCommand
         }
 
         var lines = QueueBoard.Table(queues, Context.Time.GetUtcNow(), size.Width, size.Height, size.Colour);
+        lines = [.. lines, $"{Context.Time.GetLocalNow().ToString("HH:mm:ss", CultureInfo.InvariantCulture)} q ends"];
         var text = new StringBuilder();
         if (_drawn > 0)
         {

@@ -67,13 +67,11 @@ internal static class GitReferences
     /// <summary>Programs of a folder, or of a version of the repository that it is; paths with forward slashes.</summary>
     internal static IReadOnlyList<string> ProgramsOfFolder(string folder, string? version)
     {
-        if (Repository.IsValid(folder))
+        // A bare one has its HEAD at the top; git is not asked about a plain folder.
+        if ((version is not null || File.Exists(Path.Combine(folder, "HEAD"))) && Repository.IsValid(folder))
         {
             using var repository = new Repository(folder);
-            if (version is not null || repository.Info.IsBare)
-            {
-                return Of(repository, version);
-            }
+            return Of(repository, version);
         }
 
         var root = new DirectoryInfo(folder);
