@@ -10,7 +10,7 @@ BeforeAll {
     }
     $reason = 'out of memory: the container was killed at its limit of 4 GiB'
     $launch = New-Seen WandbLaunch.Model.LaunchedRun @{ Id = 'abcd1234'; State = 'Failed'; ExitCode = 137; Duration = [timespan]::FromSeconds(3725); Reason = $reason; Arguments = '--lr', '0.1', '--layers', '4'; Resource = 'local-container'; Commit = 'f' * 40; Patched = $true; Source = 'https://github.com/me/train' }
-    $item = New-Seen WandbLaunch.Wandb.WandbLaunchQueueItem @{ Id = '12345678'; Queue = 'gpu'; State = 'failed'; ExitCode = 137; Age = [timespan]::FromSeconds(3725); Error = $reason; Arguments = '--lr', '0.1'; Position = 3; Priority = 0; Agent = 'box'; RunId = 'abcd1234'; Uri = 'https://github.com/me/train' }
+    $item = New-Seen WandbLaunch.Wandb.WandbLaunchQueueItem @{ Id = '12345678'; Queue = 'gpu'; State = 'failed'; ExitCode = 137; Age = [timespan]::FromSeconds(3725); Error = $reason; Arguments = '--lr', '0.1'; Position = 3; Priority = 'Critical'; Agent = 'box'; RunId = 'abcd1234'; Uri = 'https://github.com/me/train' }
     $agent = New-Seen WandbLaunch.Wandb.WandbLaunchAgent @{ Name = 'nightly'; State = 'stopped'; ExitCode = 2; Queues = 'gpu', 'cpu'; Running = 0; Taken = 7; Succeeded = 5; Failed = 2; Heartbeat = [DateTimeOffset]::UtcNow.AddSeconds(-30); Hostname = 'box.example.org' }
     # The lines of a table: the head, and the first row.
     function Get-Row { param($Object, [int] $Width) ($Object | Get-View -Width $Width) -split "`n" | Where-Object { $_.Trim() -and $_ -notmatch '^[- ]+$' } }
@@ -67,7 +67,7 @@ Describe 'views' {
 
     It 'writes priorities as they are typed' {
         foreach ($priority in 'critical', 'high', 'medium', 'low') {
-            $item.Priority = [Array]::IndexOf(('critical', 'high', 'medium', 'low'), $priority)
+            $item.Priority = (Get-Culture).TextInfo.ToTitleCase($priority)
             $item | Get-View -Width 120 | Should -Match " $priority "
             $item | Get-View -List | Should -Match "Priority\s+: $priority"
         }

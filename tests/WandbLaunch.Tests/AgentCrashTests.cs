@@ -68,7 +68,7 @@ public sealed class AgentCrashTests
 
         // It ends while nobody looks.
         await Place.UntilAsync(() => LaunchStore.Default.All().Any(r => r.Agent == "first-" + place.Queue && r.IsDone));
-        Assert.Equal("claimed", (await place.ItemsAsync())[0].State);
+        Assert.Equal(QueueItemState.Claimed, (await place.ItemsAsync())[0].State);
         Assert.Equal(
             AgentState.Lost,
             AgentStore.Of(new LaunchContext()).All().Single(a => a.Name == "first-" + place.Queue).State
@@ -219,7 +219,10 @@ public sealed class AgentCrashTests
                     .Order(StringComparer.Ordinal),
                 Lines().Order(StringComparer.Ordinal)
             );
-            Assert.All(await ItemsAsync(), i => Assert.Equal(("finished", (int?)0), (i.State, i.ExitCode)));
+            Assert.All(
+                await ItemsAsync(),
+                i => Assert.Equal((QueueItemState.Finished, (int?)0), (i.State, i.ExitCode))
+            );
             foreach (
                 var agent in AgentStore
                     .Of(new LaunchContext())
@@ -236,15 +239,15 @@ public sealed class AgentCrashTests
         {
             var agents = await (await _connection.Api.ProtocolAsync(default)).AgentsAsync("local", Project, default);
             Assert.Equal([AgentState.Stopped, AgentState.Stopped], agents.Select(a => a.State));
-            var states = new List<string>();
+            var states = new List<WandbRunState>();
             await foreach (
                 var run in _connection.Api.RunsAsync("local", Project, null, "+created_at", 50, _server.Url, default)
             )
             {
-                states.Add(run.State!);
+                states.Add(run.State);
             }
 
-            Assert.Equal(["failed", "finished"], states);
+            Assert.Equal([WandbRunState.Failed, WandbRunState.Finished], states);
         }
 
         public async ValueTask DisposeAsync()

@@ -7,6 +7,7 @@ using WandbLaunch.Agents;
 using WandbLaunch.Foundation;
 using WandbLaunch.Launching;
 using WandbLaunch.Model;
+using WandbLaunch.Resources;
 using WandbLaunch.Server;
 using WandbLaunch.Wandb;
 
@@ -236,7 +237,10 @@ public sealed class AgentTests
         await place.PushAsync("q", Spec(uri, "0"), Spec(uri, "7"));
         Assert.Equal(LaunchAgent.ExitFailures, await place.RunAsync("""{ "queues": "q", "stop_when_empty": true }"""));
         var items = await place.ItemsAsync("q");
-        Assert.Equal([("finished", (int?)0), ("failed", 7)], items.Select(i => (i.State, i.ExitCode)));
+        Assert.Equal(
+            [(QueueItemState.Finished, (int?)0), (QueueItemState.Failed, 7)],
+            items.Select(i => (i.State, i.ExitCode))
+        );
         Assert.Contains("exit code 7", items[1].Error, StringComparison.Ordinal);
         Assert.Contains("never called wandb.init", Assert.Single(items[0].Warning), StringComparison.Ordinal);
 
@@ -377,11 +381,11 @@ public sealed class AgentTests
         ];
         for (var i = 0; i < reasons.Length; i++)
         {
-            Assert.Equal("failed", items[i].State);
+            Assert.Equal(QueueItemState.Failed, items[i].State);
             Assert.Contains(reasons[i], items[i].Error, StringComparison.Ordinal);
         }
 
-        Assert.Equal("finished", items[^1].State);
+        Assert.Equal(QueueItemState.Finished, items[^1].State);
         Assert.Equal(7, place.Of(AgentEventKind.ItemRefused).Count());
         Assert.Contains("git hosts: file", place.Events.First().Message, StringComparison.Ordinal);
     }
@@ -406,11 +410,11 @@ public sealed class AgentTests
             await place.RunAsync("""{ "queues": "q", "stop_when_empty": true, "max_retry": 0 }""")
         );
         var items = await place.ItemsAsync("q");
-        Assert.Equal("finished", items[^1].State);
+        Assert.Equal(QueueItemState.Finished, items[^1].State);
         Assert.Equal(bad.Length + 1, items.Count);
         Assert.All(
             items.SkipLast(1),
-            i => Assert.True(i is { State: "failed", Error.Length: > 0 }, i.Config + " " + i.State)
+            i => Assert.True(i is { State: QueueItemState.Failed, Error.Length: > 0 }, i.Config + " " + i.State)
         );
         Assert.All(items, i => Assert.NotNull(i.Arguments));
     }
@@ -421,12 +425,12 @@ public sealed class AgentTests
         void Refused(AgentPolicy policy, LaunchConfig config) =>
             Assert.Equal(
                 AgentPolicy.Refusal,
-                Assert.Throws<LaunchException>(() => policy.Check(config, "me", config.Entity ?? "me")).ErrorId
+                Assert.Throws<LaunchException>(() => policy.CheckAll(config, "me", config.Entity ?? "me")).ErrorId
             );
         var git = new LaunchConfig { Uri = "https://github.com/a/b" };
         var policy = new AgentPolicy();
-        policy.Check(git, "me", "me");
-        policy.Check(new LaunchConfig { DockerImage = "python:3.12" }, "me", "me");
+        policy.CheckAll(git, "me", "me");
+        policy.CheckAll(new LaunchConfig { DockerImage = "python:3.12" }, "me", "me");
         Refused(policy, git with { Resource = "local-process" });
         Refused(policy, git with { Uri = "git@evil.example:a/b.git" });
         Refused(policy, git with { Uri = "file:///srv/repo" });
@@ -435,8 +439,8 @@ public sealed class AgentTests
         Refused(policy with { Images = ["registry.example/*"] }, new LaunchConfig { DockerImage = "python:3.12" });
         Refused(policy with { Images = ["registry.example/*"] }, git with { BaseImage = "python:3.12" });
         Refused(policy with { SecureMode = true }, git with { EntryPoint = ["sh"] });
-        (policy with { GitHosts = ["*.example"] }).Check(git with { Uri = "git@evil.example:a/b.git" }, "me", "me");
-        (policy with { Entities = ["*"] }).Check(git with { Entity = "you" }, "me", "you");
+        (policy with { GitHosts = ["*.example"] }).CheckAll(git with { Uri = "git@evil.example:a/b.git" }, "me", "me");
+        (policy with { Entities = ["*"] }).CheckAll(git with { Entity = "you" }, "me", "you");
 
         // A link in an allowed folder leads nowhere else; a socket must be named itself.
         var folder = Fixture.NewFolder("mounts");
@@ -448,13 +452,13 @@ public sealed class AgentTests
                 ResourceArgs = new JsonObject { ["local-container"] = new JsonObject { ["volume"] = volume } },
             };
         var mounting = policy with { Mounts = [folder] };
-        var (config, volumes) = mounting.Check(Mount(folder + "/data:/data"), "me", "me");
+        var (config, volumes) = mounting.CheckAll(Mount(folder + "/data:/data"), "me", "me");
         Assert.Equal(folder + "/data:/data", Assert.Single(volumes));
         Assert.Equal("{\"local-container\":{}}", config.ResourceArgs!.ToJsonString());
         Refused(mounting, Mount(folder + "/out/passwd:/data"));
         Refused(mounting, Mount(folder + "/docker.sock:/var/run/docker.sock"));
         Refused(mounting, Mount(folder + "-other:/data"));
-        (policy with { Mounts = [folder + "/docker.sock"] }).Check(
+        (policy with { Mounts = [folder + "/docker.sock"] }).CheckAll(
             Mount(folder + "/docker.sock:/var/run/docker.sock"),
             "me",
             "me"
@@ -560,7 +564,7 @@ public sealed class AgentTests
             place.Of(AgentEventKind.Retry),
             e => Assert.Equal((items[0].Id, "DockerUnavailable"), (e.ItemId, e.ErrorId))
         );
-        Assert.Equal(["failed", "failed", "failed"], items.Select(i => i.State));
+        Assert.Equal([QueueItemState.Failed, QueueItemState.Failed, QueueItemState.Failed], items.Select(i => i.State));
         Assert.Contains("No Docker Engine answers", items[0].Error, StringComparison.Ordinal);
         Assert.Contains("exit code 1", items[1].Error, StringComparison.Ordinal);
         Assert.Contains("no git repository", items[2].Error, StringComparison.Ordinal);
@@ -584,7 +588,10 @@ public sealed class AgentTests
             Assert.Equal(LaunchAgent.ExitStopped, await running.WaitAsync(TimeSpan.FromSeconds(30)));
         }
 
-        Assert.Equal(["finished", "pending"], (await place.ItemsAsync("q")).Select(i => i.State));
+        Assert.Equal(
+            [QueueItemState.Finished, QueueItemState.Pending],
+            (await place.ItemsAsync("q")).Select(i => i.State)
+        );
         using (var agent = await place.AgentAsync("""{ "queues": "q", "stop_grace_period": 1 }"""))
         {
             File.Delete(child);
@@ -594,7 +601,7 @@ public sealed class AgentTests
             Assert.Equal(LaunchAgent.ExitStoppedRuns, await running.WaitAsync(TimeSpan.FromSeconds(30)));
         }
 
-        Assert.Equal("stopped", (await place.ItemsAsync("q"))[1].State);
+        Assert.Equal(QueueItemState.Stopped, (await place.ItemsAsync("q"))[1].State);
 
         // Gone, or dead and only not yet collected by the machine's first process.
         var left = $"/proc/{File.ReadAllText(child)}/cmdline";
@@ -623,7 +630,7 @@ public sealed class AgentTests
         await place.UntilAsync(() => place.Of(AgentEventKind.RunStopped).Any());
         Assert.True(await (await place.Connection.Api.ProtocolAsync(default)).StopAgentAsync(agent.AgentId!, default));
         Assert.Equal(LaunchAgent.ExitStopped, await running.WaitAsync(TimeSpan.FromSeconds(30)));
-        Assert.Equal("stopped", Assert.Single(await place.ItemsAsync("q")).State);
+        Assert.Equal(QueueItemState.Stopped, Assert.Single(await place.ItemsAsync("q")).State);
         Assert.Contains(
             "stopped from the server",
             place.Of(AgentEventKind.AgentStopped).Single().Message,
@@ -656,7 +663,17 @@ public sealed class AgentTests
         var items = await place.ItemsAsync("q");
         Assert.Equal(6, items.Count);
         Assert.Single(items.Select(i => i.RunId).Distinct());
-        Assert.Equal(["stopped", "stopped", "stopped", "stopped", "stopped", "failed"], items.Select(i => i.State));
+        Assert.Equal(
+            [
+                QueueItemState.Stopped,
+                QueueItemState.Stopped,
+                QueueItemState.Stopped,
+                QueueItemState.Stopped,
+                QueueItemState.Stopped,
+                QueueItemState.Failed,
+            ],
+            items.Select(i => i.State)
+        );
         Assert.Equal(5, place.Of(AgentEventKind.Requeued).Count());
         var logs = place.Of(AgentEventKind.RunFailed).Select(e => File.ReadAllText(e.Run!.LogPath!).Trim()).ToList();
         Assert.Equal("None sw1", logs[0]);
@@ -680,7 +697,7 @@ public sealed class AgentTests
             StringComparison.Ordinal
         );
         var items = await place.ItemsAsync("q");
-        Assert.Equal(["claimed", "failed"], items.Select(i => i.State));
+        Assert.Equal([QueueItemState.Claimed, QueueItemState.Failed], items.Select(i => i.State));
         Assert.Equal("agents", LaunchStore.Default.Get(items[0].RunId!).Project);
     }
 
@@ -706,7 +723,7 @@ public sealed class AgentTests
         var queue = await connection.Queues.GetAsync("local", Project, "q", null, default);
         await foreach (var item in connection.Queues.ItemsAsync(queue, [], default))
         {
-            Assert.Equal("finished", item.State);
+            Assert.Equal(QueueItemState.Finished, item.State);
         }
     }
 
@@ -742,7 +759,7 @@ public sealed class AgentTests
         proxy.RepeatPops = true;
         Assert.Equal(0, await agent.RunAsync().WaitAsync(TimeSpan.FromSeconds(120)));
         var items = await place.ItemsAsync("q");
-        Assert.All(items, i => Assert.Equal("finished", i.State));
+        Assert.All(items, i => Assert.Equal(QueueItemState.Finished, i.State));
         Assert.Equal(3, place.Of(AgentEventKind.RunStarted).Count());
         Assert.Equal(
             (1, 1),
@@ -810,7 +827,7 @@ public sealed class AgentTests
         }
 
         Assert.Equal(
-            ("failed", 3),
+            (QueueItemState.Failed, 3),
             ((await place.ItemsAsync("q"))[0].State, (await place.ItemsAsync("q"))[0].ExitCode)
         );
         var sweep = Assert.Single(set);
@@ -845,7 +862,7 @@ public sealed class AgentTests
         );
         Assert.Equal(LaunchAgent.ExitFailures, await agent.RunAsync().WaitAsync(TimeSpan.FromSeconds(60)));
         var items = await place.ItemsAsync("q");
-        Assert.Equal(["failed", "finished"], items.Select(i => i.State));
+        Assert.Equal([QueueItemState.Failed, QueueItemState.Finished], items.Select(i => i.State));
         Assert.Contains("did not start within 2 s", items[0].Error, StringComparison.Ordinal);
     }
 
@@ -857,14 +874,14 @@ public sealed class AgentTests
         await place.PushAsync("q", [.. Enumerable.Range(0, 4).Select(_ => Spec(quick))]);
         Assert.Equal(0, await place.RunAsync("""{ "queues": "q", "max_runs": 3, "max_jobs": 2 }"""));
         Assert.Equal(
-            ["finished", "finished", "finished", "pending"],
+            [QueueItemState.Finished, QueueItemState.Finished, QueueItemState.Finished, QueueItemState.Pending],
             (await place.ItemsAsync("q")).Select(i => i.State)
         );
         Assert.Equal(
             0,
             await place.RunAsync($$"""{ "queues": "q", "until": "{{DateTimeOffset.UtcNow.AddSeconds(3):o}}" }""")
         );
-        Assert.Equal("finished", (await place.ItemsAsync("q"))[3].State);
+        Assert.Equal(QueueItemState.Finished, (await place.ItemsAsync("q"))[3].State);
     }
 
     [Fact]
@@ -1249,7 +1266,10 @@ public sealed class AgentTests
             disk.MakeRoom();
             await running;
             var items = await place.ItemsAsync("q");
-            Assert.Equal([("failed", (int?)5), ("finished", 0)], items.Select(i => (i.State, i.ExitCode)));
+            Assert.Equal(
+                [(QueueItemState.Failed, (int?)5), (QueueItemState.Finished, 0)],
+                items.Select(i => (i.State, i.ExitCode))
+            );
             Assert.Contains(items[0].Warning, w => w.Contains("the disk is full", StringComparison.Ordinal));
         }
         finally

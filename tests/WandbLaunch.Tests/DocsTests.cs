@@ -43,7 +43,7 @@ public sealed partial class DocsTests
     }
 
     [Fact]
-    public void Every_cmdlet_is_exported_described_and_has_two_examples()
+    public void Every_cmdlet_is_exported_described_and_has_three_examples()
     {
         using var shell = new Shell(false);
         var exported = shell
@@ -54,7 +54,7 @@ public sealed partial class DocsTests
         Assert.Equal(Generator.CmdletTypes.Select(Generator.Name).Order(), exported);
         foreach (var type in Generator.CmdletTypes)
         {
-            Assert.True(Generator.Examples(type).Count() >= 2, Generator.Name(type));
+            Assert.True(Generator.Examples(type).Count() >= 3, Generator.Name(type));
         }
 
         Assert.DoesNotContain(
@@ -86,6 +86,13 @@ public sealed partial class DocsTests
             if (
                 !example.Code.Contains("https://", StringComparison.Ordinal)
                 && !example.Code.Contains("Read-Host", StringComparison.Ordinal)
+                // Commands of PowerShell's own modules are not in this engine: tests/Pester/Examples.Tests.ps1 has those too.
+                && OtherCommands()
+                    .Matches(example.Code)
+                    .All(m =>
+                        m.Value is "ForEach-Object" or "Where-Object"
+                        || m.Value.Contains("-Wandb", StringComparison.Ordinal)
+                    )
             )
             {
                 data.Add(example.Cmdlet, example.Code);
@@ -101,6 +108,7 @@ public sealed partial class DocsTests
     {
         // What the examples take for granted: the local server with the demo run, the program's stand-in for the SDK, a launch that is done.
         Environment.SetEnvironmentVariable("PYTHONPATH", Path.Combine(Fixture.Root, "stub"));
+        Environment.SetEnvironmentVariable("WANDBLAUNCH_GPUS", "0,1,2,3");
         using var shell = new Shell(false);
         try
         {
@@ -119,8 +127,19 @@ public sealed partial class DocsTests
 
             if (cmdlet.Contains("Queue", StringComparison.Ordinal))
             {
-                shell.Run("'gpu', 'small', 'old' | Remove-WandbRunQueue -Confirm:$false -ErrorAction SilentlyContinue");
-                shell.Ok(cmdlet == "New-WandbRunQueue" ? "" : "$null = 'gpu', 'old' | New-WandbRunQueue");
+                shell.Run(
+                    "'gpu', 'gpu-night', 'small', 'large', 'old' | Remove-WandbRunQueue -Confirm:$false -ErrorAction SilentlyContinue"
+                );
+                shell.Ok(
+                    cmdlet == "New-WandbRunQueue" && !code.Contains("Get-WandbRunQueue gpu", StringComparison.Ordinal)
+                        ? ""
+                        : "$null = 'gpu', 'old' | New-WandbRunQueue"
+                );
+            }
+
+            if (code.Contains("-Queue gpu, cpu", StringComparison.Ordinal))
+            {
+                shell.Run("$null = 'gpu', 'cpu', 'default' | New-WandbRunQueue -ErrorAction SilentlyContinue");
             }
 
             shell.Run(code);
@@ -138,6 +157,7 @@ public sealed partial class DocsTests
         finally
         {
             Environment.SetEnvironmentVariable("PYTHONPATH", null);
+            Environment.SetEnvironmentVariable("WANDBLAUNCH_GPUS", null);
             shell.Run(
                 "Get-WandbLaunch -State Running | Stop-WandbLaunch; Get-WandbLaunchServer | Where-Object Running | Stop-WandbLaunchServer"
             );
@@ -170,6 +190,9 @@ public sealed partial class DocsTests
             );
         }
     }
+
+    [GeneratedRegex(@"\b[A-Z][a-z]+-[A-Z]\w+")]
+    private static partial Regex OtherCommands();
 
     // "protocol B.2 to B.4", "protocol F.4, row 4; K 7", "protocol C.4 and K 4": what follows the word may name several.
     [GeneratedRegex(

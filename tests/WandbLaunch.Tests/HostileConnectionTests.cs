@@ -412,7 +412,7 @@ public sealed class HostileConnectionTests : IDisposable
             Queue = "q",
             Entity = "e",
             QueueProject = "p",
-            State = "failed",
+            State = QueueItemState.Failed,
             Uri = spec["uri"]!.ToString(),
             Error = "cannot fetch https://me:pass-w0rd@github.com/a/b: 404",
             Warning = ["see https://me:pass-w0rd@github.com/a/b"],

@@ -228,9 +228,9 @@ public sealed class ProtocolTests
         var queue = (Protocol: await WithoutExtrasAsync(connection), Project: "model-registry");
         item = await TakeAsync(connection, queue.Protocol, queue.Project);
         await queue.Protocol.ReportEndAsync(failed with { Item = item, RunShowsIt = true }, default);
-        Assert.Equal("claimed", await StateAsync(connection, queue.Protocol, item));
+        Assert.Equal(QueueItemState.Claimed, await StateAsync(connection, queue.Protocol, item));
         await queue.Protocol.ReportEndAsync(failed with { Item = item }, default);
-        Assert.Equal("failed", await StateAsync(connection, queue.Protocol, item));
+        Assert.Equal(QueueItemState.Failed, await StateAsync(connection, queue.Protocol, item));
 
         var own = await connection.Api.ProtocolAsync(default);
         item = await TakeAsync(connection, own, queue.Project);
@@ -243,7 +243,7 @@ public sealed class ProtocolTests
             },
             default
         );
-        Assert.Equal("finished", await StateAsync(connection, own, item));
+        Assert.Equal(QueueItemState.Finished, await StateAsync(connection, own, item));
     }
 
     private static async Task<string> TakeAsync(WandbConnection connection, ILaunchProtocol protocol, string project)
@@ -254,7 +254,11 @@ public sealed class ProtocolTests
         return item.Id;
     }
 
-    private static async Task<string> StateAsync(WandbConnection connection, ILaunchProtocol protocol, string item) =>
+    private static async Task<QueueItemState> StateAsync(
+        WandbConnection connection,
+        ILaunchProtocol protocol,
+        string item
+    ) =>
         (
             await protocol.ItemAsync(
                 await connection.Queues.GetAsync("local", "model-registry", "default", null, default),

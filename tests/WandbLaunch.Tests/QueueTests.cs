@@ -57,7 +57,7 @@ public sealed class QueueTests
             .ToList();
         var item = Assert.Single(items);
         Assert.Equal(
-            ("pending", queue, "local", "demo", "lr=0.1"),
+            (QueueItemState.Pending, queue, "local", "demo", "lr=0.1"),
             (item.State, item.Queue, item.Entity, item.Project, Assert.Single(item.Arguments))
         );
         Assert.Equal($"{Fixture.Server.Url}/local/demo/runs/22stxuh9", item.Uri);
@@ -247,7 +247,10 @@ public sealed class QueueTests
         shell.Fails("Get-WandbLaunchQueueItem nope", "QueueNotFound");
         shell.Fails($"New-WandbRunQueue {queue}", "QueueExists");
         shell.Fails($"Start-WandbLaunch {Train} -Queue {queue} -NoWait", "NoWaitWithQueue");
-        Assert.Equal("pending", Item(Assert.Single(shell.Ok($"Start-WandbLaunch {Train} -Queue {queue}"))).State);
+        Assert.Equal(
+            QueueItemState.Pending,
+            Item(Assert.Single(shell.Ok($"Start-WandbLaunch {Train} -Queue {queue}"))).State
+        );
     }
 
     [Fact]
@@ -353,7 +356,7 @@ public sealed class QueueTests
             Enumerable.Range(1, 120),
             items.Select(i => int.Parse(i.Arguments[0][2..], System.Globalization.CultureInfo.InvariantCulture))
         );
-        Assert.Equal(120, shell.Ok("Get-WandbLaunchQueueItem old").Count(i => Item(i).State == "pending"));
+        Assert.Equal(120, shell.Ok("Get-WandbLaunchQueueItem old").Count(i => Item(i).State == QueueItemState.Pending));
         shell.Ok($"$null = Add-WandbLaunchQueueItem {Train}");
         Assert.Equal(
             ["default", "old"],
@@ -368,7 +371,7 @@ public sealed class QueueTests
         var item = (await api.PopAsync("local", "train", "old", null, default))!;
         Assert.True(await api.AckAsync(item.Id, "run1", default));
         Assert.Equal(
-            ("claimed", "run1"),
+            (QueueItemState.Claimed, "run1"),
             (
                 await connection.Queues.ItemAsync(
                     (await connection.Queues.FindAsync("local", "train", "old", null, default))!,

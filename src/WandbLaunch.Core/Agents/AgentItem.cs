@@ -1,6 +1,7 @@
 using WandbLaunch.Foundation;
 using WandbLaunch.Launching;
 using WandbLaunch.Model;
+using WandbLaunch.Resources;
 using WandbLaunch.Wandb;
 
 namespace WandbLaunch.Agents;
@@ -18,7 +19,7 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
 
     internal bool IsReporting => Entry.State == EntryState.Ended;
 
-    internal bool IsScheduler { get; } = ItemPreparation.IsScheduler(entry.Spec);
+    internal bool IsScheduler { get; } = entry.Config.IsScheduler;
 
     /// <summary>What is being done before the program runs.</summary>
     internal string Doing { get; set; } = "claiming";
@@ -29,7 +30,7 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
     /// <summary>Its supervisor has it from this agent.</summary>
     internal bool HandedOver { get; set; }
 
-    internal string Folder => LaunchStore.Default.Folder(Entry.LaunchId);
+    internal string Folder => agent.Runs.Folder(Entry.LaunchId);
 
     /// <summary>For the status line.</summary>
     internal string Describe() =>
@@ -157,7 +158,7 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
 
         Save(Entry with { State = EntryState.Claimed });
         agent.Count(taken: true);
-        agent.Tell(AgentEventKind.ItemTaken, Entry, QueueSpec.SourceOf(Entry.Spec) ?? "");
+        agent.Tell(AgentEventKind.ItemTaken, Entry, Entry.Config.Source ?? "");
         agent.Step("claimed");
         return true;
     }

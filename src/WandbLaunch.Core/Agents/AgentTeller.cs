@@ -1,6 +1,5 @@
 using WandbLaunch.Foundation;
 using WandbLaunch.Model;
-using WandbLaunch.Wandb;
 
 namespace WandbLaunch.Agents;
 
@@ -29,7 +28,7 @@ internal sealed class AgentTeller(string agent, AgentLog log, AgentCallbacks cal
             ItemId = entry?.Item,
             Id = entry?.LaunchId,
             RunId = entry is null ? null : ItemSpec.Shown(entry.RunId, 128),
-            Source = ItemSpec.Shown(Secrets.Mask(QueueSpec.SourceOf(entry?.Spec) ?? ""), 1000) is { Length: > 0 } source
+            Source = ItemSpec.Shown(Secrets.Mask(entry?.Config.Source ?? ""), 1000) is { Length: > 0 } source
                 ? source
                 : null,
             ExitCode = run?.ExitCode,

@@ -28,7 +28,7 @@ internal sealed class ItemReport(LaunchAgent agent, AgentItem item)
             if (
                 state is "preempted" or "preempting"
                 && report.State == "FAILED"
-                && ItemPreparation.ResumeCount(item.Entry.Spec) < MostRequeues
+                && (item.Entry.Config.ResumeCount ?? 0) < MostRequeues
             )
             {
                 try
@@ -72,7 +72,7 @@ internal sealed class ItemReport(LaunchAgent agent, AgentItem item)
             && !await agent.OnceAsync(t =>
                 agent.Protocol.CancelSweepAsync(
                     item.Entry.RunEntity,
-                    (item.Entry.Spec["project"] as JsonValue)?.ToString() ?? "",
+                    item.Entry.Config.Project ?? "",
                     item.Entry.RunId,
                     t
                 )
@@ -162,7 +162,7 @@ internal sealed class ItemReport(LaunchAgent agent, AgentItem item)
     private async Task<string> RequeueAsync()
     {
         var spec = (JsonObject)item.Entry.Spec.DeepClone();
-        var count = ItemPreparation.ResumeCount(spec) + 1;
+        var count = (item.Entry.Config.ResumeCount ?? 0) + 1;
         spec["run_id"] = item.Entry.RunId;
         spec["_resume_count"] = count;
         spec.Remove("sweep_id");
@@ -181,10 +181,8 @@ internal sealed class ItemReport(LaunchAgent agent, AgentItem item)
                 {
                     await foreach (var other in agent.QueueApi.ItemsAsync(queue, [], t))
                     {
-                        if (
-                            other.Spec?["run_id"]?.ToString() == item.Entry.RunId
-                            && ItemPreparation.ResumeCount(other.Spec) == count
-                        )
+                        var config = LaunchConfig.Tolerant(other.Spec);
+                        if (config.RunId == item.Entry.RunId && config.ResumeCount == count)
                         {
                             return other.Id;
                         }

@@ -1,7 +1,7 @@
-using System.Text.Json.Nodes;
 using WandbLaunch.Foundation;
 using WandbLaunch.Launching;
 using WandbLaunch.Model;
+using WandbLaunch.Resources;
 using WandbLaunch.Wandb;
 
 namespace WandbLaunch.Agents;
@@ -122,10 +122,10 @@ internal sealed class ItemStart(LaunchAgent agent, AgentItem item)
         }
 
         var run = LaunchStore.Load(item.Folder);
-        using (var gate = FileLock.TryEnter(LaunchStore.LockPath(item.Folder)))
+        using (var held = FileLock.TryEnter(LaunchStore.LockPath(item.Folder)))
         {
             if (
-                gate is null
+                held is null
                 || (
                     run is not null
                     && (run.State != LaunchState.Starting || File.Exists(LaunchStore.StartedPath(item.Folder)))
@@ -145,7 +145,7 @@ internal sealed class ItemStart(LaunchAgent agent, AgentItem item)
         var (config, options) = ItemPreparation.Prepare(agent, item.Entry);
         var launcher = new Launcher(
             LaunchCache.Default,
-            LaunchStore.Default,
+            agent.Runs,
             _ => Task.FromResult<WandbConnection?>(agent.Connection)
         )
         {
@@ -164,7 +164,7 @@ internal sealed class ItemStart(LaunchAgent agent, AgentItem item)
 
         agent.Step("prepared");
         item.Doing = "starting";
-        await HostProcess.StartRunAsync(prepared.Folder, prepared.Secrets, token);
+        await agent.Supervision.TakeOnAsync(prepared.Folder, prepared.Spec, prepared.Secrets, token);
         item.HandedOver = true;
         agent.Step("handed over");
         item.Save(item.Entry with { State = EntryState.Started });
@@ -174,19 +174,13 @@ internal sealed class ItemStart(LaunchAgent agent, AgentItem item)
     // Protocol F.4, row 7; servers that know no sweeps have none to check.
     private async Task CheckSweepAsync()
     {
-        if (item.Entry.Spec["sweep_id"]?.ToString() is not { Length: > 0 } sweep || !agent.Protocol.HasSweeps)
+        if (item.Entry.Config.SweepId is not { } sweep || !agent.Protocol.HasSweeps)
         {
             return;
         }
 
         var state = await agent.AskAsync(
-            t =>
-                agent.Protocol.SweepStateAsync(
-                    item.Entry.RunEntity,
-                    (item.Entry.Spec["project"] as JsonValue)?.ToString() ?? "",
-                    sweep,
-                    t
-                ),
+            t => agent.Protocol.SweepStateAsync(item.Entry.RunEntity, item.Entry.Config.Project ?? "", sweep, t),
             agent.Stopping
         );
         if (state is not ("RUNNING" or "PAUSED"))

@@ -1,3 +1,4 @@
+using WandbLaunch.Model;
 using WandbLaunch.Wandb;
 
 namespace WandbLaunch.Agents;
@@ -89,7 +90,7 @@ internal sealed class ItemTaker(
             return false;
         }
 
-        if (ItemPreparation.IsScheduler(item.Spec) && slots.IsFullOfSchedulers)
+        if (LaunchConfig.Tolerant(item.Spec).IsScheduler && slots.IsFullOfSchedulers)
         {
             // Not acknowledged: it goes back to its place (protocol F.3).
             held.Dispose();

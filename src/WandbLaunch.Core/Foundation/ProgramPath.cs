@@ -1,3 +1,5 @@
+using System.Runtime.Versioning;
+
 namespace WandbLaunch.Foundation;
 
 /// <summary>Finds the program that a command names, as a shell would: a path counts from the run's folder, a bare name is looked up on the run's PATH.</summary>
@@ -63,9 +65,22 @@ internal static class ProgramPath
         windows
             // The WindowsApps alias only opens the store.
             ? !(file.Contains("WindowsApps", StringComparison.OrdinalIgnoreCase) && new FileInfo(file).Length == 0)
-            : OperatingSystem.IsWindows()
-                || (
+            : OperatingSystem.IsWindows() || IsExecutable(file);
+
+    [UnsupportedOSPlatform("windows")]
+    private static bool IsExecutable(string file)
+    {
+        try
+        {
+            return (
                     File.GetUnixFileMode(file)
                     & (UnixFileMode.UserExecute | UnixFileMode.GroupExecute | UnixFileMode.OtherExecute)
                 ) != 0;
+        }
+        catch (FileNotFoundException)
+        {
+            // A link whose target is gone; shells pass it over too.
+            return false;
+        }
+    }
 }

@@ -248,7 +248,7 @@ internal sealed class GraphQLTransport : IDisposable
             throw new LaunchException(
                 "ServerTimeout",
                 LaunchErrorCategory.OperationTimeout,
-                $"{BaseUrl} began to answer {what} and did not end within {BodyLimit.TotalMinutes:0} minutes.",
+                $"{BaseUrl} began to answer {what} and did not end within {BodyLimit.TotalMinutes:0} minutes. Try again; ask for less at a time where it stays.",
                 what,
                 e
             );

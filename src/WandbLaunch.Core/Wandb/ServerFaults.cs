@@ -131,7 +131,7 @@ internal sealed class ServerFaults(string baseUrl)
             _ => new LaunchException(
                 "ServerError",
                 LaunchErrorCategory.ConnectionError,
-                $"The server failed at {what} (HTTP {status}: {detail}).",
+                $"The server failed at {what} (HTTP {status}: {detail}). Try again later; the server's log says more.",
                 what
             )
             {

@@ -15,47 +15,7 @@ internal sealed class WandbApi(GraphQLTransport transport, ILaunchProtocol? prot
 
     private ILaunchProtocol? _protocol = protocol;
 
-    internal async Task<Viewer?> ViewerAsync(CancellationToken token)
-    {
-        JsonElement data;
-        try
-        {
-            data = await transport.QueryAsync(
-                "Viewer",
-                """
-                query Viewer {
-                  viewer { id entity username flags teams { edges { node { name } } } }
-                }
-                """,
-                null,
-                token
-            );
-        }
-        catch (LaunchException e)
-            when (e.ErrorId == "GraphQLError" && e.Message.Contains("Cannot query field", StringComparison.Ordinal))
-        {
-            // Servers of 2022 have no username here (protocol B.1).
-            data = await transport.QueryAsync(
-                "Viewer",
-                """
-                query Viewer {
-                  viewer { id entity flags teams { edges { node { name } } } }
-                }
-                """,
-                null,
-                token
-            );
-        }
-
-        return data.At("viewer") is { } viewer
-            ? new Viewer(
-                viewer.Text("id") ?? "",
-                viewer.Text("entity"),
-                viewer.Text("username") ?? viewer.Text("entity"),
-                viewer.Items("teams", "edges").Select(e => e.Text("node", "name")).OfType<string>().ToArray()
-            )
-            : null;
-    }
+    internal Task<Viewer?> ViewerAsync(CancellationToken token) => ViewerOperations.GetAsync(transport, token);
 
     internal async Task<RunInfo> RunInfoAsync(RunPath run, CancellationToken token)
     {
@@ -82,7 +42,7 @@ internal sealed class WandbApi(GraphQLTransport transport, ILaunchProtocol? prot
             ?? throw new LaunchException(
                 "RunInfoMissing",
                 LaunchErrorCategory.InvalidData,
-                $"The run {run} has no record of how it was started, so it cannot be made again. It may still be starting, or was made without the SDK's metadata (WANDB_DISABLE_META).",
+                $"The run {run} has no record of how it was started, so it cannot be made again. It may still be starting, or was made without the SDK's metadata (WANDB_DISABLE_META). Launch its code instead: the git URL or folder, with -Argument.",
                 run.ToString()
             );
         return new RunInfo(
@@ -311,7 +271,7 @@ internal sealed class WandbApi(GraphQLTransport transport, ILaunchProtocol? prot
             throw new LaunchException(
                 "RunFileDeleted",
                 LaunchErrorCategory.ObjectNotFound,
-                $"The file {name} of the run {run} is listed but its content is gone (deleted?).",
+                $"The file {name} of the run {run} is listed but its content is gone. Was it deleted? Upload it again where it came from.",
                 run.ToString(),
                 e
             );
@@ -338,7 +298,7 @@ internal sealed class WandbApi(GraphQLTransport transport, ILaunchProtocol? prot
             throw new LaunchException(
                 "RunFileDeleted",
                 LaunchErrorCategory.ObjectNotFound,
-                $"The file {file.Name} of the run {file.RunId} is listed but its content is gone (deleted?).",
+                $"The file {file.Name} of the run {file.RunId} is listed but its content is gone. Was it deleted? Upload it again where it came from.",
                 file.Name,
                 e
             );

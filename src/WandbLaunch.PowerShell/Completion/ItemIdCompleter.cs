@@ -24,10 +24,10 @@ public sealed class ItemIdCompleter : LaunchCompleter
             return [];
         }
 
-        string[] states = Command.ToUpperInvariant() switch
+        QueueItemState[] states = Command.ToUpperInvariant() switch
         {
-            "REMOVE-WANDBLAUNCHQUEUEITEM" => ["pending"],
-            "WAIT-WANDBLAUNCHQUEUEITEM" => ["pending", "leased", "claimed"],
+            "REMOVE-WANDBLAUNCHQUEUEITEM" => [QueueItemState.Pending],
+            "WAIT-WANDBLAUNCHQUEUEITEM" => [QueueItemState.Pending, QueueItemState.Leased, QueueItemState.Claimed],
             _ => [],
         };
         var names = All(bound, "Queue").Select(n => WildcardPattern.Get(n, WildcardOptions.IgnoreCase)).ToList();

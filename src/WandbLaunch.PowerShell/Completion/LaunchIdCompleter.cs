@@ -14,7 +14,7 @@ public sealed class LaunchIdCompleter : LocalCompleter
         CancellationToken token
     ) =>
         Task.FromResult<IReadOnlyList<(string, string)>>([
-            .. LaunchStore.Default.All().Where(Applies).Select(r => (r.Id, $"{r.State} {r.Source}")),
+            .. LaunchStore.Default.Known().Where(Applies).Select(r => (r.Id, $"{r.State} {r.Source}")),
         ]);
 
     private bool Applies(LaunchedRun run) =>

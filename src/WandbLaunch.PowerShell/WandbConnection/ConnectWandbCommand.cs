@@ -175,7 +175,7 @@ public sealed class ConnectWandbCommand : AsyncPSCmdlet
                 _ => throw new LaunchException(
                     "SecretNotFound",
                     LaunchErrorCategory.ObjectNotFound,
-                    $"There is no secret '{SecretName}' that holds a text.",
+                    $"There is no secret '{SecretName}' that holds a text. See Get-SecretInfo, or save it with Set-Secret.",
                     SecretName
                 ),
             };

@@ -9,6 +9,7 @@ namespace WandbLaunch.PowerShell;
 /// <remarks>Shows what you launched from any shell, newest first: what ran, where it stands, its exit code, its log.</remarks>
 /// <example><para>What runs now?</para><code>Get-WandbLaunch -State Starting, Running</code><para>From any shell.</para></example>
 /// <example><para>The last failed one in full</para><code>@(Get-WandbLaunch -State Failed)[0]</code><para>Pipe it into Format-List for all properties.</para></example>
+/// <example><para>How long did the runs of today take?</para><code>Get-WandbLaunch | Where-Object Started -gt ([DateTime]::Today) | Sort-Object Duration -Descending | Select-Object Id, State, Duration</code><para>Launches are kept until Remove-WandbLaunch.</para></example>
 [Cmdlet(VerbsCommon.Get, "WandbLaunch")]
 [Alias("gwl")]
 [OutputType("WandbLaunch.Model.LaunchedRun")]
@@ -26,7 +27,7 @@ public sealed class GetWandbLaunchCommand : AsyncPSCmdlet
     public string[] State { get; set; } = [];
 
     /// <inheritdoc/>
-    protected override Task ProcessAsync()
+    protected override async Task ProcessAsync()
     {
         foreach (var id in Id)
         {
@@ -35,9 +36,9 @@ public sealed class GetWandbLaunchCommand : AsyncPSCmdlet
                 if (WildcardPattern.ContainsWildcardCharacters(id))
                 {
                     var pattern = WildcardPattern.Get(id, WildcardOptions.IgnoreCase);
-                    LaunchStore.Default.All().Where(r => pattern.IsMatch(r.Id) && Fits(r)).ToList().ForEach(Output);
+                    (await _store.AllAsync(r => pattern.IsMatch(r), Token)).Where(Fits).ToList().ForEach(Output);
                 }
-                else if (LaunchStore.Default.Get(id) is var run && Fits(run))
+                else if (await _store.GetAsync(id, Token) is var run && Fits(run))
                 {
                     Output(run);
                 }
@@ -47,9 +48,9 @@ public sealed class GetWandbLaunchCommand : AsyncPSCmdlet
                 Error(e, id);
             }
         }
-
-        return Task.CompletedTask;
     }
+
+    private readonly LaunchStore _store = LaunchStore.Default;
 
     private bool Fits(LaunchedRun run) =>
         State.Length == 0 || State.Contains(run.State.ToString(), StringComparer.OrdinalIgnoreCase);

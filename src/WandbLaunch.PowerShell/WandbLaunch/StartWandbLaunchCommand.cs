@@ -7,6 +7,7 @@ using WandbLaunch.Foundation;
 using WandbLaunch.Launching;
 using WandbLaunch.Model;
 using WandbLaunch.Python;
+using WandbLaunch.Resources;
 using WandbLaunch.Sources;
 using WandbLaunch.Wandb;
 
@@ -22,7 +23,7 @@ namespace WandbLaunch.PowerShell;
 /// <example><para>Reproduce a run with another learning rate</para><code>Connect-Wandb -Local; Get-WandbRun -Project demo | Start-WandbLaunch -GitRepo ./repo -Argument @{ lr = 0.5 } -Resource local-process -NoInstall -Quiet</code><para>The other arguments stay as they were.</para></example>
 /// <example><para>See what would happen</para><code>Start-WandbLaunch ./train -EntryPoint 'python train.py' -Resource local-process -WhatIf</code><para>Writes the plan and starts nothing.</para></example>
 /// <example><para>Several at a time</para><code>1..3 | ForEach-Object { New-WandbLaunchConfig ./train -EntryPoint 'python train.py' -Argument "epochs=$_" } | Start-WandbLaunch -Resource local-process -ThrottleLimit 2</code><para>Each is a run of its own.</para></example>
-/// <example><para>A run from wandb.ai in a container with a memory limit</para><code>Start-WandbLaunch https://wandb.ai/me/demo/runs/22stxuh9 -DockerArgs @{ memory = '4g'; cpus = 2 }</code><para>Needs a Docker Engine.</para></example>
+/// <example><para>In a container with a memory limit: what would be built and run?</para><code>Connect-Wandb -Local; Get-WandbRun -Project demo | Start-WandbLaunch -GitRepo ./repo -DockerArgs @{ memory = '4g'; cpus = 2 } -WhatIf</code><para>Without -WhatIf it needs a Docker Engine. An address such as https://wandb.ai/me/demo/runs/22stxuh9 does as well as the object.</para></example>
 [Cmdlet(VerbsLifecycle.Start, "WandbLaunch", SupportsShouldProcess = true)]
 [Alias("swl")]
 [OutputType("WandbLaunch.Model.LaunchedRun", "WandbLaunch.Model.LaunchPlan")]
@@ -113,6 +114,8 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
 
     private readonly ConcurrentDictionary<Task, byte> _running = new();
     private SemaphoreSlim? _slots;
+    private readonly LaunchStore _store = LaunchStore.Default;
+    private Supervision _supervision = null!;
     private LaunchOptions _options = new();
     private QueuePusher? _pusher;
     private int _launches;
@@ -133,6 +136,7 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
         }
 
         _slots = new SemaphoreSlim(ThrottleLimit);
+        _supervision = new Supervision(_store.Resources);
         LaunchCache.Default.Trim(MaxCacheBytes());
         _options = new LaunchOptions
         {
@@ -179,7 +183,7 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
             );
         }
 
-        var config = BuildConfig();
+        var config = await BuildConfigAsync();
         if (_pusher is not null)
         {
             var spec = _pusher.Spec(config);
@@ -246,7 +250,7 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
         var activity = number == 1 ? "Launching" : $"Launching {number}";
         try
         {
-            var launcher = new Launcher(LaunchCache.Default, LaunchStore.Default, ConnectAsync)
+            var launcher = new Launcher(LaunchCache.Default, _store, ConnectAsync)
             {
                 Progress = (text, percent) => Progress(activity, text, percent, number),
             };
@@ -256,12 +260,7 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
                 return;
             }
 
-            if (
-                !await ShouldProcessAsync(
-                    config.Source ?? "",
-                    $"Launch with {config.Resource ?? LaunchConfig.DefaultResource}"
-                )
-            )
+            if (!await ShouldProcessAsync(config.Source ?? "", $"Launch with {_store.Resources.Of(config).Info.Name}"))
             {
                 return;
             }
@@ -271,7 +270,7 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
             Progress(activity, "", 100, number);
             if (NoWait)
             {
-                await HostProcess.StartRunAsync(prepared.Folder, prepared.Secrets, Token);
+                await _supervision.LeaveAsync(prepared.Folder, prepared.Spec, prepared.Secrets, Token);
                 Output(await WaitUntilStartedAsync(prepared.Run.Id));
                 return;
             }
@@ -279,7 +278,15 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
             // In whole characters of one stream each: output and errors of the program do not mix within one.
             Action<ReadOnlyMemory<byte>>? show =
                 Quiet || ThrottleLimit > 1 ? null : bytes => Show(Encoding.UTF8.GetString(bytes.Span));
-            var run = await Launcher.RunAsync(prepared, show, null, Token);
+            var run = await _supervision.RunAsync(
+                prepared.Folder,
+                prepared.Spec,
+                prepared.Secrets,
+                show,
+                null,
+                false,
+                Token
+            );
             run.Warnings.ToList().ForEach(Warn);
             Output(run);
             if (run.State == LaunchState.Failed)
@@ -329,7 +336,7 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
     {
         for (var i = 0; i < 100; i++)
         {
-            var run = LaunchStore.Default.Get(id);
+            var run = await _store.GetAsync(id, Token);
             if (run.State != LaunchState.Starting)
             {
                 return run;
@@ -338,7 +345,7 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
             await Task.Delay(50, Token);
         }
 
-        return LaunchStore.Default.Get(id);
+        return await _store.GetAsync(id, Token);
     }
 
     // A folder needs no server; without a key it runs without one.
@@ -366,7 +373,7 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
             : throw new LaunchException(
                 "VolumeInvalid",
                 LaunchErrorCategory.InvalidArgument,
-                $"'{volume}' is not host:container or host:container:ro, with an absolute path in the container.",
+                $"'{volume}' is not host:container or host:container:ro, with an absolute path in the container. Write it as -Volume /data:/data:ro.",
                 volume
             );
     }

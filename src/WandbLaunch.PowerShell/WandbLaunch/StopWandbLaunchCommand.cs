@@ -1,7 +1,4 @@
 using System.Management.Automation;
-using WandbLaunch.Launching;
-using WandbLaunch.Model;
-using WandbLaunch.Resources;
 
 namespace WandbLaunch.PowerShell;
 
@@ -9,6 +6,7 @@ namespace WandbLaunch.PowerShell;
 /// <remarks>The program is asked to end and gets its grace period; then everything that it started is killed, and its container removed. Works from any shell.</remarks>
 /// <example><para>Stop everything that runs</para><code>Get-WandbLaunch -State Running | Stop-WandbLaunch</code><para>Add -WhatIf to see which.</para></example>
 /// <example><para>Start and stop one</para><code>$run = Start-WandbLaunch ./train -EntryPoint 'python sleep.py' -Resource local-process -NoWait; $run | Stop-WandbLaunch -PassThru</code><para>Its state is Stopped.</para></example>
+/// <example><para>Stop what runs longer than an hour</para><code>Get-WandbLaunch -State Running | Where-Object Started -lt ([DateTime]::Now.AddHours(-1)) | Stop-WandbLaunch</code><para>Each gets its grace period, then it is ended with all that it started.</para></example>
 [Cmdlet(VerbsLifecycle.Stop, "WandbLaunch", SupportsShouldProcess = true)]
 [OutputType("WandbLaunch.Model.LaunchedRun")]
 public sealed class StopWandbLaunchCommand : LaunchByIdCommand
@@ -20,47 +18,19 @@ public sealed class StopWandbLaunchCommand : LaunchByIdCommand
     /// <inheritdoc/>
     private protected override async Task ActAsync(string id)
     {
-        var store = LaunchStore.Default;
-        var run = store.Get(id);
+        var run = await Store.GetAsync(id, Token);
         if (run.IsDone)
         {
             Verbose($"{id} is done already: {run.State}");
         }
         else if (await ShouldProcessAsync($"{id} ({run.Source})", "Stop run"))
         {
-            var folder = store.Folder(id);
-            var grace = LaunchStore.LoadSpec(folder).StopGraceSeconds;
-            LaunchStore.AskStop(folder);
-            run = await UntilDoneAsync(id, TimeSpan.FromSeconds(grace + 10));
-            if (!run.IsDone || run.State == LaunchState.Unknown)
-            {
-                await EndOrphanAsync(run, folder);
-                run = LaunchStore.Load(folder)!;
-            }
+            run = await Store.StopAsync(id, Token);
         }
 
         if (PassThru)
         {
             Output(run);
         }
-    }
-
-    // Its watcher is gone or does not answer: end what is left of it from here.
-    private async Task EndOrphanAsync(LaunchedRun run, string folder)
-    {
-        ProcessTree.KillOrphans(run.Id, run.Cgroup);
-        if (run.ContainerId is { } container)
-        {
-            await LocalContainerRunner.RemoveOrphanAsync(LaunchStore.LoadSpec(folder).DockerEndpoint, container, Token);
-        }
-
-        LaunchStore.Save(
-            folder,
-            run with
-            {
-                State = LaunchState.Stopped,
-                Finished = run.Finished ?? DateTimeOffset.UtcNow,
-            }
-        );
     }
 }

@@ -2,7 +2,6 @@ using System.Management.Automation;
 using System.Net;
 using WandbLaunch.Agents;
 using WandbLaunch.Foundation;
-using WandbLaunch.Launching;
 using WandbLaunch.Python;
 using WandbLaunch.Wandb;
 
@@ -16,7 +15,7 @@ namespace WandbLaunch.PowerShell;
 /// A stop or restart of the service leaves its runs running; the next start goes on with them. Stop-WandbLaunchAgent stops the agent with them, or after them.</remarks>
 /// <example><para>See what would be written</para><code>Connect-Wandb -Local; (Register-WandbLaunchAgent -Name gpu -Queue default -MaxJobs 2 -WhatIf).Content</code><para>The definition; ConfigContent has the settings.</para></example>
 /// <example><para>All about it, without writing</para><code>Connect-Wandb -Local; Register-WandbLaunchAgent -Name nightly -Queue default -AllowResource local-process -WhatIf | ForEach-Object Activation</code><para>What is called to start it.</para></example>
-/// <example><para>For the whole machine, under an account of its own</para><code>Register-WandbLaunchAgent -Name gpu -Queue https://example.org/gpu -System -User launcher</code><para>Needs root, or an elevated shell.</para></example>
+/// <example><para>For the whole machine, under an account of its own</para><code>Connect-Wandb -Local; Register-WandbLaunchAgent -Name gpu -Queue gpu -System -User launcher -WhatIf | Select-Object Path, Activation</code><para>Leave out -WhatIf as root, or in an elevated shell.</para></example>
 [Cmdlet(VerbsLifecycle.Register, "WandbLaunchAgent", SupportsShouldProcess = true)]
 [OutputType("WandbLaunch.Agents.AgentServiceDefinition")]
 public sealed class RegisterWandbLaunchAgentCommand : AgentSettingsCommand
@@ -84,15 +83,15 @@ public sealed class RegisterWandbLaunchAgentCommand : AgentSettingsCommand
             LaunchEnvironment.Current["WANDBLAUNCH_HOME"] is { } home && !System
                 ? new Dictionary<string, string> { ["WANDBLAUNCH_HOME"] = home }
                 : [];
-        var definition = service.Define(
-            new AgentServiceRequest(
-                Name,
-                config,
-                SecretName is null ? AgentServices.HostCommand(configPath) : ShellCommand(configPath, settings),
-                account,
-                variables
-            )
-        );
+        var command = SecretName is null
+            ? AgentServices.HostCommand(Context, configPath)
+            : new OwnCommand(ShellCommand(configPath, settings), new Dictionary<string, string>());
+        foreach (var (name, value) in command.Environment)
+        {
+            variables[name] = value;
+        }
+
+        var definition = service.Define(new AgentServiceRequest(Name, config, command.Words, account, variables));
         if (!await ShouldProcessAsync($"{definition.Path} ({definition.Kind})", "Register agent"))
         {
             Output(definition);
@@ -156,7 +155,7 @@ public sealed class RegisterWandbLaunchAgentCommand : AgentSettingsCommand
     // A vault can be read in PowerShell only.
     private string[] ShellCommand(string configPath, WandbSettings settings)
     {
-        var module = Path.Combine(Path.GetDirectoryName(HostProcess.LibraryFolder)!, "WandbLaunch.psd1");
+        var module = Path.Combine(Path.GetDirectoryName(OwnProgram.LibraryFolder)!, "WandbLaunch.psd1");
         var connect =
             $"Connect-Wandb {Quote(settings.BaseUrl)} -SecretName {Quote(SecretName!)}{(Vault is null ? "" : " -Vault " + Quote(Vault))}";
         return

@@ -9,6 +9,7 @@ namespace WandbLaunch.PowerShell;
 /// <remarks>The agent takes no more items. With -Drain its runs finish first; without, they are stopped: each is asked to end, gets its grace period, and then everything that it started is killed and its container removed. The command waits until the agent is gone. Agents of other machines are asked by way of the server, and let their runs finish.</remarks>
 /// <example><para>Let the runs finish, then end</para><code>Get-WandbLaunchAgent -State polling, running | Stop-WandbLaunchAgent -Drain -Timeout 60</code><para>After the time is over it is an error; the agent goes on draining.</para></example>
 /// <example><para>Which would be stopped?</para><code>Get-WandbLaunchAgent -State polling, running | Stop-WandbLaunchAgent -WhatIf</code><para>Nothing is stopped.</para></example>
+/// <example><para>Stop one now, with its runs</para><code>Get-WandbLaunchAgent gpu* | Stop-WandbLaunchAgent -PassThru</code><para>Its items are told that they were stopped.</para></example>
 [Cmdlet(VerbsLifecycle.Stop, "WandbLaunchAgent", SupportsShouldProcess = true)]
 [OutputType("WandbLaunch.Wandb.WandbLaunchAgent")]
 public sealed class StopWandbLaunchAgentCommand : AgentCommand

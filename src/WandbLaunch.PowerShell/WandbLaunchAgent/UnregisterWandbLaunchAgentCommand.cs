@@ -8,6 +8,7 @@ namespace WandbLaunch.PowerShell;
 /// <remarks>The service is not started again, and its definition and settings are removed. An agent that runs is asked to end after its runs; Stop-WandbLaunchAgent ends them too.</remarks>
 /// <example><para>What would be removed?</para><code>Unregister-WandbLaunchAgent -Name nightly -WhatIf -ErrorAction SilentlyContinue</code><para>An error where there is no such service.</para></example>
 /// <example><para>Remove without being asked</para><code>Unregister-WandbLaunchAgent -Name nightly -Confirm:$false -ErrorAction SilentlyContinue</code><para>For scripts.</para></example>
+/// <example><para>All services whose agents are gone</para><code>Get-WandbLaunchAgent -State lost | ForEach-Object { Unregister-WandbLaunchAgent -Name $_.Name -WhatIf -ErrorAction SilentlyContinue }</code><para>Leave out -WhatIf to remove them.</para></example>
 [Cmdlet(
     VerbsLifecycle.Unregister,
     "WandbLaunchAgent",

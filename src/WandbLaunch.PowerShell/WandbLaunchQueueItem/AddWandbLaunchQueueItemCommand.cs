@@ -40,6 +40,7 @@ public sealed class AddWandbLaunchQueueItemCommand : LaunchConfigCommand
 
     /// <summary>critical, high, medium or low; for queues with priorities.</summary>
     [Parameter]
+    // A field of the enum would have the module load Core at import: its size is part of this class.
     [ValidateSet("critical", "high", "medium", "low")]
     public string? Priority { get; set; }
 
@@ -66,7 +67,7 @@ public sealed class AddWandbLaunchQueueItemCommand : LaunchConfigCommand
             Queue,
             QueueEntity,
             QueueProject,
-            Priority,
+            Priority is null ? null : Enum.Parse<QueueItemPriority>(Priority, true),
             Map(TemplateVariable),
             WorkingFolder
         );

@@ -3,7 +3,10 @@ using System.Runtime.CompilerServices;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using WandbLaunch.Foundation;
+using WandbLaunch.Launching;
 using WandbLaunch.Model;
+using WandbLaunch.Resources;
+using WandbLaunch.Sources;
 using WandbLaunch.Wandb;
 
 namespace WandbLaunch.PowerShell;
@@ -14,7 +17,7 @@ internal sealed class QueuePusher(
     string queue,
     string? queueEntity,
     string? queueProject,
-    string? priority,
+    QueueItemPriority? priority,
     JsonObject? variables,
     string workingFolder
 )
@@ -23,15 +26,14 @@ internal sealed class QueuePusher(
     private const int Full = 500;
     private const int MostUnderWay = 20;
 
-    private static readonly string[] Priorities = ["critical", "high", "medium", "low"];
-
+    private readonly ResourceCatalog _resources = LaunchStore.Default.Resources;
+    private string? _resource;
     private readonly List<QueuePush> _items = new(Full);
     private readonly ArrayBufferWriter<byte> _buffer = new(1024);
     private readonly string _entity = QueueCommand.NeedEntity(server, null);
     private (string Text, LaunchUri Uri)? _last;
     private Task _pushing = Task.CompletedTask;
     private int _underWay;
-    private readonly int? _priority = priority is null ? null : Array.IndexOf(Priorities, priority.ToLowerInvariant());
 
     /// <summary>Before the first item.</summary>
     internal bool IsNew { get; private set; } = true;
@@ -51,8 +53,17 @@ internal sealed class QueuePusher(
 
     /// <summary>The config as a queue can store it.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    internal LaunchConfig Spec(LaunchConfig config) =>
-        QueueSpec.From(config, _entity, server.AppUrl, workingFolder, Parse);
+    internal LaunchConfig Spec(LaunchConfig config)
+    {
+        if (config.Resource is not null && config.Resource != _resource)
+        {
+            // Long lists name the same few.
+            _ = _resources.Of(config);
+            _resource = config.Resource;
+        }
+
+        return QueueSpec.From(config, _entity, server.AppUrl, workingFolder, Parse);
+    }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     internal void Add(LaunchConfig spec)
@@ -64,7 +75,7 @@ internal sealed class QueuePusher(
             spec.Write(writer, server.Username, queueEntity == spec.Entity ? null : queueEntity);
         }
 
-        _items.Add(new QueuePush(spec, _buffer.WrittenSpan.ToArray(), _priority, variables));
+        _items.Add(new QueuePush(spec, _buffer.WrittenSpan.ToArray(), (int?)priority, variables));
     }
 
     // Long lists name the same few addresses again and again.
@@ -177,8 +188,8 @@ internal sealed class QueuePusher(
                             Queue = queue,
                             Entity = entity,
                             QueueProject = project,
-                            State = "pending",
-                            Priority = _priority,
+                            State = QueueItemState.Pending,
+                            Priority = priority,
                             Created = DateTimeOffset.UtcNow,
                             Uri = result.Item.Source,
                             Project = result.Item.Project,

@@ -8,6 +8,7 @@ namespace WandbLaunch.PowerShell;
 /// <remarks>Removes runs that wait. One that an agent has taken already stays and is an error: stop its run instead. Asks before it removes.</remarks>
 /// <example><para>Empty a queue</para><code>Connect-Wandb -Local; Get-WandbLaunchQueueItem gpu -State pending | Remove-WandbLaunchQueueItem -Confirm:$false</code><para>Runs that were started go on.</para></example>
 /// <example><para>Which of one project would go?</para><code>Connect-Wandb -Local; Get-WandbLaunchQueueItem gpu -State pending | Where-Object Project -eq demo | Remove-WandbLaunchQueueItem -WhatIf</code><para>Removes nothing.</para></example>
+/// <example><para>Take back what was just added</para><code>Connect-Wandb -Local; $items = Add-WandbLaunchQueueItem https://github.com/me/train -Grid @{ lr = 0.1, 0.01 } -Queue gpu; $items | Remove-WandbLaunchQueueItem -Confirm:$false</code><para>What Add-WandbLaunchQueueItem writes is what goes in.</para></example>
 [Cmdlet(VerbsCommon.Remove, "WandbLaunchQueueItem", SupportsShouldProcess = true, ConfirmImpact = ConfirmImpact.High)]
 public sealed class RemoveWandbLaunchQueueItemCommand : QueueItemCommand
 {
@@ -83,7 +84,7 @@ public sealed class RemoveWandbLaunchQueueItemCommand : QueueItemCommand
             ? new LaunchException(
                 "ItemNotFound",
                 LaunchErrorCategory.ObjectNotFound,
-                $"The queue {queue.Name} has no item {id}.",
+                $"The queue {queue.Name} has no item {id}. See Get-WandbLaunchQueueItem {queue.Name}.",
                 id
             )
             : new LaunchException(

@@ -10,6 +10,7 @@ namespace WandbLaunch.PowerShell;
 /// <remarks>Writes each item when its run has ended, or with -Started when an agent has taken it. An item that failed is written and is an error as well. On servers that do not record the end of items, the state of the item's run is what counts.</remarks>
 /// <example><para>Queue and wait</para><code>Connect-Wandb -Local; Get-WandbLaunchQueueItem gpu -State failed | Wait-WandbLaunchQueueItem -Timeout 60</code><para>Those that are done already are written at once.</para></example>
 /// <example><para>Wait for an agent to take them</para><code>Connect-Wandb -Local; Get-WandbLaunchQueueItem gpu -State claimed | Wait-WandbLaunchQueueItem -Started</code><para>Ends when all have a run.</para></example>
+/// <example><para>Go on with what was made when all are done</para><code>Connect-Wandb -Local; Get-WandbLaunchQueueItem gpu | Where-Object State -in failed, finished | Wait-WandbLaunchQueueItem | Sort-Object Finished | Select-Object Id, State, RunUri</code><para>Items that are done need no waiting.</para></example>
 [Cmdlet(VerbsLifecycle.Wait, "WandbLaunchQueueItem")]
 [OutputType("WandbLaunch.Wandb.WandbLaunchQueueItem")]
 public sealed class WaitWandbLaunchQueueItemCommand : QueueItemCommand
@@ -43,10 +44,10 @@ public sealed class WaitWandbLaunchQueueItemCommand : QueueItemCommand
                     id
                 );
             item = await WithRunStateAsync(server, item);
-            if (item.IsDone || (Started && item.State == "claimed"))
+            if (item.IsDone || (Started && item.State == QueueItemState.Claimed))
             {
                 Output(item);
-                if (item.State == "failed" && !Started)
+                if (item.State == QueueItemState.Failed && !Started)
                 {
                     throw new LaunchException(
                         "ItemFailed",
@@ -64,7 +65,7 @@ public sealed class WaitWandbLaunchQueueItemCommand : QueueItemCommand
                 throw new LaunchException(
                     "WaitTimeout",
                     LaunchErrorCategory.OperationTimeout,
-                    $"The item {id} is still {item.State} after {Timeout} s.{(item.State == "pending" ? " Does an agent run for its queue? See Get-WandbLaunchAgent." : "")}",
+                    $"The item {id} is still {item.State} after {Timeout} s.{(item.State == QueueItemState.Pending ? " Does an agent run for its queue? See Get-WandbLaunchAgent." : "")}",
                     item
                 );
             }
@@ -80,7 +81,7 @@ public sealed class WaitWandbLaunchQueueItemCommand : QueueItemCommand
     private async Task<WandbLaunchQueueItem> WithRunStateAsync(WandbConnection server, WandbLaunchQueueItem item)
     {
         if (
-            item is not { State: "claimed", RunId: { } run, Project: { } project }
+            item is not { State: QueueItemState.Claimed, RunId: { } run, Project: { } project }
             || (await server.Api.ProtocolAsync(Token)).ItemsTellTheirEnd
         )
         {
@@ -91,7 +92,7 @@ public sealed class WaitWandbLaunchQueueItemCommand : QueueItemCommand
         try
         {
             state = await server.Api.RunStateAsync(
-                new RunPath(item.Spec?["entity"]?.ToString() ?? item.Entity, project, run),
+                new RunPath(LaunchConfig.Tolerant(item.Spec).Entity ?? item.Entity, project, run),
                 Token
             );
         }
@@ -103,9 +104,9 @@ public sealed class WaitWandbLaunchQueueItemCommand : QueueItemCommand
 
         return state switch
         {
-            "finished" => item with { State = "finished" },
-            "failed" or "crashed" => item with { State = "failed", Error = $"its run {run} is {state}" },
-            "killed" => item with { State = "stopped" },
+            "finished" => item with { State = QueueItemState.Finished },
+            "failed" or "crashed" => item with { State = QueueItemState.Failed, Error = $"its run {run} is {state}" },
+            "killed" => item with { State = QueueItemState.Stopped },
             _ => item,
         };
     }

@@ -9,6 +9,7 @@ namespace WandbLaunch.PowerShell;
 /// <remarks>A queue is for the whole team, or with -Access Private for you alone. -PrioritizationMode V0 lets items have priorities. -Resource and -ResourceArgs set where and how its items run, unless they say so themselves. The queue named default needs not be made: its first item does that. A queue from the pipeline is copied with all of its settings, but for those that are given.</remarks>
 /// <example><para>A queue for the GPU machines</para><code>Connect-Wandb -Local; New-WandbRunQueue gpu -PrioritizationMode V0</code><para>Its items may have priorities.</para></example>
 /// <example><para>A queue whose runs get 4 GB, or what the item says</para><code>Connect-Wandb -Local; New-WandbRunQueue small -Resource local-container -ResourceArgs @{ memory = '{{memory}}' } -TemplateVariable @{ memory = @{ type = 'string'; default = '4g' } }</code><para>Items choose with -TemplateVariable @{ memory = '8g' }.</para></example>
+/// <example><para>One for each machine</para><code>Connect-Wandb -Local; 'small', 'large' | New-WandbRunQueue -Resource local-container</code><para>Names come from the pipeline too.</para></example>
 /// <example><para>A second queue with the settings of the first</para><code>Connect-Wandb -Local; Get-WandbRunQueue gpu | New-WandbRunQueue gpu-night</code><para>Its items are not copied.</para></example>
 [Cmdlet(VerbsCommon.New, "WandbRunQueue", SupportsShouldProcess = true)]
 [OutputType("WandbLaunch.Wandb.WandbRunQueue")]

@@ -44,7 +44,7 @@ public abstract class RunQueueConfigurationCommand : QueueCommand
             ?? throw new LaunchException(
                 "ResourceMissing",
                 LaunchErrorCategory.InvalidArgument,
-                "Arguments and template variables of a queue belong to a resource: give -Resource.",
+                "A queue's settings belong to a resource, and this one has none yet: give -Resource, such as -Resource local-container.",
                 name
             );
         var arguments =

@@ -160,10 +160,10 @@ public sealed class WatchWandbRunQueueCommand : QueueCommand
 
         return queue with
         {
-            Pending = queue.Pending ?? items.Count(i => i.State == "pending"),
-            Running = items.Count(i => i.State is "leased" or "claimed"),
-            Failed = items.Count(i => i.State == "failed"),
-            Oldest = items.Where(i => i.State == "pending").Min(i => i.Created),
+            Pending = queue.Pending ?? items.Count(i => i.State == QueueItemState.Pending),
+            Running = items.Count(i => i.State is QueueItemState.Leased or QueueItemState.Claimed),
+            Failed = items.Count(i => i.State == QueueItemState.Failed),
+            Oldest = items.Where(i => i.State == QueueItemState.Pending).Min(i => i.Created),
         };
     }
 

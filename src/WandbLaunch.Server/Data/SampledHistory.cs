@@ -1,7 +1,7 @@
 using System.Text.Json;
 using System.Text.Json.Nodes;
 
-namespace WandbLaunch.Server;
+namespace WandbLaunch.Server.Data;
 
 /// <summary>Some rows of a run's history, evenly over its length: what a chart needs of a long run (protocol B.5).</summary>
 internal static class SampledHistory
@@ -9,10 +9,9 @@ internal static class SampledHistory
     private const int Usual = 500;
     private const int Most = 10_000;
     private const int MostKeys = 50;
-    private const int Page = 5_000;
 
     /// <summary>The rows that have all keys of a specification, which is the text of {"keys": […], "samples": n}.</summary>
-    internal static JsonArray Read(Store store, long run, string specification)
+    internal static JsonArray Read(IEnumerable<string> lines, string specification)
     {
         var (keys, samples) = Parse(specification);
         var kept = new JsonArray();
@@ -21,28 +20,24 @@ internal static class SampledHistory
         long step = 1;
         long seen = 0;
         JsonObject? last = null;
-        var lines = store.CountLines(run, "history");
-        for (long from = 0; from < lines; from += Page)
+        foreach (var line in lines)
         {
-            foreach (var line in store.Lines(run, "history", from, from + Page))
+            if (Row(line, keys) is not { } row)
             {
-                if (Row(line, keys) is not { } row)
-                {
-                    continue;
-                }
+                continue;
+            }
 
-                last = row;
-                if (seen++ % step != 0)
-                {
-                    continue;
-                }
+            last = row;
+            if (seen++ % step != 0)
+            {
+                continue;
+            }
 
-                kept.Add(row);
-                if (kept.Count >= samples * 2)
-                {
-                    Thin(kept);
-                    step *= 2;
-                }
+            kept.Add(row);
+            if (kept.Count >= samples * 2)
+            {
+                Thin(kept);
+                step *= 2;
             }
         }
 

@@ -1,5 +1,4 @@
 using WandbLaunch.Foundation;
-using WandbLaunch.Launching;
 
 namespace WandbLaunch.Agents;
 
@@ -24,7 +23,7 @@ internal static class AgentServices
             _ => new SystemdService(place),
         };
 
-    /// <summary>The agent's program without a shell: dotnet and the host of the module.</summary>
-    internal static IReadOnlyList<string> HostCommand(string configPath) =>
-        [HostProcess.FindDotnet(), HostProcess.FindProgram("WandbLaunch.Host"), "agent", configPath];
+    /// <summary>The agent's program without a shell: the host of the module.</summary>
+    internal static OwnCommand HostCommand(LaunchContext context, string configPath) =>
+        OwnProgram.Host(context.Environment).Command("agent", configPath);
 }

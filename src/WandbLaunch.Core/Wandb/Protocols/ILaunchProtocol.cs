@@ -66,7 +66,7 @@ internal interface ILaunchProtocol
     /// <summary>The items of a queue, oldest first, page after page where the server has pages.</summary>
     IAsyncEnumerable<WandbLaunchQueueItem> ItemsAsync(
         WandbRunQueue queue,
-        IReadOnlyList<string> states,
+        IReadOnlyList<QueueItemState> states,
         CancellationToken token
     );
 

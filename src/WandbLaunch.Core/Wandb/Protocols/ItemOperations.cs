@@ -31,7 +31,7 @@ internal sealed class ItemOperations(GraphQLTransport transport, ServerDialect d
 
     internal async IAsyncEnumerable<WandbLaunchQueueItem> ListAsync(
         WandbRunQueue queue,
-        IReadOnlyList<string> states,
+        IReadOnlyList<QueueItemState> states,
         [EnumeratorCancellation] CancellationToken token
     )
     {
@@ -82,7 +82,7 @@ internal sealed class ItemOperations(GraphQLTransport transport, ServerDialect d
 
             if (filtered)
             {
-                variables["states"] = states;
+                variables["states"] = states.Select(s => s.ToString().ToUpperInvariant());
             }
 
             var data = await transport.QueryAsync("GetRunQueueItems", query, variables, token);
@@ -92,7 +92,7 @@ internal sealed class ItemOperations(GraphQLTransport transport, ServerDialect d
                 if (
                     edge.At("node") is { } node
                     && ToItem(node, queue) is var item
-                    && (states.Count == 0 || states.Contains(item.State, StringComparer.OrdinalIgnoreCase))
+                    && (states.Count == 0 || states.Contains(item.State))
                 )
                 {
                     yield return item;
@@ -211,24 +211,27 @@ internal sealed class ItemOperations(GraphQLTransport transport, ServerDialect d
         var (spec, fault) = ReadSpec(node);
         spec?.Remove("_wandb_api_key");
         var run = node.Text("associatedRunId");
-        var project = spec?["project"]?.ToString();
+        var config = LaunchConfig.Tolerant(spec);
+        var project = config.Project;
         return new WandbLaunchQueueItem
         {
             Id = node.Text("id") ?? "",
             Queue = queue.Name,
             Entity = queue.Entity,
             QueueProject = queue.QueueProject,
-            State = (node.Text("state") ?? "unknown").ToLowerInvariant(),
+            State = Enum.TryParse<QueueItemState>(node.Text("state"), true, out var state)
+                ? state
+                : QueueItemState.Unknown,
             Position = node.Number("position"),
-            Priority = node.Number("priority"),
+            Priority = node.Number("priority") is { } priority ? (QueueItemPriority)priority : null,
             Created = node.Time("createdAt"),
             Agent = node.Text("launchAgentName") ?? node.Text("launchAgentId"),
             RunId = run,
             RunUri =
                 run is not null && project is not null
-                    ? $"{_appUrl}/{spec!["entity"] ?? queue.Entity}/{project.ToLowerInvariant()}/runs/{run}"
+                    ? $"{_appUrl}/{config.Entity ?? queue.Entity}/{project.ToLowerInvariant()}/runs/{run}"
                     : null,
-            Uri = QueueSpec.SourceOf(spec),
+            Uri = config.Source,
             Project = project,
             ExitCode = node.Number("exitCode"),
             Error = node.Text("error", "message") ?? fault,

@@ -141,7 +141,7 @@ internal abstract class LaunchProtocol : ILaunchProtocol
 
     public IAsyncEnumerable<WandbLaunchQueueItem> ItemsAsync(
         WandbRunQueue queue,
-        IReadOnlyList<string> states,
+        IReadOnlyList<QueueItemState> states,
         CancellationToken token
     ) => _items.ListAsync(queue, states, token);
 

@@ -223,7 +223,7 @@ internal sealed class QueueOperations(GraphQLTransport transport, ServerDialect 
             throw new LaunchException(
                 "QueueNotDeleted",
                 LaunchErrorCategory.InvalidOperation,
-                $"The server did not delete the queue {queue.Name}.",
+                $"The server did not delete the queue {queue.Name}. May this key delete there? See Get-WandbConnection.",
                 queue
             );
         }

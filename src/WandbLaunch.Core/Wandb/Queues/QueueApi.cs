@@ -240,7 +240,7 @@ internal sealed class QueueApi(GraphQLTransport transport, WandbApi api)
     /// <summary>The items of a queue, oldest first, page after page where the server has pages.</summary>
     internal async IAsyncEnumerable<WandbLaunchQueueItem> ItemsAsync(
         WandbRunQueue queue,
-        IReadOnlyList<string> states,
+        IReadOnlyList<QueueItemState> states,
         [EnumeratorCancellation] CancellationToken token
     )
     {

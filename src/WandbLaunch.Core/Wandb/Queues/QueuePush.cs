@@ -15,9 +15,8 @@ internal sealed class QueuePush
     internal QueuePush(JsonObject spec)
     {
         Json = JsonSerializer.SerializeToUtf8Bytes<JsonNode>(spec, GraphQLTransport.PlainJson);
-        Source = QueueSpec.SourceOf(spec);
-        Entity = spec["entity"]?.ToString();
-        Project = spec["project"]?.ToString();
+        var config = LaunchConfig.Tolerant(spec);
+        (Source, Entity, Project) = (config.Source, config.Entity, config.Project);
     }
 
     /// <summary>Keeps the spec as it goes over the wire: thousands wait for their request, and as trees they would cost the garbage collector more than the way itself.</summary>
