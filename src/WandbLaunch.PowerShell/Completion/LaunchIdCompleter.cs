@@ -1,4 +1,5 @@
 using System.Collections;
+using WandbLaunch.Foundation;
 using WandbLaunch.Launching;
 using WandbLaunch.Model;
 
@@ -14,7 +15,7 @@ public sealed class LaunchIdCompleter : LocalCompleter
         CancellationToken token
     ) =>
         Task.FromResult<IReadOnlyList<(string, string)>>([
-            .. LaunchStore.Default.Known().Where(Applies).Select(r => (r.Id, $"{r.State} {r.Source}")),
+            .. LaunchStore.Of(new LaunchContext()).Known().Where(Applies).Select(r => (r.Id, $"{r.State} {r.Source}")),
         ]);
 
     private bool Applies(LaunchedRun run) =>

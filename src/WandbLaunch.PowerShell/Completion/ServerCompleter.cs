@@ -15,13 +15,14 @@ public sealed class ServerCompleter : LaunchCompleter
         CancellationToken token
     )
     {
-        var environment = new LaunchContext().Environment;
+        var context = new LaunchContext();
+        var environment = context.Environment;
         var found = new List<(string Value, string Tip)> { (WandbSettings.DefaultBaseUrl, "W&B's own") };
         Add(environment["WANDB_BASE_URL"], "WANDB_BASE_URL");
         Add(Setting(WandbSettings.LocalSettingsPath(environment, Folder)), "settings file of this folder");
         Add(Setting(WandbSettings.GlobalSettingsPath(environment)), "settings file");
         Add(WandbSession.Current?.BaseUrl, "the connection's");
-        if (await LocalServers.FindAsync(LocalServers.DefaultPath, token) is { } server)
+        if (await LocalServers.FindAsync(LocalServers.DefaultPath(context), token) is { } server)
         {
             Add(
                 server.Url,

@@ -28,7 +28,7 @@ public sealed class ShowWandbLaunchCommand : PageCommand
         {
             try
             {
-                var run = await LaunchStore.Default.GetAsync(id, Token);
+                var run = await LaunchStore.Of(Context).GetAsync(id, Token);
                 await OpenAsync(run.Uri ?? throw NoPage(id, run));
             }
             catch (LaunchException e)
