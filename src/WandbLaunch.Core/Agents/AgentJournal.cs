@@ -112,6 +112,12 @@ internal sealed class AgentJournal(string folder)
 
     internal bool Has(string launchId) => File.Exists(PathOf(launchId));
 
+    /// <summary>How many entries there are, readable or not.</summary>
+    internal int Count() =>
+        Directory.Exists(Folder)
+            ? Directory.EnumerateFiles(Folder, "*.json").Count(p => Path.GetFileName(p)[0] != '.')
+            : 0;
+
     /// <summary>Held by whoever looks after an item: not two agents of this user, whatever their journals say.</summary>
     internal static FileLock? TryHold(string dataFolder, string launchId)
     {

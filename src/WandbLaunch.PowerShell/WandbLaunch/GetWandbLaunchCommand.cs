@@ -11,6 +11,7 @@ namespace WandbLaunch.PowerShell;
 /// <example><para>The last failed one in full</para><code>@(Get-WandbLaunch -State Failed)[0]</code><para>Pipe it into Format-List for all properties.</para></example>
 /// <example><para>How long did the runs of today take?</para><code>Get-WandbLaunch | Where-Object Started -gt ([DateTime]::Today) | Sort-Object Duration -Descending | Select-Object Id, State, Duration</code><para>Launches are kept until Remove-WandbLaunch.</para></example>
 [Cmdlet(VerbsCommon.Get, "WandbLaunch")]
+[Alias("gwl")]
 [OutputType("WandbLaunch.Model.LaunchedRun")]
 public sealed class GetWandbLaunchCommand : PipelineCommand
 {
