@@ -92,7 +92,15 @@ internal static class LaunchServerComposition
     private static void MapSessions(this WebApplication app) =>
         app.Services.GetRequiredService<SessionEndpoints>().Map(app);
 
-    private static void MapShutdown(this WebApplication app) => app.MapPost("/shutdown", app.Lifetime.StopApplication);
+    private static void MapShutdown(this WebApplication app) =>
+        app.MapPost(
+            "/shutdown",
+            _ =>
+            {
+                app.Lifetime.StopApplication();
+                return Task.CompletedTask;
+            }
+        );
 
     private static void MapPage(this WebApplication app) => PageEndpoints.Map(app);
 }

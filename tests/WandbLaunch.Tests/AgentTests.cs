@@ -7,6 +7,7 @@ using WandbLaunch.Agents;
 using WandbLaunch.Foundation;
 using WandbLaunch.Launching;
 using WandbLaunch.Model;
+using WandbLaunch.Resources;
 using WandbLaunch.Server;
 using WandbLaunch.Wandb;
 
@@ -424,12 +425,12 @@ public sealed class AgentTests
         void Refused(AgentPolicy policy, LaunchConfig config) =>
             Assert.Equal(
                 AgentPolicy.Refusal,
-                Assert.Throws<LaunchException>(() => policy.Check(config, "me", config.Entity ?? "me")).ErrorId
+                Assert.Throws<LaunchException>(() => policy.CheckAll(config, "me", config.Entity ?? "me")).ErrorId
             );
         var git = new LaunchConfig { Uri = "https://github.com/a/b" };
         var policy = new AgentPolicy();
-        policy.Check(git, "me", "me");
-        policy.Check(new LaunchConfig { DockerImage = "python:3.12" }, "me", "me");
+        policy.CheckAll(git, "me", "me");
+        policy.CheckAll(new LaunchConfig { DockerImage = "python:3.12" }, "me", "me");
         Refused(policy, git with { Resource = "local-process" });
         Refused(policy, git with { Uri = "git@evil.example:a/b.git" });
         Refused(policy, git with { Uri = "file:///srv/repo" });
@@ -438,8 +439,8 @@ public sealed class AgentTests
         Refused(policy with { Images = ["registry.example/*"] }, new LaunchConfig { DockerImage = "python:3.12" });
         Refused(policy with { Images = ["registry.example/*"] }, git with { BaseImage = "python:3.12" });
         Refused(policy with { SecureMode = true }, git with { EntryPoint = ["sh"] });
-        (policy with { GitHosts = ["*.example"] }).Check(git with { Uri = "git@evil.example:a/b.git" }, "me", "me");
-        (policy with { Entities = ["*"] }).Check(git with { Entity = "you" }, "me", "you");
+        (policy with { GitHosts = ["*.example"] }).CheckAll(git with { Uri = "git@evil.example:a/b.git" }, "me", "me");
+        (policy with { Entities = ["*"] }).CheckAll(git with { Entity = "you" }, "me", "you");
 
         // A link in an allowed folder leads nowhere else; a socket must be named itself.
         var folder = Fixture.NewFolder("mounts");
@@ -451,13 +452,13 @@ public sealed class AgentTests
                 ResourceArgs = new JsonObject { ["local-container"] = new JsonObject { ["volume"] = volume } },
             };
         var mounting = policy with { Mounts = [folder] };
-        var (config, volumes) = mounting.Check(Mount(folder + "/data:/data"), "me", "me");
+        var (config, volumes) = mounting.CheckAll(Mount(folder + "/data:/data"), "me", "me");
         Assert.Equal(folder + "/data:/data", Assert.Single(volumes));
         Assert.Equal("{\"local-container\":{}}", config.ResourceArgs!.ToJsonString());
         Refused(mounting, Mount(folder + "/out/passwd:/data"));
         Refused(mounting, Mount(folder + "/docker.sock:/var/run/docker.sock"));
         Refused(mounting, Mount(folder + "-other:/data"));
-        (policy with { Mounts = [folder + "/docker.sock"] }).Check(
+        (policy with { Mounts = [folder + "/docker.sock"] }).CheckAll(
             Mount(folder + "/docker.sock:/var/run/docker.sock"),
             "me",
             "me"

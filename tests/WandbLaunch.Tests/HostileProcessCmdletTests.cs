@@ -1,7 +1,7 @@
 using System.Diagnostics;
+using WandbLaunch.Foundation;
 using WandbLaunch.Launching;
 using WandbLaunch.Model;
-using WandbLaunch.Resources;
 
 namespace WandbLaunch.Tests;
 
@@ -165,7 +165,7 @@ public sealed class HostileProcessCmdletTests
             LaunchStore.Default.Get(run.Id) with
             {
                 State = LaunchState.Running,
-                ProcessId = Environment.ProcessId,
+                Handle = new RunHandle(RunHandle.Process, $"{Environment.ProcessId}"),
             }
         );
         using var held = Foundation.FileLock.TryEnter(LaunchStore.LockPath(LaunchStore.Default.Folder(run.Id)));

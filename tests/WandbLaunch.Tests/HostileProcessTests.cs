@@ -93,9 +93,11 @@ public sealed class HostileProcessTests : IDisposable
         }
 
         // What -KeepChildren left open.
-        RunCgroup.Find(LaunchStore.Load(LaunchStore.Default.Folder("keep" + _token))?.Cgroup, "keep" + _token)?.Kill();
         RunCgroup
-            .Find(LaunchStore.Load(LaunchStore.Default.Folder("keep" + _token))?.Cgroup, "keep" + _token)
+            .Find(LaunchStore.Load(LaunchStore.Default.Folder("keep" + _token))?.Handle?.Place, "keep" + _token)
+            ?.Kill();
+        RunCgroup
+            .Find(LaunchStore.Load(LaunchStore.Default.Folder("keep" + _token))?.Handle?.Place, "keep" + _token)
             ?.Remove();
     }
 
@@ -172,7 +174,7 @@ public sealed class HostileProcessTests : IDisposable
         Assert.Empty(Alive());
         Assert.Null(LinuxProcesses.Find(run.ProcessId.Value) is { IsZombie: false } left ? left : null);
         Assert.All(innocents, i => Assert.False(i.HasExited));
-        Assert.False(Directory.Exists(run.Cgroup));
+        Assert.False(Directory.Exists(run.Handle?.Place));
         await started;
     }
 

@@ -21,7 +21,7 @@ internal sealed class AgentStore(string root)
 
     /// <summary>Takes the folder of a name; without one, of the first name made of the machine's that is free.</summary>
     /// <exception cref="LaunchException"><c>AgentRunning</c>, <c>AgentNameInvalid</c>.</exception>
-    internal (string Name, string Folder, FileLock Gate) Enter(string? name)
+    internal (string Name, string Folder, FileLock Lock) Enter(string? name)
     {
         if (
             name is not null
@@ -49,10 +49,10 @@ internal sealed class AgentStore(string root)
             var folder = FileModes.CreatePrivateFolder(FolderOf(wanted));
 
             // Twice: another agent may just be looking whether this one is gone.
-            if ((FileLock.TryEnter(LockPath(folder)) ?? TryAgain(LockPath(folder))) is { } gate)
+            if ((FileLock.TryEnter(LockPath(folder)) ?? TryAgain(LockPath(folder))) is { } held)
             {
                 File.Delete(StopPath(folder));
-                return (wanted, folder, gate);
+                return (wanted, folder, held);
             }
 
             if (name is not null)
@@ -99,8 +99,8 @@ internal sealed class AgentStore(string root)
             return agent;
         }
 
-        using var gate = FileLock.TryEnter(LockPath(folder));
-        return gate is null ? agent : agent with { State = AgentState.Lost };
+        using var held = FileLock.TryEnter(LockPath(folder));
+        return held is null ? agent : agent with { State = AgentState.Lost };
     }
 
     /// <summary>Asks an agent to end: after its runs, or with them. A stop that was asked for already is not made less by a drain.</summary>

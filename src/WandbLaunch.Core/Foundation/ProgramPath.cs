@@ -1,3 +1,5 @@
+using System.Runtime.Versioning;
+
 namespace WandbLaunch.Foundation;
 
 /// <summary>Finds the program that a command names, as a shell would: a path counts from the run's folder, a bare name is looked up on the run's PATH.</summary>
@@ -65,6 +67,7 @@ internal static class ProgramPath
             ? !(file.Contains("WindowsApps", StringComparison.OrdinalIgnoreCase) && new FileInfo(file).Length == 0)
             : OperatingSystem.IsWindows() || IsExecutable(file);
 
+    [UnsupportedOSPlatform("windows")]
     private static bool IsExecutable(string file)
     {
         try

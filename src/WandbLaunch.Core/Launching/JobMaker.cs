@@ -34,7 +34,7 @@ internal static partial class JobMaker
 
         if (request.DockerImage is { } image)
         {
-            ImageBuilder.CheckImageName(image);
+            ImageName.Check(image);
         }
 
         // One of the two is there: the command says so.

@@ -240,6 +240,7 @@ internal sealed class ArgumentSet : ILayer<ArgumentSet>
             false => "False",
             string text => text,
             IDictionary or JsonObject => JsonTree.Of(value)!.ToJsonString(),
+            _ when JsonTree.TextOf(value) is { } text => text,
             IFormattable number => number.ToString(null, CultureInfo.InvariantCulture),
             _ => value.ToString() ?? "",
         };

@@ -39,8 +39,8 @@ internal static class JsonTree
                 return JsonValue.Create(number);
             case decimal number:
                 return JsonValue.Create(number);
-            case DateTime time:
-                return JsonValue.Create(time);
+            case DateTime or DateTimeOffset or DateOnly or TimeOnly or TimeSpan or Enum:
+                return JsonValue.Create(TextOf(value));
             case IDictionary or IEnumerable<KeyValuePair<string, object?>>:
                 limits ??= NewLimits();
                 limits.Add(depth + 1);
@@ -82,6 +82,19 @@ internal static class JsonTree
                 .Keys.Cast<object>()
                 .Select(k => KeyValuePair.Create(k.ToString() ?? "", ((IDictionary)value)[k]));
     }
+
+    /// <summary>Times and names as one text on every road: ISO 8601, spans as 1.02:03:04.5, enums by name; null for other values.</summary>
+    internal static string? TextOf(object? value) =>
+        value switch
+        {
+            DateTime time => time.ToString("yyyy-MM-dd'T'HH:mm:ss.FFFFFFFK", CultureInfo.InvariantCulture),
+            DateTimeOffset time => time.ToString("yyyy-MM-dd'T'HH:mm:ss.FFFFFFFK", CultureInfo.InvariantCulture),
+            DateOnly day => day.ToString("yyyy-MM-dd", CultureInfo.InvariantCulture),
+            TimeOnly time => time.ToString("HH:mm:ss.FFFFFFF", CultureInfo.InvariantCulture),
+            TimeSpan span => span.ToString("c", CultureInfo.InvariantCulture),
+            Enum name => name.ToString(),
+            _ => null,
+        };
 
     /// <summary>The limits of a config that is given as objects.</summary>
     internal static TreeLimits NewLimits() => new("The launch config", "ConfigInvalid");

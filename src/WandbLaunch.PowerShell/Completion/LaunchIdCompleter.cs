@@ -11,6 +11,6 @@ public sealed class LaunchIdCompleter : LaunchCompleter
         CancellationToken token
     ) =>
         Task.FromResult<IReadOnlyList<(string, string)>>([
-            .. LaunchStore.Default.All().Take(200).Select(r => (r.Id, $"{r.State} {r.Source}")),
+            .. LaunchStore.Default.Known().Take(200).Select(r => (r.Id, $"{r.State} {r.Source}")),
         ]);
 }

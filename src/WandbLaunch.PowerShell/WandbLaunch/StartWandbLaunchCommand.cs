@@ -7,6 +7,7 @@ using WandbLaunch.Foundation;
 using WandbLaunch.Launching;
 using WandbLaunch.Model;
 using WandbLaunch.Python;
+using WandbLaunch.Resources;
 using WandbLaunch.Sources;
 using WandbLaunch.Wandb;
 
@@ -112,6 +113,8 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
 
     private readonly ConcurrentDictionary<Task, byte> _running = new();
     private SemaphoreSlim? _slots;
+    private readonly LaunchStore _store = LaunchStore.Default;
+    private Supervision _supervision = null!;
     private LaunchOptions _options = new();
     private QueuePusher? _pusher;
     private int _launches;
@@ -132,6 +135,7 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
         }
 
         _slots = new SemaphoreSlim(ThrottleLimit);
+        _supervision = new Supervision(_store.Resources);
         LaunchCache.Default.Trim(MaxCacheBytes());
         _options = new LaunchOptions
         {
@@ -178,7 +182,7 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
             );
         }
 
-        var config = BuildConfig();
+        var config = await BuildConfigAsync();
         if (_pusher is not null)
         {
             var spec = _pusher.Spec(config);
@@ -245,7 +249,7 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
         var activity = number == 1 ? "Launching" : $"Launching {number}";
         try
         {
-            var launcher = new Launcher(LaunchCache.Default, LaunchStore.Default, ConnectAsync)
+            var launcher = new Launcher(LaunchCache.Default, _store, ConnectAsync)
             {
                 Progress = (text, percent) => Progress(activity, text, percent, number),
             };
@@ -255,12 +259,7 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
                 return;
             }
 
-            if (
-                !await ShouldProcessAsync(
-                    config.Source ?? "",
-                    $"Launch with {config.Resource ?? LaunchConfig.DefaultResource}"
-                )
-            )
+            if (!await ShouldProcessAsync(config.Source ?? "", $"Launch with {_store.Resources.Of(config).Info.Name}"))
             {
                 return;
             }
@@ -270,7 +269,7 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
             Progress(activity, "", 100, number);
             if (NoWait)
             {
-                await HostProcess.StartRunAsync(prepared.Folder, prepared.Secrets, Token);
+                await _supervision.LeaveAsync(prepared.Folder, prepared.Spec, prepared.Secrets, Token);
                 Output(await WaitUntilStartedAsync(prepared.Run.Id));
                 return;
             }
@@ -278,7 +277,15 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
             // In whole characters of one stream each: output and errors of the program do not mix within one.
             Action<ReadOnlyMemory<byte>>? show =
                 Quiet || ThrottleLimit > 1 ? null : bytes => Show(Encoding.UTF8.GetString(bytes.Span));
-            var run = await Launcher.RunAsync(prepared, show, null, Token);
+            var run = await _supervision.RunAsync(
+                prepared.Folder,
+                prepared.Spec,
+                prepared.Secrets,
+                show,
+                null,
+                false,
+                Token
+            );
             run.Warnings.ToList().ForEach(Warn);
             Output(run);
             if (run.State == LaunchState.Failed)
@@ -328,7 +335,7 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
     {
         for (var i = 0; i < 100; i++)
         {
-            var run = LaunchStore.Default.Get(id);
+            var run = await _store.GetAsync(id, Token);
             if (run.State != LaunchState.Starting)
             {
                 return run;
@@ -337,7 +344,7 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
             await Task.Delay(50, Token);
         }
 
-        return LaunchStore.Default.Get(id);
+        return await _store.GetAsync(id, Token);
     }
 
     // A folder needs no server; without a key it runs without one.

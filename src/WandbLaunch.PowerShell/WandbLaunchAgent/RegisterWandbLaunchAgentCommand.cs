@@ -2,7 +2,6 @@ using System.Management.Automation;
 using System.Net;
 using WandbLaunch.Agents;
 using WandbLaunch.Foundation;
-using WandbLaunch.Launching;
 using WandbLaunch.Python;
 using WandbLaunch.Wandb;
 

@@ -13,9 +13,6 @@ public abstract class LaunchConfigCommand : AsyncPSCmdlet
 {
     internal const string ConfigType = "WandbLaunch.LaunchConfig";
 
-    // What a launch config has and a table of arguments has not.
-    private static readonly string[] ConfigKeys = ["uri", "overrides", "docker", "git", "resource_args", "job"];
-
     /// <summary>What to launch: the address of a W&amp;B run, a git URL (with @branch, @tag or @commit, and #folder), or a folder.</summary>
     [Parameter(Position = 0)]
     [Alias("Url")]
@@ -125,27 +122,97 @@ public abstract class LaunchConfigCommand : AsyncPSCmdlet
     [Parameter]
     public string? RunId { get; set; }
 
-    /// <summary>The config that the input and the parameters make together (protocol C.2).</summary>
+    /// <summary>Take launch configs with keys that this version does not know; they go through untouched. Default: such a key is an error, for it is mistyped as a rule.</summary>
+    [Parameter]
+    public SwitchParameter AllowUnknownKey { get; set; }
+
+    /// <summary>Take empty cells of a table's row as arguments that are empty. Default: they are left out.</summary>
+    [Parameter]
+    public SwitchParameter KeepEmpty { get; set; }
+
+    private readonly ShellJson _json = new();
+    private LaunchInput? _input;
+    private LaunchConfig? _parameters;
+    private bool _warned;
+
+    /// <summary>The config that the input and the parameters make together (protocol C.2); from any thread.</summary>
+    private protected Task<LaunchConfig> BuildConfigAsync() =>
+        HasScript ? AskAsync(BuildConfig) : Task.FromResult(BuildConfig());
+
+    // A script is run for each input, and on the pipeline's thread, which is where its variables are.
+    private bool HasScript => Argument?.Any(a => ShellJson.Base(a) is ScriptBlock) == true;
+
+    /// <summary>The same, on the pipeline's thread.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     internal LaunchConfig BuildConfig()
     {
-        var config = InputObject is null ? new LaunchConfig() : FromObject(InputObject);
+        _input ??= new LaunchInput(_json, WorkingFolder, FullAddress)
+        {
+            RowsAreArguments = Uri is not null || Job is not null || Config is not null,
+            KeepsEmpty = KeepEmpty,
+            AllowsUnknownKeys = AllowUnknownKey,
+        };
+        var config = InputObject is null ? new LaunchConfig() : _input.Read(InputObject, false);
         if (Config is not null)
         {
-            config = config.Merge(FromObject(Config));
+            config = config.Merge(_input.Read(Config, true));
+        }
+
+        if (HasScript)
+        {
+            return config.Merge(ParameterConfig() with { Args = Arguments(Scripted(Argument!)) });
         }
 
         // None of them comes from the pipeline: the same for every input.
-        return config.Merge(_parameters ??= ParameterConfig());
+        return config.Merge(_parameters ??= ParameterConfig() with { Args = Arguments(Argument) });
     }
 
-    private readonly ShellJson _json = new();
-    private LaunchConfig? _parameters;
+    /// <summary>An address; a path of a drive of this session as one of the file system.</summary>
+    private string FullAddress(string text)
+    {
+        var colon = text.IndexOf(':', StringComparison.Ordinal);
+        return
+            colon > 1
+            && !text.AsSpan(colon).StartsWith("://", StringComparison.Ordinal)
+            && SessionState.Drive.GetAll().Any(d => d.Name.Equals(text[..colon], StringComparison.OrdinalIgnoreCase))
+            ? FullPath(text)
+            : text;
+    }
+
+    // -Argument { @{ lr = $_.Config.lr * 2 } }: with the input as $_, as in other commands.
+    private object[] Scripted(object[] values) =>
+        [
+            .. values.SelectMany(v =>
+            {
+                if (ShellJson.Base(v) is not ScriptBlock script)
+                {
+                    return [v];
+                }
+
+                try
+                {
+                    return script
+                        .InvokeWithContext(null, [new PSVariable("_", InputObject)], [])
+                        .Where(o => o is not null)
+                        .Cast<object>();
+                }
+                catch (RuntimeException e) when (e is not PipelineStoppedException)
+                {
+                    throw new LaunchException(
+                        "ArgumentScriptFailed",
+                        LaunchErrorCategory.InvalidArgument,
+                        $"The script of -Argument failed for this input: {e.Message}",
+                        InputObject,
+                        e
+                    );
+                }
+            }),
+        ];
 
     private LaunchConfig ParameterConfig() =>
         new()
         {
-            Uri = Uri is not null && JobPath.IsPage(Uri) ? null : Uri,
+            Uri = Uri is null || JobPath.IsPage(Uri) ? null : FullAddress(Uri),
             Job = Job ?? (Uri is not null && JobPath.IsPage(Uri) ? JobPath.Parse(Uri).ToString() : null),
             Project = Project,
             Entity = Entity,
@@ -154,14 +221,13 @@ public abstract class LaunchConfigCommand : AsyncPSCmdlet
             ResourceArgs = Map(ResourceArgs),
             DockerImage = DockerImage,
             UserId = UserId,
-            DockerArgs = DockerArgs is null ? null : DockerArguments(DockerArgs),
+            DockerArgs = DockerArgs is null ? null : DockerMap(DockerArgs),
             BaseImage = BaseImage,
             PythonVersion = PythonVersion,
             CudaVersion = CudaVersion,
             SystemPackages = SystemPackage,
             GitVersion = GitVersion,
             GitRepo = GitRepo,
-            Args = Arguments(Argument),
             RunConfig = Map(RunConfig),
             EntryPoint =
                 EntryPoint is null ? null
@@ -170,65 +236,6 @@ public abstract class LaunchConfigCommand : AsyncPSCmdlet
             Cuda = Cuda,
             RunId = RunId,
         };
-
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    internal LaunchConfig FromObject(object value)
-    {
-        var shell = value as PSObject ?? PSObject.AsPSObject(value);
-        switch (shell.BaseObject)
-        {
-            case string text
-                when ReferenceEquals(value, Config)
-                    || text.TrimStart().StartsWith('{')
-                    || text.Contains('\n', StringComparison.Ordinal):
-                return LaunchConfig.Read(text, WorkingFolder);
-            case string text:
-                return new LaunchConfig { Uri = text };
-            case Uri uri:
-                return new LaunchConfig { Uri = uri.OriginalString };
-            case FileSystemInfo file:
-                return file is FileInfo && (file.Extension is ".json" or ".yaml" or ".yml")
-                    ? LaunchConfig.Read(file.FullName, WorkingFolder)
-                    : new LaunchConfig { Uri = file.FullName };
-            case IDictionary map:
-                return LaunchConfig.FromUtf8(_json.Write(map));
-            case WandbLaunch.Wandb.WandbLaunchQueueItem { Spec: { } spec }:
-                // The same again, as a run of its own.
-                return LaunchConfig.FromJson(spec) with { RunId = null };
-            case WandbLaunchJob job:
-                return new LaunchConfig { Job = job.Job };
-            case WandbLaunch.Wandb.WandbRun run:
-                // Only the address: the new run goes to the run's project, the user's entity, under a name of its own.
-                return new LaunchConfig { Uri = run.Uri };
-        }
-
-        if (shell.BaseObject is PSCustomObject)
-        {
-            // A row of a table beside an address: its columns are arguments.
-            return
-                (Uri is not null || Job is not null || Config is not null)
-                && !shell.TypeNames.Contains(ConfigType)
-                && !ConfigKeys.Any(k => shell.Properties[k]?.Name == k)
-                ? new LaunchConfig
-                {
-                    Args = ArgumentSet.FromPairs(
-                        ShellJson
-                            .Tree(shell)
-                            .Select(p => new KeyValuePair<string, object?>(p.Key, ArgumentSet.Plain(p.Value)))
-                    ),
-                }
-                : LaunchConfig.FromUtf8(_json.Write(shell));
-        }
-
-        return shell.Properties["Uri"]?.Value?.ToString() is { Length: > 0 } address
-            ? new LaunchConfig { Uri = address }
-            : throw new LaunchException(
-                "InputNotSupported",
-                LaunchErrorCategory.InvalidArgument,
-                $"A {shell.BaseObject.GetType().Name} cannot be launched. Give a run, an address, a folder, a hashtable or an object of New-WandbLaunchConfig.",
-                shell
-            );
-    }
 
     /// <summary>The config as an object whose ConvertTo-Json is a valid launch config file.</summary>
     internal static PSObject ToObject(LaunchConfig config)
@@ -258,7 +265,7 @@ public abstract class LaunchConfigCommand : AsyncPSCmdlet
     }
 
     // Three forms (protocol C): a hashtable, name=value, or words.
-    private static ArgumentSet? Arguments(object[]? values)
+    private ArgumentSet? Arguments(object[]? values)
     {
         if (values is null)
         {
@@ -288,13 +295,27 @@ public abstract class LaunchConfigCommand : AsyncPSCmdlet
             else
             {
                 words.Add(ArgumentSet.Word(value));
+                WarnOfOneWord(words[^1]);
             }
         }
 
         return words.Count > 0 ? ArgumentSet.Merge(all, ArgumentSet.FromWords(words)) : all;
     }
 
-    private static JsonObject DockerArguments(object value)
+    // '--lr 5' is one word to a program, which is hardly ever meant.
+    private void WarnOfOneWord(string word)
+    {
+        var blank = word.AsSpan().IndexOfAny(' ', '\t');
+        if (!_warned && blank > 1 && word[0] == '-' && !word.AsSpan(0, blank).Contains('='))
+        {
+            _warned = true;
+            Warn(
+                $"The argument '{word}' is one word with a blank in it. For a name and its value give a list, -Argument {CommandLine.Show([word[..blank]])}, {CommandLine.Show([word[(blank + 1)..].Trim()])}, or a table, -Argument @{{ {word[..blank].TrimStart('-')} = {CommandLine.Show([word[(blank + 1)..].Trim()])} }}."
+            );
+        }
+    }
+
+    private static JsonObject DockerMap(object value)
     {
         if (ShellJson.Base(value) is IDictionary map)
         {

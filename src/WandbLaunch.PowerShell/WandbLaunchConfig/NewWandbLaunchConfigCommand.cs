@@ -1,5 +1,5 @@
 using System.Management.Automation;
-using WandbLaunch.Model;
+using WandbLaunch.Launching;
 
 namespace WandbLaunch.PowerShell;
 
@@ -13,15 +13,14 @@ namespace WandbLaunch.PowerShell;
 public sealed class NewWandbLaunchConfigCommand : LaunchConfigCommand
 {
     /// <inheritdoc/>
-    protected override Task ProcessAsync()
+    protected override async Task ProcessAsync()
     {
-        var config = BuildConfig();
+        var config = await BuildConfigAsync();
         if (config.Resource is not null)
         {
-            _ = ResourceName.Of(config);
+            _ = LaunchStore.Default.Resources.Of(config);
         }
 
         Output(ToObject(config));
-        return Task.CompletedTask;
     }
 }

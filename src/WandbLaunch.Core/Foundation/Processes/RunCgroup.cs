@@ -1,7 +1,6 @@
 using System.Globalization;
-using WandbLaunch.Foundation;
 
-namespace WandbLaunch.Resources;
+namespace WandbLaunch.Foundation;
 
 /// <summary>
 /// A control group for one run (Linux, cgroup v2), below the one that this process is in. Nothing that is born in it can
