@@ -101,9 +101,6 @@ public sealed partial class HouseTests
         string[] known =
         [
             // To be handed down in a LaunchContext.
-            "WandbLaunch.Foundation.LaunchCache.Default",
-            "WandbLaunch.Foundation.LaunchEnvironment.Current",
-            "WandbLaunch.Launching.LaunchStore.Default",
             // Of the process by nature: every message masks them, one resolver serves it, and a session has one connection.
             "WandbLaunch.Foundation.Secrets.Known",
             "WandbLaunch.PowerShell.ModuleAssemblyInitializer._registered",

@@ -53,7 +53,7 @@ public sealed class AgentKillTests
         {
             using (
                 var connection = await WandbConnection.OpenAsync(
-                    WandbSettings.Resolve(LaunchEnvironment.Current, Fixture.Root, url, Fixture.Key),
+                    WandbSettings.Resolve(new LaunchEnvironment(), Fixture.Root, url, Fixture.Key),
                     null,
                     default
                 )

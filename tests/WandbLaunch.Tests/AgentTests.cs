@@ -86,7 +86,7 @@ public sealed class AgentTests
 
         internal static Task<WandbConnection> ConnectAsync(string url) =>
             WandbConnection.OpenAsync(
-                WandbSettings.Resolve(LaunchEnvironment.Current, Fixture.Root, url, Fixture.Key, null, "agents"),
+                WandbSettings.Resolve(new LaunchEnvironment(), Fixture.Root, url, Fixture.Key, null, "agents"),
                 null,
                 default
             );
@@ -156,7 +156,7 @@ public sealed class AgentTests
             }
 
             var environment = variables is null
-                ? LaunchEnvironment.Current
+                ? new LaunchEnvironment()
                 : new LaunchEnvironment
                 {
                     Variable = name =>
@@ -299,7 +299,7 @@ public sealed class AgentTests
             )
         );
         var item = Assert.Single(await place.ItemsAsync("q"));
-        var run = LaunchStore.Default.Get(item.RunId!);
+        var run = LaunchStore.Of(new LaunchContext()).Get(item.RunId!);
         Assert.Equal((item.RunId, "agents"), (run.Id, run.Project));
         var log = JsonDocument.Parse(File.ReadLines(run.LogPath!).First()).RootElement;
         Assert.Equal(["--a=1", "two words"], log.GetProperty("args").EnumerateArray().Select(a => a.GetString()));
@@ -322,7 +322,7 @@ public sealed class AgentTests
         );
 
         // The code's copy is gone after a run that went well; its log stays.
-        Assert.False(Directory.Exists(Path.Combine(LaunchStore.Default.Folder(run.Id), "src")));
+        Assert.False(Directory.Exists(Path.Combine(LaunchStore.Of(new LaunchContext()).Folder(run.Id), "src")));
     }
 
     [Fact]
@@ -522,7 +522,7 @@ public sealed class AgentTests
         }
 
         var runs = (await place.ItemsAsync("q"))
-            .Select(i => LaunchStore.Default.Get(i.RunId!))
+            .Select(i => LaunchStore.Of(new LaunchContext()).Get(i.RunId!))
             .Select(r => (Gpu: File.ReadAllText(r.LogPath!).Trim(), r.Started, r.Finished))
             .ToList();
         Assert.All(runs, r => Assert.Contains(r.Gpu, new[] { "0", "1", "2", "3" }));
@@ -698,7 +698,7 @@ public sealed class AgentTests
         );
         var items = await place.ItemsAsync("q");
         Assert.Equal([QueueItemState.Claimed, QueueItemState.Failed], items.Select(i => i.State));
-        Assert.Equal("agents", LaunchStore.Default.Get(items[0].RunId!).Project);
+        Assert.Equal("agents", LaunchStore.Of(new LaunchContext()).Get(items[0].RunId!).Project);
     }
 
     [Fact]
@@ -981,7 +981,7 @@ public sealed class AgentTests
             "AgentConfigNotFound",
             Assert
                 .Throws<LaunchException>(() =>
-                    AgentConfig.Resolve(LaunchEnvironment.Current, Path.Combine(folder, "nope"), [])
+                    AgentConfig.Resolve(new LaunchEnvironment(), Path.Combine(folder, "nope"), [])
                 )
                 .ErrorId
         );
@@ -1236,7 +1236,7 @@ public sealed class AgentTests
         Assert.Equal(0, await place.RunAsync("""{ "queues": "q", "stop_when_empty": true, "max_log_size": 8192 }"""));
         var item = Assert.Single(await place.ItemsAsync("q"));
         Assert.Contains(item.Warning, w => w.Contains("-MaxLogSize", StringComparison.Ordinal));
-        Assert.InRange(new FileInfo(LaunchStore.Default.Get(item.RunId!).LogPath!).Length, 4096, 8500);
+        Assert.InRange(new FileInfo(LaunchStore.Of(new LaunchContext()).Get(item.RunId!).LogPath!).Length, 4096, 8500);
     }
 
     [Fact]

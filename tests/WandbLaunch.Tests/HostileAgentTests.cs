@@ -78,7 +78,7 @@ public sealed class HostileAgentTests
 
         internal static Task<WandbConnection> ConnectAsync(string url) =>
             WandbConnection.OpenAsync(
-                WandbSettings.Resolve(LaunchEnvironment.Current, Fixture.Root, url, Fixture.Key, null, "hostile"),
+                WandbSettings.Resolve(new LaunchEnvironment(), Fixture.Root, url, Fixture.Key, null, "hostile"),
                 null,
                 default
             );
@@ -144,7 +144,7 @@ public sealed class HostileAgentTests
             }
 
             return LaunchAgent.StartAsync(
-                AgentConfig.Resolve(LaunchEnvironment.Current, null, map),
+                AgentConfig.Resolve(new LaunchEnvironment(), null, map),
                 connection ?? Connection,
                 new AgentCallbacks
                 {
@@ -566,7 +566,7 @@ public sealed class HostileAgentTests
         spec["template_variables"] = new JsonObject { ["a"] = "{{a}}", ["HOME"] = new JsonObject() };
         await place.PushAsync(spec);
         Assert.Equal(0, await place.RunAsync());
-        var run = LaunchStore.Default.All().First(r => r.Source == uri);
+        var run = LaunchStore.Of(new LaunchContext()).All().First(r => r.Source == uri);
         var log = JsonNode.Parse(await File.ReadAllTextAsync(run.LogPath!))!;
         Assert.Equal(words, log[0]!.AsArray().Select(w => w!.ToString()));
         Assert.Equal("""{"${WANDB_API_KEY}":"${WANDB_API_KEY}","{{a}}":"{{a}}"}""", log[1]!.ToString());

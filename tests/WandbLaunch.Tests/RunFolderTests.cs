@@ -91,7 +91,7 @@ public sealed class RunFolderTests
 
     private static (LaunchStore Store, string Folder) Left(string id, string spec, string run)
     {
-        var store = LaunchStore.Default;
+        var store = LaunchStore.Of(new LaunchContext());
         var folder = Directory.CreateDirectory(store.Folder(id)).FullName;
         File.WriteAllText(Path.Combine(folder, "spec.json"), spec);
         File.WriteAllText(Path.Combine(folder, "run.json"), run);

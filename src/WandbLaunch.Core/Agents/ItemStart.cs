@@ -143,11 +143,7 @@ internal sealed class ItemStart(LaunchAgent agent, AgentItem item)
     private async Task PrepareAndStartAsync(CancellationToken token)
     {
         var (config, options) = ItemPreparation.Prepare(agent, item.Entry);
-        var launcher = new Launcher(
-            LaunchCache.Default,
-            agent.Runs,
-            _ => Task.FromResult<WandbConnection?>(agent.Connection)
-        )
+        var launcher = new Launcher(agent.Runs, _ => Task.FromResult<WandbConnection?>(agent.Connection))
         {
             Progress = (text, _) =>
             {

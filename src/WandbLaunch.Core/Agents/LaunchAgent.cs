@@ -67,7 +67,7 @@ internal sealed class LaunchAgent : IDisposable
         _link = new ServerLink(registration.Connection.BaseUrl, teller, callbacks, time);
         _items = new AgentItems(
             (entry, adopted) => new AgentItem(this, entry, adopted),
-            home.Journal,
+            home,
             slots,
             _counts,
             lifetime,
@@ -146,7 +146,7 @@ internal sealed class LaunchAgent : IDisposable
         LaunchContext? given = null
     )
     {
-        var context = given ?? new LaunchContext { Environment = LaunchEnvironment.Current };
+        var context = given ?? new LaunchContext();
         var home = AgentHome.Enter(AgentStore.Of(context), config.Name);
         var lifetime = new AgentLifetime();
         AgentRegistration? registration = null;

@@ -18,8 +18,6 @@ internal sealed partial class LaunchStore(string root, ResourceCatalog resources
         DefaultIgnoreCondition = System.Text.Json.Serialization.JsonIgnoreCondition.WhenWritingNull,
     };
 
-    internal static LaunchStore Default => Of(new LaunchContext());
-
     /// <summary>The ways to run that its launches may have.</summary>
     internal ResourceCatalog Resources => resources;
 
@@ -27,7 +25,7 @@ internal sealed partial class LaunchStore(string root, ResourceCatalog resources
     internal static LaunchStore Of(LaunchContext context) =>
         new(
             Path.Combine(context.DataFolder, "runs"),
-            new ResourceCatalog(context, new SupervisorPlace(false, HostProcess.Adopter))
+            new ResourceCatalog(context, new SupervisorPlace(false, () => HostProcess.Adopter(context.Environment)))
         );
 
     internal string Folder(string id) =>

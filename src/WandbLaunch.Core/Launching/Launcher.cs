@@ -18,12 +18,10 @@ internal sealed record PreparedLaunch(
 );
 
 /// <summary>The one road from a launch config to a run.</summary>
-internal sealed class Launcher(
-    LaunchCache cache,
-    LaunchStore store,
-    Func<CancellationToken, Task<WandbConnection?>> connection
-)
+internal sealed class Launcher(LaunchStore store, Func<CancellationToken, Task<WandbConnection?>> connection)
 {
+    private readonly LaunchContext _machine = store.Resources.Context;
+
     /// <summary>Told what is being done, with a percentage where one is known.</summary>
     internal Action<string, int?> Progress { get; init; } = (_, _) => { };
 
@@ -43,7 +41,7 @@ internal sealed class Launcher(
             Validate(config, options, resource);
             var resolved = await ResolveAsync(config, job, options, workingFolder, () => Scratch(scratch), token);
             var environment = RunEnvironment.Of(config, options, resolved, "<new id>", await connection(token));
-            var plan = await resource.PlanAsync(new ResourceRequest(config, options, resolved, cache), token);
+            var plan = await resource.PlanAsync(new ResourceRequest(config, options, resolved, _machine.Cache), token);
             return new LaunchPlan
             {
                 Source = SourceCatalog.Shown(config, workingFolder),
@@ -100,7 +98,7 @@ internal sealed class Launcher(
             var warnings = resolved.Warnings.ToList();
             var environment = RunEnvironment.Of(config, options, resolved, runId, await connection(token));
             var spec = await resource.PrepareAsync(
-                new PrepareContext(config, options, resolved, cache)
+                new PrepareContext(config, options, resolved, _machine.Cache)
                 {
                     Id = id,
                     Folder = folder,
@@ -241,7 +239,7 @@ internal sealed class Launcher(
             config,
             new ResolveContext(
                 workingFolder,
-                cache,
+                _machine.Cache,
                 async t =>
                     await connection(t)
                     ?? throw new LaunchException(
@@ -252,6 +250,7 @@ internal sealed class Launcher(
                     )
             )
             {
+                DataFolder = _machine.DataFolder,
                 GitCredential = options.GitCredential,
                 CheckRemote = options.CheckRemote,
                 Job = job,

@@ -59,7 +59,7 @@ internal sealed class Supervision(ResourceCatalog resources)
         var resource = resources.Get(spec.Resource);
         if (!resource.Info.EngineRemembers)
         {
-            await HostProcess.StartRunAsync(folder, secrets, token);
+            await HostProcess.StartRunAsync(resources.Context.Environment, folder, secrets, token);
             return;
         }
 
@@ -82,7 +82,7 @@ internal sealed class Supervision(ResourceCatalog resources)
     {
         if (!resources.Get(spec.Resource).Info.EngineRemembers)
         {
-            await HostProcess.StartRunAsync(folder, secrets, token);
+            await HostProcess.StartRunAsync(resources.Context.Environment, folder, secrets, token);
             return;
         }
 
@@ -95,7 +95,7 @@ internal sealed class Supervision(ResourceCatalog resources)
         var secrets = new Dictionary<string, string>();
         if (!resources.Get(spec.Resource).Info.EngineRemembers)
         {
-            await HostProcess.StartRunAsync(folder, secrets, token);
+            await HostProcess.StartRunAsync(resources.Context.Environment, folder, secrets, token);
         }
         else if (FileLock.TryEnter(LaunchStore.LockPath(folder)) is { } held)
         {

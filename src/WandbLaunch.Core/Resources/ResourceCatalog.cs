@@ -14,11 +14,15 @@ internal sealed class ResourceCatalog
     /// <param name="place">What this process is to the runs that it starts.</param>
     internal ResourceCatalog(LaunchContext context, SupervisorPlace? place = null)
     {
-        place ??= new SupervisorPlace();
+        Context = context;
+        place = (place ?? new SupervisorPlace()) with { Environment = context.Environment };
 
         // The first is the default.
         All = [new LocalContainerResource(context), new LocalProcessResource(place)];
     }
+
+    /// <summary>The machine that they are of.</summary>
+    internal LaunchContext Context { get; }
 
     /// <summary>All of them, the default first.</summary>
     internal IReadOnlyList<ILaunchResource> All { get; }
@@ -119,4 +123,8 @@ internal sealed class ResourceCatalog
 /// <summary>What this process is to the runs that it starts.</summary>
 /// <param name="IsOwn">It is here for one run alone, and adopts its orphans.</param>
 /// <param name="Adopter">The command of a process that starts a program and adopts its orphans, for where this one must not.</param>
-internal sealed record SupervisorPlace(bool IsOwn = false, Func<OwnCommand?>? Adopter = null);
+internal sealed record SupervisorPlace(bool IsOwn = false, Func<OwnCommand?>? Adopter = null)
+{
+    /// <summary>The machine's settings.</summary>
+    internal LaunchEnvironment Environment { get; init; } = new();
+}

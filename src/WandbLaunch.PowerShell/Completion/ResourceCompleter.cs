@@ -1,4 +1,5 @@
 using System.Collections;
+using WandbLaunch.Foundation;
 using WandbLaunch.Launching;
 
 namespace WandbLaunch.PowerShell;
@@ -11,6 +12,6 @@ public sealed class ResourceCompleter : LaunchCompleter
         CancellationToken token
     ) =>
         Task.FromResult<IReadOnlyList<(string, string)>>([
-            .. LaunchStore.Default.Resources.All.Select(r => (r.Info.Name, r.Info.Tip)),
+            .. LaunchStore.Of(new LaunchContext()).Resources.All.Select(r => (r.Info.Name, r.Info.Tip)),
         ]);
 }

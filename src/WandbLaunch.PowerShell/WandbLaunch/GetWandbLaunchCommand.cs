@@ -35,9 +35,9 @@ public sealed class GetWandbLaunchCommand : AsyncPSCmdlet
                 if (WildcardPattern.ContainsWildcardCharacters(id))
                 {
                     var pattern = WildcardPattern.Get(id, WildcardOptions.IgnoreCase);
-                    (await _store.AllAsync(r => pattern.IsMatch(r), Token)).Where(Fits).ToList().ForEach(Output);
+                    (await Runs.AllAsync(r => pattern.IsMatch(r), Token)).Where(Fits).ToList().ForEach(Output);
                 }
-                else if (await _store.GetAsync(id, Token) is var run && Fits(run))
+                else if (await Runs.GetAsync(id, Token) is var run && Fits(run))
                 {
                     Output(run);
                 }
@@ -49,7 +49,9 @@ public sealed class GetWandbLaunchCommand : AsyncPSCmdlet
         }
     }
 
-    private readonly LaunchStore _store = LaunchStore.Default;
+    private LaunchStore? _runs;
+
+    private LaunchStore Runs => _runs ??= LaunchStore.Of(Context);
 
     private bool Fits(LaunchedRun run) =>
         State.Length == 0 || State.Contains(run.State.ToString(), StringComparer.OrdinalIgnoreCase);

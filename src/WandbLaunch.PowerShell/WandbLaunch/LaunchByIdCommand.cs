@@ -14,7 +14,9 @@ public abstract class LaunchByIdCommand : AsyncPSCmdlet
     public string[] Id { get; set; } = [];
 
     /// <summary>The launches of this machine.</summary>
-    internal LaunchStore Store { get; } = LaunchStore.Default;
+    private LaunchStore? _store;
+
+    internal LaunchStore Store => _store ??= LaunchStore.Of(Context);
 
     /// <summary>Acts on one launch.</summary>
     private protected abstract Task ActAsync(string id);

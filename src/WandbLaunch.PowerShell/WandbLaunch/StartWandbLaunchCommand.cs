@@ -113,7 +113,9 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
 
     private readonly ConcurrentDictionary<Task, byte> _running = new();
     private SemaphoreSlim? _slots;
-    private readonly LaunchStore _store = LaunchStore.Default;
+    private LaunchStore? _runs;
+
+    private LaunchStore Runs => _runs ??= LaunchStore.Of(Context);
     private Supervision _supervision = null!;
     private LaunchOptions _options = new();
     private QueuePusher? _pusher;
@@ -135,8 +137,8 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
         }
 
         _slots = new SemaphoreSlim(ThrottleLimit);
-        _supervision = new Supervision(_store.Resources);
-        LaunchCache.Default.Trim(MaxCacheBytes());
+        _supervision = new Supervision(Runs.Resources);
+        Context.Cache.Trim(MaxCacheBytes());
         _options = new LaunchOptions
         {
             NoInstall = NoInstall,
@@ -239,8 +241,8 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
         base.Dispose(disposing);
     }
 
-    private static long MaxCacheBytes() =>
-        long.TryParse(LaunchEnvironment.Current["WANDBLAUNCH_CACHE_MAX_MB"], out var megabytes) && megabytes > 0
+    private long MaxCacheBytes() =>
+        long.TryParse(Context.Environment["WANDBLAUNCH_CACHE_MAX_MB"], out var megabytes) && megabytes > 0
             ? megabytes << 20
             : 20L << 30;
 
@@ -249,7 +251,7 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
         var activity = number == 1 ? "Launching" : $"Launching {number}";
         try
         {
-            var launcher = new Launcher(LaunchCache.Default, _store, ConnectAsync)
+            var launcher = new Launcher(Runs, ConnectAsync)
             {
                 Progress = (text, percent) => Progress(activity, text, percent, number),
             };
@@ -259,7 +261,7 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
                 return;
             }
 
-            if (!await ShouldProcessAsync(config.Source ?? "", $"Launch with {_store.Resources.Of(config).Info.Name}"))
+            if (!await ShouldProcessAsync(config.Source ?? "", $"Launch with {Runs.Resources.Of(config).Info.Name}"))
             {
                 return;
             }
@@ -335,7 +337,7 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
     {
         for (var i = 0; i < 100; i++)
         {
-            var run = await _store.GetAsync(id, Token);
+            var run = await Runs.GetAsync(id, Token);
             if (run.State != LaunchState.Starting)
             {
                 return run;
@@ -344,7 +346,7 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
             await Task.Delay(50, Token);
         }
 
-        return await _store.GetAsync(id, Token);
+        return await Runs.GetAsync(id, Token);
     }
 
     // A folder needs no server; without a key it runs without one.

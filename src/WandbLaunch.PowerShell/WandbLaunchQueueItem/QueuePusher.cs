@@ -26,7 +26,7 @@ internal sealed class QueuePusher(
     private const int Full = 500;
     private const int MostUnderWay = 20;
 
-    private readonly ResourceCatalog _resources = LaunchStore.Default.Resources;
+    private readonly ResourceCatalog _resources = new(new LaunchContext());
     private string? _resource;
     private readonly List<QueuePush> _items = new(Full);
     private readonly ArrayBufferWriter<byte> _buffer = new(1024);

@@ -45,7 +45,7 @@ public sealed class StartWandbLaunchServerCommand : LaunchServerCommand
 
         if (await ShouldProcessAsync(DatabasePath, "Start the launch server"))
         {
-            Output(await LocalServers.StartAsync(DatabasePath, Port, ListenAddress, Token, Warn));
+            Output(await LocalServers.StartAsync(Context, DatabasePath, Port, ListenAddress, Token, Warn));
         }
     }
 }

@@ -15,7 +15,11 @@ namespace WandbLaunch.Resources;
 /// requirements shares it. Packages are installed in a container of the base image that is then committed: the pip
 /// settings of this machine reach it as variables of one exec call and leave nothing in any layer or history.
 /// </summary>
-internal sealed partial class ImageBuilder(DockerClient client, Action<string, int?> progress)
+internal sealed partial class ImageBuilder(
+    LaunchEnvironment environment,
+    DockerClient client,
+    Action<string, int?> progress
+)
 {
     internal const string Repository = "wandb-launch";
     internal const string Home = "/home/launch";
@@ -146,7 +150,7 @@ internal sealed partial class ImageBuilder(DockerClient client, Action<string, i
         {
             await client.Images.CreateImageAsync(
                 new ImagesCreateParameters { FromImage = name, Tag = tag },
-                await RegistryLogin.ForAsync(image, token),
+                await RegistryLogin.ForAsync(environment, image, token),
                 report,
                 token
             );

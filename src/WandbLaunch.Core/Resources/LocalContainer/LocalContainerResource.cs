@@ -13,6 +13,7 @@ namespace WandbLaunch.Resources;
 internal sealed class LocalContainerResource(LaunchContext context) : ILaunchResource
 {
     private readonly EngineConnections _engines = new(context);
+    private readonly LaunchEnvironment _machine = context.Environment;
 
     public ResourceInfo Info { get; } =
         new()
@@ -158,7 +159,7 @@ internal sealed class LocalContainerResource(LaunchContext context) : ILaunchRes
         }
 
         var (client, address) = await _engines.GetAsync(options.DockerHost, token);
-        var builder = new ImageBuilder(client, context.Progress);
+        var builder = new ImageBuilder(_machine, client, context.Progress);
         string image;
         if (config.DockerImage is { } given)
         {
@@ -435,7 +436,7 @@ internal sealed class LocalContainerResource(LaunchContext context) : ILaunchRes
         try
         {
             var (client, _) = await _engines.GetAsync(options.DockerHost, token);
-            return await new ImageBuilder(client, (_, _) => { }).ExistsAsync(image, token);
+            return await new ImageBuilder(_machine, client, (_, _) => { }).ExistsAsync(image, token);
         }
         catch (LaunchException e) when (e.ErrorId == "DockerUnavailable")
         {

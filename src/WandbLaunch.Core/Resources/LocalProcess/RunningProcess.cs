@@ -45,7 +45,7 @@ internal sealed class RunningProcess
         SupervisorPlace place
     )
     {
-        var cgroup = RunCgroup.TryCreate(spec.Id);
+        var cgroup = RunCgroup.TryCreate(place.Environment, spec.Id);
         Process? process = null;
         try
         {
