@@ -9,6 +9,8 @@ namespace WandbLaunch.PowerShell;
 /// <summary>Parameters that New- and Set-WandbRunQueue share.</summary>
 public abstract class RunQueueConfigurationCommand : QueueCommand
 {
+    private string? _mode;
+
     /// <summary>Resource for the queue's items: local-container, local-process and others.</summary>
     [Parameter]
     [ArgumentCompleter(typeof(ResourceCompleter))]
@@ -25,7 +27,12 @@ public abstract class RunQueueConfigurationCommand : QueueCommand
     /// <summary>V0: items have priorities. DISABLED: first in, first out.</summary>
     [Parameter]
     [ValidateSet("V0", "DISABLED")]
-    public string? PrioritizationMode { get; set; }
+    public string? PrioritizationMode
+    {
+        get => _mode;
+        // Parameters take words in any case; a server's enumeration does not.
+        set => _mode = value?.ToUpperInvariant();
+    }
 
     internal bool Configures => Resource is not null || ResourceArgs is not null || TemplateVariable is not null;
 
