@@ -4,7 +4,6 @@ using System.Runtime.CompilerServices;
 using System.Text.Json.Nodes;
 using WandbLaunch.Foundation;
 using WandbLaunch.Model;
-using WandbLaunch.Wandb;
 
 namespace WandbLaunch.PowerShell;
 
