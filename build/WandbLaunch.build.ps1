@@ -62,6 +62,7 @@ task Test Build, {
 
 # Pester alone, with its own words; all its files, or those that are named.
 task Pester Module, {
+    exec { dotnet build tests/WandbLaunch.NewResource -c $Configuration --nologo --verbosity quiet -consoleLoggerParameters:ErrorsOnly }
     $names = if ($Argument) { $Argument } else { '*' }
     $files = $names | ForEach-Object { (Get-Item "tests/Pester/$_.Tests.ps1").FullName }
     exec { dotnet tool run pwsh -NoProfile -File tests/Pester/Invoke-Tests.ps1 @files }

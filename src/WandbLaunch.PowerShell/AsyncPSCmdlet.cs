@@ -298,7 +298,7 @@ public abstract class AsyncPSCmdlet : PSCmdlet, IDisposable
         string? apiKey = null,
         string? entity = null,
         string? project = null
-    ) => WandbSettings.Resolve(LaunchEnvironment.Current, WorkingFolder, baseUrl, apiKey, entity, project);
+    ) => WandbSettings.Resolve(Context.Environment, WorkingFolder, baseUrl, apiKey, entity, project);
 
     /// <summary>The session's folder in the file system.</summary>
     internal string WorkingFolder => SessionState.Path.CurrentFileSystemLocation.ProviderPath;

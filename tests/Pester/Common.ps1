@@ -2,8 +2,9 @@
 
 function Start-TestHome {
     # A home folder, and in it an empty working folder. -Connect: with a server of its own, connected. -Install: launches
-    # make a virtual environment, as they do for users, which takes longer than all the rest of most tests.
-    param([switch] $Connect, [switch] $Install)
+    # make a virtual environment, as they do for users, which takes longer than all the rest of most tests. -Core: a module
+    # with another core than the one that was built for users.
+    param([switch] $Connect, [switch] $Install, [string] $Core)
     $script:TestHome = (New-Item -ItemType Directory (Join-Path ([IO.Path]::GetTempPath()) "wandblaunch-pester-$(New-Guid)")).FullName
     'WANDB_API_KEY', 'WANDB_BASE_URL', 'WANDB_ENTITY', 'WANDB_PROJECT' | ForEach-Object { [Environment]::SetEnvironmentVariable($_, $null) }
     $env:WANDBLAUNCH_HOME = Join-Path $TestHome home
@@ -16,6 +17,11 @@ function Start-TestHome {
     $null = New-Item -ItemType Directory $env:PYTHONPATH, (Join-Path $TestHome work)
     Set-Location (Join-Path $TestHome work)
     $env:WANDBLAUNCH_MODULE = $env:WANDBLAUNCH_TEST_MODULE ? $env:WANDBLAUNCH_TEST_MODULE : (Join-Path $PSScriptRoot ../../out/WandbLaunch)
+    if ($Core) {
+        Copy-Item $env:WANDBLAUNCH_MODULE (Join-Path $TestHome WandbLaunch) -Recurse
+        $env:WANDBLAUNCH_MODULE = Join-Path $TestHome WandbLaunch
+        Copy-Item $Core (Join-Path $env:WANDBLAUNCH_MODULE lib)
+    }
     Import-Module $env:WANDBLAUNCH_MODULE -Force
     $global:PSDefaultParameterValues['Start-WandbLaunch:NoInstall'] = -not $Install
     if ($Connect) { $script:Connection = Connect-Wandb -Local }

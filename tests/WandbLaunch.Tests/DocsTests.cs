@@ -127,7 +127,9 @@ public sealed partial class DocsTests
 
             if (cmdlet.Contains("Queue", StringComparison.Ordinal))
             {
-                shell.Run("'gpu', 'gpu-night', 'small', 'large', 'old' | Remove-WandbRunQueue -Confirm:$false -ErrorAction SilentlyContinue");
+                shell.Run(
+                    "'gpu', 'gpu-night', 'small', 'large', 'old' | Remove-WandbRunQueue -Confirm:$false -ErrorAction SilentlyContinue"
+                );
                 shell.Ok(
                     cmdlet == "New-WandbRunQueue" && !code.Contains("Get-WandbRunQueue gpu", StringComparison.Ordinal)
                         ? ""

@@ -6,10 +6,15 @@ using WandbLaunch.Wandb;
 namespace WandbLaunch.Agents;
 
 /// <summary>The agents of this user on this machine, a folder each.</summary>
-internal sealed class AgentStore(string root)
+internal sealed class AgentStore(string dataFolder)
 {
+    private readonly string root = Path.Combine(dataFolder, "agents");
+
     /// <summary>The agents of a user's data folder.</summary>
-    internal static AgentStore Of(LaunchContext context) => new(Path.Combine(context.DataFolder, "agents"));
+    internal static AgentStore Of(LaunchContext context) => new(context.DataFolder);
+
+    /// <summary>The folder above: of everything of this user.</summary>
+    internal string DataFolder => dataFolder;
 
     internal string FolderOf(string name) => Path.Combine(root, name);
 

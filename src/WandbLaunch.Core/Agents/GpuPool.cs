@@ -12,12 +12,14 @@ internal sealed class GpuPool
 {
     private readonly string _folder;
     private readonly AgentStore _agents;
+    private readonly LaunchStore _runs;
     private readonly object _lock = new();
 
-    internal GpuPool(LaunchContext context, IReadOnlyList<string> devices)
+    internal GpuPool(LaunchContext context, IReadOnlyList<string> devices, LaunchStore runs)
     {
         _folder = Path.Combine(context.DataFolder, "gpus");
         _agents = AgentStore.Of(context);
+        _runs = runs;
         Devices = devices;
     }
 
@@ -50,6 +52,18 @@ internal sealed class GpuPool
         {
             // No driver, or one that does not answer.
             return [];
+        }
+    }
+
+    /// <summary>Finds the ends of launches that hold some and that nobody looks after.</summary>
+    internal async Task LookAsync(CancellationToken token)
+    {
+        foreach (var id in Devices.Select(PathOf).Select(Read).OfType<Claim>().Select(c => c.LaunchId).Distinct())
+        {
+            if (Directory.Exists(_runs.Folder(id)))
+            {
+                await _runs.RefreshAsync(_runs.Folder(id), token);
+            }
         }
     }
 
@@ -122,8 +136,8 @@ internal sealed class GpuPool
             return false;
         }
 
-        var folder = LaunchStore.Default.Folder(claim.LaunchId);
-        if (Directory.Exists(folder) && LaunchStore.Refresh(folder) is { } run)
+        var folder = _runs.Folder(claim.LaunchId);
+        if (Directory.Exists(folder) && LaunchStore.Load(folder) is { } run)
         {
             return !run.IsDone;
         }

@@ -21,7 +21,7 @@ internal static class FileModes
             return path;
         }
 
-        var own = Path.GetFullPath(LaunchEnvironment.Current.DataFolder);
+        var own = Path.GetFullPath(new LaunchEnvironment().DataFolder);
         var full = Path.GetFullPath(path);
         if (full == own || full.StartsWith(own + "/", StringComparison.Ordinal))
         {

@@ -41,7 +41,7 @@ internal static class VirtualEnvironment
         throw new LaunchException(
             "PythonNotFound",
             LaunchErrorCategory.ResourceUnavailable,
-            $"There is no Python{(wanted is null ? "" : " " + wanted)} on this machine's PATH. Install it, or launch with -Resource local-container.",
+            $"There is no Python{(wanted is null ? "" : " " + wanted)} on this machine's PATH. Install it, or launch with another -Resource, such as a container.",
             "python"
         );
     }

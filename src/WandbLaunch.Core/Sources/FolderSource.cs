@@ -46,7 +46,7 @@ internal sealed class FolderSource(string folder, string text) : ILaunchSource
         context.Progress($"resolving {Secrets.Mask(text)}");
         var warnings = new List<string>();
         var copy = context.ScratchFolder();
-        Workspace.CopyFolder(folder, copy, warnings, token);
+        Workspace.CopyFolder(folder, copy, context.DataFolder, warnings, token);
         string? commit = null;
         var changed = false;
         if (Repository.Discover(folder) is { } found)
@@ -72,7 +72,7 @@ internal sealed class FolderSource(string folder, string text) : ILaunchSource
     {
         var warnings = new List<string>();
         var copy = context.ScratchFolder();
-        Workspace.CopyFolder(folder, copy, warnings, token);
+        Workspace.CopyFolder(folder, copy, context.DataFolder, warnings, token);
         warnings.ForEach(context.Warn);
         var entry = SourceFiles.JobEntry(request, copy, null, context);
         using var opened = SafeFolder.Open(copy);

@@ -52,6 +52,9 @@ internal sealed record ResolveContext(
     Func<CancellationToken, Task<WandbConnection>> Connect
 )
 {
+    /// <summary>The module's data folder, which no copy of a folder holds.</summary>
+    internal required string DataFolder { get; init; }
+
     internal GitCredential? GitCredential { get; init; }
 
     /// <summary>How long a git host may be silent.</summary>
@@ -82,5 +85,6 @@ internal sealed record JobRequest
     internal IReadOnlyList<string>? EntryPoint { get; init; }
     internal string? GitVersion { get; init; }
     internal string? PythonVersion { get; init; }
+
     internal GitCredential? GitCredential { get; init; }
 }

@@ -1,4 +1,5 @@
 using System.Collections;
+using WandbLaunch.Foundation;
 using WandbLaunch.Launching;
 
 namespace WandbLaunch.PowerShell;
@@ -11,6 +12,6 @@ public sealed class LaunchIdCompleter : LaunchCompleter
         CancellationToken token
     ) =>
         Task.FromResult<IReadOnlyList<(string, string)>>([
-            .. LaunchStore.Default.All().Take(200).Select(r => (r.Id, $"{r.State} {r.Source}")),
+            .. LaunchStore.Of(new LaunchContext()).Known().Take(200).Select(r => (r.Id, $"{r.State} {r.Source}")),
         ]);
 }

@@ -91,7 +91,8 @@ public sealed class ConnectWandbCommand : AsyncPSCmdlet
             }
 
             var server = await LocalServers.StartAsync(
-                Path is null ? LocalServers.DefaultPath : FullPath(Path),
+                Context,
+                Path is null ? LocalServers.DefaultPath(Context) : FullPath(Path),
                 null,
                 null,
                 Token,
@@ -114,7 +115,7 @@ public sealed class ConnectWandbCommand : AsyncPSCmdlet
         WandbSession.Set(connection);
         if (Save)
         {
-            var file = Netrc.FilePath(LaunchEnvironment.Current);
+            var file = Netrc.FilePath(Context.Environment);
             var machine = WandbSettings.MachineOf(settings.BaseUrl);
             if (await ShouldProcessAsync(file, $"Save the API key for {machine}"))
             {

@@ -22,7 +22,7 @@ public sealed class DisconnectWandbCommand : AsyncPSCmdlet
         var address = WandbSession.Current?.BaseUrl ?? ResolveSettings().BaseUrl;
         if (Forget)
         {
-            var file = Netrc.FilePath(LaunchEnvironment.Current);
+            var file = Netrc.FilePath(Context.Environment);
             var machine = WandbSettings.MachineOf(address);
             if (await ShouldProcessAsync(file, $"Remove the API key for {machine}") && !Netrc.Remove(file, machine))
             {

@@ -26,7 +26,7 @@ public sealed class GetWandbLaunchCommand : AsyncPSCmdlet
     public string[] State { get; set; } = [];
 
     /// <inheritdoc/>
-    protected override Task ProcessAsync()
+    protected override async Task ProcessAsync()
     {
         foreach (var id in Id)
         {
@@ -35,9 +35,9 @@ public sealed class GetWandbLaunchCommand : AsyncPSCmdlet
                 if (WildcardPattern.ContainsWildcardCharacters(id))
                 {
                     var pattern = WildcardPattern.Get(id, WildcardOptions.IgnoreCase);
-                    LaunchStore.Default.All().Where(r => pattern.IsMatch(r.Id) && Fits(r)).ToList().ForEach(Output);
+                    (await Runs.AllAsync(r => pattern.IsMatch(r), Token)).Where(Fits).ToList().ForEach(Output);
                 }
-                else if (LaunchStore.Default.Get(id) is var run && Fits(run))
+                else if (await Runs.GetAsync(id, Token) is var run && Fits(run))
                 {
                     Output(run);
                 }
@@ -47,9 +47,11 @@ public sealed class GetWandbLaunchCommand : AsyncPSCmdlet
                 Error(e, id);
             }
         }
-
-        return Task.CompletedTask;
     }
+
+    private LaunchStore? _runs;
+
+    private LaunchStore Runs => _runs ??= LaunchStore.Of(Context);
 
     private bool Fits(LaunchedRun run) =>
         State.Length == 0 || State.Contains(run.State.ToString(), StringComparer.OrdinalIgnoreCase);

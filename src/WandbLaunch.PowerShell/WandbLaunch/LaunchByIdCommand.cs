@@ -13,6 +13,11 @@ public abstract class LaunchByIdCommand : AsyncPSCmdlet
     [ArgumentCompleter(typeof(LaunchIdCompleter))]
     public string[] Id { get; set; } = [];
 
+    /// <summary>The launches of this machine.</summary>
+    private LaunchStore? _store;
+
+    internal LaunchStore Store => _store ??= LaunchStore.Of(Context);
+
     /// <summary>Acts on one launch.</summary>
     private protected abstract Task ActAsync(string id);
 
@@ -39,7 +44,7 @@ public abstract class LaunchByIdCommand : AsyncPSCmdlet
         var wait = 20;
         while (true)
         {
-            var run = LaunchStore.Default.Get(id);
+            var run = await Store.GetAsync(id, Token);
             if (run.IsDone || DateTime.UtcNow >= until)
             {
                 return run;

@@ -7,6 +7,7 @@ using WandbLaunch.Foundation;
 using WandbLaunch.Launching;
 using WandbLaunch.Model;
 using WandbLaunch.Python;
+using WandbLaunch.Resources;
 using WandbLaunch.Sources;
 using WandbLaunch.Wandb;
 
@@ -112,6 +113,10 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
 
     private readonly ConcurrentDictionary<Task, byte> _running = new();
     private SemaphoreSlim? _slots;
+    private LaunchStore? _runs;
+
+    private LaunchStore Runs => _runs ??= LaunchStore.Of(Context);
+    private Supervision _supervision = null!;
     private LaunchOptions _options = new();
     private QueuePusher? _pusher;
     private int _launches;
@@ -132,7 +137,8 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
         }
 
         _slots = new SemaphoreSlim(ThrottleLimit);
-        LaunchCache.Default.Trim(MaxCacheBytes());
+        _supervision = new Supervision(Runs.Resources);
+        Context.Cache.Trim(MaxCacheBytes());
         _options = new LaunchOptions
         {
             NoInstall = NoInstall,
@@ -235,8 +241,8 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
         base.Dispose(disposing);
     }
 
-    private static long MaxCacheBytes() =>
-        long.TryParse(LaunchEnvironment.Current["WANDBLAUNCH_CACHE_MAX_MB"], out var megabytes) && megabytes > 0
+    private long MaxCacheBytes() =>
+        long.TryParse(Context.Environment["WANDBLAUNCH_CACHE_MAX_MB"], out var megabytes) && megabytes > 0
             ? megabytes << 20
             : 20L << 30;
 
@@ -245,7 +251,7 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
         var activity = number == 1 ? "Launching" : $"Launching {number}";
         try
         {
-            var launcher = new Launcher(LaunchCache.Default, LaunchStore.Default, ConnectAsync)
+            var launcher = new Launcher(Runs, ConnectAsync)
             {
                 Progress = (text, percent) => Progress(activity, text, percent, number),
             };
@@ -255,12 +261,7 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
                 return;
             }
 
-            if (
-                !await ShouldProcessAsync(
-                    config.Source ?? "",
-                    $"Launch with {config.Resource ?? LaunchConfig.DefaultResource}"
-                )
-            )
+            if (!await ShouldProcessAsync(config.Source ?? "", $"Launch with {Runs.Resources.Of(config).Info.Name}"))
             {
                 return;
             }
@@ -270,7 +271,7 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
             Progress(activity, "", 100, number);
             if (NoWait)
             {
-                await HostProcess.StartRunAsync(prepared.Folder, prepared.Secrets, Token);
+                await _supervision.LeaveAsync(prepared.Folder, prepared.Spec, prepared.Secrets, Token);
                 Output(await WaitUntilStartedAsync(prepared.Run.Id));
                 return;
             }
@@ -278,7 +279,15 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
             // In whole characters of one stream each: output and errors of the program do not mix within one.
             Action<ReadOnlyMemory<byte>>? show =
                 Quiet || ThrottleLimit > 1 ? null : bytes => Show(Encoding.UTF8.GetString(bytes.Span));
-            var run = await Launcher.RunAsync(prepared, show, null, Token);
+            var run = await _supervision.RunAsync(
+                prepared.Folder,
+                prepared.Spec,
+                prepared.Secrets,
+                show,
+                null,
+                false,
+                Token
+            );
             run.Warnings.ToList().ForEach(Warn);
             Output(run);
             if (run.State == LaunchState.Failed)
@@ -328,7 +337,7 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
     {
         for (var i = 0; i < 100; i++)
         {
-            var run = LaunchStore.Default.Get(id);
+            var run = await Runs.GetAsync(id, Token);
             if (run.State != LaunchState.Starting)
             {
                 return run;
@@ -337,7 +346,7 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
             await Task.Delay(50, Token);
         }
 
-        return LaunchStore.Default.Get(id);
+        return await Runs.GetAsync(id, Token);
     }
 
     // A folder needs no server; without a key it runs without one.

@@ -74,11 +74,11 @@ public sealed class RegisterWandbLaunchAgentCommand : AgentSettingsCommand
         }
 
         given["entity"] ??= server?.Entity;
-        var config = AgentConfig.Resolve(LaunchEnvironment.Current, ConfigPath, given, server?.Settings);
+        var config = AgentConfig.Resolve(Context.Environment, ConfigPath, given, server?.Settings);
         var service = AgentServices.Here(Context, System);
         var configPath = service.ConfigPath(Name);
         var variables =
-            LaunchEnvironment.Current["WANDBLAUNCH_HOME"] is { } home && !System
+            Context.Environment["WANDBLAUNCH_HOME"] is { } home && !System
                 ? new Dictionary<string, string> { ["WANDBLAUNCH_HOME"] = home }
                 : [];
         var command = SecretName is null
@@ -101,7 +101,7 @@ public sealed class RegisterWandbLaunchAgentCommand : AgentSettingsCommand
             && settings.LocalServerPath is null
             && account is null
             && Netrc.FindPassword(
-                Netrc.FilePath(LaunchEnvironment.Current),
+                Netrc.FilePath(Context.Environment),
                 WandbSettings.MachineOf(config.BaseUrl ?? settings.BaseUrl)
             )
                 is null

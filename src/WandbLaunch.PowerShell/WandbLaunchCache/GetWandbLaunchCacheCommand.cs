@@ -21,9 +21,7 @@ public sealed class GetWandbLaunchCacheCommand : AsyncPSCmdlet
     protected override Task EndAsync()
     {
         foreach (
-            var entry in LaunchCache
-                .Default.Entries()
-                .Where(e => Kind.Contains(e.Kind, StringComparer.OrdinalIgnoreCase))
+            var entry in Context.Cache.Entries().Where(e => Kind.Contains(e.Kind, StringComparer.OrdinalIgnoreCase))
         )
         {
             Output(entry);

@@ -221,7 +221,7 @@ public abstract class LaunchConfigCommand : AsyncPSCmdlet
             ResourceArgs = Map(ResourceArgs),
             DockerImage = DockerImage,
             UserId = UserId,
-            DockerArgs = DockerArgs is null ? null : DockerArguments(DockerArgs),
+            DockerArgs = DockerArgs is null ? null : DockerMap(DockerArgs),
             BaseImage = BaseImage,
             PythonVersion = PythonVersion,
             CudaVersion = CudaVersion,
@@ -315,7 +315,7 @@ public abstract class LaunchConfigCommand : AsyncPSCmdlet
         }
     }
 
-    private static JsonObject DockerArguments(object value)
+    private static JsonObject DockerMap(object value)
     {
         if (ShellJson.Base(value) is IDictionary map)
         {

@@ -133,7 +133,7 @@ public sealed class NewWandbLaunchJobCommand : AsyncPSCmdlet
             var source = await JobMaker.MakeAsync(
                 request,
                 server,
-                LaunchCache.Default,
+                Context,
                 WorkingFolder,
                 scratch,
                 text => Progress("Making a job", text, null),
