@@ -63,6 +63,8 @@ public sealed class RemoveWandbLaunchAgentCommand : PipelineCommand
 
     private async Task RemoveAsync(AgentStore store, WandbLaunchAgent agent)
     {
+        bool IsService(bool machineWide) => AgentServices.Here(Context, machineWide).Exists(agent.Name);
+
         try
         {
             if (!HasEnded(agent))
@@ -70,7 +72,7 @@ public sealed class RemoveWandbLaunchAgentCommand : PipelineCommand
                 throw Runs(agent);
             }
 
-            if (new[] { false, true }.Any(s => AgentServices.Here(Context, s).Exists(agent.Name)))
+            if (IsService(false) || IsService(true))
             {
                 throw new LaunchException(
                     "AgentIsService",
