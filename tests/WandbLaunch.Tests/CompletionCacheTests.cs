@@ -63,7 +63,7 @@ public class CompletionCacheTests
         Assert.Equal(1001, _asked);
     }
 
-    private IEnumerable<string> Get(TimeSpan fresh, Func<Task<string>> ask, bool fits = true, string key = "k") =>
+    private List<string> Get(TimeSpan fresh, Func<Task<string>> ask, bool fits = true, string key = "k") =>
         _cache
             .Get(
                 key,
