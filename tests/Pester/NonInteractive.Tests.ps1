@@ -59,6 +59,6 @@ Set-Location '$PWD'
 "left: `$(@(Get-WandbRunQueue).Name)"
 "@
         $lines[0] | Should -Match 'one.*; .*two'
-        $lines[-1] | Should -Not -Match 'one|two'
+        $lines[-1] | Should -Not -Match '\b(one|two)\b'
     }
 }

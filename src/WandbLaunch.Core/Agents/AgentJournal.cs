@@ -20,7 +20,7 @@ internal enum EntryState
     /// <summary>This agent's, perhaps being prepared.</summary>
     Claimed,
 
-    /// <summary>Handed to its watcher: it runs, or ran.</summary>
+    /// <summary>Handed to its supervisor: it runs, or ran.</summary>
     Started,
 
     /// <summary>Its end is known and still to be reported.</summary>

@@ -13,9 +13,9 @@ namespace WandbLaunch.PowerShell;
 [Cmdlet(VerbsCommon.Get, "WandbLaunch")]
 [Alias("gwl")]
 [OutputType("WandbLaunch.Model.LaunchedRun")]
-public sealed class GetWandbLaunchCommand : AsyncPSCmdlet
+public sealed class GetWandbLaunchCommand : PipelineCommand
 {
-    /// <summary>Ids of launches; wildcards are allowed.</summary>
+    /// <summary>Ids of launches, or of the W&amp;B runs that they are; wildcards are allowed.</summary>
     [Parameter(Position = 0, ValueFromPipeline = true, ValueFromPipelineByPropertyName = true)]
     [ArgumentCompleter(typeof(LaunchIdCompleter))]
     [SupportsWildcards]
@@ -27,9 +27,12 @@ public sealed class GetWandbLaunchCommand : AsyncPSCmdlet
     public string[] State { get; set; } = [];
 
     /// <inheritdoc/>
+    private protected override IReadOnlyList<string> Kinds => LaunchKinds;
+
+    /// <inheritdoc/>
     protected override async Task ProcessAsync()
     {
-        foreach (var id in Id)
+        foreach (var id in PipedLaunches(Runs, Id))
         {
             try
             {

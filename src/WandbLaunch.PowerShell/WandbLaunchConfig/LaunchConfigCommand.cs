@@ -4,7 +4,6 @@ using System.Runtime.CompilerServices;
 using System.Text.Json.Nodes;
 using WandbLaunch.Foundation;
 using WandbLaunch.Model;
-using WandbLaunch.Wandb;
 
 namespace WandbLaunch.PowerShell;
 
@@ -103,7 +102,7 @@ public abstract class LaunchConfigCommand : AsyncPSCmdlet
     [Parameter]
     public string? GitRepo { get; set; }
 
-    /// <summary>Arguments for the program: a hashtable, name=value, or a list of words. Named ones take the place of the run's own.</summary>
+    /// <summary>Arguments for the program: a hashtable, name=value, a list of words, or a script block that gives one of these for what comes from the pipeline: { @{ lr = $_.Config.lr / 2 } }. Named ones take the place of the run's own.</summary>
     [Parameter]
     [Alias("ArgsList", "Arguments")]
     [ArgumentCompleter(typeof(ArgumentNameCompleter))]
