@@ -70,7 +70,7 @@ public sealed class RemoveWandbLaunchAgentCommand : PipelineCommand
                 throw Runs(agent);
             }
 
-            if (new[] { false, true }.Any(s => AgentServices.Here(Context, s).Exists(agent.Name)))
+            if (IsService(agent, false) || IsService(agent, true))
             {
                 throw new LaunchException(
                     "AgentIsService",
@@ -106,6 +106,9 @@ public sealed class RemoveWandbLaunchAgentCommand : PipelineCommand
             Error(e, agent);
         }
     }
+
+    private bool IsService(WandbLaunchAgent agent, bool machineWide) =>
+        AgentServices.Here(Context, machineWide).Exists(agent.Name);
 
     private static bool HasEnded(WandbLaunchAgent agent) => agent.State is AgentState.Stopped or AgentState.Lost;
 

@@ -52,7 +52,7 @@ public abstract class RunQueueConfigurationCommand : QueueCommand
             ?? throw new LaunchException(
                 "ResourceMissing",
                 LaunchErrorCategory.InvalidArgument,
-                $"A queue's settings belong to a resource, and this one has none yet: give -Resource, such as -Resource {LaunchStore.Default.Resources.Default.Info.Name}.",
+                $"A queue's settings belong to a resource, and this one has none yet: give -Resource, such as -Resource {LaunchStore.Of(Context).Resources.Default.Info.Name}.",
                 name
             );
         var arguments =
