@@ -51,7 +51,7 @@ public abstract class RunQueueConfigurationCommand : QueueCommand
             ?? throw new LaunchException(
                 "ResourceMissing",
                 LaunchErrorCategory.InvalidArgument,
-                "A queue's settings belong to a resource, and this one has none yet: give -Resource, such as -Resource local-container.",
+                "A queue's settings belong to a resource, and this one has none yet: give -Resource.",
                 name
             );
         var arguments =
