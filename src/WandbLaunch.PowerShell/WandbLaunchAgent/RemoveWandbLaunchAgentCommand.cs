@@ -64,6 +64,8 @@ public sealed class RemoveWandbLaunchAgentCommand : PipelineCommand
 
     private async Task RemoveAsync(AgentStore store, WandbLaunchAgent agent)
     {
+        bool IsService(bool machineWide) => AgentServices.Here(Context, machineWide).Exists(agent.Name);
+
         try
         {
             if (!HasEnded(agent))
@@ -71,7 +73,7 @@ public sealed class RemoveWandbLaunchAgentCommand : PipelineCommand
                 throw Runs(agent);
             }
 
-            if (IsService(agent, false) || IsService(agent, true))
+            if (IsService(false) || IsService(true))
             {
                 throw new LaunchException(
                     "AgentIsService",
@@ -107,9 +109,6 @@ public sealed class RemoveWandbLaunchAgentCommand : PipelineCommand
             Error(e, agent);
         }
     }
-
-    private bool IsService(WandbLaunchAgent agent, bool machineWide) =>
-        AgentServices.Here(Context, machineWide).Exists(agent.Name);
 
     private static bool HasEnded(WandbLaunchAgent agent) => agent.State is AgentState.Stopped or AgentState.Lost;
 
