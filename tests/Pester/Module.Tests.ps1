@@ -27,10 +27,17 @@ BeforeAll {
 AfterAll { Stop-TestHome }
 
 Describe 'the module' {
-    It 'exports no more than cmdlets, each with help' {
+    It 'exports no more than cmdlets and five short names' {
         $module = Get-Module WandbLaunch
-        $module.ExportedFunctions.Count + $module.ExportedAliases.Count + $module.ExportedVariables.Count | Should -Be 0
+        $module.ExportedFunctions.Count + $module.ExportedVariables.Count | Should -Be 0
+        $module.ExportedAliases.Keys | Sort-Object | Should -Be awq, gwl, gwq, gwr, swl
+        (Get-Alias awq, gwl, gwq, gwr, swl).Definition | Should -Be Add-WandbLaunchQueueItem, Get-WandbLaunch, Get-WandbLaunchQueueItem, Get-WandbRun, Start-WandbLaunch
         $module.ExportedCmdlets.Count | Should -BeGreaterThan 30
+    }
+
+    It 'takes no name that PowerShell or the machine has' {
+        Invoke-Pwsh "Remove-Module WandbLaunch; Get-Command awq, gwl, gwq, gwr, swl -ErrorAction Ignore | ForEach-Object Name" | Should -BeNullOrEmpty
+        (Get-Help gwr | Out-String) | Should -Match 'Get-WandbRun(.|\n)*Alias: gwr'
     }
 
     It 'imports, goes and comes again' {

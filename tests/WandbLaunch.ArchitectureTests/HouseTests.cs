@@ -105,6 +105,8 @@ public sealed partial class HouseTests
             "WandbLaunch.Foundation.Secrets.Known",
             "WandbLaunch.PowerShell.ModuleAssemblyInitializer._registered",
             "WandbLaunch.PowerShell.WandbSession.Chosen",
+            // Of the connection, and new with each: Tab has no other place that outlives it.
+            "WandbLaunch.PowerShell.WandbSession.Completions",
             "WandbLaunch.PowerShell.WandbSession.Current",
             // Of the flow of one command or one thread, and gone with it.
             "WandbLaunch.Sources.GitHttpTransport._call",

@@ -218,8 +218,10 @@ public sealed class RunFolderTests
                 // Killed after some bytes more were written, and before it was noted.
                 if (there < text.Length && random.Next(2) == 0)
                 {
+                    var more = Math.Min(300, text.Length - log.Length);
                     using var file = new FileStream(path, FileMode.Append);
-                    file.Write(text.AsSpan(log.Length, Math.Min(300, text.Length - log.Length)));
+                    file.Write(text.AsSpan(log.Length, more));
+                    there = Math.Max(there, log.Length + more);
                 }
             }
         }

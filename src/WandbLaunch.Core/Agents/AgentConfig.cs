@@ -1,8 +1,6 @@
 using System.Globalization;
 using System.Text.Json.Nodes;
 using WandbLaunch.Foundation;
-using WandbLaunch.Launching;
-using WandbLaunch.Model;
 using WandbLaunch.Python;
 using WandbLaunch.Resources;
 using WandbLaunch.Wandb;

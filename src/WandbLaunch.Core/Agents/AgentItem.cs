@@ -1,5 +1,4 @@
 using WandbLaunch.Foundation;
-using WandbLaunch.Launching;
 using WandbLaunch.Model;
 using WandbLaunch.Resources;
 using WandbLaunch.Wandb;

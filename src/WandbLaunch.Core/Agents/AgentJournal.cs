@@ -20,7 +20,7 @@ internal enum EntryState
     /// <summary>This agent's, perhaps being prepared.</summary>
     Claimed,
 
-    /// <summary>Handed to its watcher: it runs, or ran.</summary>
+    /// <summary>Handed to its supervisor: it runs, or ran.</summary>
     Started,
 
     /// <summary>Its end is known and still to be reported.</summary>
@@ -111,6 +111,12 @@ internal sealed class AgentJournal(string folder)
     }
 
     internal bool Has(string launchId) => File.Exists(PathOf(launchId));
+
+    /// <summary>How many entries there are, readable or not.</summary>
+    internal int Count() =>
+        Directory.Exists(Folder)
+            ? Directory.EnumerateFiles(Folder, "*.json").Count(p => Path.GetFileName(p)[0] != '.')
+            : 0;
 
     /// <summary>Held by whoever looks after an item: not two agents of this user, whatever their journals say.</summary>
     internal static FileLock? TryHold(string dataFolder, string launchId)

@@ -83,6 +83,28 @@ internal sealed class AgentStore(string dataFolder)
 
     internal IEnumerable<WandbLaunchAgent> All() => Folders().Select(Load).OfType<WandbLaunchAgent>();
 
+    /// <summary>How many items of an agent are not reported to their end.</summary>
+    internal int OpenItems(string name) => new AgentJournal(FolderOf(name)).Count();
+
+    /// <summary>Removes what is left of an agent; false when it runs.</summary>
+    internal bool Remove(string name)
+    {
+        var folder = FolderOf(name);
+        using (var held = FileLock.TryEnter(LockPath(folder)))
+        {
+            if (held is null)
+            {
+                return false;
+            }
+
+            // Without its state it is in no list, whatever happens now.
+            File.Delete(StatePath(folder));
+        }
+
+        LaunchCache.DeleteFolder(folder);
+        return true;
+    }
+
     internal static void Save(string folder, WandbLaunchAgent agent) =>
         FileModes.WritePrivate(StatePath(folder), JsonSerializer.Serialize(agent, LaunchStore.Json));
 

@@ -295,6 +295,7 @@ internal sealed class LaunchAgent : IDisposable
     public void Dispose()
     {
         _board.Leave();
+        Supervision.Dispose();
         _lifetime.Dispose();
         _registration.Dispose();
         _home.Dispose();

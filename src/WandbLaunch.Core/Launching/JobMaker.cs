@@ -1,7 +1,6 @@
 using System.Text.RegularExpressions;
 using WandbLaunch.Foundation;
 using WandbLaunch.Model;
-using WandbLaunch.Resources;
 using WandbLaunch.Sources;
 using WandbLaunch.Wandb;
 

@@ -101,6 +101,7 @@ internal sealed partial class LaunchStore(string root, ResourceCatalog resources
     /// <exception cref="LaunchException"><c>LaunchNotFound</c>.</exception>
     internal async Task<LaunchedRun> GetAsync(string id, CancellationToken token) =>
         await RefreshAsync(Folder(id), token)
+        ?? (OfRun(id).FirstOrDefault() is { } other ? await RefreshAsync(Folder(other), token) : null)
         ?? throw new LaunchException(
             "LaunchNotFound",
             LaunchErrorCategory.ObjectNotFound,
@@ -115,9 +116,12 @@ internal sealed partial class LaunchStore(string root, ResourceCatalog resources
     /// <summary>All launches, newest first, as they were written down last: nobody is asked.</summary>
     internal IEnumerable<LaunchedRun> Known() => Folders().Select(Load).OfType<LaunchedRun>();
 
+    /// <summary>Ids of the launches of a W&amp;B run on this machine, newest first.</summary>
+    internal IEnumerable<string> OfRun(string run) => Known().Where(r => (r.RunId ?? r.Id) == run).Select(r => r.Id);
+
     /// <summary>Reads a launch; one that nobody looks after is looked after.</summary>
     internal async Task<LaunchedRun?> RefreshAsync(string folder, CancellationToken token) =>
-        (await RefreshAsync([folder], token)).FirstOrDefault();
+        await RefreshAsync([folder], token) is [var run, ..] ? run : null;
 
     private async Task<IReadOnlyList<LaunchedRun>> RefreshAsync(IEnumerable<string> folders, CancellationToken token)
     {

@@ -77,6 +77,7 @@ internal sealed class Launcher(LaunchStore store, Func<CancellationToken, Task<W
         CancellationToken token
     )
     {
+        var given = config;
         (config, var job) = await WithJobAsync(config, options, token);
         var resource = store.Resources.Of(config);
         Validate(config, options, resource);
@@ -122,6 +123,7 @@ internal sealed class Launcher(LaunchStore store, Func<CancellationToken, Task<W
                 RunId = runId == id ? null : runId,
                 Name = config.Name,
                 Source = SourceCatalog.Shown(config, workingFolder),
+                Config = SourceCatalog.Again(given, workingFolder, resolved.Commit).ToString(),
                 Commit = resolved.Commit,
                 Patched = resolved.Patched,
                 Resource = spec.Resource,

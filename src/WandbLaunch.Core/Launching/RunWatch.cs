@@ -1,4 +1,3 @@
-using WandbLaunch.Foundation;
 using WandbLaunch.Model;
 using WandbLaunch.Resources;
 

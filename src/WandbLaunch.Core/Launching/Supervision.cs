@@ -6,7 +6,7 @@ using WandbLaunch.Resources;
 namespace WandbLaunch.Launching;
 
 /// <summary>The runs that this process looks after: a shell its own, a host the one that it is there for, an agent all whose engine remembers them.</summary>
-internal sealed class Supervision(ResourceCatalog resources)
+internal sealed class Supervision(ResourceCatalog resources) : IDisposable
 {
     /// <summary>How long a shell waits for room on the disk; what could not be written by then is written later, while it lives.</summary>
     private static readonly TimeSpan ShellPatience = TimeSpan.FromSeconds(10);
@@ -126,7 +126,7 @@ internal sealed class Supervision(ResourceCatalog resources)
         );
 
     /// <summary>Looks after a run that nobody looks after, as long as the token lasts. Null when somebody does.</summary>
-    internal Task<LaunchedRun>? TryAttach(string folder, CancellationToken leave)
+    internal Task<LaunchedRun>? TryAttachAsync(string folder, CancellationToken leave)
     {
         var held = FileLock.TryEnter(LaunchStore.LockPath(folder));
         if (held is null)
@@ -155,6 +155,8 @@ internal sealed class Supervision(ResourceCatalog resources)
         held.Dispose();
         return null;
     }
+
+    public void Dispose() => _leave.Dispose();
 
     /// <summary>Leaves every run to whoever looks next.</summary>
     internal async Task LeaveAllAsync(TimeSpan patience)

@@ -17,8 +17,12 @@ internal sealed class ResourceCatalog
         Context = context;
         place = (place ?? new SupervisorPlace()) with { Environment = context.Environment };
 
-        // The first is the default.
-        All = [new LocalContainerResource(context), new LocalProcessResource(place)];
+        All =
+        [
+            // The first is the default.
+            new LocalContainerResource(context),
+            new LocalProcessResource(place),
+        ];
     }
 
     /// <summary>The machine that they are of.</summary>

@@ -2,7 +2,6 @@ using System.Text.Json;
 using System.Text.Json.Nodes;
 using WandbLaunch.Foundation;
 using WandbLaunch.Model;
-using WandbLaunch.Python;
 using WandbLaunch.Sources;
 
 namespace WandbLaunch.Resources;
@@ -43,7 +42,7 @@ internal sealed record RunSpec
         var all = (JsonObject)JsonNode.Parse(text)!;
 
         // Before there was a part of each resource's own, all stood together.
-        all["Data"] ??= all.DeepClone();
+        all[nameof(Data)] ??= all.DeepClone();
         return all.Deserialize<RunSpec>(Json)!;
     }
 

@@ -31,6 +31,8 @@ internal sealed class FolderSource(string folder, string text) : ILaunchSource
             config.Uri
         );
 
+    public LaunchConfig Again(LaunchConfig config, string? commit) => config with { Uri = folder };
+
     public Task<ResolvedRun> ResolveAsync(LaunchConfig config, ResolveContext context, CancellationToken token)
     {
         if (config.GitVersion is not null)

@@ -26,6 +26,9 @@ internal interface ILaunchSource
     /// <exception cref="LaunchException"><c>FolderCannotBeQueued</c>.</exception>
     LaunchConfig ForQueue(LaunchConfig config, string appUrl) => config;
 
+    /// <summary>The config that launches the same once more, from any folder: with the commit that was taken, where one was.</summary>
+    LaunchConfig Again(LaunchConfig config, string? commit) => config;
+
     /// <summary>What exactly runs, with its code on disk.</summary>
     Task<ResolvedRun> ResolveAsync(LaunchConfig config, ResolveContext context, CancellationToken token);
 

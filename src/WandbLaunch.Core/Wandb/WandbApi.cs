@@ -416,7 +416,7 @@ internal sealed class WandbApi(GraphQLTransport transport, ILaunchProtocol? prot
             $"{entity}/{project}"
         );
 
-    private static LaunchException RunMissing(RunPath run) =>
+    internal static LaunchException RunMissing(RunPath run) =>
         new(
             "RunNotFound",
             LaunchErrorCategory.ObjectNotFound,

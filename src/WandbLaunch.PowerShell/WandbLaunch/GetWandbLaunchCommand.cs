@@ -11,10 +11,11 @@ namespace WandbLaunch.PowerShell;
 /// <example><para>The last failed one in full</para><code>@(Get-WandbLaunch -State Failed)[0]</code><para>Pipe it into Format-List for all properties.</para></example>
 /// <example><para>How long did the runs of today take?</para><code>Get-WandbLaunch | Where-Object Started -gt ([DateTime]::Today) | Sort-Object Duration -Descending | Select-Object Id, State, Duration</code><para>Launches are kept until Remove-WandbLaunch.</para></example>
 [Cmdlet(VerbsCommon.Get, "WandbLaunch")]
+[Alias("gwl")]
 [OutputType("WandbLaunch.Model.LaunchedRun")]
-public sealed class GetWandbLaunchCommand : AsyncPSCmdlet
+public sealed class GetWandbLaunchCommand : PipelineCommand
 {
-    /// <summary>Ids of launches; wildcards are allowed.</summary>
+    /// <summary>Ids of launches, or of the W&amp;B runs that they are; wildcards are allowed.</summary>
     [Parameter(Position = 0, ValueFromPipeline = true, ValueFromPipelineByPropertyName = true)]
     [ArgumentCompleter(typeof(LaunchIdCompleter))]
     [SupportsWildcards]
@@ -26,9 +27,12 @@ public sealed class GetWandbLaunchCommand : AsyncPSCmdlet
     public string[] State { get; set; } = [];
 
     /// <inheritdoc/>
+    private protected override IReadOnlyList<string> Kinds => LaunchKinds;
+
+    /// <inheritdoc/>
     protected override async Task ProcessAsync()
     {
-        foreach (var id in Id)
+        foreach (var id in PipedLaunches(Runs, Id))
         {
             try
             {

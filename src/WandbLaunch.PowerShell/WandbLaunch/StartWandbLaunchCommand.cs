@@ -16,7 +16,7 @@ namespace WandbLaunch.PowerShell;
 /// <summary>Runs a W&amp;B run again, or a git repository or folder for the first time.</summary>
 /// <remarks>A W&amp;B run becomes the same run again: the same commit, uncommitted changes (diff.patch), packages and arguments, or with those that you change. By default it runs in a container whose image is built once for each list of packages; with -Resource local-process as a process in a virtual environment of its own. The program's output is shown as it comes (-Quiet leaves that out), and kept in a log.
 ///
-/// One LaunchedRun object is written for each run at its end, or at once with -NoWait, which leaves the run to a process of its own; Get-, Wait-, Stop-WandbLaunch and Receive-WandbLaunchLog work on it from any shell. A run that fails is an error with its last lines. Ctrl+C stops the run with everything that it started. -WhatIf shows what would run: commit, patch, program, arguments, image, command and environment, with secrets masked.
+/// One LaunchedRun object is written for each run at its end, or at once with -NoWait, which leaves a container to its engine and a process to a supervisor of its own; Get-, Wait-, Stop-WandbLaunch and Receive-WandbLaunchLog work on it from any shell. A run that fails is an error with its last lines. Ctrl+C stops the run with everything that it started. -WhatIf shows what would run: commit, patch, program, arguments, image, command and environment, with secrets masked.
 ///
 /// Whoever wrote the code that you launch runs it as you. A container keeps it from your files; a process does not.</remarks>
 /// <example><para>Run a folder's train.py as a process</para><code>Start-WandbLaunch ./train -EntryPoint 'python train.py' -Resource local-process -Quiet</code><para>Needs a requirements.txt in the folder; it may be empty.</para></example>
@@ -25,6 +25,7 @@ namespace WandbLaunch.PowerShell;
 /// <example><para>Several at a time</para><code>1..3 | ForEach-Object { New-WandbLaunchConfig ./train -EntryPoint 'python train.py' -Argument "epochs=$_" } | Start-WandbLaunch -Resource local-process -ThrottleLimit 2</code><para>Each is a run of its own.</para></example>
 /// <example><para>In a container with a memory limit: what would be built and run?</para><code>Connect-Wandb -Local; Get-WandbRun -Project demo | Start-WandbLaunch -GitRepo ./repo -DockerArgs @{ memory = '4g'; cpus = 2 } -WhatIf</code><para>Without -WhatIf it needs a Docker Engine. An address such as https://wandb.ai/me/demo/runs/22stxuh9 does as well as the object.</para></example>
 [Cmdlet(VerbsLifecycle.Start, "WandbLaunch", SupportsShouldProcess = true)]
+[Alias("swl")]
 [OutputType("WandbLaunch.Model.LaunchedRun", "WandbLaunch.Model.LaunchPlan")]
 public sealed class StartWandbLaunchCommand : LaunchConfigCommand
 {
@@ -116,7 +117,7 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
     private LaunchStore? _runs;
 
     private LaunchStore Runs => _runs ??= LaunchStore.Of(Context);
-    private Supervision _supervision = null!;
+    private Supervision? _supervision;
     private LaunchOptions _options = new();
     private QueuePusher? _pusher;
     private int _launches;
@@ -221,6 +222,7 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
 
         await Task.WhenAll(_running.Keys);
         _slots?.Dispose();
+        _supervision?.Dispose();
     }
 
     /// <inheritdoc/>
@@ -271,7 +273,7 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
             Progress(activity, "", 100, number);
             if (NoWait)
             {
-                await _supervision.LeaveAsync(prepared.Folder, prepared.Spec, prepared.Secrets, Token);
+                await _supervision!.LeaveAsync(prepared.Folder, prepared.Spec, prepared.Secrets, Token);
                 Output(await WaitUntilStartedAsync(prepared.Run.Id));
                 return;
             }
@@ -279,7 +281,7 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
             // In whole characters of one stream each: output and errors of the program do not mix within one.
             Action<ReadOnlyMemory<byte>>? show =
                 Quiet || ThrottleLimit > 1 ? null : bytes => Show(Encoding.UTF8.GetString(bytes.Span));
-            var run = await _supervision.RunAsync(
+            var run = await _supervision!.RunAsync(
                 prepared.Folder,
                 prepared.Spec,
                 prepared.Secrets,

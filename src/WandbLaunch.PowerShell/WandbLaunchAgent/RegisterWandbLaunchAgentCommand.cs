@@ -40,10 +40,12 @@ public sealed class RegisterWandbLaunchAgentCommand : AgentSettingsCommand
 
     /// <summary>Name of the API key's secret in a SecretManagement vault of the account. The agent runs in pwsh then.</summary>
     [Parameter]
+    [ArgumentCompleter(typeof(SecretCompleter))]
     public string? SecretName { get; set; }
 
     /// <summary>Vault of that secret.</summary>
     [Parameter]
+    [ArgumentCompleter(typeof(VaultCompleter))]
     public string? Vault { get; set; }
 
     /// <inheritdoc/>

@@ -53,10 +53,10 @@ public sealed class ReceiveWandbLaunchLogCommand : LaunchByIdCommand
 
     private async Task KeepCopyingAsync(string folder, CancellationToken leave)
     {
-        var supervision = new Supervision(Store.Resources);
+        using var supervision = new Supervision(Store.Resources);
         while (!leave.IsCancellationRequested)
         {
-            if (supervision.TryAttach(folder, leave) is { } attached && (await attached).IsDone)
+            if (supervision.TryAttachAsync(folder, leave) is { } attached && (await attached).IsDone)
             {
                 return;
             }

@@ -2,6 +2,7 @@ using System.Collections;
 using System.Management.Automation;
 using System.Text.Json.Nodes;
 using WandbLaunch.Foundation;
+using WandbLaunch.Launching;
 using WandbLaunch.Wandb;
 
 namespace WandbLaunch.PowerShell;

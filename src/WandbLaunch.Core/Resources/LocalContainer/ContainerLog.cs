@@ -6,7 +6,6 @@ using System.Globalization;
 using System.Text;
 using Docker.DotNet;
 using Docker.DotNet.Models;
-using WandbLaunch.Foundation;
 
 namespace WandbLaunch.Resources;
 

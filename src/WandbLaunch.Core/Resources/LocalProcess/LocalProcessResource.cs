@@ -196,6 +196,7 @@ internal sealed partial class LocalProcessResource(SupervisorPlace place) : ILau
                     outcome = new RunOutcome(null, Secrets.Mask(e.Message));
                 }
 
+                running.Dispose();
                 yield return new RunChange(id, outcome);
             }
         }
@@ -228,7 +229,7 @@ internal sealed partial class LocalProcessResource(SupervisorPlace place) : ILau
         );
 
     // "python" is the environment's own; a shell is the user's (protocol D.2, step 10).
-    private static IReadOnlyList<string> Command(ResolvedRun resolved, string python)
+    private static List<string> Command(ResolvedRun resolved, string python)
     {
         var entry = resolved.EntryPoint.ToList();
         if (entry.Count > 0 && PythonName().IsMatch(entry[0]))

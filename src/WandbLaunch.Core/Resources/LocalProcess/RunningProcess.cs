@@ -5,7 +5,7 @@ using WandbLaunch.Foundation;
 namespace WandbLaunch.Resources;
 
 /// <summary>A program that this process started and looks after. Words go as words: no shell on any platform.</summary>
-internal sealed class RunningProcess
+internal sealed class RunningProcess : IDisposable
 {
     private static readonly TimeSpan PipeGrace = TimeSpan.FromSeconds(2);
 
@@ -85,6 +85,9 @@ internal sealed class RunningProcess
             throw;
         }
     }
+
+    /// <summary>After its end.</summary>
+    public void Dispose() => _stop.Dispose();
 
     /// <summary>Reads what it prints, to the end. Until somebody does, it waits when its pipes are full.</summary>
     internal Task ReadAsync(IRunLogSink sink, CancellationToken token)
