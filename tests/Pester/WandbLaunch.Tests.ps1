@@ -230,7 +230,7 @@ Describe 'Show-WandbLaunch' -Skip:$IsWindows {
     }
 
     It 'says what has no page, and what is not there' {
-        $bare = (Invoke-Pwsh "(Start-WandbLaunch '$folder' -Resource local-process -Quiet).Id")[-1]
+        $bare = @(Invoke-Pwsh "(Start-WandbLaunch '$folder' -Resource local-process -Quiet).Id")[-1]
         $fault = Get-Fault { Show-WandbLaunch $bare }
         $fault.Id, $fault.Target.Id | Should -Be PageMissing, $bare
         (Get-Fault { Show-WandbLaunch nosuch }).Id | Should -Be LaunchNotFound

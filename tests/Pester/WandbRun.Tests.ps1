@@ -101,6 +101,9 @@ Describe 'Show-WandbRun' -Skip:$IsWindows {
         Get-Opened | Should -Be $page
         Show-WandbRun local/demo/runs/22stxuh9, $page -Connection (Get-WandbConnection)
         Get-Opened | Should -Be $page, $page
+        # The newest of the project.
+        Show-WandbRun -Project demo
+        Get-Opened | Should -Be (Get-WandbRun demo | Select-Object -First 1).Uri
         Get-WandbRun demo | Show-WandbRun
         Get-WandbRun demo | Get-WandbRunFile -Name diff.patch | Show-WandbRun
         Get-Opened | Should -Be $page, $page
@@ -121,7 +124,7 @@ Describe 'Show-WandbRun' -Skip:$IsWindows {
         Get-WandbRun demo | Show-WandbRun -WhatIf | Should -BeNullOrEmpty
         Show-WandbRun 'https://user:secret@wandb.ai/me/demo/runs/22stxuh9' -ErrorAction SilentlyContinue
         (Get-Fault { Show-WandbRun file:///etc/passwd }).Id | Should -Be RunUriInvalid
-        (Get-Fault { Show-WandbRun }).Id | Should -Be RunMissing
+        (Get-Fault { Show-WandbRun -Project nosuch }).Id | Should -Be ProjectNotFound
         (Get-Fault { Get-WandbConnection | Show-WandbRun }).Id | Should -Be InputNotSupported
         Get-Opened | Should -BeNullOrEmpty
     }

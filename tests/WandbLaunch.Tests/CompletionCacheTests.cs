@@ -37,7 +37,7 @@ public class CompletionCacheTests
         Assert.Equal(1, _asked);
         Assert.InRange(clock.Elapsed, TimeSpan.FromMilliseconds(100), TimeSpan.FromSeconds(20));
         answer.SetResult("a");
-        await UntilAsync(() => Get(Long, () => Task.FromResult("b")) is ["a"]);
+        await UntilAsync(() => Get(Long, () => Task.FromResult("b")).SequenceEqual(["a"]));
 
         Assert.Equal(["a"], Get(TimeSpan.Zero, () => new TaskCompletionSource<string>().Task));
     }
@@ -63,7 +63,7 @@ public class CompletionCacheTests
         Assert.Equal(1001, _asked);
     }
 
-    private IEnumerable<string> Get(TimeSpan fresh, Func<Task<string>> ask, bool fits = true, string key = "k") =>
+    private List<string> Get(TimeSpan fresh, Func<Task<string>> ask, bool fits = true, string key = "k") =>
         _cache
             .Get(
                 key,

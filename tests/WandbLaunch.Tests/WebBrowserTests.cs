@@ -42,7 +42,14 @@ public class WebBrowserTests
                 "#!/bin/sh\necho \"$#:$1\" > \"$0.seen\"\nexec sleep 8\n",
                 TestContext.Current.CancellationToken
             );
-            File.SetUnixFileMode(browser, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+            if (!OperatingSystem.IsWindows())
+            {
+                File.SetUnixFileMode(
+                    browser,
+                    UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute
+                );
+            }
+
             Assert.True(
                 await With(browser)
                     .OpenAsync("https://example.org/a b?c=\"d\";$(id)", TestContext.Current.CancellationToken)

@@ -1,5 +1,4 @@
 using System.Management.Automation;
-using WandbLaunch.Foundation;
 using WandbLaunch.Wandb;
 
 namespace WandbLaunch.PowerShell;

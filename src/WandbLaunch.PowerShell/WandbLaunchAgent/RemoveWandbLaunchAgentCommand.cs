@@ -64,6 +64,8 @@ public sealed class RemoveWandbLaunchAgentCommand : PipelineCommand
 
     private async Task RemoveAsync(AgentStore store, WandbLaunchAgent agent)
     {
+        bool IsService(bool machineWide) => AgentServices.Here(Context, machineWide).Exists(agent.Name);
+
         try
         {
             if (!HasEnded(agent))
@@ -71,7 +73,7 @@ public sealed class RemoveWandbLaunchAgentCommand : PipelineCommand
                 throw Runs(agent);
             }
 
-            if (new[] { false, true }.Any(s => AgentServices.Here(Context, s).Exists(agent.Name)))
+            if (IsService(false) || IsService(true))
             {
                 throw new LaunchException(
                     "AgentIsService",

@@ -1,6 +1,5 @@
 using System.Management.Automation;
 using WandbLaunch.Agents;
-using WandbLaunch.Foundation;
 using WandbLaunch.LocalServer;
 using WandbLaunch.Wandb;
 

@@ -7,7 +7,7 @@ using WandbLaunch.Wandb;
 namespace WandbLaunch.PowerShell;
 
 /// <summary>Opens the page of a run in the browser.</summary>
-/// <remarks>Takes runs, launches, items and files from the pipeline, or an id or address. Where there is no browser (a server, a container, another machine over ssh) the address is written instead. The variable BROWSER names the browser, where it should be another than the platform's, or none.</remarks>
+/// <remarks>Takes runs, launches, items and files from the pipeline, or an id or address; without any it is the newest of the project. Where there is no browser (a server, a container, another machine over ssh) the address is written instead. The variable BROWSER names the browser, where it should be another than the platform's, or none.</remarks>
 /// <example><para>The page of the newest run</para><code>Connect-Wandb -Local; Get-WandbRun -Project demo | Select-Object -First 1 | Show-WandbRun</code><para>Writes the address where there is no browser.</para></example>
 /// <example><para>Addresses for a message, without a browser</para><code>Connect-Wandb -Local; Get-WandbRun -Project demo | Show-WandbRun -WhatIf</code><para>Opens nothing. Get-WandbRun has the address too, in the property Uri.</para></example>
 /// <example><para>The runs that failed today</para><code>Connect-Wandb -Local; Get-WandbRun -Project demo -State failed -CreatedAfter ([DateTime]::Today) | Show-WandbRun</code><para>A page for each; nothing where none failed.</para></example>
@@ -15,7 +15,7 @@ namespace WandbLaunch.PowerShell;
 [OutputType(typeof(string))]
 public sealed class ShowWandbRunCommand : PageCommand
 {
-    /// <summary>Ids of runs, or their addresses: https://wandb.ai/entity/project/runs/id, or entity/project/runs/id.</summary>
+    /// <summary>Ids of runs, or their addresses: https://wandb.ai/entity/project/runs/id, or entity/project/runs/id. Default: the newest of the project.</summary>
     [Parameter(Position = 0, ValueFromPipeline = true, ValueFromPipelineByPropertyName = true)]
     [Alias("RunId", "Uri", "Url")]
     [ArgumentCompleter(typeof(RunIdCompleter))]
@@ -54,14 +54,12 @@ public sealed class ShowWandbRunCommand : PageCommand
             return;
         }
 
-        if (Id.Length == 0)
+        if (Id.Length == 0 && !MyInvocation.ExpectingInput)
         {
-            throw new LaunchException(
-                "RunMissing",
-                LaunchErrorCategory.InvalidArgument,
-                "Name a run: an id, an address, or one of Get-WandbRun from the pipeline.",
-                null
-            );
+            var server = await GetConnectionAsync(Connection);
+            var newest = await KnownRun.NewestPathAsync((server, EntityOf(server), ProjectOf(server)), Token);
+            await OpenAsync(server.PageOf(newest));
+            return;
         }
 
         foreach (var id in Id)
@@ -113,19 +111,18 @@ public sealed class ShowWandbRunCommand : PageCommand
         }
 
         var connection = await GetConnectionAsync(Connection);
-        return connection.PageOf(
-            new RunPath(
-                QueueCommand.NeedEntity(connection, Entity),
-                Project
-                    ?? connection.Project
-                    ?? throw new LaunchException(
-                        "ProjectMissing",
-                        LaunchErrorCategory.InvalidArgument,
-                        "Give -Project, or set one with Connect-Wandb -Project.",
-                        id
-                    ),
-                id
-            )
-        );
+        return connection.PageOf(new RunPath(EntityOf(connection), ProjectOf(connection), id));
     }
+
+    private string EntityOf(WandbConnection connection) => QueueCommand.NeedEntity(connection, Entity);
+
+    private string ProjectOf(WandbConnection connection) =>
+        Project
+        ?? connection.Project
+        ?? throw new LaunchException(
+            "ProjectMissing",
+            LaunchErrorCategory.InvalidArgument,
+            "Give -Project, or set one with Connect-Wandb -Project.",
+            null
+        );
 }

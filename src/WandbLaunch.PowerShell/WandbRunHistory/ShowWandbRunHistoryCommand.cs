@@ -80,15 +80,7 @@ public sealed class ShowWandbRunHistoryCommand : PipelineCommand
         else if (!MyInvocation.ExpectingInput)
         {
             var (entity, project) = Where(_server);
-            var newest =
-                await KnownRun.NewestAsync((_server, entity, project), Token)
-                ?? throw new LaunchException(
-                    "RunNotFound",
-                    LaunchErrorCategory.ObjectNotFound,
-                    $"There is no run in {entity}/{project} yet.",
-                    project
-                );
-            _runs.Add(new RunPath(entity, project, newest.Id));
+            _runs.Add(await KnownRun.NewestPathAsync((_server, entity, project), Token));
         }
     }
 

@@ -2,7 +2,7 @@ using System.Collections;
 using System.Management.Automation;
 using System.Text.Json.Nodes;
 using WandbLaunch.Foundation;
-using WandbLaunch.Launching;
+using WandbLaunch.Resources;
 using WandbLaunch.Wandb;
 
 namespace WandbLaunch.PowerShell;
@@ -52,7 +52,7 @@ public abstract class RunQueueConfigurationCommand : QueueCommand
             ?? throw new LaunchException(
                 "ResourceMissing",
                 LaunchErrorCategory.InvalidArgument,
-                "A queue's settings belong to a resource, and this one has none yet: give -Resource.",
+                $"A queue's settings belong to a resource, and this one has none yet: give -Resource, such as -Resource {new ResourceCatalog(Context).Default.Info.Name}.",
                 name
             );
         var arguments =
