@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Runtime.InteropServices;
 using System.Text.Json;
 using WandbLaunch.Foundation;
@@ -17,6 +18,11 @@ internal static class Program
             return await AgentService.RunAsync(config);
         }
 
+        if (args is ["break", var process] && OperatingSystem.IsWindows())
+        {
+            return WindowsConsole.Break(int.Parse(process, CultureInfo.InvariantCulture)) ? 0 : 1;
+        }
+
         if (args is ["adopt", "keep" or "end", _, ..])
         {
             return await Adopter.RunAsync(args[2..], args[1] == "keep");
@@ -25,7 +31,7 @@ internal static class Program
         if (args is not ["run", var folder])
         {
             await Console.Error.WriteLineAsync(
-                "usage: WandbLaunch.Host run FOLDER | agent CONFIG | adopt keep|end PROGRAM [WORD…]"
+                "usage: WandbLaunch.Host run FOLDER | agent CONFIG | adopt keep|end PROGRAM [WORD…] | break PROCESS"
             );
             return 2;
         }

@@ -65,7 +65,7 @@ internal static class HostProcess
     }
 
     /// <summary>Starts a program detached from this shell, with its input open for one message.</summary>
-    internal static Process Start(
+    internal static ChildProcess Start(
         string assembly,
         IEnumerable<string> arguments,
         IReadOnlyDictionary<string, string>? environment = null
@@ -101,7 +101,7 @@ internal static class HostProcess
             start.Environment[name] = value;
         }
 
-        return Process.Start(start)!;
+        return ChildProcess.Start(start, outlives: true);
     }
 
     /// <summary>Hands a prepared run to a host. Secrets go through its standard input, not its command line or a file.</summary>

@@ -214,13 +214,13 @@ internal static class LocalServers
     }
 
     // Another port would not help.
-    private static async Task<bool> FailedForGoodAsync(Process process, CancellationToken token)
+    private static async Task<bool> FailedForGoodAsync(ChildProcess process, CancellationToken token)
     {
         await process.WaitForExitAsync(token);
         return process.ExitCode is DatabaseUnusable or DatabaseInUse;
     }
 
-    private static Process Launch(string path, int port, string listen, string key) =>
+    private static ChildProcess Launch(string path, int port, string listen, string key) =>
         HostProcess.Start(
             HostProcess.FindProgram("WandbLaunch.Server"),
             [
@@ -234,7 +234,7 @@ internal static class LocalServers
             new Dictionary<string, string> { ["WANDBLAUNCH_SERVER_KEY"] = key }
         );
 
-    private static async Task<string?> WaitForUrlAsync(Process process, Action<string>? say, CancellationToken token)
+    private static async Task<string?> WaitForUrlAsync(ChildProcess process, Action<string>? say, CancellationToken token)
     {
         process.StandardInput.Close();
         var line = await process.StandardOutput.ReadLineAsync(token);

@@ -426,37 +426,11 @@ internal static class AgentServices
                     new XElement(
                         ns + "Exec",
                         new XElement(ns + "Command", command[0]),
-                        new XElement(ns + "Arguments", string.Join(' ', command.Skip(1).Select(QuoteWindows)))
+                        new XElement(ns + "Arguments", string.Join(' ', command.Skip(1).Select(WindowsProcess.Quote)))
                     )
                 )
             )
             + "\n";
-    }
-
-    /// <summary>A word as the C runtime of Windows reads it back.</summary>
-    internal static string QuoteWindows(string word)
-    {
-        if (word.Length > 0 && !word.Any(c => char.IsWhiteSpace(c) || c == '"'))
-        {
-            return word;
-        }
-
-        var text = new StringBuilder("\"");
-        var slashes = 0;
-        foreach (var c in word)
-        {
-            if (c == '\\')
-            {
-                slashes++;
-                continue;
-            }
-
-            // Backslashes count double only before a quote.
-            text.Append('\\', c == '"' ? (slashes * 2) + 1 : slashes).Append(c);
-            slashes = 0;
-        }
-
-        return text.Append('\\', slashes * 2).Append('"').ToString();
     }
 
     private static JsonObject Masked(JsonObject source)

@@ -1,5 +1,6 @@
 using System.ComponentModel;
 using System.Diagnostics;
+using System.Globalization;
 using WandbLaunch.Foundation;
 
 namespace WandbLaunch.Resources;
@@ -10,6 +11,7 @@ namespace WandbLaunch.Resources;
 internal sealed class LocalProcessRunner(bool ownProcess = false, Func<IReadOnlyList<string>?>? helper = null) : IRunner
 {
     private static readonly TimeSpan PipeGrace = TimeSpan.FromSeconds(2);
+    private static readonly TimeSpan BreakPatience = TimeSpan.FromSeconds(15);
 
     public async Task<RunOutcome> RunAsync(
         RunSpec spec,
@@ -42,10 +44,11 @@ internal sealed class LocalProcessRunner(bool ownProcess = false, Func<IReadOnly
     )
     {
         var start = StartInfo(spec, secrets, cgroup);
-        using var process = new Process { StartInfo = start };
+        var job = OperatingSystem.IsWindows() ? WindowsJob.TryCreate(spec.KeepChildren) : null;
+        ChildProcess process;
         try
         {
-            process.Start();
+            process = ChildProcess.Start(start, job);
         }
         catch (Win32Exception e) when (IsTooLarge(e))
         {
@@ -66,7 +69,8 @@ internal sealed class LocalProcessRunner(bool ownProcess = false, Func<IReadOnly
             );
         }
 
-        using var tree = new ProcessTree(process, spec.Id, ownProcess, cgroup, spec.KeepChildren);
+        using var held = process;
+        using var tree = new ProcessTree(process.Process, spec.Id, ownProcess, cgroup, job);
         observer.Started(process.Id, null, cgroup?.Path);
         process.StandardInput.Close();
 
@@ -85,7 +89,7 @@ internal sealed class LocalProcessRunner(bool ownProcess = false, Func<IReadOnly
         }
         catch (OperationCanceledException)
         {
-            tree.Terminate();
+            tree.Terminate(SendBreak);
             using var grace = new CancellationTokenSource(TimeSpan.FromSeconds(spec.StopGraceSeconds));
             try
             {
@@ -112,7 +116,7 @@ internal sealed class LocalProcessRunner(bool ownProcess = false, Func<IReadOnly
         await reaping;
         return new RunOutcome(
             process.ExitCode,
-            process.ExitCode == 137 && !stop.IsCancellationRequested
+            process.ExitCode == 137 && !stop.IsCancellationRequested && !OperatingSystem.IsWindows()
                 ? "killed (SIGKILL); the machine may be out of memory"
                 : null
         );
@@ -154,6 +158,26 @@ internal sealed class LocalProcessRunner(bool ownProcess = false, Func<IReadOnly
         }
 
         return start;
+    }
+
+    // A shell's console is its user's, and sending CTRL_BREAK means to leave it.
+    private bool SendBreak(int process)
+    {
+        if (helper?.Invoke() is not { } command)
+        {
+            return false;
+        }
+
+        string[] words = [.. command.SkipLast(1), "break", process.ToString(CultureInfo.InvariantCulture)];
+        try
+        {
+            using var sender = ChildProcess.Start(new ProcessStartInfo(words[0], words[1..]));
+            return sender.Process.WaitForExit(BreakPatience) && sender.ExitCode == 0;
+        }
+        catch (Win32Exception)
+        {
+            return false;
+        }
     }
 
     private static async Task WithinGraceAsync(Task output)
