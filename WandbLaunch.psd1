@@ -49,8 +49,11 @@
     VariablesToExport    = @()
     PrivateData          = @{
         PSData = @{
-            Tags       = @('wandb', 'weights-and-biases', 'launch', 'mlops', 'docker', 'PSEdition_Core', 'Windows', 'Linux', 'MacOS')
-            LicenseUri = 'https://opensource.org/license/mit'
+            Tags         = @('wandb', 'weights-and-biases', 'launch', 'mlops', 'docker', 'PSEdition_Core', 'Windows', 'Linux', 'MacOS')
+            LicenseUri   = 'https://opensource.org/license/mit'
+            # The only place that knows it: Get-Help -Online opens a page below it (tools/WandbLaunch.Docs).
+            ProjectUri   = 'https://github.com/wandblaunch/wandblaunch'
+            ReleaseNotes = 'CHANGELOG.md in the folder of the module.'
         }
     }
 }

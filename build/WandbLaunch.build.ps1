@@ -67,8 +67,26 @@ task Pester Module, {
     exec { dotnet tool run pwsh -NoProfile -File tests/Pester/Invoke-Tests.ps1 @files }
 }
 
+# A pwsh that brings its own .NET.
+task OnlyPwsh -If { -not (Test-Path out/only-pwsh/libcoreclr*) -and -not (Test-Path out/only-pwsh/coreclr.dll) } {
+    & $PSScriptRoot/OnlyPwsh.ps1 out/only-pwsh
+}
+
+# A leg of its own: Pester's files in that pwsh, on a machine without dotnet.
+task TestOnlyPwsh Module, OnlyPwsh, {
+    $files = if ($Argument) { $Argument | ForEach-Object { (Get-Item "tests/*/$_.Tests.ps1").FullName } } else {
+        (Get-Item tests/OnlyPwsh/*.Tests.ps1, tests/Pester/Module.Tests.ps1, tests/Pester/WandbLaunch.Tests.ps1, tests/Pester/WandbLaunchServer.Tests.ps1, tests/Pester/WandbLaunchAgent.Tests.ps1).FullName
+    }
+    & $PSScriptRoot/Test-Leg.ps1 -Name only-pwsh -Pwsh $BuildRoot/out/only-pwsh/pwsh -File $files -WithoutDotnet
+}
+
 task Docs {
     exec { dotnet run --project tools/WandbLaunch.Docs -- $BuildRoot }
+}
+
+# The picture of the README, of a real session.
+task Recording Module, {
+    exec { dotnet tool run pwsh -NoProfile -File tools/Record-Session.ps1 @Argument }
 }
 
 task Format {
@@ -79,10 +97,37 @@ task CheckFormat {
     exec { dotnet csharpier check . }
 }
 
+# Built as for every machine: no path of this one in it, and no symbols.
 task Package {
     remove out/WandbLaunch
-    exec { dotnet build src/WandbLaunch.PowerShell -c Release }
-    $version = (Import-PowerShellDataFile WandbLaunch.psd1).ModuleVersion
-    Compress-Archive out/WandbLaunch -DestinationPath out/WandbLaunch-$version.zip -Force
-    Get-Item out/WandbLaunch-$version.zip
+    exec { dotnet build src/WandbLaunch.PowerShell -c Release --no-incremental --nologo --verbosity quiet -consoleLoggerParameters:ErrorsOnly -p:DebugType=none -p:PathMap=$BuildRoot=/_ }
+    & $PSScriptRoot/Package.ps1 -Module out/WandbLaunch -Destination out/package
+}
+
+# The package as a user gets it. Then it lies in out/installed, for the tests of the module (WANDBLAUNCH_TEST_MODULE).
+task TestPackage Package, OnlyPwsh, {
+    # A second time in another folder: the same bytes from the same commit.
+    $env:WANDBLAUNCH_TEST_PACKAGE_AGAIN = $null
+    $again = Join-Path ([IO.Path]::GetTempPath()) "wandblaunch-again-$(New-Guid)"
+    try {
+        if (git status --porcelain) { print Yellow 'There are changes that are not committed: not built a second time.' } else {
+            exec { git clone --quiet $BuildRoot $again }
+            exec { dotnet build $again/src/WandbLaunch.PowerShell -c Release --nologo --verbosity quiet -consoleLoggerParameters:ErrorsOnly -p:DebugType=none -p:PathMap=$again=/_ }
+            $env:WANDBLAUNCH_TEST_PACKAGE_AGAIN = (& $again/build/Package.ps1 -Module $again/out/WandbLaunch -Destination $again/out/package).FullName
+        }
+
+        # Where the source has no list of vulnerabilities, the command says so and this has nothing to say.
+        $audit = dotnet list src/WandbLaunch.PowerShell package --vulnerable --include-transitive 2>&1
+        $audit += dotnet list src/WandbLaunch.Server package --vulnerable --include-transitive 2>&1
+        print DarkGray ($audit -match 'vulnerable|error|warn' -join "`n")
+        assert (-not ($audit -match 'has the following vulnerable packages')) "A package that is brought has a known vulnerability:`n$($audit -join "`n")"
+        & $PSScriptRoot/Test-Leg.ps1 -Name package -Pwsh $BuildRoot/out/only-pwsh/pwsh -File (Get-Item tests/Package/*.Tests.ps1).FullName -WithoutDotnet
+    } finally {
+        $env:WANDBLAUNCH_TEST_PACKAGE_AGAIN = $null
+        Remove-Item $again -Recurse -Force -ErrorAction Ignore
+    }
+
+    remove out/installed
+    [IO.Compression.ZipFile]::ExtractToDirectory((Get-Item out/package/*.nupkg).FullName, (Join-Path $BuildRoot out/installed/WandbLaunch))
+    remove out/installed/WandbLaunch/_rels, out/installed/WandbLaunch/package, out/installed/WandbLaunch/*Content_Types*
 }

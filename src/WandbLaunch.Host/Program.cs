@@ -8,10 +8,14 @@ using WandbLaunch.Resources;
 
 namespace WandbLaunch.Host;
 
-/// <summary>Watches one run after the shell that started it went on: <c>run FOLDER</c>, the secrets as one JSON line on standard input. Or is an agent without a shell: <c>agent CONFIG</c>.</summary>
+/// <summary>Watches one run after the shell that started it went on: <c>run FOLDER</c>, the secrets as one JSON line on standard input. Or is an agent without a shell (<c>agent CONFIG</c>), or the server.</summary>
 internal static class Program
 {
-    private static async Task<int> Main(string[] args)
+    // The server needs nothing of the rest, and its libraries are not loaded.
+    private static Task<int> Main(string[] args) =>
+        args is ["server", var server, ..] ? Task.FromResult(ServerEntry.Run(server, args[2..])) : RunAsync(args);
+
+    private static async Task<int> RunAsync(string[] args)
     {
         if (args is ["agent", var config])
         {
@@ -31,7 +35,7 @@ internal static class Program
         if (args is not ["run", var folder])
         {
             await Console.Error.WriteLineAsync(
-                "usage: WandbLaunch.Host run FOLDER | agent CONFIG | adopt keep|end PROGRAM [WORD…] | break PROCESS"
+                "usage: WandbLaunch.Host run FOLDER | agent CONFIG | adopt keep|end PROGRAM [WORD…] | server ASSEMBLY [WORD…] | break PROCESS"
             );
             return 2;
         }

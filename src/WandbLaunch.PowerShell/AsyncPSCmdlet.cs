@@ -50,6 +50,9 @@ public abstract class AsyncPSCmdlet : PSCmdlet, IDisposable
     private protected virtual TimeSpan Patience => TimeSpan.FromSeconds(40);
 
     private ServerPatience? _patience;
+    private LaunchContext? _context;
+    private bool _wantsDebug;
+    private bool _wantsVerbose;
 
     /// <summary>Why the input at hand is none for this command; null: it is.</summary>
     private protected virtual LaunchException? Refusal() => null;
@@ -67,7 +70,34 @@ public abstract class AsyncPSCmdlet : PSCmdlet, IDisposable
     protected virtual Task EndAsync() => Task.CompletedTask;
 
     /// <inheritdoc/>
-    protected sealed override void BeginProcessing() => Pump(BeginAsync, true);
+    protected sealed override void BeginProcessing()
+    {
+        // Asked here, for preferences are the pipeline thread's to read.
+        _wantsDebug = Wants("Debug");
+        _wantsVerbose = Wants("Verbose");
+        Pump(BeginAsync, true);
+    }
+
+    private bool Wants(string stream) =>
+        MyInvocation.BoundParameters.TryGetValue(stream, out var given)
+            ? LanguagePrimitives.IsTrue(given)
+            : !LanguagePrimitives.Equals(GetVariableValue(stream + "Preference"), ActionPreference.SilentlyContinue);
+
+    /// <summary>What this command's work is given: its streams are the log.</summary>
+    private protected LaunchContext Context =>
+        _context ??= LaunchContext.ForPerson(
+            _wantsDebug ? text => Post(() => WriteDebug(text)) : null,
+            _wantsVerbose ? text => Post(() => WriteVerbose(text)) : null,
+            Warn,
+            new Reporter(this)
+        );
+
+    // One line for each command; its name is the activity.
+    private sealed class Reporter(AsyncPSCmdlet cmdlet) : IProgress<LaunchProgress>
+    {
+        public void Report(LaunchProgress value) =>
+            cmdlet.Progress(cmdlet.MyInvocation.MyCommand.Name, value.Text, value.Percent);
+    }
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
@@ -82,7 +112,7 @@ public abstract class AsyncPSCmdlet : PSCmdlet, IDisposable
 
         _pipelineThread = Environment.CurrentManagedThreadId;
         var outside = ServerPatience.Current;
-        ServerPatience.Current = _patience ??= new ServerPatience(Patience, Warn);
+        ServerPatience.Current = _patience ??= new ServerPatience(Patience, Context);
         try
         {
             if (ProcessNow())
@@ -215,9 +245,47 @@ public abstract class AsyncPSCmdlet : PSCmdlet, IDisposable
             && impact is ConfirmImpact.None or ConfirmImpact.High
         );
 
-    /// <summary>Asks ShouldProcess on the pipeline's thread.</summary>
+    /// <summary>True where -WhatIf holds, given or as a preference. For checks that the work itself would make; on the pipeline's thread.</summary>
+    private protected bool IsWhatIf() =>
+        MyInvocation.BoundParameters.TryGetValue("WhatIf", out var given)
+            ? LanguagePrimitives.IsTrue(given)
+            : LanguagePrimitives.IsTrue(GetVariableValue("WhatIfPreference"));
+
+    /// <summary>Asks ShouldProcess on the pipeline's thread. Where a question is due and nobody can answer, it is an error of this object.</summary>
     protected Task<bool> ShouldProcessAsync(string target, string action) =>
-        AskAsync(() => ShouldProcess(Secrets.Mask(target), action));
+        AskAsync(() =>
+        {
+            try
+            {
+                return ShouldProcess(Secrets.Mask(target), action);
+            }
+            catch (Exception e) when (e is HostException or PSInvalidOperationException or NotImplementedException)
+            {
+                // -NonInteractive, or a host that shows no questions.
+                throw new LaunchException(
+                    "ConfirmationMissing",
+                    LaunchErrorCategory.InvalidOperation,
+                    $"{action}: {target}. This must be confirmed, and nobody can be asked here. Give -Confirm:$false to say yes, or -WhatIf to see what would happen.",
+                    target,
+                    e
+                );
+            }
+        });
+
+    /// <summary>Asks whether to go on, whatever -Confirm says. Where nobody can answer, it is an error that says how to go on without being asked.</summary>
+    private protected Task<bool> ContinueAsync(string query, string caption, Func<LaunchException> unanswered) =>
+        AskAsync(() =>
+        {
+            try
+            {
+                return ShouldContinue(query, caption);
+            }
+            catch (Exception e) when (e is HostException or PSInvalidOperationException or NotImplementedException)
+            {
+                // -NonInteractive, or a host that shows no questions.
+                throw unanswered();
+            }
+        });
 
     /// <summary>The given connection, else the session's, else one from the settings.</summary>
     internal async Task<WandbConnection> GetConnectionAsync(WandbConnection? given) =>
@@ -359,7 +427,7 @@ public abstract class AsyncPSCmdlet : PSCmdlet, IDisposable
         _pipelineThread = Environment.CurrentManagedThreadId;
         try
         {
-            var patience = _patience ??= new ServerPatience(Patience, Warn);
+            var patience = _patience ??= new ServerPatience(Patience, Context);
             var round = Task.Run(() =>
             {
                 ServerPatience.Current = patience;

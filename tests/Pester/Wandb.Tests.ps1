@@ -19,9 +19,22 @@ Describe 'Connect-Wandb' {
 
     It 'takes a database, an entity and a project' {
         $path = Join-Path $PWD other.db
-        $connection = Connect-Wandb -Local -Path $path -Entity local -Project demo
+        $connection = Connect-Wandb -Local -Path $path -Entity local -Project demo -Force
         $connection.Project | Should -Be demo
         (Get-WandbLaunchServer $path).Running | Should -BeTrue
+        Stop-WandbLaunchServer $path
+    }
+
+    It 'makes no database that was not asked for' {
+        $path = Join-Path $PWD mistyped/x.db
+        # Nobody to ask: nothing is made, not even the folder.
+        $fault = Invoke-Pwsh "try { Connect-Wandb -Local -Path '$path' -ErrorAction Stop } catch { `$_.FullyQualifiedErrorId; `$_.TargetObject }"
+        $fault | Should -Be 'DatabaseNotFound,WandbLaunch.PowerShell.ConnectWandbCommand', $path
+        Invoke-Pwsh "Connect-Wandb -Local -Path '$path'" -Answer n | Out-String | Should -Match 'no database at'
+        Split-Path $path | Should -Not -Exist
+        Invoke-Pwsh "(Connect-Wandb -Local -Path '$path').Username" -Answer y | Select-Object -Last 1 | Should -Be local
+        # One that is there needs no question, and stays the session's server.
+        Invoke-Pwsh "(Connect-Wandb -Local -Path '$path').Username" | Should -Be local
         Stop-WandbLaunchServer $path
     }
 

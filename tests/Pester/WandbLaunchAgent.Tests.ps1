@@ -97,6 +97,17 @@ Describe 'Get-WandbLaunchAgent and Stop-WandbLaunchAgent' {
 
             Get-WandbLaunchAgent waiter | Stop-WandbLaunchAgent -WhatIf
             (Get-WandbLaunchAgent waiter).State | Should -BeIn polling, running
+
+            # A word of a fixed list, and for filters and texts the word as ever.
+            $agent = Get-WandbLaunchAgent waiter
+            $agent.State.GetType().IsEnum | Should -BeTrue
+            $agent | Where-Object State -EQ polling | Should -Not -BeNullOrEmpty
+            $agent | Where-Object { $_.State -in 'polling', 'running' } | Should -Not -BeNullOrEmpty
+            $agent | Where-Object State -Like 'poll*' | Should -Not -BeNullOrEmpty
+            $agent | Where-Object State -EQ stopped | Should -BeNullOrEmpty
+            $(switch ($agent.State) { polling { 'waits' } default { 'else' } }) | Should -Be waits
+            Get-Completion 'Get-WandbLaunchAgent -State dr' | Should -Be Draining
+            { Get-WandbLaunchAgent -State sleeping } | Should -Throw -ErrorId 'CannotConvertArgumentNoMessage*'
             (Get-WandbLaunchAgent waiter | Stop-WandbLaunchAgent -Drain -Timeout 60 -PassThru -Confirm:$false).State | Should -Be stopped
         } finally {
             $null = $shell.StopAsync($null, $null).Wait(20000)

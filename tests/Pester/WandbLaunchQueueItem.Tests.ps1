@@ -36,6 +36,7 @@ Describe 'Add-WandbLaunchQueueItem' {
 
     It 'says what cannot be queued and goes on' {
         (Get-Fault { Add-WandbLaunchQueueItem $uri -Queue nosuch }).Id | Should -Be QueueNotFound
+        (Get-Fault { Add-WandbLaunchQueueItem $uri -Queue nosuch -WhatIf }).Id | Should -Be QueueNotFound
         $fault = Get-Fault { Add-WandbLaunchQueueItem ./repo -Queue work }
         $fault.Id | Should -Be FolderCannotBeQueued
         $fault.Target | Should -Not -BeNullOrEmpty
@@ -60,6 +61,26 @@ Describe 'Get-WandbLaunchQueueItem' {
         @(Get-WandbRunQueue o* | Get-WandbLaunchQueueItem -State pending).Count | Should -Be 1
         @('work', 'other' | Get-WandbLaunchQueueItem).Count | Should -Be 3
         @(Get-WandbLaunchQueueItem work | Select-Object -First 1).Count | Should -Be 1
+    }
+
+    It 'takes an item for itself, an agent for its queues, and a run for neither' {
+        $items = 1..3 | ForEach-Object { Add-WandbLaunchQueueItem $uri -Queue work -Argument "n=$_" }
+        ($items[1] | Get-WandbLaunchQueueItem).Id | Should -Be $items[1].Id
+        # What would go by Remove-, as it is typed.
+        @(Invoke-Pwsh "`$null = Connect-Wandb -Local; Get-WandbLaunchQueueItem work -Id $($items[1].Id) | Get-WandbLaunchQueueItem | Remove-WandbLaunchQueueItem -WhatIf" | Where-Object { $_ -match 'What if' }).Count | Should -Be 1
+        # A table with both columns names items too.
+        ($items[0, 2] | Select-Object Queue, Id | ConvertTo-Csv | ConvertFrom-Csv | Get-WandbLaunchQueueItem).Id | Should -Be $items[0].Id, $items[2].Id
+        ($items[0] | ConvertTo-Json | ConvertFrom-Json | Get-WandbLaunchQueueItem).Id | Should -Be $items[0].Id
+        $agent = [pscustomobject]@{ PSTypeName = 'WandbLaunch.Wandb.WandbLaunchAgent'; Name = 'nosuch'; Queues = 'work', 'other' }
+        @($agent | Get-WandbLaunchQueueItem).Count | Should -Be 3
+        ($agent | Get-WandbRunQueue).Name | Should -Be work, other
+        $run = [pscustomobject]@{ PSTypeName = 'WandbLaunch.Wandb.WandbRun'; Id = $items[0].Id; Name = 'work'; Queue = 'work' }
+        foreach ($command in 'Get-WandbLaunchQueueItem', 'Remove-WandbLaunchQueueItem', 'Wait-WandbLaunchQueueItem', 'Remove-WandbRunQueue', 'Set-WandbRunQueue', 'New-WandbRunQueue') {
+            $fault = Get-Fault { $run | & $command }
+            "$command $($fault.Id) $($fault.Category)" | Should -Be "$command InputNotSupported InvalidArgument"
+            $fault.Target | Should -Be $run
+        }
+        @(Get-WandbLaunchQueueItem work).Count | Should -Be 3
     }
 
     It 'says what is not there' {
@@ -98,6 +119,11 @@ Describe 'Wait-WandbLaunchQueueItem' {
         $item = Add-WandbLaunchQueueItem $uri -Queue work
         $fault = Get-Fault { $item | Wait-WandbLaunchQueueItem -Timeout 0 }
         $fault.Id, $fault.Category | Should -Be WaitTimeout, OperationTimeout
+        # One deadline for all of them.
+        $more = 1..3 | ForEach-Object { Add-WandbLaunchQueueItem $uri -Queue work -Argument "n=$_" }
+        $clock = [Diagnostics.Stopwatch]::StartNew()
+        @(Get-Fault { $more | Wait-WandbLaunchQueueItem -Timeout 1 }).Id | Should -Be WaitTimeout, WaitTimeout, WaitTimeout
+        $clock.Elapsed.TotalSeconds | Should -BeLessThan 2.5
     }
 
     It 'is stopped within a second' {
@@ -117,6 +143,15 @@ Describe 'Remove-WandbLaunchQueueItem' {
         Invoke-Pwsh "Connect-Wandb -Local | Out-Null; try { Remove-WandbLaunchQueueItem work $($item.Id) -ErrorAction Stop } catch { 'refused' }" | Should -Contain refused
         @(Get-WandbLaunchQueueItem work).Count | Should -Be 1
         Get-WandbLaunchQueueItem work -State pending | Remove-WandbLaunchQueueItem -Confirm:$false
+        Get-WandbLaunchQueueItem work | Should -BeNullOrEmpty
+    }
+
+    It 'removes hundreds in few requests, each for itself' {
+        $items = 1..450 | ForEach-Object { @{ n = $_ } } | Add-WandbLaunchQueueItem -Uri $uri -Queue work
+        $items[3] | Remove-WandbLaunchQueueItem -Confirm:$false
+        $requests = @($items | Remove-WandbLaunchQueueItem -Confirm:$false -Debug -ErrorAction SilentlyContinue -ErrorVariable fault 5>&1 | Where-Object { "$_" -match 'POST .*/graphql DeleteFromRunQueue 200' })
+        $requests.Count | Should -Be 3
+        $fault.TargetObject | Should -Be $items[3].Id
         Get-WandbLaunchQueueItem work | Should -BeNullOrEmpty
     }
 

@@ -23,6 +23,31 @@ Describe 'New-WandbRunQueue' {
         (Add-WandbLaunchQueueItem https://github.com/me/train -Queue small).Id | Should -Not -BeNullOrEmpty
     }
 
+    It 'copies a queue whole, also one that was kept in a file, but for what is given' {
+        $null = New-WandbRunQueue first -Access Private -PrioritizationMode V0 -Resource local-container -ResourceArgs @{ memory = '{{memory}}'; volume = @('/a:/b', '/c:/d') } `
+            -TemplateVariable @{ memory = @{ type = 'string'; enum = '4g', '8g'; default = '4g' } }
+        $file = Join-Path $PWD queue.xml
+        Get-WandbRunQueue first | Export-Clixml $file -Depth 6
+        $null = Get-WandbRunQueue first | New-WandbRunQueue second
+        $null = Import-Clixml $file | New-WandbRunQueue third
+        $null = Get-WandbRunQueue first | ConvertTo-Json -Depth 6 | ConvertFrom-Json | New-WandbRunQueue fourth
+        $null = Get-WandbRunQueue first | New-WandbRunQueue fifth -Access Team -ResourceArgs @{ memory = '2g' }
+        foreach ($name in 'second', 'third', 'fourth') {
+            $copy, $first = Get-WandbRunQueue $name, first
+            foreach ($property in 'Access', 'PrioritizationMode', 'Resource') { $copy.$property | Should -Be $first.$property }
+            $copy.ResourceArgs | ConvertTo-Json -Depth 6 -Compress | Should -Be ($first.ResourceArgs | ConvertTo-Json -Depth 6 -Compress)
+            $copy.TemplateVariables | ConvertTo-Json -Depth 6 -Compress | Should -Be ($first.TemplateVariables | ConvertTo-Json -Depth 6 -Compress)
+        }
+        $fifth = Get-WandbRunQueue fifth
+        $fifth.Access, $fifth.ResourceArgs['memory'], $fifth.ResourceArgs.Count, $fifth.TemplateVariables['memory']['schema']['default'] | Should -Be PROJECT, 2g, 1, 4g
+        (Get-Fault { Get-WandbRunQueue first | New-WandbRunQueue }).Id | Should -Be QueueExists
+    }
+
+    It 'says with -WhatIf what would be refused' {
+        $null = New-WandbRunQueue there
+        (Get-Fault { New-WandbRunQueue there -WhatIf }).Id | Should -Be QueueExists
+    }
+
     It 'makes nothing with -WhatIf and after a no' {
         New-WandbRunQueue one -WhatIf
         Invoke-Pwsh 'Connect-Wandb -Local | Out-Null; New-WandbRunQueue one -Confirm' -Answer n | Out-Null

@@ -68,8 +68,11 @@ public sealed class AgentCrashTests
 
         // It ends while nobody looks.
         await Place.UntilAsync(() => LaunchStore.Default.All().Any(r => r.Agent == "first-" + place.Queue && r.IsDone));
-        Assert.Equal("claimed", (await place.ItemsAsync())[0].State);
-        Assert.Equal("lost", AgentStore.Default.All().Single(a => a.Name == "first-" + place.Queue).State);
+        Assert.Equal(QueueItemState.Claimed, (await place.ItemsAsync())[0].State);
+        Assert.Equal(
+            AgentState.Lost,
+            AgentStore.Of(new LaunchContext()).All().Single(a => a.Name == "first-" + place.Queue).State
+        );
 
         // An agent of another name, for another queue, reports it.
         Assert.Equal(0, place.Agent(null, 1, "second"));
@@ -118,7 +121,7 @@ public sealed class AgentCrashTests
             Fixture.Git(folder, "add", "main.py", "requirements.txt");
             Fixture.Git(folder, "commit", "-q", "-m", "one");
             var place = new Place(server, connection, log) { _items = items };
-            await connection.Queues.CreateAsync("local", Project, place.Queue, "PROJECT", null, null, default);
+            await connection.Queues.CreateAsync(new NewQueue("local", Project, place.Queue, "PROJECT"), default);
             var uri = new Uri(folder).AbsoluteUri;
             await connection.Queues.PushAsync(
                 "local",
@@ -216,8 +219,16 @@ public sealed class AgentCrashTests
                     .Order(StringComparer.Ordinal),
                 Lines().Order(StringComparer.Ordinal)
             );
-            Assert.All(await ItemsAsync(), i => Assert.Equal(("finished", (int?)0), (i.State, i.ExitCode)));
-            foreach (var agent in AgentStore.Default.Folders().Where(f => f.EndsWith(Queue, StringComparison.Ordinal)))
+            Assert.All(
+                await ItemsAsync(),
+                i => Assert.Equal((QueueItemState.Finished, (int?)0), (i.State, i.ExitCode))
+            );
+            foreach (
+                var agent in AgentStore
+                    .Of(new LaunchContext())
+                    .Folders()
+                    .Where(f => f.EndsWith(Queue, StringComparison.Ordinal))
+            )
             {
                 Assert.Empty(new AgentJournal(agent).Entries());
             }
@@ -226,22 +237,17 @@ public sealed class AgentCrashTests
         // The agent that was killed had no last word: its successor has it.
         internal async Task CheckNobodyWorksAsync()
         {
-            var agents = await new AgentApi(_connection.Transport, _connection.Api).ListAsync(
-                "local",
-                Project,
-                _connection.Queues,
-                default
-            );
-            Assert.Equal(["stopped", "stopped"], agents.Select(a => a.State));
-            var states = new List<string>();
+            var agents = await (await _connection.Api.ProtocolAsync(default)).AgentsAsync("local", Project, default);
+            Assert.Equal([AgentState.Stopped, AgentState.Stopped], agents.Select(a => a.State));
+            var states = new List<WandbRunState>();
             await foreach (
                 var run in _connection.Api.RunsAsync("local", Project, null, "+created_at", 50, _server.Url, default)
             )
             {
-                states.Add(run.State!);
+                states.Add(run.State);
             }
 
-            Assert.Equal(["failed", "finished"], states);
+            Assert.Equal([WandbRunState.Failed, WandbRunState.Finished], states);
         }
 
         public async ValueTask DisposeAsync()

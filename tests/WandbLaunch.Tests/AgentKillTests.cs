@@ -56,7 +56,7 @@ public sealed class AgentKillTests
                 )
             )
             {
-                await connection.Queues.CreateAsync("local", Project, queue, "PROJECT", null, null, default);
+                await connection.Queues.CreateAsync(new NewQueue("local", Project, queue, "PROJECT"), default);
                 await connection.Queues.PushAsync(
                     "local",
                     Project,
@@ -123,7 +123,7 @@ public sealed class AgentKillTests
 
             foreach (var name in names)
             {
-                AgentStore.AskStop(AgentStore.Default.FolderOf(name), true);
+                AgentStore.AskStop(AgentStore.Of(new LaunchContext()).FolderOf(name), true);
             }
 
             foreach (var agent in agents)
@@ -145,7 +145,10 @@ public sealed class AgentKillTests
                 States(database),
                 s => Assert.Equal(s.Id % 7 == 0 ? ("FAILED", 3) : ("FINISHED", 0), (s.State, s.Code))
             );
-            Assert.All(names, n => Assert.Empty(new AgentJournal(AgentStore.Default.FolderOf(n)).Entries()));
+            Assert.All(
+                names,
+                n => Assert.Empty(new AgentJournal(AgentStore.Of(new LaunchContext()).FolderOf(n)).Entries())
+            );
         }
         finally
         {

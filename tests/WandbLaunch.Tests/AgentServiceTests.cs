@@ -36,14 +36,17 @@ public sealed class AgentServiceTests
         bool machineWide = false,
         string? account = null
     ) =>
-        AgentServices.Define(
-            new ServicePlace(kind, "/home/me", "/home/me/data", machineWide),
-            "gpu",
-            Config(),
-            Command,
-            account,
-            new Dictionary<string, string> { ["WANDBLAUNCH_HOME"] = "/data dir" }
-        );
+        AgentServices
+            .Of(kind, new ServicePlace("/home/me", "/home/me/data", machineWide))
+            .Define(
+                new AgentServiceRequest(
+                    "gpu",
+                    Config(),
+                    Command,
+                    account,
+                    new Dictionary<string, string> { ["WANDBLAUNCH_HOME"] = "/data dir" }
+                )
+            );
 
     private static void Validate(string xml)
     {

@@ -75,12 +75,7 @@ public sealed class AgentTests
             foreach (var queue in queues)
             {
                 await place.Connection.Queues.CreateAsync(
-                    "local",
-                    generation2022 ? "agents" : Project,
-                    queue,
-                    "PROJECT",
-                    null,
-                    null,
+                    new NewQueue("local", generation2022 ? "agents" : Project, queue, "PROJECT"),
                     default
                 );
             }
@@ -112,7 +107,7 @@ public sealed class AgentTests
 
         internal async Task PushAsync(string queue, params JsonObject[] specs)
         {
-            var project = (await Connection.Api.DialectAsync(default)).PushByName ? Project : "agents";
+            var project = (await Connection.Api.ProtocolAsync(default)).QueuesBelongToEntity ? Project : "agents";
             Assert.All(
                 await Connection.Queues.PushAsync(
                     "local",
@@ -128,7 +123,7 @@ public sealed class AgentTests
 
         internal async Task<List<WandbLaunchQueueItem>> ItemsAsync(string queue)
         {
-            var project = (await Connection.Api.DialectAsync(default)).PushByName ? Project : "agents";
+            var project = (await Connection.Api.ProtocolAsync(default)).QueuesBelongToEntity ? Project : "agents";
             var items = new List<WandbLaunchQueueItem>();
             await foreach (
                 var item in Connection.Queues.ItemsAsync(
@@ -241,19 +236,17 @@ public sealed class AgentTests
         await place.PushAsync("q", Spec(uri, "0"), Spec(uri, "7"));
         Assert.Equal(LaunchAgent.ExitFailures, await place.RunAsync("""{ "queues": "q", "stop_when_empty": true }"""));
         var items = await place.ItemsAsync("q");
-        Assert.Equal([("finished", (int?)0), ("failed", 7)], items.Select(i => (i.State, i.ExitCode)));
+        Assert.Equal(
+            [(QueueItemState.Finished, (int?)0), (QueueItemState.Failed, 7)],
+            items.Select(i => (i.State, i.ExitCode))
+        );
         Assert.Contains("exit code 7", items[1].Error, StringComparison.Ordinal);
         Assert.Contains("never called wandb.init", Assert.Single(items[0].Warning), StringComparison.Ordinal);
 
         // The log is attached to the item: a file of the agent's own run on the server.
-        var agents = await new AgentApi(place.Connection.Transport, place.Connection.Api).ListAsync(
-            "local",
-            Project,
-            place.Connection.Queues,
-            default
-        );
+        var agents = await (await place.Connection.Api.ProtocolAsync(default)).AgentsAsync("local", Project, default);
         var agent = Assert.Single(agents);
-        Assert.Equal(("stopped", "q"), (agent.State, Assert.Single(agent.Queues)));
+        Assert.Equal((AgentState.Stopped, "q"), (agent.State, Assert.Single(agent.Queues)));
         var file = Assert.Single(items[1].ErrorFile);
         Assert.Equal($"{items[1].Id}/error/error.log", file);
         var content = await place.Connection.Api.ReadFileAsync(
@@ -279,7 +272,9 @@ public sealed class AgentTests
         );
 
         // The log on disk has the same, one JSON object a line.
-        var log = File.ReadAllLines(Path.Combine(AgentStore.Default.FolderOf(place.Events.First().Agent), "agent.log"));
+        var log = File.ReadAllLines(
+            Path.Combine(AgentStore.Of(new LaunchContext()).FolderOf(place.Events.First().Agent), "agent.log")
+        );
         Assert.Equal(
             place.Events.Select(e => e.Kind.ToString()),
             log.Select(l => JsonDocument.Parse(l).RootElement.GetProperty("kind").GetString())
@@ -385,11 +380,11 @@ public sealed class AgentTests
         ];
         for (var i = 0; i < reasons.Length; i++)
         {
-            Assert.Equal("failed", items[i].State);
+            Assert.Equal(QueueItemState.Failed, items[i].State);
             Assert.Contains(reasons[i], items[i].Error, StringComparison.Ordinal);
         }
 
-        Assert.Equal("finished", items[^1].State);
+        Assert.Equal(QueueItemState.Finished, items[^1].State);
         Assert.Equal(7, place.Of(AgentEventKind.ItemRefused).Count());
         Assert.Contains("git hosts: file", place.Events.First().Message, StringComparison.Ordinal);
     }
@@ -414,11 +409,11 @@ public sealed class AgentTests
             await place.RunAsync("""{ "queues": "q", "stop_when_empty": true, "max_retry": 0 }""")
         );
         var items = await place.ItemsAsync("q");
-        Assert.Equal("finished", items[^1].State);
+        Assert.Equal(QueueItemState.Finished, items[^1].State);
         Assert.Equal(bad.Length + 1, items.Count);
         Assert.All(
             items.SkipLast(1),
-            i => Assert.True(i is { State: "failed", Error.Length: > 0 }, i.Config + " " + i.State)
+            i => Assert.True(i is { State: QueueItemState.Failed, Error.Length: > 0 }, i.Config + " " + i.State)
         );
         Assert.All(items, i => Assert.NotNull(i.Arguments));
     }
@@ -568,7 +563,7 @@ public sealed class AgentTests
             place.Of(AgentEventKind.Retry),
             e => Assert.Equal((items[0].Id, "DockerUnavailable"), (e.ItemId, e.ErrorId))
         );
-        Assert.Equal(["failed", "failed", "failed"], items.Select(i => i.State));
+        Assert.Equal([QueueItemState.Failed, QueueItemState.Failed, QueueItemState.Failed], items.Select(i => i.State));
         Assert.Contains("No Docker Engine answers", items[0].Error, StringComparison.Ordinal);
         Assert.Contains("exit code 1", items[1].Error, StringComparison.Ordinal);
         Assert.Contains("no git repository", items[2].Error, StringComparison.Ordinal);
@@ -592,7 +587,10 @@ public sealed class AgentTests
             Assert.Equal(LaunchAgent.ExitStopped, await running.WaitAsync(TimeSpan.FromSeconds(30)));
         }
 
-        Assert.Equal(["finished", "pending"], (await place.ItemsAsync("q")).Select(i => i.State));
+        Assert.Equal(
+            [QueueItemState.Finished, QueueItemState.Pending],
+            (await place.ItemsAsync("q")).Select(i => i.State)
+        );
         using (var agent = await place.AgentAsync("""{ "queues": "q", "stop_grace_period": 1 }"""))
         {
             File.Delete(child);
@@ -602,7 +600,7 @@ public sealed class AgentTests
             Assert.Equal(LaunchAgent.ExitStoppedRuns, await running.WaitAsync(TimeSpan.FromSeconds(30)));
         }
 
-        Assert.Equal("stopped", (await place.ItemsAsync("q"))[1].State);
+        Assert.Equal(QueueItemState.Stopped, (await place.ItemsAsync("q"))[1].State);
 
         // Gone, or dead and only not yet collected by the machine's first process.
         var left = $"/proc/{File.ReadAllText(child)}/cmdline";
@@ -629,11 +627,9 @@ public sealed class AgentTests
             default
         );
         await place.UntilAsync(() => place.Of(AgentEventKind.RunStopped).Any());
-        Assert.True(
-            await new AgentApi(place.Connection.Transport, place.Connection.Api).StopAsync(agent.AgentId!, default)
-        );
+        Assert.True(await (await place.Connection.Api.ProtocolAsync(default)).StopAgentAsync(agent.AgentId!, default));
         Assert.Equal(LaunchAgent.ExitStopped, await running.WaitAsync(TimeSpan.FromSeconds(30)));
-        Assert.Equal("stopped", Assert.Single(await place.ItemsAsync("q")).State);
+        Assert.Equal(QueueItemState.Stopped, Assert.Single(await place.ItemsAsync("q")).State);
         Assert.Contains(
             "stopped from the server",
             place.Of(AgentEventKind.AgentStopped).Single().Message,
@@ -666,7 +662,17 @@ public sealed class AgentTests
         var items = await place.ItemsAsync("q");
         Assert.Equal(6, items.Count);
         Assert.Single(items.Select(i => i.RunId).Distinct());
-        Assert.Equal(["stopped", "stopped", "stopped", "stopped", "stopped", "failed"], items.Select(i => i.State));
+        Assert.Equal(
+            [
+                QueueItemState.Stopped,
+                QueueItemState.Stopped,
+                QueueItemState.Stopped,
+                QueueItemState.Stopped,
+                QueueItemState.Stopped,
+                QueueItemState.Failed,
+            ],
+            items.Select(i => i.State)
+        );
         Assert.Equal(5, place.Of(AgentEventKind.Requeued).Count());
         var logs = place.Of(AgentEventKind.RunFailed).Select(e => File.ReadAllText(e.Run!.LogPath!).Trim()).ToList();
         Assert.Equal("None sw1", logs[0]);
@@ -690,7 +696,7 @@ public sealed class AgentTests
             StringComparison.Ordinal
         );
         var items = await place.ItemsAsync("q");
-        Assert.Equal(["claimed", "failed"], items.Select(i => i.State));
+        Assert.Equal([QueueItemState.Claimed, QueueItemState.Failed], items.Select(i => i.State));
         Assert.Equal("agents", LaunchStore.Default.Get(items[0].RunId!).Project);
     }
 
@@ -716,7 +722,7 @@ public sealed class AgentTests
         var queue = await connection.Queues.GetAsync("local", Project, "q", null, default);
         await foreach (var item in connection.Queues.ItemsAsync(queue, [], default))
         {
-            Assert.Equal("finished", item.State);
+            Assert.Equal(QueueItemState.Finished, item.State);
         }
     }
 
@@ -752,7 +758,7 @@ public sealed class AgentTests
         proxy.RepeatPops = true;
         Assert.Equal(0, await agent.RunAsync().WaitAsync(TimeSpan.FromSeconds(120)));
         var items = await place.ItemsAsync("q");
-        Assert.All(items, i => Assert.Equal("finished", i.State));
+        Assert.All(items, i => Assert.Equal(QueueItemState.Finished, i.State));
         Assert.Equal(3, place.Of(AgentEventKind.RunStarted).Count());
         Assert.Equal(
             (1, 1),
@@ -820,7 +826,7 @@ public sealed class AgentTests
         }
 
         Assert.Equal(
-            ("failed", 3),
+            (QueueItemState.Failed, 3),
             ((await place.ItemsAsync("q"))[0].State, (await place.ItemsAsync("q"))[0].ExitCode)
         );
         var sweep = Assert.Single(set);
@@ -855,7 +861,7 @@ public sealed class AgentTests
         );
         Assert.Equal(LaunchAgent.ExitFailures, await agent.RunAsync().WaitAsync(TimeSpan.FromSeconds(60)));
         var items = await place.ItemsAsync("q");
-        Assert.Equal(["failed", "finished"], items.Select(i => i.State));
+        Assert.Equal([QueueItemState.Failed, QueueItemState.Finished], items.Select(i => i.State));
         Assert.Contains("did not start within 2 s", items[0].Error, StringComparison.Ordinal);
     }
 
@@ -867,14 +873,14 @@ public sealed class AgentTests
         await place.PushAsync("q", [.. Enumerable.Range(0, 4).Select(_ => Spec(quick))]);
         Assert.Equal(0, await place.RunAsync("""{ "queues": "q", "max_runs": 3, "max_jobs": 2 }"""));
         Assert.Equal(
-            ["finished", "finished", "finished", "pending"],
+            [QueueItemState.Finished, QueueItemState.Finished, QueueItemState.Finished, QueueItemState.Pending],
             (await place.ItemsAsync("q")).Select(i => i.State)
         );
         Assert.Equal(
             0,
             await place.RunAsync($$"""{ "queues": "q", "until": "{{DateTimeOffset.UtcNow.AddSeconds(3):o}}" }""")
         );
-        Assert.Equal("finished", (await place.ItemsAsync("q"))[3].State);
+        Assert.Equal(QueueItemState.Finished, (await place.ItemsAsync("q"))[3].State);
     }
 
     [Fact]
@@ -1069,7 +1075,7 @@ public sealed class AgentTests
         hook.Stop();
         var agent = (WandbLaunchAgent)Assert.Single(shell.Ok("Get-WandbLaunchAgent cmdlet-*")).BaseObject;
         Assert.Equal(
-            ("stopped", 0, 2, 2, 0),
+            (AgentState.Stopped, 0, 2, 2, 0),
             (agent.State, agent.ExitCode!.Value, agent.Taken!.Value, agent.Succeeded!.Value, agent.Failed!.Value)
         );
         shell.Fails("Get-WandbLaunchAgent nobody", "AgentNotFound");
@@ -1088,7 +1094,7 @@ public sealed class AgentTests
 
         Assert.Empty(shell.Ok("Stop-WandbLaunchAgent waiting-agent -WhatIf"));
         Assert.Equal(
-            "stopped",
+            AgentState.Stopped,
             (
                 (WandbLaunchAgent)
                     Assert
@@ -1109,7 +1115,7 @@ public sealed class AgentTests
 
         interrupted.Stop();
         Assert.Equal(
-            "stopped",
+            AgentState.Stopped,
             ((WandbLaunchAgent)Assert.Single(shell.Ok("Get-WandbLaunchAgent interrupted-agent")).BaseObject).State
         );
     }
@@ -1259,7 +1265,10 @@ public sealed class AgentTests
             disk.MakeRoom();
             await running;
             var items = await place.ItemsAsync("q");
-            Assert.Equal([("failed", (int?)5), ("finished", 0)], items.Select(i => (i.State, i.ExitCode)));
+            Assert.Equal(
+                [(QueueItemState.Failed, (int?)5), (QueueItemState.Finished, 0)],
+                items.Select(i => (i.State, i.ExitCode))
+            );
             Assert.Contains(items[0].Warning, w => w.Contains("the disk is full", StringComparison.Ordinal));
         }
         finally

@@ -43,7 +43,7 @@ public sealed partial class DocsTests
     }
 
     [Fact]
-    public void Every_cmdlet_is_exported_described_and_has_two_examples()
+    public void Every_cmdlet_is_exported_described_and_has_three_examples()
     {
         using var shell = new Shell(false);
         var exported = shell
@@ -54,7 +54,7 @@ public sealed partial class DocsTests
         Assert.Equal(Generator.CmdletTypes.Select(Generator.Name).Order(), exported);
         foreach (var type in Generator.CmdletTypes)
         {
-            Assert.True(Generator.Examples(type).Count() >= 2, Generator.Name(type));
+            Assert.True(Generator.Examples(type).Count() >= 3, Generator.Name(type));
         }
 
         Assert.DoesNotContain(
@@ -101,6 +101,7 @@ public sealed partial class DocsTests
     {
         // What the examples take for granted: the local server with the demo run, the program's stand-in for the SDK, a launch that is done.
         Environment.SetEnvironmentVariable("PYTHONPATH", Path.Combine(Fixture.Root, "stub"));
+        Environment.SetEnvironmentVariable("WANDBLAUNCH_GPUS", "0,1,2,3");
         using var shell = new Shell(false);
         try
         {
@@ -138,6 +139,7 @@ public sealed partial class DocsTests
         finally
         {
             Environment.SetEnvironmentVariable("PYTHONPATH", null);
+            Environment.SetEnvironmentVariable("WANDBLAUNCH_GPUS", null);
             shell.Run(
                 "Get-WandbLaunch -State Running | Stop-WandbLaunch; Get-WandbLaunchServer | Where-Object Running | Stop-WandbLaunchServer"
             );

@@ -7,12 +7,14 @@ using Docker.DotNet.Models;
 using FsCheck;
 using FsCheck.Fluent;
 using Microsoft.Data.Sqlite;
+using Microsoft.Extensions.DependencyInjection;
 using WandbLaunch.Agents;
 using WandbLaunch.Foundation;
 using WandbLaunch.Launching;
 using WandbLaunch.Model;
 using WandbLaunch.Resources;
 using WandbLaunch.Server;
+using WandbLaunch.Server.Data;
 using WandbLaunch.Wandb;
 
 namespace WandbLaunch.Tests;
@@ -68,9 +70,9 @@ public sealed class HostileAgentTests
             );
 
             // What an agent makes of an item is its own affair: other servers check nothing.
-            place._server.Store.ChecksItems = false;
+            place._server.Services.GetRequiredService<ItemRepository>().ChecksItems = false;
             place.Connection = await ConnectAsync(place.Url);
-            await place.Connection.Queues.CreateAsync("local", Project, "q", "PROJECT", null, null, default);
+            await place.Connection.Queues.CreateAsync(new NewQueue("local", Project, "q", "PROJECT"), default);
             return place;
         }
 
@@ -291,7 +293,7 @@ public sealed class HostileAgentTests
                     var (spec, _) = ItemSpec.Read(text);
                     _ = spec.DeepClone().ToJsonString();
                     _ = (spec["uri"]?.ToString(), spec["run_id"]?.ToString(), spec["entity"]?.ToString());
-                    _ = QueueSpec.SourceOf(spec);
+                    _ = LaunchConfig.Tolerant(spec).Source;
                 }
             )
             .Check(FsCheck.Config.QuickThrowOnFailure.WithMaxTest(1000));
@@ -379,7 +381,10 @@ public sealed class HostileAgentTests
         Assert.Contains(place.Events, e => e.Message.Contains("could not be acknowledged", StringComparison.Ordinal));
         Assert.Contains(place.Events, e => e.Message.Contains("does not take the report", StringComparison.Ordinal));
         Assert.All(
-            AgentStore.Default.Folders().Where(f => Path.GetFileName(f).StartsWith("h-", StringComparison.Ordinal)),
+            AgentStore
+                .Of(new LaunchContext())
+                .Folders()
+                .Where(f => Path.GetFileName(f).StartsWith("h-", StringComparison.Ordinal)),
             f =>
                 Assert.DoesNotContain(
                     new AgentJournal(f).Entries(),
@@ -393,17 +398,17 @@ public sealed class HostileAgentTests
     {
         await using var place = await Place.CreateAsync();
         await place.PushAsync(Spec("file:///x"));
-        var api = new AgentApi(place.Connection.Transport, place.Connection.Api);
+        var api = await place.Connection.Api.ProtocolAsync(default);
         var queue = await place.Connection.Queues.GetAsync("local", Project, "q", null, default);
         var first = (await api.PopAsync("local", Project, "q", null, default))!;
         await Task.Delay(1200);
         var second = (await api.PopAsync("local", Project, "q", null, default))!;
         Assert.Equal(first.Id, second.Id);
-        Assert.True(await api.ClaimAsync(place.Connection.Queues, queue, first.Id, "same", false, default));
-        Assert.False(await api.ClaimAsync(place.Connection.Queues, queue, first.Id, "same", false, default));
+        Assert.True(await api.ClaimAsync(queue, first.Id, "same", false, default));
+        Assert.False(await api.ClaimAsync(queue, first.Id, "same", false, default));
 
         // Whose answer was lost asks again, and it is his.
-        Assert.True(await api.ClaimAsync(place.Connection.Queues, queue, first.Id, "same", true, default));
+        Assert.True(await api.ClaimAsync(queue, first.Id, "same", true, default));
     }
 
     private static JournalEntry Entry(
@@ -513,7 +518,7 @@ public sealed class HostileAgentTests
         Directory.CreateDirectory(items);
 
         // Popped by the agent that was killed; its entry is whole, those beside it are not.
-        var api = new AgentApi(place.Connection.Transport, place.Connection.Api);
+        var api = await place.Connection.Api.ProtocolAsync(default);
         var popped = (await api.PopAsync("local", Project, "q", null, default))!;
         var id = AgentJournal.LaunchIdOf(agent.ServerKey, popped.Id);
         agent.Journal.Save(Entry(id, agent.ServerKey, popped.Spec) with { Item = popped.Id, Gpus = null });
@@ -846,10 +851,18 @@ public sealed class HostileAgentTests
 
         // An agent's report goes there and comes back.
         await place.PushAsync(Spec("file:///x"));
-        var api = new AgentApi(place.Connection.Transport, place.Connection.Api);
+        var api = await place.Connection.Api.ProtocolAsync(default);
         var item = (await api.PopAsync("local", Project, "q", null, default))!;
         Assert.True(await api.AckAsync(item.Id, "r", default));
-        await api.FinishAsync(item.Id, "FAILED", -1073741819, "x", "run", [], default);
+        await api.ReportEndAsync(
+            new ItemEnd(item.Id, "FAILED", new RunPath("local", Project, "r"))
+            {
+                ExitCode = -1073741819,
+                Message = "x",
+                Stage = "run",
+            },
+            default
+        );
         Assert.Equal(("FAILED", -1073741819), (place.Items()[0].State, place.Items()[0].Code));
         var queue = await place.Connection.Queues.GetAsync("local", Project, "q", null, default);
         Assert.Equal(-1073741819, (await place.Connection.Queues.ItemAsync(queue, item.Id, default))!.ExitCode);
@@ -903,7 +916,7 @@ public sealed class HostileAgentTests
         {
             if (word == "server")
             {
-                await new AgentApi(place.Connection.Transport, place.Connection.Api).StopAsync(agent.AgentId!, default);
+                await (await place.Connection.Api.ProtocolAsync(default)).StopAgentAsync(agent.AgentId!, default);
             }
             else
             {
@@ -933,7 +946,7 @@ public sealed class HostileAgentTests
                         {
                             try
                             {
-                                return AgentStore.Default.Enter(name).Gate;
+                                return AgentStore.Of(new LaunchContext()).Enter(name).Gate;
                             }
                             catch (LaunchException e) when (e.ErrorId == "AgentRunning")
                             {

@@ -78,13 +78,13 @@ public sealed class HostileConnectionTests : IDisposable
             context.Response.Close();
         };
         using var transport = Transport(("X-Gate", "gate-secret"));
-        using (var answer = await transport.DownloadAsync("/files/x", TestContext.Current.CancellationToken))
+        using (var answer = await transport.Files.DownloadAsync("/files/x", TestContext.Current.CancellationToken))
         {
             Assert.Equal("content", await answer.Content.ReadAsStringAsync(TestContext.Current.CancellationToken));
         }
 
-        using (await transport.DownloadAsync(_other.Url + "/direct", TestContext.Current.CancellationToken)) { }
-        await transport.UploadAsync(
+        using (await transport.Files.DownloadAsync(_other.Url + "/direct", TestContext.Current.CancellationToken)) { }
+        await transport.Files.UploadAsync(
             _other.Url + "/put",
             () => new MemoryStream([1]),
             ["X-Storage:yes"],
@@ -116,7 +116,7 @@ public sealed class HostileConnectionTests : IDisposable
             "ServerRedirects",
             (
                 await Assert.ThrowsAsync<LaunchException>(() =>
-                    transport.DownloadAsync("/files/x", TestContext.Current.CancellationToken)
+                    transport.Files.DownloadAsync("/files/x", TestContext.Current.CancellationToken)
                 )
             ).ErrorId
         );
@@ -412,7 +412,7 @@ public sealed class HostileConnectionTests : IDisposable
             Queue = "q",
             Entity = "e",
             QueueProject = "p",
-            State = "failed",
+            State = QueueItemState.Failed,
             Uri = spec["uri"]!.ToString(),
             Error = "cannot fetch https://me:pass-w0rd@github.com/a/b: 404",
             Warning = ["see https://me:pass-w0rd@github.com/a/b"],

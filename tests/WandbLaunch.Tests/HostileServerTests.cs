@@ -5,8 +5,10 @@ using System.Net.Sockets;
 using System.Text;
 using System.Text.Json;
 using Microsoft.Data.Sqlite;
+using Microsoft.Extensions.DependencyInjection;
 using WandbLaunch.Foundation;
 using WandbLaunch.Server;
+using WandbLaunch.Server.Data;
 using WandbLaunch.Wandb;
 
 namespace WandbLaunch.Tests;
@@ -1028,7 +1030,7 @@ public sealed class HostileServerTests
 
         void Limit(string pages)
         {
-            using var command = target.Server.Store.Writer.CreateCommand();
+            using var command = target.Server.Services.GetRequiredService<Database>().Writer.CreateCommand();
             command.CommandText = "PRAGMA max_page_count = " + pages;
             command.ExecuteScalar();
         }
@@ -1088,7 +1090,14 @@ public sealed class HostileServerTests
     {
         await using var target = await Target.StartAsync();
         await target.WithQueueAsync();
-        target.Server.Store.Writer.CreateFunction("json_extract", (string _, string _) => Fail());
+        var writer = target.Server.Services.GetRequiredService<Database>().Writer;
+        writer.CreateFunction("fail", Fail);
+        using (var command = writer.CreateCommand())
+        {
+            command.CommandText = "CREATE TEMP TRIGGER failing BEFORE INSERT ON main.items BEGIN SELECT fail(); END";
+            command.ExecuteNonQuery();
+        }
+
         var (status, text) = await target.PostAsync(
             "/queues/push?entity=local&project=model-registry&queue=q",
             "[{\"runSpec\":{}}]"
@@ -1492,7 +1501,7 @@ public sealed class HostileServerTests
     private static string Reason(string text)
     {
         using var document = JsonDocument.Parse(text);
-        return GraphQLTransport.ErrorText(document.RootElement);
+        return ServerFaults.ErrorText(document.RootElement);
     }
 
     private static async Task<byte[]> ReadSharedAsync(string file)

@@ -181,7 +181,7 @@ public sealed class HostileSourceTests
     }
 
     private static Task<ResolvedRun> Resolve(string uri, Disk disk) =>
-        SourceResolver.ResolveAsync(
+        SourceCatalog.ResolveAsync(
             new LaunchConfig { Uri = uri },
             new ResolveContext(Fixture.Root, disk.Cache, async _ => await Fixture.ConnectAsync())
             {
@@ -565,7 +565,7 @@ public sealed class HostileSourceTests
             default
         );
         var queue = "hostile-" + Guid.NewGuid().ToString("n")[..6];
-        await connection.Queues.CreateAsync("local", "model-registry", queue, "PROJECT", null, null, default);
+        await connection.Queues.CreateAsync(new NewQueue("local", "model-registry", queue, "PROJECT"), default);
         await connection.Queues.PushAsync(
             "local",
             "model-registry",
@@ -611,7 +611,7 @@ public sealed class HostileSourceTests
             items.Add(item);
         }
 
-        Assert.Equal("failed", Assert.Single(items).State);
+        Assert.Equal(QueueItemState.Failed, Assert.Single(items).State);
         Assert.Contains("'d/x.py' is refused", items[0].Error, StringComparison.Ordinal);
     }
 
@@ -946,24 +946,9 @@ public sealed class HostileSourceTests
             .Sha;
     }
 
-    private static string Write(
-        Disk disk,
-        GitMirror mirror,
-        string remote,
-        string commit,
-        byte[]? patch,
-        string saved
-    ) =>
-        Workspace
-            .FromGitAsync(
-                disk.Cache,
-                mirror,
-                remote,
-                commit,
-                patch,
-                new Dictionary<string, byte[]> { [saved] = [1] },
-                default
-            )
+    private static string Write(Disk disk, GitMirror mirror, string commit, byte[]? patch, string saved) =>
+        GitWorkspace
+            .EnsureAsync(disk.Cache, mirror, commit, patch, new Dictionary<string, byte[]> { [saved] = [1] }, default)
             .GetAwaiter()
             .GetResult()
             .Folder;
@@ -983,7 +968,7 @@ public sealed class HostileSourceTests
                 var commit = Commit(repository, entries);
                 try
                 {
-                    var folder = Write(disk, mirror, remote, commit, null, entries[^1].Path + "/x.py");
+                    var folder = Write(disk, mirror, commit, null, entries[^1].Path + "/x.py");
                     written++;
                     disk.AssertNoWayOut(folder);
                     var copy = Path.Combine(disk.Root, "cache", "copy", "of", "it");
@@ -1115,14 +1100,7 @@ public sealed class HostileSourceTests
             {
                 try
                 {
-                    var folder = Write(
-                        disk,
-                        mirror,
-                        remote,
-                        commit,
-                        Encoding.UTF8.GetBytes(string.Concat(patch)),
-                        "q/x.py"
-                    );
+                    var folder = Write(disk, mirror, commit, Encoding.UTF8.GetBytes(string.Concat(patch)), "q/x.py");
                     written++;
                     disk.AssertNoWayOut(folder);
                 }

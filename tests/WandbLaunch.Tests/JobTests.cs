@@ -95,7 +95,7 @@ public sealed class JobTests
         );
         var done = (WandbLaunchQueueItem)
             Assert.Single(shell.Ok($"Get-WandbLaunchQueueItem jobq -Id {item.Id}")).BaseObject;
-        Assert.Equal("finished", done.State);
+        Assert.Equal(QueueItemState.Finished, done.State);
         Assert.EndsWith(
             "more\n",
             File.ReadAllText(LaunchStore.Default.Get(done.RunId!).LogPath!),
@@ -177,7 +177,7 @@ public sealed class JobTests
         shell.Ok($"$null = Add-WandbLaunchQueueItem -Job {job.Job} -Queue imageq");
         shell.Ok("$null = Start-WandbLaunchAgent -Queue imageq -AllowImage 'good/*' -StopWhenEmpty -Quiet");
         var item = (WandbLaunchQueueItem)Assert.Single(shell.Ok("Get-WandbLaunchQueueItem imageq")).BaseObject;
-        Assert.Equal("failed", item.State);
+        Assert.Equal(QueueItemState.Failed, item.State);
         Assert.Contains("image 'registry.example/team/train:2.1' is not allowed", item.Error, StringComparison.Ordinal);
     }
 

@@ -383,4 +383,104 @@ public sealed class LaunchConfigTests
             Written("""{"uri": "u", "author": "you", "queue_entity": "other"}""", "me")
         );
     }
+
+    private const string EveryKey = """
+        {
+          "uri":"u","entity":"e","project":"p","name":"n","resource":"local-container","resource_args":{"local-container":{"memory":"1g"}},
+          "docker":{"docker_image":"i","user_id":7,"args":{"cpus":2},"base_image":"b","python_version":"3.9","cuda_version":"11.0","system_packages":["git"],"build_image":false,"d":1},
+          "git":{"version":"v","repo":"r","g":2},
+          "overrides":{"args":{"lr":1},"run_config":{"a":1},"artifacts":{"s":{"name":"x"}},"entry_point":["python","t.py"],"dockerfile":"D","working_dir":"w","files":{"f":{"x":1}},"o":3},
+          "cuda":false,"run_id":"abc","sweep_id":"sw","template_variables":{"t":1},"build":{"type":"docker"},"builder":{"type":"noop"},"registry":{"url":"x"},"job_name":"j","python_version":"3.8","image_uri":"other","additional_services":[{"config":{}}],"_resume_count":2,"_wandb_api_key":"0123456789abcdef0123456789abcdef01234567","author":"ann","queue_entity":"team","unknown":[1,{"k":null}]
+        }
+        """;
+
+    [Fact]
+    public void Every_key_of_both_generations_is_read_written_in_its_place_and_merged()
+    {
+        var all = LaunchConfig.FromText(EveryKey, "test");
+        var written = System.Text.RegularExpressions.Regex.Replace(EveryKey, @"\n\s*", "");
+        Assert.Equal(written, all.ToJson().ToJsonString());
+        Assert.Equal(
+            ("sw", 2, "ann", "team", "D", "w"),
+            (
+                all.SweepId,
+                all.ResumeCount,
+                all.Author,
+                all.QueueEntity,
+                all.Overrides!.Dockerfile,
+                all.Overrides.WorkingDir
+            )
+        );
+
+        // Whatever is laid over or under it, what the other one does not set stays.
+        var name = new LaunchConfig { Name = "n" };
+        Assert.Equal(written, all.Merge(name).ToJson().ToJsonString());
+        Assert.Equal(written, name.Merge(all).ToJson().ToJsonString());
+        Assert.Equal(written, all.Merge(all).ToJson().ToJsonString());
+    }
+
+    [Fact]
+    public void A_key_of_a_server_is_never_shown()
+    {
+        var config = LaunchConfig.FromText(EveryKey, "test");
+        const string Key = "0123456789abcdef0123456789abcdef01234567";
+        Assert.Equal(Key, config.ApiKey!.Value);
+        Assert.DoesNotContain(Key, config.ToString(), StringComparison.Ordinal);
+        Assert.DoesNotContain(Key, config.ApiKey.ToString(), StringComparison.Ordinal);
+        var error = Assert.Throws<LaunchException>(() =>
+            LaunchConfig.FromText($$"""{"_wandb_api_key": ["{{Key}}"]}""", "test")
+        );
+        Assert.DoesNotContain(Key, error.Message + error.Target, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("""{"uri":{}}""", "'uri' must be a string.")]
+    [InlineData("""{"sweep_id":["a"]}""", "'sweep_id' must be a string.")]
+    [InlineData("""{"_wandb_api_key":{}}""", "'_wandb_api_key' must be a string.")]
+    [InlineData("""{"docker":[1]}""", "'docker' must be an object.")]
+    [InlineData("""{"docker":{"user_id":-1}}""", "'user_id' must be a whole number of 0 or more.")]
+    [InlineData("""{"docker":{"user_id":1.5}}""", "'user_id' must be a whole number of 0 or more.")]
+    [InlineData("""{"docker":{"system_packages":{"a":1}}}""", "'system_packages' must be a list of strings.")]
+    [InlineData("""{"overrides":"x"}""", "'overrides' must be an object.")]
+    [InlineData("""{"overrides":{"files":[]}}""", "'files' must be an object.")]
+    [InlineData("""{"overrides":{"run_config":3}}""", "'run_config' must be an object.")]
+    [InlineData("""{"cuda":"perhaps"}""", "'cuda' must be true or false.")]
+    [InlineData("""{"cuda":[true]}""", "'cuda' must be true or false.")]
+    [InlineData("""{"_resume_count":"often"}""", "'_resume_count' must be a whole number of 0 or more.")]
+    [InlineData("""{"resource_args":[]}""", "'resource_args' must be an object.")]
+    [InlineData("""{"template_variables":7}""", "'template_variables' must be an object.")]
+    [InlineData("""{"additional_services":{"a":1}}""", "'additional_services' must be a list.")]
+    [InlineData(
+        """{"run_id":{},"docker":{"user_id":[],"x":1},"git":"v","entity":[]}""",
+        "'run_id' must be a string, 'user_id' must be a whole number of 0 or more, 'git' must be an object, 'entity' must be a string."
+    )]
+    public void A_value_of_another_kind_is_named(string text, string says)
+    {
+        var error = Assert.Throws<LaunchException>(() => LaunchConfig.FromText(text, "test"));
+        Assert.Equal("ConfigInvalid", error.ErrorId);
+        Assert.Equal("The launch config key " + says, error.Message);
+
+        // Who only looks at an item takes what is left.
+        var rest = (JsonObject)JsonNode.Parse(text)!;
+        rest["name"] = "n";
+        var read = LaunchConfig.Tolerant(rest);
+        Assert.Equal(("n", null, null, null), (read.Name, read.RunId, read.UserId, read.Cuda));
+    }
+
+    [Fact]
+    public void Values_are_taken_as_pythons_readers_take_them()
+    {
+        var config = LaunchConfig.FromText(
+            """{"name": 7, "entity": "", "run_id": true, "cuda": "True", "docker": {"user_id": "5"}, "resource_args": {}, "git": {}, "overrides": {"entry_point": "python 'a b.py'", "args": []}, "image_uri": "i", "python_version": 3.10}""",
+            "test"
+        );
+        Assert.Equal(
+            """{"name":"7","docker":{"docker_image":"i","user_id":5,"python_version":"3.10"},"overrides":{"entry_point":["python","a b.py"]},"cuda":true,"run_id":"true"}""",
+            config.ToJson().ToJsonString()
+        );
+        Assert.Equal(
+            "ArgumentsInvalid",
+            Assert.Throws<LaunchException>(() => LaunchConfig.FromText("""{"overrides":{"args":5}}""", "test")).ErrorId
+        );
+    }
 }

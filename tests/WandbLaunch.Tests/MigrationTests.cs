@@ -5,6 +5,7 @@ using System.Text;
 using System.Text.Json;
 using Microsoft.Data.Sqlite;
 using WandbLaunch.Server;
+using WandbLaunch.Server.Data;
 
 namespace WandbLaunch.Tests;
 
@@ -409,7 +410,7 @@ public sealed class MigrationTests
         }
 
         var fresh = Path.Combine(Fixture.NewFolder("layout-new"), "wandb.db");
-        new Store(fresh).Dispose();
+        new Database(fresh).Dispose();
         Assert.Equal(DatabaseSchema.Latest, Version(path));
         Assert.Equal(Layout(fresh), Layout(path));
     }

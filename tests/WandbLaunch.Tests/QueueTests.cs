@@ -57,7 +57,7 @@ public sealed class QueueTests
             .ToList();
         var item = Assert.Single(items);
         Assert.Equal(
-            ("pending", queue, "local", "demo", "lr=0.1"),
+            (QueueItemState.Pending, queue, "local", "demo", "lr=0.1"),
             (item.State, item.Queue, item.Entity, item.Project, Assert.Single(item.Arguments))
         );
         Assert.Equal($"{Fixture.Server.Url}/local/demo/runs/22stxuh9", item.Uri);
@@ -247,7 +247,10 @@ public sealed class QueueTests
         shell.Fails("Get-WandbLaunchQueueItem nope", "QueueNotFound");
         shell.Fails($"New-WandbRunQueue {queue}", "QueueExists");
         shell.Fails($"Start-WandbLaunch {Train} -Queue {queue} -NoWait", "NoWaitWithQueue");
-        Assert.Equal("pending", Item(Assert.Single(shell.Ok($"Start-WandbLaunch {Train} -Queue {queue}"))).State);
+        Assert.Equal(
+            QueueItemState.Pending,
+            Item(Assert.Single(shell.Ok($"Start-WandbLaunch {Train} -Queue {queue}"))).State
+        );
     }
 
     [Fact]
@@ -266,7 +269,7 @@ public sealed class QueueTests
         var name = NewQueue(shell);
         shell.Ok($"$null = Add-WandbLaunchQueueItem {Train} -Queue {name} -Grid @{{ n = 1, 2, 3 }}");
         using var connection = await Fixture.ConnectAsync();
-        var api = new AgentApi(connection.Transport, connection.Api);
+        var api = await connection.Api.ProtocolAsync(default);
         var first = (await api.PopAsync("local", "model-registry", name, null, default))!;
         Assert.True(await api.AckAsync(first.Id, "run1", default));
         shell.Ok($"Remove-WandbRunQueue {name} -Confirm:$false");
@@ -353,7 +356,7 @@ public sealed class QueueTests
             Enumerable.Range(1, 120),
             items.Select(i => int.Parse(i.Arguments[0][2..], System.Globalization.CultureInfo.InvariantCulture))
         );
-        Assert.Equal(120, shell.Ok("Get-WandbLaunchQueueItem old").Count(i => Item(i).State == "pending"));
+        Assert.Equal(120, shell.Ok("Get-WandbLaunchQueueItem old").Count(i => Item(i).State == QueueItemState.Pending));
         shell.Ok($"$null = Add-WandbLaunchQueueItem {Train}");
         Assert.Equal(
             ["default", "old"],
@@ -364,11 +367,11 @@ public sealed class QueueTests
         shell.Fails("Remove-WandbRunQueue old -Confirm:$false", "ServerTooOld");
 
         using var connection = await ConnectAsync(server);
-        var api = new AgentApi(connection.Transport, connection.Api);
+        var api = await connection.Api.ProtocolAsync(default);
         var item = (await api.PopAsync("local", "train", "old", null, default))!;
         Assert.True(await api.AckAsync(item.Id, "run1", default));
         Assert.Equal(
-            ("claimed", "run1"),
+            (QueueItemState.Claimed, "run1"),
             (
                 await connection.Queues.ItemAsync(
                     (await connection.Queues.FindAsync("local", "train", "old", null, default))!,
@@ -387,7 +390,7 @@ public sealed class QueueTests
     {
         await using var server = await StartServerAsync(lease: TimeSpan.FromMilliseconds(200));
         using var connection = await ConnectAsync(server);
-        await connection.Queues.CreateAsync("local", "model-registry", "q", "PROJECT", null, null, default);
+        await connection.Queues.CreateAsync(new NewQueue("local", "model-registry", "q", "PROJECT"), default);
         await connection.Queues.PushAsync(
             "local",
             "model-registry",
@@ -396,7 +399,7 @@ public sealed class QueueTests
             [.. Enumerable.Range(1, 3).Select(n => new QueuePush(new JsonObject { ["uri"] = Train, ["n"] = n }))],
             default
         );
-        var api = new AgentApi(connection.Transport, connection.Api);
+        var api = await connection.Api.ProtocolAsync(default);
         async Task<PoppedItem?> Pop() => await api.PopAsync("local", "model-registry", "q", null, default);
         var lost = (await Pop())!;
         var kept = (await Pop())!;
@@ -424,7 +427,7 @@ public sealed class QueueTests
         WandbRunQueue queue;
         using (var connection = await ConnectAsync(server))
         {
-            await connection.Queues.CreateAsync("local", "model-registry", "q", "PROJECT", null, null, default);
+            await connection.Queues.CreateAsync(new NewQueue("local", "model-registry", "q", "PROJECT"), default);
             queue = await connection.Queues.GetAsync("local", "model-registry", "q", null, default);
             await connection.Queues.PushAsync(
                 "local",
@@ -448,7 +451,7 @@ public sealed class QueueTests
                 {
                     using var connection = await ConnectAsync(server);
                     using var transport = new GraphQLTransport(connection.Settings, 0);
-                    var api = new AgentApi(transport, connection.Api);
+                    var api = (await connection.Api.ProtocolAsync(default)).Over(transport);
                     var empty = 0;
                     while (empty < 20)
                     {
@@ -471,14 +474,7 @@ public sealed class QueueTests
                                 {
                                     var before = asked;
                                     asked = true;
-                                    mine = await api.ClaimAsync(
-                                        new QueueApi(transport, connection.Api, ""),
-                                        queue,
-                                        item.Id,
-                                        run,
-                                        before,
-                                        default
-                                    );
+                                    mine = await api.ClaimAsync(queue, item.Id, run, before, default);
                                 }
                                 catch (LaunchException)
                                 {
@@ -527,14 +523,14 @@ public sealed class QueueTests
         var name = NewQueue(shell);
         using var connection = await Fixture.ConnectAsync();
         var queue = await connection.Queues.GetAsync("local", "model-registry", name, null, default);
-        var api = new AgentApi(connection.Transport, connection.Api);
-        var waiting = api.WaitAsync([queue.Id], TimeSpan.FromSeconds(30), default);
+        var api = await connection.Api.ProtocolAsync(default);
+        var waiting = api.WaitForWorkAsync([queue.Id], TimeSpan.FromSeconds(30), default);
         await Task.Delay(200);
         Assert.False(waiting.IsCompleted);
         shell.Ok($"$null = Add-WandbLaunchQueueItem {Train} -Queue {name}");
         Assert.True(await waiting.WaitAsync(TimeSpan.FromSeconds(5)));
-        Assert.True(await api.WaitAsync([queue.Id], TimeSpan.FromSeconds(30), default));
+        Assert.True(await api.WaitForWorkAsync([queue.Id], TimeSpan.FromSeconds(30), default));
         Assert.NotNull(await api.PopAsync("local", "model-registry", name, null, default));
-        Assert.False(await api.WaitAsync([queue.Id], TimeSpan.FromMilliseconds(100), default));
+        Assert.False(await api.WaitForWorkAsync([queue.Id], TimeSpan.FromMilliseconds(100), default));
     }
 }

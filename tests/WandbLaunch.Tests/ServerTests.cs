@@ -45,7 +45,7 @@ public sealed class ServerTests
         using var shell = new Shell();
         var run = (WandbRun)Assert.Single(shell.Ok("Get-WandbRun local/demo/runs/22stxuh9")).BaseObject;
         Assert.Equal(
-            ("22stxuh9", "finished", "local", "demo", Fixture.Commit),
+            ("22stxuh9", WandbRunState.Finished, "local", "demo", Fixture.Commit),
             (run.Id, run.State, run.Entity, run.Project, run.Commit)
         );
         Assert.Equal<(object?, object?, object?)>(
@@ -292,7 +292,7 @@ public sealed class ServerTests
             await Code(
                 Fixture.Server.Url
                     + "/files/local/demo/22stxuh9/diff.patch?"
-                    + new WandbLaunch.Server.UrlSigner(Encoding.UTF8.GetBytes(Fixture.Key)).Sign(
+                    + new WandbLaunch.Server.Auth.UrlSigner(new WandbLaunch.Server.Auth.ServerKey(Fixture.Key)).Sign(
                         "GET",
                         "/files/local/demo/22stxuh9/diff.patch",
                         DateTimeOffset.UtcNow.AddSeconds(-5)

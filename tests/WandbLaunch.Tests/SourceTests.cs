@@ -78,7 +78,7 @@ public sealed class SourceTests
     }
 
     private static Task<ResolvedRun> Resolve(string uri, LaunchConfig? config = null, string? cache = null) =>
-        SourceResolver.ResolveAsync((config ?? new LaunchConfig()) with { Uri = uri }, Context(cache), default);
+        SourceCatalog.ResolveAsync((config ?? new LaunchConfig()) with { Uri = uri }, Context(cache), default);
 
     private static async Task<LaunchException> Fails(
         string id,
@@ -487,17 +487,16 @@ public sealed class SourceTests
     {
         using var listener = new System.Net.Sockets.TcpListener(System.Net.IPAddress.Loopback, 0);
         listener.Start();
-        var silence = GitMirror.SilenceLimit;
-        GitMirror.SilenceLimit = TimeSpan.FromSeconds(3);
-        try
-        {
-            var fault = await Fails("GitFetchFailed", $"http://{listener.LocalEndpoint}/me/train.git")
-                .WaitAsync(TimeSpan.FromSeconds(30));
-            Assert.Contains("time", fault.Message, StringComparison.OrdinalIgnoreCase);
-        }
-        finally
-        {
-            GitMirror.SilenceLimit = silence;
-        }
+        var patient = SourceCatalog.ResolveAsync(
+            new LaunchConfig { Uri = $"http://{listener.LocalEndpoint}/me/train.git" },
+            Context() with
+            {
+                GitSilence = TimeSpan.FromSeconds(3),
+            },
+            default
+        );
+        var fault = await Assert.ThrowsAsync<LaunchException>(() => patient.WaitAsync(TimeSpan.FromSeconds(30)));
+        Assert.Equal("GitFetchFailed", fault.ErrorId);
+        Assert.Contains("time", fault.Message, StringComparison.OrdinalIgnoreCase);
     }
 }

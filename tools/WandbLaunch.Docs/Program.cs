@@ -12,6 +12,13 @@ public static class Program
     public static int Main(string[] args)
     {
         var root = args.Length > 0 ? args[0] : Directory.GetCurrentDirectory();
+        if (args.Contains("--errors"))
+        {
+            // What docs/errors.md lacks: it is written by hand, for people.
+            ErrorIds.Missing(root).ToList().ForEach(Console.WriteLine);
+            return 0;
+        }
+
         foreach (var (path, content) in Generator.Generate(root))
         {
             var full = Path.Combine(root, path);
@@ -81,8 +88,9 @@ public static partial class Generator
     /// <summary>All files that are made: a page for each cmdlet, their help, and a help text for each about_ page of the tree.</summary>
     public static Dictionary<string, string> Generate(string root)
     {
-        var files = CmdletTypes.ToDictionary(t => $"docs/{Name(t)}.md", Markdown);
-        files["src/WandbLaunch.PowerShell/en-US/WandbLaunch.PowerShell.dll-Help.xml"] = Maml();
+        var home = ProjectUri(root);
+        var files = CmdletTypes.ToDictionary(t => $"docs/{Name(t)}.md", t => Markdown(t, home));
+        files["src/WandbLaunch.PowerShell/en-US/WandbLaunch.PowerShell.dll-Help.xml"] = Maml(home);
         foreach (var (path, content) in AboutTopic.All(root))
         {
             files[path] = content;
@@ -90,6 +98,25 @@ public static partial class Generator
 
         return files;
     }
+
+    /// <summary>The parameters of a cmdlet, also the common ones, and their aliases.</summary>
+    public static IEnumerable<string> ParameterNames(Type type) =>
+        Info(type)
+            .ParameterSets.SelectMany(s => s.Parameters)
+            .SelectMany(p => p.Aliases.Append(p.Name))
+            .Concat(Common)
+            .Distinct();
+
+    /// <summary>The parameters of a cmdlet's own, with their help.</summary>
+    public static IEnumerable<(string Name, string Description)> Descriptions(Type type) =>
+        Parameters(Info(type)).Select(p => (p.Name, Description(type, p)));
+
+    /// <summary>What Get-Help -Online opens for a cmdlet.</summary>
+    public static string HelpUri(Type type, string home) => $"{home}/blob/main/docs/{Name(type)}.md";
+
+    /// <summary>The project's home, as the module's manifest says it.</summary>
+    public static string ProjectUri(string root) =>
+        ManifestUri().Match(File.ReadAllText(Path.Combine(root, "WandbLaunch.psd1"))).Groups[1].Value;
 
     private static XElement Doc(string id) => XmlDocs.Value.TryGetValue(id, out var doc) ? doc : new XElement("none");
 
@@ -182,13 +209,13 @@ public static partial class Generator
         return text.Append(" [<CommonParameters>]").ToString();
     }
 
-    private static string Markdown(Type type)
+    private static string Markdown(Type type, string home)
     {
         var name = Name(type);
         var info = Info(type);
         var text = new StringBuilder();
         text.Append(
-            $"---\nexternal help file: WandbLaunch.PowerShell.dll-Help.xml\nModule Name: WandbLaunch\nonline version:\nschema: 2.0.0\n---\n\n# {name}\n\n## SYNOPSIS\n\n{Summary(type)}\n\n## SYNTAX\n\n"
+            $"---\nexternal help file: WandbLaunch.PowerShell.dll-Help.xml\nModule Name: WandbLaunch\nonline version: {HelpUri(type, home)}\nschema: 2.0.0\n---\n\n# {name}\n\n## SYNOPSIS\n\n{Summary(type)}\n\n## SYNTAX\n\n"
         );
         foreach (var set in info.ParameterSets)
         {
@@ -262,7 +289,7 @@ public static partial class Generator
     private static IEnumerable<string> Outputs(Type type) =>
         type.GetCustomAttributes<OutputTypeAttribute>().SelectMany(o => o.Type).Select(t => t.Name);
 
-    private static string Maml()
+    private static string Maml(string home)
     {
         XNamespace msh = "http://msh",
             maml = "http://schemas.microsoft.com/maml/2004/10",
@@ -362,6 +389,14 @@ public static partial class Generator
                                         new XElement(dev + "remarks", Para(e.Remarks))
                                     )
                             )
+                    ),
+                    new XElement(
+                        command + "relatedLinks",
+                        new XElement(
+                            maml + "navigationLink",
+                            new XElement(maml + "linkText", "Online version:"),
+                            new XElement(maml + "uri", HelpUri(type, home))
+                        )
                     )
                 )
             );
@@ -374,4 +409,7 @@ public static partial class Generator
 
     [GeneratedRegex(@"\s+")]
     private static partial Regex White();
+
+    [GeneratedRegex(@"(?m)^\s*ProjectUri\s*=\s*'([^']+)'")]
+    private static partial Regex ManifestUri();
 }

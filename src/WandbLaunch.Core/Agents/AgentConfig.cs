@@ -137,14 +137,14 @@ internal sealed record AgentConfig
         JsonObject map = [];
         if (File.Exists(file))
         {
-            map = LaunchConfig.YamlObject(file);
+            map = SafeYaml.ReadFile(file) as JsonObject ?? [];
         }
         else if (path is not null)
         {
             throw new LaunchException(
                 "AgentConfigNotFound",
                 LaunchErrorCategory.ObjectNotFound,
-                $"There is no agent config {path}.",
+                $"There is no agent config {path}. Check the path, or leave -Config out for ~/.config/wandb/launch-config.yaml.",
                 path
             );
         }

@@ -16,11 +16,9 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
     /// <summary>Taken over from an agent that ended.</summary>
     internal bool Adopted => adopted;
 
-    internal bool HoldsSlot { get; set; }
-
     internal bool IsReporting => Entry.State == EntryState.Ended;
 
-    internal bool IsScheduler { get; } = ItemPreparation.IsScheduler(entry.Spec);
+    internal bool IsScheduler { get; } = entry.Config.IsScheduler;
 
     /// <summary>What is being done before the program runs.</summary>
     internal string Doing { get; set; } = "claiming";
@@ -35,7 +33,7 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
 
     /// <summary>For the status line.</summary>
     internal string Describe() =>
-        $"{ItemSpec.Shown(Entry.RunId, 64)} {(Since is { } from ? (DateTimeOffset.UtcNow - from).ToString(@"hh\:mm\:ss", System.Globalization.CultureInfo.InvariantCulture) : Doing)}";
+        $"{ItemSpec.Shown(Entry.RunId, 64)} {(Since is { } from ? (agent.Time.GetUtcNow() - from).ToString(@"hh\:mm\:ss", System.Globalization.CultureInfo.InvariantCulture) : Doing)}";
 
     internal async Task RunAsync()
     {
@@ -104,7 +102,7 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
 
             // Servers of 2022 are told by an ack with the run "None", so it must not have been acknowledged before.
             await new ItemReport(agent, this).ReportAsync(t =>
-                agent.AgentApi.FailAsync(Entry.Item, Entry.Report!.Message ?? "", "agent", [], false, t)
+                agent.Protocol.FailAsync(Entry.Item, Entry.Report!.Message ?? "", "agent", [], false, t)
             );
             agent.Count(failed: true);
             agent.LeaveSlot(this);
@@ -129,7 +127,7 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
                 {
                     var before = asked;
                     asked = true;
-                    return agent.AgentApi.ClaimAsync(agent.QueueApi, queue, Entry.Item, Entry.RunId, before, t);
+                    return agent.Protocol.ClaimAsync(queue, Entry.Item, Entry.RunId, before, t);
                 },
                 agent.Stopping,
                 MostRefusals
@@ -159,7 +157,7 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
 
         Save(Entry with { State = EntryState.Claimed });
         agent.Count(taken: true);
-        agent.Tell(AgentEventKind.ItemTaken, Entry, QueueSpec.SourceOf(Entry.Spec) ?? "");
+        agent.Tell(AgentEventKind.ItemTaken, Entry, Entry.Config.Source ?? "");
         agent.Step("claimed");
         return true;
     }

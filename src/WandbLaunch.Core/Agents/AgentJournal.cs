@@ -33,6 +33,8 @@ internal sealed record EntryReport(string State, int? ExitCode, string? Message,
 /// <summary>One item that an agent holds, as it is on disk.</summary>
 internal sealed record JournalEntry
 {
+    private LaunchConfig? _config;
+
     /// <summary>Names the launch folder, process and container, so that a second start collides.</summary>
     public required string LaunchId { get; init; }
     public required string Item { get; init; }
@@ -41,7 +43,17 @@ internal sealed record JournalEntry
     public required string QueueProject { get; init; }
     public required string Queue { get; init; }
     public required string QueueId { get; init; }
-    public required JsonObject Spec { get; init; }
+
+    /// <summary>As it was queued; it may be anything.</summary>
+    public required JsonObject Spec
+    {
+        get;
+        init
+        {
+            field = value;
+            _config = null;
+        }
+    }
 
     /// <summary>Why the spec could not be read; it is empty then.</summary>
     public string? Fault { get; init; }
@@ -51,13 +63,15 @@ internal sealed record JournalEntry
     public IReadOnlyList<string>? Gpus { get; init; }
     public EntryReport? Report { get; init; }
 
+    /// <summary>What can be read of the spec; whether it can be used is for <see cref="ItemPreparation"/> to say.</summary>
     [JsonIgnore]
-    internal string RunId =>
-        Spec["run_id"] is JsonValue value && value.ToString() is { Length: > 0 } given ? given : LaunchId;
+    internal LaunchConfig Config => _config ??= LaunchConfig.Tolerant(Spec);
 
     [JsonIgnore]
-    internal string RunEntity =>
-        Spec["entity"] is JsonValue value && value.ToString() is { Length: > 0 } given ? given : Entity;
+    internal string RunId => Config.RunId ?? LaunchId;
+
+    [JsonIgnore]
+    internal string RunEntity => Config.Entity ?? Entity;
 }
 
 /// <summary>

@@ -3,6 +3,7 @@ using System.Text.Json.Nodes;
 using WandbLaunch.Foundation;
 using WandbLaunch.Model;
 using WandbLaunch.Resources;
+using WandbLaunch.Sources;
 
 namespace WandbLaunch.Agents;
 
@@ -90,52 +91,15 @@ internal sealed record AgentPolicy
             );
         }
 
-        if (config.DockerImage is { } image)
-        {
-            CheckImage(image);
-        }
-
         if (config.BaseImage is { } baseImage)
         {
             CheckImage(baseImage);
         }
 
-        if (config.Uri is { } text && !config.IsScheduler)
-        {
-            var uri = LaunchUri.Parse(text, Path.GetTempPath());
-            switch (uri.Kind)
-            {
-                case LaunchUriKind.WandbRun when !Matches(entities, uri.Run.Entity):
-                    throw Refused(
-                        $"runs of the entity '{uri.Run.Entity}' may not be reproduced on this agent, only those of {List(entities)}",
-                        "-AllowEntity"
-                    );
-                case LaunchUriKind.Git:
-                    CheckRemote(uri.Location);
-                    break;
-                case LaunchUriKind.LocalFolder or LaunchUriKind.OfflineRun:
-                    throw Refused(
-                        "a folder of the agent's machine cannot be launched from a queue; push it to git",
-                        null
-                    );
-                default:
-                    break;
-            }
-        }
-
-        if (config.Job is { } job && JobPath.Parse(job) is var path && !Matches(entities, path.Entity))
-        {
-            throw Refused(
-                $"jobs of the entity '{path.Entity}' may not be run on this agent, only those of {List(entities)}",
-                "-AllowEntity"
-            );
-        }
-
-        if (config.GitRepo is { } repo)
-        {
-            CheckRemote(repo);
-        }
-
+        SourceCatalog.CheckPolicy(
+            config,
+            new SourcePolicy(e => Matches(entities, e), List(entities), CheckRemote, CheckImage, Refused)
+        );
         return TakeVolumes(config);
     }
 

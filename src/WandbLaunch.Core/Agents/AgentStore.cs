@@ -8,7 +8,8 @@ namespace WandbLaunch.Agents;
 /// <summary>The agents of this user on this machine, a folder each.</summary>
 internal sealed class AgentStore(string root)
 {
-    internal static AgentStore Default => new(Path.Combine(LaunchEnvironment.Current.DataFolder, "agents"));
+    /// <summary>The agents of a user's data folder.</summary>
+    internal static AgentStore Of(LaunchContext context) => new(Path.Combine(context.DataFolder, "agents"));
 
     internal string FolderOf(string name) => Path.Combine(root, name);
 
@@ -93,13 +94,13 @@ internal sealed class AgentStore(string root)
             return null;
         }
 
-        if (agent is null or { State: "stopped" })
+        if (agent is null or { State: AgentState.Stopped })
         {
             return agent;
         }
 
         using var gate = FileLock.TryEnter(LockPath(folder));
-        return gate is null ? agent : agent with { State = "lost" };
+        return gate is null ? agent : agent with { State = AgentState.Lost };
     }
 
     /// <summary>Asks an agent to end: after its runs, or with them. A stop that was asked for already is not made less by a drain.</summary>

@@ -2,6 +2,8 @@ using System.Net.Http.Headers;
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using System.Threading.Channels;
+using Polly;
+using Polly.Retry;
 
 namespace WandbLaunch.Agents;
 
@@ -22,13 +24,27 @@ internal sealed class AgentWebhook : IAsyncDisposable
     private readonly Channel<AgentEvent> _events = Channel.CreateBounded<AgentEvent>(
         new BoundedChannelOptions(1000) { FullMode = BoundedChannelFullMode.DropOldest }
     );
+    private readonly ResiliencePipeline<string?> _tries;
+    private readonly TimeProvider _time;
     private readonly Uri _address;
     private readonly Action<string> _failed;
     private readonly Task _sending;
     private bool _wellBefore = true;
 
-    internal AgentWebhook(string address, Action<string> failed)
+    internal AgentWebhook(string address, Action<string> failed, TimeProvider? time = null)
     {
+        _time = time ?? TimeProvider.System;
+        _tries = new ResiliencePipelineBuilder<string?> { TimeProvider = _time }
+            .AddRetry(
+                new RetryStrategyOptions<string?>
+                {
+                    MaxRetryAttempts = 2,
+                    Delay = TimeSpan.FromSeconds(1),
+                    BackoffType = DelayBackoffType.Exponential,
+                    ShouldHandle = static args => ValueTask.FromResult(args.Outcome.Result is not null),
+                }
+            )
+            .Build();
         _address = new Uri(address);
         _failed = failed;
         _sending = Task.Run(SendAllAsync);
@@ -40,7 +56,7 @@ internal sealed class AgentWebhook : IAsyncDisposable
     public async ValueTask DisposeAsync()
     {
         _events.Writer.TryComplete();
-        await Task.WhenAny(_sending, Task.Delay(TimeSpan.FromSeconds(10)));
+        await Task.WhenAny(_sending, Task.Delay(TimeSpan.FromSeconds(10), _time));
         _client.Dispose();
     }
 
@@ -49,18 +65,7 @@ internal sealed class AgentWebhook : IAsyncDisposable
         await foreach (var happened in _events.Reader.ReadAllAsync())
         {
             var body = JsonSerializer.SerializeToUtf8Bytes(happened, Json);
-            string? fault = null;
-            for (var attempt = 0; attempt < 3; attempt++)
-            {
-                fault = await SendAsync(body);
-                if (fault is null)
-                {
-                    break;
-                }
-
-                await Task.Delay(TimeSpan.FromSeconds(1 << attempt));
-            }
-
+            var fault = await _tries.ExecuteAsync(async _ => await SendAsync(body), CancellationToken.None);
             if (fault is not null && _wellBefore)
             {
                 // Its host only: the rest of such an address is a secret as a rule. Said once until it works again.
@@ -71,6 +76,7 @@ internal sealed class AgentWebhook : IAsyncDisposable
         }
     }
 
+    // Null when it was taken, else why not.
     private async Task<string?> SendAsync(byte[] body)
     {
         try

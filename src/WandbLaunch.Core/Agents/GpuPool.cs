@@ -11,15 +11,15 @@ namespace WandbLaunch.Agents;
 internal sealed class GpuPool
 {
     private readonly string _folder;
+    private readonly AgentStore _agents;
     private readonly object _lock = new();
 
-    internal GpuPool(string folder, IReadOnlyList<string> devices)
+    internal GpuPool(LaunchContext context, IReadOnlyList<string> devices)
     {
-        _folder = folder;
+        _folder = Path.Combine(context.DataFolder, "gpus");
+        _agents = AgentStore.Of(context);
         Devices = devices;
     }
-
-    internal static string DefaultFolder => Path.Combine(LaunchEnvironment.Current.DataFolder, "gpus");
 
     internal IReadOnlyList<string> Devices { get; }
 
@@ -115,7 +115,7 @@ internal sealed class GpuPool
     }
 
     // Void when the launch is done; or when there is none yet and the agent that claimed it is gone.
-    private static bool IsHeld(string path)
+    private bool IsHeld(string path)
     {
         if (Read(path) is not { } claim)
         {
@@ -128,7 +128,7 @@ internal sealed class GpuPool
             return !run.IsDone;
         }
 
-        using var gate = FileLock.TryEnter(AgentStore.LockPath(AgentStore.Default.FolderOf(claim.Agent)));
+        using var gate = FileLock.TryEnter(AgentStore.LockPath(_agents.FolderOf(claim.Agent)));
         return gate is null;
     }
 

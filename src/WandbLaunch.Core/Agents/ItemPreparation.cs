@@ -9,12 +9,6 @@ namespace WandbLaunch.Agents;
 /// <summary>What an item and the agent's settings make together: the launch config and its options.</summary>
 internal static class ItemPreparation
 {
-    internal static int ResumeCount(JsonObject spec) =>
-        spec["_resume_count"] is JsonValue value && int.TryParse(value.ToString(), out var count) ? count : 0;
-
-    internal static bool IsScheduler(JsonObject spec) =>
-        spec["uri"] is JsonValue uri && uri.ToString().StartsWith("placeholder", StringComparison.Ordinal);
-
     /// <summary>The launch config and options that the item and the agent's settings make together.</summary>
     internal static (LaunchConfig Config, LaunchOptions Options) Prepare(LaunchAgent agent, JournalEntry entry)
     {
@@ -28,64 +22,31 @@ internal static class ItemPreparation
             );
         }
 
-        var spec = (JsonObject)entry.Spec.DeepClone();
-        var key = Take("_wandb_api_key");
-        var author = Take("author");
-        var sweep = Take("sweep_id");
-        foreach (
-            var name in new[]
-            {
-                "queue_entity",
-                "_resume_count",
-                "template_variables",
-                "build",
-                "builder",
-                "registry",
-                "job_name",
-            }
-        )
-        {
-            spec.Remove(name);
-        }
-
-        if (!agent.Dialect.PushByName && !IsScheduler(spec))
+        var item = LaunchConfig.FromJson(entry.Spec);
+        CheckLine("_wandb_api_key", item.ApiKey?.Value);
+        CheckLine("author", item.Author);
+        CheckLine("sweep_id", item.SweepId);
+        CheckRunId(entry.RunId);
+        if (!agent.Protocol.QueuesBelongToEntity && !item.IsScheduler)
         {
             // Agents of 2022 work for their own project alone (protocol F.4, row 4; K 7).
-            foreach (var (name, own) in new[] { ("entity", agent.Entity), ("project", agent.QueueProject) })
-            {
-                if (spec[name]?.ToString() is { Length: > 0 } other && other != own && entry.State == EntryState.Popped)
-                {
-                    agent.Tell(
-                        AgentEventKind.Warning,
-                        entry,
-                        $"The item's {name} '{other}' is not this agent's; its run goes to '{own}'."
-                    );
-                }
-
-                spec[name] = own;
-            }
+            TellOfOther("entity", item.Entity, agent.Entity);
+            TellOfOther("project", item.Project, agent.QueueProject);
+            item = item with { Entity = agent.Entity, Project = agent.QueueProject };
         }
 
-        string? baseImage = null;
-        if (spec["resource_args"] is JsonObject resources)
-        {
-            foreach (var arguments in resources.Select(r => r.Value).OfType<JsonObject>())
+        var (arguments, baseImage) = WithoutBuilders(item.ResourceArgs);
+        var config = ResourceNames.Canonical(
+            item with
             {
-                baseImage ??= arguments["builder"] is JsonObject builder
-                    ? (builder["base_image"] ?? (builder["accelerator"] as JsonObject)?["base_image"])?.ToString()
-                    : null;
-                arguments.Remove("builder");
+                // What was for the queue, the agent and the server is not the launch's.
+                ApiKey = null,
+                ResourceArgs = arguments,
+                RunId = entry.RunId,
+                Entity = item.Entity ?? agent.Entity,
+                BaseImage = item.BaseImage ?? baseImage,
             }
-        }
-
-        CheckRunId(entry.RunId);
-        var config = ResourceNames.Canonical(LaunchConfig.FromJson(spec));
-        config = config with
-        {
-            RunId = entry.RunId,
-            Entity = config.Entity ?? agent.Entity,
-            BaseImage = config.BaseImage ?? baseImage,
-        };
+        );
         (config, var volumes) = agent.Config.Policy.Check(config, agent.Entity, config.Entity!);
 
         // The agent's own image is its admin's choice, and needs no leave.
@@ -103,22 +64,22 @@ internal static class ItemPreparation
             ["WANDB_LAUNCH_QUEUE_ENTITY"] = agent.Entity,
             ["WANDB_LAUNCH_TRACE_ID"] = entry.Item,
         };
-        if (author is not null && key is null)
+        if (item is { Author: { } author, ApiKey: null })
         {
             environment["WANDB_USERNAME"] = author;
         }
 
-        if (sweep is not null)
+        if (item.SweepId is { } sweep)
         {
             environment["WANDB_SWEEP_ID"] = sweep;
         }
 
-        if (ResumeCount(entry.Spec) > 0)
+        if (item.ResumeCount > 0)
         {
             environment["WANDB_RESUME"] = "allow";
         }
 
-        if ((entry.Spec["overrides"] as JsonObject)?["files"] is JsonObject { Count: > 0 } files)
+        if (item.Overrides?.Files is { } files)
         {
             environment["WANDB_LAUNCH_FILE_OVERRIDES"] = files.ToJsonString();
         }
@@ -129,8 +90,8 @@ internal static class ItemPreparation
             LaunchId = entry.LaunchId,
             CheckRemote = agent.Config.Policy.CheckRemote,
             CheckImage = agent.Config.Policy.CheckImage,
-            ApiKey = key is null ? null : Secrets.Register(key),
-            KeepRunId = agent.Dialect.PushByName,
+            ApiKey = item.ApiKey is { } key ? Secrets.Register(key.Value) : null,
+            KeepRunId = agent.Protocol.RunsKeepTheirId,
             Environment = environment,
             Volumes = [.. agent.Config.Launch.Volumes, .. volumes],
             ExtraDockerArguments = agent.Config.Policy.DockerArguments,
@@ -161,22 +122,29 @@ internal static class ItemPreparation
         }
 
         // Each becomes one variable of the program.
-        string? Take(string name)
+        void CheckLine(string name, string? text)
         {
-            var node = spec[name];
-            spec.Remove(name);
-            return node switch
+            if (text is { Length: > 1000 } || text?.Any(char.IsControl) == true)
             {
-                null => null,
-                JsonValue value when value.ToString() is { Length: <= 1000 } text && !text.Any(char.IsControl) =>
-                    text.Length > 0 ? text : null,
-                _ => throw new LaunchException(
+                throw new LaunchException(
                     "ConfigInvalid",
                     LaunchErrorCategory.InvalidData,
                     $"The launch config key '{name}' must be a string of one line, 1000 characters at most.",
                     entry.Item
-                ),
-            };
+                );
+            }
+        }
+
+        void TellOfOther(string name, string? other, string own)
+        {
+            if (other is not null && other != own && entry.State == EntryState.Popped)
+            {
+                agent.Tell(
+                    AgentEventKind.Warning,
+                    entry,
+                    $"The item's {name} '{other}' is not this agent's; its run goes to '{own}'."
+                );
+            }
         }
 
         // A container is named after its item; and a GPU that another run has cannot be asked for by number.
@@ -203,5 +171,26 @@ internal static class ItemPreparation
             map["local-container"] = container;
             return map;
         }
+    }
+
+    // Today's servers have the base image there (protocol C.1); no resource takes it for an argument of its own.
+    private static (JsonObject? Arguments, string? BaseImage) WithoutBuilders(JsonObject? given)
+    {
+        if (given is null)
+        {
+            return (null, null);
+        }
+
+        string? baseImage = null;
+        var all = (JsonObject)given.DeepClone();
+        foreach (var arguments in all.Select(r => r.Value).OfType<JsonObject>())
+        {
+            baseImage ??= arguments["builder"] is JsonObject builder
+                ? (builder["base_image"] ?? (builder["accelerator"] as JsonObject)?["base_image"])?.ToString()
+                : null;
+            arguments.Remove("builder");
+        }
+
+        return (all, baseImage);
     }
 }

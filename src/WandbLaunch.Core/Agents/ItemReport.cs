@@ -1,4 +1,6 @@
 using System.Text.Json.Nodes;
+using Polly;
+using Polly.Retry;
 using WandbLaunch.Foundation;
 using WandbLaunch.Launching;
 using WandbLaunch.Model;
@@ -26,7 +28,7 @@ internal sealed class ItemReport(LaunchAgent agent, AgentItem item)
             if (
                 state is "preempted" or "preempting"
                 && report.State == "FAILED"
-                && ItemPreparation.ResumeCount(item.Entry.Spec) < MostRequeues
+                && (item.Entry.Config.ResumeCount ?? 0) < MostRequeues
             )
             {
                 try
@@ -54,7 +56,7 @@ internal sealed class ItemReport(LaunchAgent agent, AgentItem item)
                         ? "The program ended well but never called wandb.init, so there is no W&B run of it."
                         : "The program ended before it called wandb.init, so there is no W&B run of it.";
                 report =
-                    agent.Dialect.Finish || report.State == "FAILED"
+                    agent.Protocol.ItemsTellTheirEnd || report.State == "FAILED"
                         ? report
                         : report with
                         {
@@ -67,12 +69,10 @@ internal sealed class ItemReport(LaunchAgent agent, AgentItem item)
         if (
             item.IsScheduler
             && report.State == "FAILED"
-            && agent.Dialect.Mutations.Contains("upsertSweep")
-            && agent.Dialect.ProjectFields.Contains("sweep")
             && !await agent.OnceAsync(t =>
-                agent.AgentApi.CancelSweepAsync(
+                agent.Protocol.CancelSweepAsync(
                     item.Entry.RunEntity,
-                    (item.Entry.Spec["project"] as JsonValue)?.ToString() ?? "",
+                    item.Entry.Config.Project ?? "",
                     item.Entry.RunId,
                     t
                 )
@@ -87,50 +87,20 @@ internal sealed class ItemReport(LaunchAgent agent, AgentItem item)
         }
 
         var files = report.State == "FAILED" ? await UploadAsync("error", report) : [];
-        await ReportAsync(async t =>
+        var end = new ItemEnd(
+            item.Entry.Item,
+            report.State,
+            new RunPath(item.Entry.RunEntity, run?.Project ?? agent.QueueProject, item.Entry.RunId)
+        )
         {
-            if (warning is not null && agent.Dialect.Finish)
-            {
-                await agent.AgentApi.WarnAsync(item.Entry.Item, warning, "run", [], t);
-            }
-
-            if (agent.Dialect.Finish)
-            {
-                await agent.AgentApi.FinishAsync(
-                    item.Entry.Item,
-                    report.State,
-                    report.ExitCode,
-                    report.Message is null ? null : Secrets.Mask(report.Message),
-                    report.Stage,
-                    files,
-                    t
-                );
-            }
-            else if (report.State == "FAILED" && (!ran || warning is not null))
-            {
-                // W&B shows how a run ended by itself; an item fails where there is no run to show it.
-                await agent.AgentApi.FailAsync(
-                    item.Entry.Item,
-                    report.Message ?? "",
-                    report.Stage ?? "agent",
-                    files,
-                    true,
-                    t
-                );
-                if (!agent.Dialect.Mutations.Contains("failRunQueueItem"))
-                {
-                    // 2022 has no word for it once an item was acknowledged: the run itself says so.
-                    await agent.Api.UpsertRunAsync(
-                        new RunUpsert(item.Entry.RunId, item.Entry.RunEntity, run?.Project ?? agent.QueueProject)
-                        {
-                            State = "failed",
-                            Notes = Secrets.Mask(report.Message ?? ""),
-                        },
-                        t
-                    );
-                }
-            }
-        });
+            ExitCode = report.ExitCode,
+            Message = report.Message,
+            Stage = report.Stage,
+            Files = files,
+            Warning = warning,
+            RunShowsIt = ran && warning is null,
+        };
+        await ReportAsync(t => agent.Protocol.ReportEndAsync(end, t));
     }
 
     /// <summary>Tells the server how the item ended. One that does not take it, for the item was deleted or is not this key's, is not asked for ever.</summary>
@@ -162,24 +132,37 @@ internal sealed class ItemReport(LaunchAgent agent, AgentItem item)
     private async Task<string?> RunStateAsync(RunPath path)
     {
         // Our own server is asked once: there the run is made before wandb.init returns. W&B's may lag.
-        for (var attempt = 0; ; attempt++)
-        {
-            string? state = null;
-            await agent.OnceAsync(async t => state = await agent.Api.RunStateAsync(path, t));
-            if (state is not (null or "pending") || agent.Dialect.Finish || attempt == 6)
+        var pipeline = new ResiliencePipelineBuilder<string?> { TimeProvider = agent.Time }
+            .AddRetry(
+                new RetryStrategyOptions<string?>
+                {
+                    MaxRetryAttempts = 6,
+                    ShouldHandle = args =>
+                        ValueTask.FromResult(
+                            args.Outcome is { Exception: null, Result: null or "pending" }
+                                && !agent.Protocol.ItemsTellTheirEnd
+                        ),
+                    DelayGenerator = args =>
+                        ValueTask.FromResult<TimeSpan?>(agent.Callbacks.RunPause(args.AttemptNumber)),
+                }
+            )
+            .Build();
+        return await pipeline.ExecuteAsync(
+            async _ =>
             {
+                string? state = null;
+                await agent.OnceAsync(async t => state = await agent.Api.RunStateAsync(path, t));
                 return state;
-            }
-
-            await Task.Delay(agent.Callbacks.RunPause(attempt), agent.Closed);
-        }
+            },
+            agent.Closed
+        );
     }
 
     // Protocol F.5, preempted: the same run, once more, without its sweep. An agent that was killed in between finds the copy.
     private async Task<string> RequeueAsync()
     {
         var spec = (JsonObject)item.Entry.Spec.DeepClone();
-        var count = ItemPreparation.ResumeCount(spec) + 1;
+        var count = (item.Entry.Config.ResumeCount ?? 0) + 1;
         spec["run_id"] = item.Entry.RunId;
         spec["_resume_count"] = count;
         spec.Remove("sweep_id");
@@ -194,14 +177,12 @@ internal sealed class ItemReport(LaunchAgent agent, AgentItem item)
         return await agent.AskAsync(
             async t =>
             {
-                if (item.Adopted && agent.Dialect.ItemFields.Contains("runSpec"))
+                if (item.Adopted && agent.Protocol.ItemsShowTheirConfig)
                 {
                     await foreach (var other in agent.QueueApi.ItemsAsync(queue, [], t))
                     {
-                        if (
-                            other.Spec?["run_id"]?.ToString() == item.Entry.RunId
-                            && ItemPreparation.ResumeCount(other.Spec) == count
-                        )
+                        var config = LaunchConfig.Tolerant(other.Spec);
+                        if (config.RunId == item.Entry.RunId && config.ResumeCount == count)
                         {
                             return other.Id;
                         }

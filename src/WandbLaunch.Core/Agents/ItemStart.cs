@@ -1,4 +1,3 @@
-using System.Text.Json.Nodes;
 using WandbLaunch.Foundation;
 using WandbLaunch.Launching;
 using WandbLaunch.Model;
@@ -159,7 +158,7 @@ internal sealed class ItemStart(LaunchAgent agent, AgentItem item)
         foreach (var warning in prepared.Warnings)
         {
             agent.Tell(AgentEventKind.Warning, item.Entry, warning);
-            await agent.OnceAsync(t => agent.AgentApi.WarnAsync(item.Entry.Item, warning, "build", [], t));
+            await agent.OnceAsync(t => agent.Protocol.WarnAsync(item.Entry.Item, warning, "build", [], t));
         }
 
         agent.Step("prepared");
@@ -174,22 +173,13 @@ internal sealed class ItemStart(LaunchAgent agent, AgentItem item)
     // Protocol F.4, row 7; servers that know no sweeps have none to check.
     private async Task CheckSweepAsync()
     {
-        if (
-            item.Entry.Spec["sweep_id"]?.ToString() is not { Length: > 0 } sweep
-            || !agent.Dialect.ProjectFields.Contains("sweep")
-        )
+        if (item.Entry.Config.SweepId is not { } sweep || !agent.Protocol.HasSweeps)
         {
             return;
         }
 
         var state = await agent.AskAsync(
-            t =>
-                agent.AgentApi.SweepStateAsync(
-                    item.Entry.RunEntity,
-                    (item.Entry.Spec["project"] as JsonValue)?.ToString() ?? "",
-                    sweep,
-                    t
-                ),
+            t => agent.Protocol.SweepStateAsync(item.Entry.RunEntity, item.Entry.Config.Project ?? "", sweep, t),
             agent.Stopping
         );
         if (state is not ("RUNNING" or "PAUSED"))

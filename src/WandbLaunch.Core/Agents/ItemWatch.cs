@@ -179,7 +179,7 @@ internal sealed class ItemWatch(LaunchAgent agent, AgentItem item, ItemStart sta
         foreach (var warning in run.Warnings)
         {
             agent.Tell(AgentEventKind.Warning, item.Entry, warning, run);
-            await agent.OnceAsync(t => agent.AgentApi.WarnAsync(item.Entry.Item, warning, "run", [], t));
+            await agent.OnceAsync(t => agent.Protocol.WarnAsync(item.Entry.Item, warning, "run", [], t));
         }
 
         var why =

@@ -86,7 +86,7 @@ internal sealed class ExternalProgram
             throw new LaunchException(
                 "ProgramTimeout",
                 LaunchErrorCategory.OperationTimeout,
-                $"'{Words[0]}' did not end within {TimeLimit.TotalSeconds:0.#} s, and was ended.",
+                $"'{Words[0]}' did not end within {TimeLimit.TotalSeconds:0.#} s, and was ended. Call it by hand to see what it waits for.",
                 Words[0],
                 e
             );

@@ -27,7 +27,7 @@ internal static class JsonText
         string text,
         string where,
         string errorId = "JsonInvalid",
-        int maxDepth = TreeLimits.MaxDepth
+        int maxDepth = DocumentLimits.Document.Levels
     )
     {
         var limits = new TreeLimits(where, errorId, maxDepth);
@@ -45,7 +45,7 @@ internal static class JsonText
     }
 
     /// <summary>Why <see cref="Read"/> would refuse this text; null where it would not.</summary>
-    internal static string? Fault(string text, int maxDepth = TreeLimits.MaxDepth)
+    internal static string? Fault(string text, int maxDepth = DocumentLimits.Document.Levels)
     {
         try
         {
@@ -87,7 +87,7 @@ internal static class JsonText
     /// <summary>The name of a property, in the same way.</summary>
     internal static string NameOf(JsonProperty property) => Name(property, null);
 
-    // Not deeper than the document's reader allows: 64.
+    // Not deeper than the document's reader allows.
     private static JsonNode? Build(JsonElement element, TreeLimits? limits, int depth, string? key)
     {
         switch (element.ValueKind)

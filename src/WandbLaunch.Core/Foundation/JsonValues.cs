@@ -1,4 +1,5 @@
 using System.Text.Json;
+using System.Text.Json.Nodes;
 
 namespace WandbLaunch.Foundation;
 
@@ -34,6 +35,11 @@ internal static class JsonValues
     internal static bool? Flag(this JsonElement element, params ReadOnlySpan<string> path) =>
         element.At(path) is { ValueKind: JsonValueKind.True or JsonValueKind.False } found ? found.GetBoolean() : null;
 
+    internal static int? Number(this JsonElement element, params ReadOnlySpan<string> path) =>
+        element.At(path) is { ValueKind: JsonValueKind.Number } found && found.TryGetInt32(out var value)
+            ? value
+            : null;
+
     internal static DateTimeOffset? Time(this JsonElement element, params ReadOnlySpan<string> path) =>
         element.Text(path) is { } text
         && DateTimeOffset.TryParse(
@@ -59,6 +65,12 @@ internal static class JsonValues
             JsonValueKind.False => false,
             _ => null,
         };
+
+    internal static Dictionary<string, object?> ToMap(JsonObject map)
+    {
+        using var document = JsonDocument.Parse(map.ToJsonString());
+        return ToMap(document.RootElement);
+    }
 
     internal static Dictionary<string, object?> ToMap(JsonElement element)
     {

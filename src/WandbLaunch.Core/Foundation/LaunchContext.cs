@@ -18,9 +18,25 @@ internal sealed record LaunchContext
     /// <summary>What the launcher says to whoever reads logs; nothing with a secret in it.</summary>
     internal ILogger Log { get; init; } = NullLogger.Instance;
 
+    /// <summary>Told what is being done, and how much of it.</summary>
+    internal IProgress<LaunchProgress> Progress { get; init; } = new NoProgress();
+
     /// <summary>The module's data folder: runs, agents, caches, the server's database.</summary>
     internal string DataFolder => Environment.DataFolder;
 
     /// <summary>Bare mirrors, workspaces, environments.</summary>
     internal LaunchCache Cache => new(Environment["WANDBLAUNCH_CACHE"] ?? Path.Combine(DataFolder, "cache"));
+
+    /// <summary>For a person who watches: callers need not know the logger's types.</summary>
+    internal static LaunchContext ForPerson(
+        Action<string>? debug,
+        Action<string>? verbose,
+        Action<string> warn,
+        IProgress<LaunchProgress>? progress = null
+    ) => new() { Log = new CallbackLogger(debug, verbose, warn), Progress = progress ?? new NoProgress() };
+
+    private sealed class NoProgress : IProgress<LaunchProgress>
+    {
+        public void Report(LaunchProgress value) { }
+    }
 }

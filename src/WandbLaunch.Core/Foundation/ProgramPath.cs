@@ -63,9 +63,21 @@ internal static class ProgramPath
         windows
             // The WindowsApps alias only opens the store.
             ? !(file.Contains("WindowsApps", StringComparison.OrdinalIgnoreCase) && new FileInfo(file).Length == 0)
-            : OperatingSystem.IsWindows()
-                || (
+            : OperatingSystem.IsWindows() || IsExecutable(file);
+
+    private static bool IsExecutable(string file)
+    {
+        try
+        {
+            return (
                     File.GetUnixFileMode(file)
                     & (UnixFileMode.UserExecute | UnixFileMode.GroupExecute | UnixFileMode.OtherExecute)
                 ) != 0;
+        }
+        catch (FileNotFoundException)
+        {
+            // A link whose target is gone; shells pass it over too.
+            return false;
+        }
+    }
 }

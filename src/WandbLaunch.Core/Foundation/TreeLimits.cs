@@ -11,19 +11,10 @@ namespace WandbLaunch.Foundation;
 internal sealed class TreeLimits(
     string where,
     string errorId,
-    int maxDepth = TreeLimits.MaxDepth,
-    int maxNodes = TreeLimits.MaxNodes
+    int maxDepth = DocumentLimits.Document.Levels,
+    int maxNodes = DocumentLimits.Document.Values
 )
 {
-    /// <summary>Levels of maps and lists: below the 64 that System.Text.Json reads, since specs travel inside answers.</summary>
-    internal const int MaxDepth = 48;
-
-    /// <summary>Values and keys of a document.</summary>
-    internal const int MaxNodes = 1_000_000;
-
-    /// <summary>Characters of a document, and of its texts once every alias is written out.</summary>
-    internal const int MaxLength = 16 << 20;
-
     private int _nodes;
     private long _characters;
 
@@ -46,7 +37,7 @@ internal sealed class TreeLimits(
         }
 
         _characters += characters;
-        if (_characters > MaxLength)
+        if (_characters > DocumentLimits.Document.Characters)
         {
             throw TooLong();
         }
@@ -56,7 +47,7 @@ internal sealed class TreeLimits(
     /// <exception cref="LaunchException">The document is too much.</exception>
     internal void CheckLength(long characters)
     {
-        if (characters > MaxLength)
+        if (characters > DocumentLimits.Document.Characters)
         {
             throw TooLong();
         }
@@ -68,6 +59,6 @@ internal sealed class TreeLimits(
 
     private LaunchException TooLong() =>
         Fault(
-            $"it is longer than {MaxLength >> 20} million characters, aliases written out. Keep large data in a file of the code or an artifact"
+            $"it is longer than {DocumentLimits.Document.Characters >> 20} million characters, aliases written out. Keep large data in a file of the code or an artifact"
         );
 }

@@ -3,6 +3,7 @@ using System.Text.Json;
 using System.Text.Json.Nodes;
 using WandbLaunch.Foundation;
 using WandbLaunch.Model;
+using WandbLaunch.Sources;
 using WandbLaunch.Wandb;
 
 namespace WandbLaunch.Import;
@@ -35,7 +36,7 @@ internal static class RunFolderImport
             throw new LaunchException(
                 "RunFolderNotFound",
                 LaunchErrorCategory.ObjectNotFound,
-                $"There is no folder {path}.",
+                $"There is no folder {path}. Give the run's folder, or one that has a wandb folder in it.",
                 path
             );
         }
@@ -64,7 +65,7 @@ internal static class RunFolderImport
         throw new LaunchException(
             "RunFolderInvalid",
             LaunchErrorCategory.InvalidData,
-            $"{path} is not a run folder of the W&B SDK: it has no files folder with a wandb-metadata.json, and no .wandb file.",
+            $"{path} is not a run folder of the W&B SDK: it has no files folder with a wandb-metadata.json, and no .wandb file. Give wandb/run-… or wandb/offline-run-…, or the folder above.",
             path
         );
     }
@@ -116,8 +117,8 @@ internal static class RunFolderImport
             }
         }
 
-        var info = opened.ReadAllBytes("files/wandb-metadata.json", "run file", SmallFile) is { } metadata
-            ? Sources.FolderRunRecord.FromMetadata(metadata, folder)
+        var info = opened.ReadAllBytes("files/" + RunMetadata.FileName, "run file", SmallFile) is { } metadata
+            ? RunMetadata.Read(metadata, folder)
             : null;
         var name = Path.GetFileName(folder.TrimEnd('/', '\\'));
         var path = new RunPath(

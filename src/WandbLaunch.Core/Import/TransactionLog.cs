@@ -53,7 +53,7 @@ internal static class TransactionLog
             throw new LaunchException(
                 "TransactionLogInvalid",
                 LaunchErrorCategory.InvalidData,
-                $"{path} is not a W&B transaction log: it does not begin with ':W&B'.",
+                $"{path} is not a W&B transaction log: it does not begin with ':W&B'. Copy the run's folder again from where it ran.",
                 path
             );
         }

@@ -127,7 +127,7 @@ internal sealed partial class Launcher(
 
             return new LaunchPlan
             {
-                Source = SourceOf(config, workingFolder),
+                Source = SourceCatalog.Shown(config, workingFolder),
                 Commit = resolved.Commit,
                 Patched = resolved.Patched,
                 Program = resolved.Program,
@@ -215,7 +215,7 @@ internal sealed partial class Launcher(
                 Agent = options.Agent,
                 RunId = runId == id ? null : runId,
                 Name = config.Name,
-                Source = SourceOf(config, workingFolder),
+                Source = SourceCatalog.Shown(config, workingFolder),
                 Commit = resolved.Commit,
                 Patched = resolved.Patched,
                 Resource = resource,
@@ -289,18 +289,6 @@ internal sealed partial class Launcher(
         return (config, (api, job));
     }
 
-    // A folder by its full path: who reads it later is somewhere else.
-    private static string SourceOf(LaunchConfig config, string workingFolder) =>
-        Secrets.Mask(
-            config.Job is { } job ? job
-            : config.Uri is null ? config.DockerImage!
-            : config.IsScheduler ? config.Uri
-            : LaunchUri.Parse(config.Uri, workingFolder)
-                is { Kind: LaunchUriKind.LocalFolder or LaunchUriKind.OfflineRun } folder
-                ? folder.Location
-            : config.Uri
-        );
-
     /// <summary>Says what is wrong with a config before anything is fetched.</summary>
     internal static void Check(LaunchConfig config, LaunchOptions options) =>
         Validate(ResourceNames.Canonical(config), options, ResourceName.Of(config));
@@ -318,7 +306,7 @@ internal sealed partial class Launcher(
                 throw new LaunchException(
                     "EnvironmentNameInvalid",
                     LaunchErrorCategory.InvalidArgument,
-                    $"'{name}' cannot be the name of an environment variable.",
+                    $"'{name}' cannot be the name of an environment variable. Names have letters, digits and _, and no digit first.",
                     name
                 );
             }
@@ -377,7 +365,7 @@ internal sealed partial class Launcher(
         Func<string> scratch,
         CancellationToken token
     ) =>
-        SourceResolver.ResolveAsync(
+        SourceCatalog.ResolveAsync(
             config,
             new ResolveContext(
                 workingFolder,

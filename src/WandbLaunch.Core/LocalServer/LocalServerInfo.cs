@@ -148,7 +148,7 @@ internal static class LocalServers
                     new(
                         "ServerNotStarted",
                         LaunchErrorCategory.ResourceUnavailable,
-                        $"The launch server did not start: {why} Is the port taken? Choose one with -Port; it needs the ASP.NET Core runtime 8 or newer.",
+                        $"The launch server did not start: {why} Is the port taken? Choose one with -Port.",
                         full
                     );
             }
@@ -221,18 +221,19 @@ internal static class LocalServers
     }
 
     private static ChildProcess Launch(string path, int port, string listen, string key) =>
-        HostProcess.Start(
-            HostProcess.FindProgram("WandbLaunch.Server"),
-            [
-                "--path",
-                path,
-                "--port",
-                port.ToString(System.Globalization.CultureInfo.InvariantCulture),
-                "--listen",
-                listen,
-            ],
-            new Dictionary<string, string> { ["WANDBLAUNCH_SERVER_KEY"] = key }
-        );
+        OwnProgram
+            .Server(LaunchEnvironment.Current)
+            .Start(
+                [
+                    "--path",
+                    path,
+                    "--port",
+                    port.ToString(System.Globalization.CultureInfo.InvariantCulture),
+                    "--listen",
+                    listen,
+                ],
+                new Dictionary<string, string> { ["WANDBLAUNCH_SERVER_KEY"] = key }
+            );
 
     private static async Task<string?> WaitForUrlAsync(ChildProcess process, Action<string>? say, CancellationToken token)
     {

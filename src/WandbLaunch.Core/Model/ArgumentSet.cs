@@ -12,7 +12,7 @@ namespace WandbLaunch.Model;
 /// <summary>
 /// Overrides of a program's arguments, in the forms of protocol C: a list of words, <c>name=value</c> pairs, or a map.
 /// </summary>
-internal sealed class ArgumentSet
+internal sealed class ArgumentSet : ILayer<ArgumentSet>
 {
     private ArgumentSet(IReadOnlyList<string>? words, IReadOnlyList<KeyValuePair<string, object?>>? pairs)
     {
@@ -32,40 +32,40 @@ internal sealed class ArgumentSet
 
     internal static ArgumentSet FromPairs(IEnumerable<KeyValuePair<string, object?>> pairs) => new(null, [.. pairs]);
 
+    /// <summary>Reads one of the forms.</summary>
+    /// <exception cref="LaunchException"><c>ArgumentsInvalid</c>.</exception>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    internal static ArgumentSet? FromJson(JsonNode? node) =>
-        node switch
-        {
-            null => null,
-            JsonArray list => new ArgumentSet(WordsOf(list), null),
-            JsonObject map => FromPairs(map.Select(p => new KeyValuePair<string, object?>(p.Key, Plain(p.Value)))),
-            JsonValue text when text.TryGetValue<string>(out var word) => FromWords([word]),
-            _ => throw new LaunchException(
-                "ArgumentsInvalid",
-                LaunchErrorCategory.InvalidData,
-                "overrides.args must be a list of strings or a map of names to values.",
-                node.ToJsonString()
-            ),
-        };
-
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static string[] WordsOf(JsonArray list)
+    internal static ArgumentSet? Read(ref Utf8JsonReader reader)
     {
-        var words = new string[list.Count];
-        for (var i = 0; i < words.Length; i++)
+        switch (reader.TokenType)
         {
-            words[i] = list[i] switch
-            {
-                null => "",
-                JsonValue value when value.TryGetValue<string>(out var text) => text,
-                JsonValue value when value.TryGetValue<int>(out var number) => number.ToString(
-                    CultureInfo.InvariantCulture
-                ),
-                var other => Word(Plain(other)),
-            };
-        }
+            case JsonTokenType.Null:
+                return null;
+            case JsonTokenType.String:
+                return FromWords([reader.GetString()!]);
+            case JsonTokenType.StartArray:
+                var words = new List<string>();
+                while (reader.Read() && reader.TokenType != JsonTokenType.EndArray)
+                {
+                    words.Add(
+                        reader.TokenType == JsonTokenType.String
+                            ? reader.GetString()!
+                            : Word(Plain(JsonNode.Parse(ref reader)))
+                    );
+                }
 
-        return words;
+                return new ArgumentSet(words, null);
+            case JsonTokenType.StartObject:
+                var map = (JsonObject)JsonNode.Parse(ref reader)!;
+                return FromPairs(map.Select(p => new KeyValuePair<string, object?>(p.Key, Plain(p.Value))));
+            default:
+                throw new LaunchException(
+                    "ArgumentsInvalid",
+                    LaunchErrorCategory.InvalidData,
+                    "overrides.args must be a list of strings or a map of names to values.",
+                    JsonNode.Parse(ref reader)?.ToJsonString()
+                );
+        }
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
@@ -87,7 +87,14 @@ internal sealed class ArgumentSet
         foreach (var (name, value) in Pairs!)
         {
             writer.WritePropertyName(name);
-            LaunchConfig.Write(writer, LaunchConfig.ToNode(value));
+            if (JsonTree.Of(value) is { } node)
+            {
+                node.WriteTo(writer);
+            }
+            else
+            {
+                writer.WriteNullValue();
+            }
         }
 
         writer.WriteEndObject();
@@ -138,6 +145,9 @@ internal sealed class ArgumentSet
         (Pairs ?? Named(Words!) ?? [])
             .Where(p => p.Value is not (null or false or "" or 0L or 0 or 0.0))
             .Select(p => p.Key);
+
+    /// <inheritdoc/>
+    public ArgumentSet Over(ArgumentSet under) => Merge(under, this)!;
 
     /// <summary>Joins two sets; the second one wins name by name.</summary>
     internal static ArgumentSet? Merge(ArgumentSet? under, ArgumentSet? over)
@@ -191,7 +201,7 @@ internal sealed class ArgumentSet
                 throw new LaunchException(
                     "ArgumentTwice",
                     LaunchErrorCategory.InvalidArgument,
-                    $"The argument '{name}' is given twice.",
+                    $"The argument '{name}' is given twice. Give it once; a list of words may repeat a name.",
                     name
                 );
             }
@@ -229,7 +239,8 @@ internal sealed class ArgumentSet
             true => "True",
             false => "False",
             string text => text,
-            IDictionary or JsonObject => LaunchConfig.ToNode(value)!.ToJsonString(),
+            IDictionary or JsonObject => JsonTree.Of(value)!.ToJsonString(),
+            _ when JsonTree.TextOf(value) is { } text => text,
             IFormattable number => number.ToString(null, CultureInfo.InvariantCulture),
             _ => value.ToString() ?? "",
         };

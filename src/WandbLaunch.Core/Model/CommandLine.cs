@@ -54,7 +54,7 @@ internal static class CommandLine
             throw new LaunchException(
                 "EntryPointInvalid",
                 LaunchErrorCategory.InvalidArgument,
-                $"The entry point has an open quote: {text}",
+                $"The entry point has an open quote: {text}. Close it, or give the words one by one: -EntryPoint python, 'my file.py'.",
                 text
             );
         }

@@ -1,5 +1,6 @@
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using WandbLaunch.Foundation;
 
 namespace WandbLaunch.Model;
 
@@ -9,15 +10,14 @@ namespace WandbLaunch.Model;
 /// </summary>
 internal static class ItemSpec
 {
-    /// <summary>Levels that every answer, journal and report can carry around it.</summary>
-    internal const int MostLevels = 40;
-
     /// <summary>Characters of an item's text.</summary>
-    internal const int MostCharacters = 4 << 20;
+    internal const int MostCharacters = DocumentLimits.TakenItem.Characters;
 
-    private const int MostNodes = 200_000;
+    private const int MostLevels = DocumentLimits.TakenItem.Levels;
 
-    private static readonly JsonDocumentOptions Deep = new() { MaxDepth = 100_000 };
+    private const int MostNodes = DocumentLimits.TakenItem.Values;
+
+    private static readonly JsonDocumentOptions Deep = new() { MaxDepth = DocumentLimits.AnyLevels };
 
     /// <summary>Reads a document, or a document inside a string. What cannot be read is an empty spec with the reason.</summary>
     internal static (JsonObject Spec, string? Fault) Read(JsonElement? given)

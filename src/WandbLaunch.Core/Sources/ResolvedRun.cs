@@ -1,5 +1,4 @@
 using System.Text.Json.Nodes;
-using WandbLaunch.Model;
 using WandbLaunch.Python;
 
 namespace WandbLaunch.Sources;
@@ -7,7 +6,9 @@ namespace WandbLaunch.Sources;
 /// <summary>What exactly runs: the answer to a launch config, with its code on disk.</summary>
 internal sealed record ResolvedRun
 {
-    internal required LaunchUri? Source { get; init; }
+    /// <summary>The project of what names none.</summary>
+    internal const string NoProject = "uncategorized";
+
     internal string? Remote { get; init; }
     internal string? Commit { get; init; }
     internal bool Patched { get; init; }
@@ -23,12 +24,9 @@ internal sealed record ResolvedRun
     internal RequirementSet Requirements { get; init; } = RequirementSet.None;
     internal JsonObject RunConfig { get; init; } = [];
     internal string? Entity { get; init; }
-    internal string Project { get; init; } = "uncategorized";
+    internal string Project { get; init; } = NoProject;
     internal IReadOnlyList<string> Warnings { get; init; } = [];
 
     /// <summary>Python program of the entry point, relative to the workspace; null for other commands.</summary>
-    internal string? Program =>
-        EntryPoint.FirstOrDefault(w =>
-            w.EndsWith(".py", StringComparison.Ordinal) || w.EndsWith(".sh", StringComparison.Ordinal)
-        );
+    internal string? Program => Sources.EntryPoint.ProgramOf(EntryPoint);
 }

@@ -1,4 +1,3 @@
-using System.Text.Json;
 using WandbLaunch.Foundation;
 using WandbLaunch.Model;
 using WandbLaunch.Wandb;
@@ -35,14 +34,14 @@ internal sealed class FolderRunRecord(string folder) : IRunRecord
     public async Task<RunInfo> InfoAsync(CancellationToken token)
     {
         var bytes =
-            await FileAsync("wandb-metadata.json", 16 << 20, token)
+            await FileAsync(RunMetadata.FileName, SourceFiles.SmallFile, token)
             ?? throw new LaunchException(
                 "RunInfoMissing",
                 LaunchErrorCategory.InvalidData,
-                $"{folder} has no files/wandb-metadata.json, so it does not say how the run was started.",
+                $"{folder} has no files/{RunMetadata.FileName}, so it does not say how the run was started. Launch its code instead: the git URL or folder, with -Argument.",
                 folder
             );
-        return FromMetadata(bytes, folder);
+        return RunMetadata.Read(bytes, folder).Info;
     }
 
     public Task<byte[]?> FileAsync(string name, long limit, CancellationToken token)
@@ -50,37 +49,5 @@ internal sealed class FolderRunRecord(string folder) : IRunRecord
         // The folder came from somebody: its links lead to nothing outside it.
         using var run = SafeFolder.Open(folder);
         return Task.FromResult(run.ReadAllBytes(_files + name, "run file", limit));
-    }
-
-    /// <summary>Reads <c>wandb-metadata.json</c>, which the server makes runInfo of.</summary>
-    internal static RunInfo FromMetadata(byte[] bytes, string what)
-    {
-        try
-        {
-            using var document = JsonDocument.Parse(bytes);
-            var root = document.RootElement;
-            return new RunInfo(
-                root.Text("program"),
-                root.Items("args").Select(a => a.ToString()).ToArray(),
-                root.Text("python"),
-                root.Text("executable"),
-                root.Text("codePath") is not null,
-                root.At("gpu_count") is { ValueKind: JsonValueKind.Number } gpus && gpus.TryGetInt32(out var count)
-                    ? count
-                    : 0,
-                root.Text("git", "remote"),
-                root.Text("git", "commit")
-            );
-        }
-        catch (Exception e) when (e is JsonException or InvalidOperationException)
-        {
-            throw new LaunchException(
-                "RunInfoMissing",
-                LaunchErrorCategory.InvalidData,
-                $"The wandb-metadata.json of {what} is broken{Notebook.Line(e)}.",
-                what,
-                e
-            );
-        }
     }
 }

@@ -1,12 +1,10 @@
-using System.Globalization;
+using System.Diagnostics;
 using System.Net;
 using System.Net.Http.Headers;
-using System.Net.Sockets;
-using System.Security.Authentication;
 using System.Text;
 using System.Text.Json;
+using Microsoft.Extensions.Logging;
 using Polly;
-using Polly.Retry;
 using WandbLaunch.Foundation;
 
 namespace WandbLaunch.Wandb;
@@ -15,13 +13,10 @@ namespace WandbLaunch.Wandb;
 /// GraphQL over HTTP with W&amp;B's headers, retry and rate-limit rules (protocol A.1, A.4). The one seam to a GraphQL
 /// client: everything above calls <see cref="QueryAsync"/>.
 /// </summary>
-internal sealed partial class GraphQLTransport : IDisposable
+internal sealed class GraphQLTransport : IDisposable
 {
     internal static readonly string UserAgent =
         $"WandbLaunch/{typeof(GraphQLTransport).Assembly.GetName().Version?.ToString(3)} (W&B Internal Client)";
-
-    // 400 … 501: final by protocol A.4 (H); everything else of 4xx and 5xx is tried again, but for a disk that is full.
-    private static readonly HashSet<int> FinalStatus = [400, 401, 403, 404, 409, 410, 413, 422, 501, 507];
 
     // Specs travel as texts inside JSON: a quote is \" and not six characters.
     internal static readonly JsonSerializerOptions PlainJson = new()
@@ -37,30 +32,44 @@ internal sealed partial class GraphQLTransport : IDisposable
     private readonly HttpClient _api;
     private readonly HttpClient _files;
 
-    private static readonly ResiliencePropertyKey<long> StartedKey = new("started");
-
     // An answer's head comes soon, however long its body is.
     private static readonly TimeSpan FileHeadLimit = TimeSpan.FromSeconds(100);
     private static readonly TimeSpan BodyLimit = TimeSpan.FromMinutes(5);
     private readonly WandbSettings _settings;
     private readonly ResiliencePipeline<HttpResponseMessage> _pipeline;
-    private long _notBefore;
+    private readonly RequestRetry _retry;
+    private readonly RateLimit _rate;
+    private readonly ServerFaults _faults;
 
-    internal GraphQLTransport(WandbSettings settings, int maxRetries = 20)
+    internal GraphQLTransport(WandbSettings settings, int maxRetries = 20, TimeProvider? time = null)
     {
+        Time = time ?? TimeProvider.System;
         _settings = settings;
         BaseUrl = settings.BaseUrl;
         _api = NewClient(settings);
         _files = NewClient(settings);
         _files.Timeout = Timeout.InfiniteTimeSpan;
         _api.Timeout = Timeout.InfiniteTimeSpan;
-        _pipeline = NewPipeline(settings.NoRetry ? 0 : maxRetries);
+        _faults = new ServerFaults(BaseUrl);
+        _rate = new RateLimit(Time);
+        _retry = new RequestRetry(BaseUrl, Time);
+        _pipeline = _retry.Create(settings.NoRetry ? 0 : maxRetries);
+        Files = new FileTransfers(this, _files, settings, _faults, _rate, _retry);
     }
 
     internal string BaseUrl { get; }
 
+    internal TimeProvider Time { get; }
+
+    /// <summary>Files of any size, at addresses that the API gives.</summary>
+    internal FileTransfers Files { get; }
+
     /// <summary>Told of every wait before another try: verbose lines.</summary>
-    internal Action<string>? OnRetry { get; set; }
+    internal Action<string>? OnRetry
+    {
+        get => _retry.OnRetry;
+        set => _retry.OnRetry = value;
+    }
 
     internal long Requests;
 
@@ -85,7 +94,7 @@ internal sealed partial class GraphQLTransport : IDisposable
             throw new LaunchException(
                 "GraphQLError",
                 LaunchErrorCategory.InvalidOperation,
-                $"The server refused {operationName}: {ErrorText(root)}",
+                $"The server refused {operationName}: {ServerFaults.ErrorText(root)}",
                 operationName
             );
         }
@@ -120,7 +129,7 @@ internal sealed partial class GraphQLTransport : IDisposable
                 throw new LaunchException(
                     "GraphQLError",
                     LaunchErrorCategory.InvalidOperation,
-                    $"The server refused {operationName}: {ErrorText(root)}",
+                    $"The server refused {operationName}: {ServerFaults.ErrorText(root)}",
                     operationName
                 );
             }
@@ -192,7 +201,7 @@ internal sealed partial class GraphQLTransport : IDisposable
 
     private async Task<JsonElement> ReadAsync(HttpResponseMessage response, string what, CancellationToken token)
     {
-        await EnsureSuccessAsync(response, what, token);
+        await ServerFaults.EnsureSuccessAsync(response, what, token);
         using var limit = CancellationTokenSource.CreateLinkedTokenSource(token);
         limit.CancelAfter(BodyLimit);
         try
@@ -239,26 +248,15 @@ internal sealed partial class GraphQLTransport : IDisposable
             throw new LaunchException(
                 "ServerTimeout",
                 LaunchErrorCategory.OperationTimeout,
-                $"{BaseUrl} began to answer {what} and did not end within {BodyLimit.TotalMinutes:0} minutes.",
+                $"{BaseUrl} began to answer {what} and did not end within {BodyLimit.TotalMinutes:0} minutes. Try again; ask for less at a time where it stays.",
                 what,
                 e
             );
         }
     }
 
-    private static bool IsRedirect(HttpResponseMessage response) =>
-        (int)response.StatusCode is 301 or 302 or 303 or 307 or 308;
-
-    private LaunchException Redirected(string what, Uri? target) =>
-        new(
-            "ServerRedirects",
-            LaunchErrorCategory.SecurityError,
-            $"{BaseUrl} sends {what} on to {(target is null ? "elsewhere" : target.GetLeftPart(UriPartial.Authority))}, which is not followed: the API key is for {BaseUrl} alone. If the other address is right, give it with Connect-Wandb -BaseUrl.",
-            what
-        );
-
     // The user's own headers and names are for the API, and not for the storage that it signs addresses of.
-    private HttpRequestMessage NewRequest(HttpMethod method, Uri target)
+    internal HttpRequestMessage NewRequest(HttpMethod method, Uri target)
     {
         var request = new HttpRequestMessage(method, target);
         if (IsOwn(target))
@@ -274,7 +272,7 @@ internal sealed partial class GraphQLTransport : IDisposable
         return request;
     }
 
-    private bool IsOwn(Uri target) =>
+    internal bool IsOwn(Uri target) =>
         new Uri(BaseUrl) is var origin && target.Authority == origin.Authority && target.Scheme == origin.Scheme;
 
     /// <summary>Posts JSON to a path below the base URL (the file stream of protocol B.6).</summary>
@@ -311,32 +309,6 @@ internal sealed partial class GraphQLTransport : IDisposable
         return await ReadAsync(response, path, token);
     }
 
-    internal static string ErrorText(JsonElement root)
-    {
-        static string One(JsonElement e) =>
-            e.ValueKind switch
-            {
-                JsonValueKind.String => e.GetString()!,
-                JsonValueKind.Object when e.TryGetProperty("message", out var message) => message.ToString(),
-                _ => e.ToString(),
-            };
-
-        if (root.ValueKind == JsonValueKind.Object)
-        {
-            if (root.TryGetProperty("errors", out var errors) && errors.ValueKind == JsonValueKind.Array)
-            {
-                return string.Join("; ", errors.EnumerateArray().Select(One));
-            }
-
-            if (root.TryGetProperty("error", out var error) || root.TryGetProperty("message", out error))
-            {
-                return One(error);
-            }
-        }
-
-        return root.ToString();
-    }
-
     private static HttpClient NewClient(WandbSettings settings)
     {
         var handler = new SocketsHttpHandler
@@ -358,103 +330,12 @@ internal sealed partial class GraphQLTransport : IDisposable
         return client;
     }
 
-    private ResiliencePipeline<HttpResponseMessage> NewPipeline(int retries)
-    {
-        var builder = new ResiliencePipelineBuilder<HttpResponseMessage>();
-        if (retries > 0)
-        {
-            builder.AddRetry(
-                new RetryStrategyOptions<HttpResponseMessage>
-                {
-                    MaxRetryAttempts = retries,
-                    Delay = TimeSpan.FromSeconds(1),
-                    BackoffType = DelayBackoffType.Exponential,
-                    MaxDelay = TimeSpan.FromSeconds(60),
-                    UseJitter = true,
-                    ShouldHandle = static args =>
-                        ValueTask.FromResult(
-                            IsPatient(args.Context, args.Outcome.Result)
-                                && args.Outcome switch
-                                {
-                                    { Exception: HttpRequestException e } => IsTransient(e),
-                                    { Exception: TimeoutException } => true,
-                                    { Result: { } response } => (int)response.StatusCode >= 400
-                                        && !FinalStatus.Contains((int)response.StatusCode),
-                                    _ => false,
-                                }
-                        ),
-                    DelayGenerator = static args =>
-                        ValueTask.FromResult(
-                            RetryAfter(args.Outcome.Result)
-                                // Somebody waits: the pauses stay short.
-                                ?? (
-                                    ServerPatience.Current is null
-                                        ? null
-                                        : TimeSpan.FromSeconds(
-                                            Math.Min(
-                                                (1 << Math.Min(args.AttemptNumber, 3))
-                                                    * (0.75 + (Random.Shared.NextDouble() / 2)),
-                                                Math.Max(0.5, Left(args.Context).TotalSeconds - 1)
-                                            )
-                                        )
-                                )
-                        ),
-                    OnRetry = args =>
-                    {
-                        var why = args.Outcome.Result is { } r
-                            ? $"HTTP {(int)r.StatusCode}"
-                            : args.Outcome.Exception?.Message;
-                        var left = Left(args.Context);
-                        if (
-                            ServerPatience.Current?.TryWarn(
-                                Secrets.Mask(
-                                    $"{BaseUrl} does not answer as it should ({why}). It is tried again in {args.RetryDelay.TotalSeconds:0.#} s, for up to {Math.Max(1, left.TotalSeconds):0} s more. Ctrl+C ends the command."
-                                )
-                            ) != true
-                        )
-                        {
-                            OnRetry?.Invoke(
-                                Secrets.Mask(
-                                    $"{BaseUrl}: {why}; trying again in {args.RetryDelay.TotalSeconds:0.#} s (try {args.AttemptNumber + 2})"
-                                )
-                            );
-                        }
-
-                        args.Outcome.Result?.Dispose();
-                        return ValueTask.CompletedTask;
-                    },
-                }
-            );
-        }
-
-        return builder.Build();
-    }
-
-    private static TimeSpan Left(ResilienceContext context) =>
-        ServerPatience.Current is { } patience
-            ? patience.Total
-                - TimeSpan.FromMilliseconds(
-                    Environment.TickCount64 - context.Properties.GetValue(StartedKey, Environment.TickCount64)
-                )
-            : TimeSpan.MaxValue;
-
-    // Another try must have time for its pause and for an answer.
-    private static bool IsPatient(ResilienceContext context, HttpResponseMessage? response) =>
-        Left(context) > (RetryAfter(response) ?? TimeSpan.Zero) + TimeSpan.FromSeconds(2);
-
-    private static TimeSpan? RetryAfter(HttpResponseMessage? response) =>
-        response?.Headers.RetryAfter is { } after
-            ? after.Delta ?? (after.Date is { } date ? date - DateTimeOffset.UtcNow : null)
-            : null;
-
-    // A host that does not resolve, refuses, or fails TLS will not heal within a prompt's patience; a cut connection may.
-    private static bool IsTransient(HttpRequestException e) =>
-        e.HttpRequestError
-            is HttpRequestError.ResponseEnded
-                or HttpRequestError.InvalidResponse
-                or HttpRequestError.HttpProtocolError
-                or HttpRequestError.Unknown
-        || e.InnerException is IOException;
+    /// <summary>Sends to an address of a file, with the tries of a request.</summary>
+    internal Task<HttpResponseMessage> SendFileAsync(
+        Func<HttpRequestMessage> create,
+        HttpCompletionOption completion,
+        CancellationToken token
+    ) => SendAsync(_files, create, completion, token);
 
     private async Task<HttpResponseMessage> SendAsync(
         HttpClient client,
@@ -464,14 +345,14 @@ internal sealed partial class GraphQLTransport : IDisposable
     )
     {
         var context = ResilienceContextPool.Shared.Get(token);
-        context.Properties.Set(StartedKey, Environment.TickCount64);
+        _retry.Begin(context);
         try
         {
             return await _pipeline.ExecuteAsync(
                 async tries =>
                 {
                     var cancel = tries.CancellationToken;
-                    await WaitForRateLimitAsync(cancel);
+                    await _rate.WaitAsync(cancel);
                     Interlocked.Increment(ref Requests);
                     using var request = create();
                     using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancel);
@@ -479,7 +360,7 @@ internal sealed partial class GraphQLTransport : IDisposable
                         client == _api ? _settings.HttpTimeout
                         : completion == HttpCompletionOption.ResponseHeadersRead ? FileHeadLimit
                         : Timeout.InfiniteTimeSpan;
-                    var left = Left(tries);
+                    var left = _retry.Left(tries);
                     if (most != Timeout.InfiniteTimeSpan)
                     {
                         most = left < most ? TimeSpan.FromSeconds(Math.Max(1, left.TotalSeconds)) : most;
@@ -487,6 +368,7 @@ internal sealed partial class GraphQLTransport : IDisposable
                     }
 
                     HttpResponseMessage response;
+                    var sent = Stopwatch.GetTimestamp();
                     try
                     {
                         response = await client.SendAsync(request, completion, limit.Token);
@@ -496,12 +378,13 @@ internal sealed partial class GraphQLTransport : IDisposable
                         throw new TimeoutException($"no answer within {most.TotalSeconds:0.#} s");
                     }
 
-                    NoteRateLimit(response);
-                    if (client == _api && IsRedirect(response))
+                    _rate.Note(response);
+                    LogRequest(request, response, Stopwatch.GetElapsedTime(sent));
+                    if (client == _api && ServerFaults.IsRedirect(response))
                     {
                         using (response)
                         {
-                            throw Redirected(
+                            throw _faults.Redirected(
                                 request.RequestUri!.AbsolutePath,
                                 response.Headers.Location is { } next ? new Uri(request.RequestUri, next) : null
                             );
@@ -515,7 +398,7 @@ internal sealed partial class GraphQLTransport : IDisposable
         }
         catch (HttpRequestException e)
         {
-            throw Explain(e);
+            throw _faults.Explain(e);
         }
         catch (TimeoutException e)
         {
@@ -533,162 +416,27 @@ internal sealed partial class GraphQLTransport : IDisposable
         }
     }
 
-    private async ValueTask WaitForRateLimitAsync(CancellationToken token)
+    // Without its query: a signed address is a key.
+    private static void LogRequest(HttpRequestMessage request, HttpResponseMessage response, TimeSpan took)
     {
-        var wait = Interlocked.Read(ref _notBefore) - Environment.TickCount64;
-        if (wait > 0)
+        if (ServerPatience.Current?.Context.Log is { } log && log.IsEnabled(LogLevel.Debug))
         {
-            await Task.Delay(TimeSpan.FromMilliseconds(Math.Min(wait, 60_000)), token);
+            log.LogDebug(
+                "{Method} {Address} {Operation} {Status} in {Time:0} ms",
+                request.Method,
+                request.RequestUri!.GetLeftPart(UriPartial.Path),
+                request.Options.TryGetValue(OperationKey, out var operation) ? operation : "-",
+                (int)response.StatusCode,
+                took.TotalMilliseconds
+            );
         }
     }
-
-    // Both headers are needed (protocol A.4); with nothing left, the next request waits for the reset.
-    private void NoteRateLimit(HttpResponseMessage response)
-    {
-        if (Header("RateLimit-Remaining") is { } remaining && Header("RateLimit-Reset") is { } reset && remaining < 1)
-        {
-            Interlocked.Exchange(ref _notBefore, Environment.TickCount64 + (long)(reset * 1000));
-        }
-
-        double? Header(string name) =>
-            response.Headers.TryGetValues(name, out var values)
-            && double.TryParse(values.First(), NumberStyles.Float, CultureInfo.InvariantCulture, out var number)
-                ? number
-                : null;
-    }
-
-    private LaunchException Explain(HttpRequestException e)
-    {
-        var (id, advice) = e.HttpRequestError switch
-        {
-            HttpRequestError.NameResolutionError => (
-                "HostNotFound",
-                "The host name is not known. Check the address (-BaseUrl, WANDB_BASE_URL) and the network."
-            ),
-            HttpRequestError.SecureConnectionError => (
-                "TlsFailed",
-                "The certificate was not accepted. Add the server's certificate authority to the machine's trust store (on Linux SSL_CERT_FILE), or check the clock."
-            ),
-            HttpRequestError.ProxyTunnelError => (
-                "ProxyFailed",
-                "The proxy refused. Check HTTPS_PROXY, NO_PROXY and WANDB__PROXIES."
-            ),
-            _ when e.InnerException is AuthenticationException => (
-                "TlsFailed",
-                "The certificate was not accepted. Add the server's certificate authority to the machine's trust store (on Linux SSL_CERT_FILE), or check the clock."
-            ),
-            _ when e.InnerException is SocketException => (
-                "HostUnreachable",
-                "Nothing answers there. Is the server running, the port right, a firewall or proxy between?"
-            ),
-            _ => ("ConnectionFailed", "Try again; if it stays, check the network and the proxy settings."),
-        };
-        var detail = e.InnerException is AuthenticationException or SocketException
-            ? e.InnerException.Message
-            : e.Message;
-        return new LaunchException(
-            id,
-            LaunchErrorCategory.ConnectionError,
-            $"Cannot reach {BaseUrl}: {detail}. {advice}",
-            BaseUrl,
-            e
-        );
-    }
-
-    private static async Task EnsureSuccessAsync(HttpResponseMessage response, string what, CancellationToken token)
-    {
-        if (response.IsSuccessStatusCode)
-        {
-            return;
-        }
-
-        var status = (int)response.StatusCode;
-        var after = response.Headers.RetryAfter?.Delta;
-        var text = await ErrorBodyAsync(response, token);
-        response.Dispose();
-        var detail = "";
-        try
-        {
-            using var document = JsonDocument.Parse(text);
-            detail = ErrorText(document.RootElement);
-        }
-        catch (JsonException)
-        {
-            detail = text.Length > 200 ? text[..200] : text;
-        }
-
-        throw status switch
-        {
-            401 => new LaunchException(
-                "ApiKeyRejected",
-                LaunchErrorCategory.AuthenticationError,
-                "The server does not accept this API key. Give the right one with Connect-Wandb -ApiKey, or check WANDB_API_KEY and the netrc entry of this host.",
-                what
-            )
-            {
-                StatusCode = status,
-            },
-            403 or 404 => new LaunchException(
-                "AccessDenied",
-                LaunchErrorCategory.PermissionDenied,
-                $"The server denies access to {what} (HTTP {status}: {detail}). Check the entity and project names and that this key may see them.",
-                what
-            )
-            {
-                StatusCode = status,
-            },
-            422 when detail.Length > 0 && response.RequestMessage?.Method == HttpMethod.Put => new LaunchException(
-                "FileDamaged",
-                LaunchErrorCategory.InvalidData,
-                $"The server did not take {what}: {detail} Did the file change while it was sent?",
-                what
-            )
-            {
-                StatusCode = status,
-            },
-            507 => new LaunchException(
-                "ServerDiskFull",
-                LaunchErrorCategory.ResourceUnavailable,
-                $"The server did not take {what}: {detail}",
-                what
-            )
-            {
-                StatusCode = status,
-            },
-            429 => new LaunchException(
-                "RateLimited",
-                LaunchErrorCategory.ResourceUnavailable,
-                $"The server is still limiting the rate after all tries (HTTP 429: {detail}). Wait a few minutes.",
-                what
-            )
-            {
-                StatusCode = status,
-                RetryAfter = after,
-            },
-            _ => new LaunchException(
-                "ServerError",
-                LaunchErrorCategory.ConnectionError,
-                $"The server failed at {what} (HTTP {status}: {detail}).",
-                what
-            )
-            {
-                StatusCode = status,
-                RetryAfter = after,
-            },
-        };
-    }
-
-    private Uri FileUri(string url) => new(new Uri(BaseUrl + "/"), url);
 
     private AuthenticationHeaderValue? ApiAuthorization() =>
         _settings.AccessToken is { } bearer ? new AuthenticationHeaderValue("Bearer", bearer)
         : _settings.ApiKey is { } key ? Basic("api", key)
         : null;
 
-    // Protocol A.1: file downloads use the literal user name "user". Signed URLs of a storage host must not see the key.
-    private AuthenticationHeaderValue? FileAuthorization(Uri target) =>
-        _settings.ApiKey is { } key && IsOwn(target) ? Basic("user", key) : null;
-
-    private static AuthenticationHeaderValue Basic(string user, string key) =>
+    internal static AuthenticationHeaderValue Basic(string user, string key) =>
         new("Basic", Convert.ToBase64String(Encoding.UTF8.GetBytes(user + ":" + key)));
 }

@@ -1,3 +1,6 @@
+using Microsoft.Extensions.Logging;
+using WandbLaunch.Foundation;
+
 namespace WandbLaunch.Wandb;
 
 /// <summary>
@@ -5,8 +8,8 @@ namespace WandbLaunch.Wandb;
 /// told of it; an agent as long as it takes. It goes with the work and not with the connection, which many commands use.
 /// </summary>
 /// <param name="Total">For one request, with all its tries.</param>
-/// <param name="Warn">Told at the second try what is happening.</param>
-internal sealed record ServerPatience(TimeSpan Total, Action<string> Warn)
+/// <param name="Context">Whose log is told of requests, and at the second try of what is happening.</param>
+internal sealed record ServerPatience(TimeSpan Total, LaunchContext Context)
 {
     private static readonly AsyncLocal<ServerPatience?> Flowing = new();
 
@@ -32,7 +35,7 @@ internal sealed record ServerPatience(TimeSpan Total, Action<string> Warn)
             return false;
         }
 
-        Warn(text);
+        Context.Log.LogWarning("{Text}", text);
         return true;
     }
 }

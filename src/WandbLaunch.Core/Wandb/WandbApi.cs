@@ -6,14 +6,14 @@ using WandbLaunch.Model;
 namespace WandbLaunch.Wandb;
 
 /// <summary>The operations of protocol B that reproduction needs. Names and shapes are W&amp;B's.</summary>
-internal sealed class WandbApi(GraphQLTransport transport)
+internal sealed class WandbApi(GraphQLTransport transport, ILaunchProtocol? protocol = null)
 {
     private const string RunFragment = """
         id tags name displayName sweepName state config group jobType commit readOnly createdAt heartbeatAt
         description notes systemMetrics summaryMetrics historyLineCount user { name username } historyKeys
         """;
 
-    private ServerDialect? _dialect;
+    private ILaunchProtocol? _protocol = protocol;
 
     internal async Task<Viewer?> ViewerAsync(CancellationToken token)
     {
@@ -82,7 +82,7 @@ internal sealed class WandbApi(GraphQLTransport transport)
             ?? throw new LaunchException(
                 "RunInfoMissing",
                 LaunchErrorCategory.InvalidData,
-                $"The run {run} has no record of how it was started, so it cannot be made again. It may still be starting, or was made without the SDK's metadata (WANDB_DISABLE_META).",
+                $"The run {run} has no record of how it was started, so it cannot be made again. It may still be starting, or was made without the SDK's metadata (WANDB_DISABLE_META). Launch its code instead: the git URL or folder, with -Argument.",
                 run.ToString()
             );
         return new RunInfo(
@@ -304,14 +304,14 @@ internal sealed class WandbApi(GraphQLTransport transport)
         HttpResponseMessage response;
         try
         {
-            response = await transport.DownloadAsync(file.Url, token);
+            response = await transport.Files.DownloadAsync(file.Url, token);
         }
         catch (LaunchException e) when (e.StatusCode == 404)
         {
             throw new LaunchException(
                 "RunFileDeleted",
                 LaunchErrorCategory.ObjectNotFound,
-                $"The file {name} of the run {run} is listed but its content is gone (deleted?).",
+                $"The file {name} of the run {run} is listed but its content is gone. Was it deleted? Upload it again where it came from.",
                 run.ToString(),
                 e
             );
@@ -319,41 +319,8 @@ internal sealed class WandbApi(GraphQLTransport transport)
 
         using (response)
         {
-            return await ReadAsync(response, name, limit, token);
+            return await AnswerBody.ReadAsync(response, name, limit, token);
         }
-    }
-
-    /// <summary>The bytes of an answer, as long as they are no more than these.</summary>
-    /// <exception cref="LaunchException"><c>FileTooLarge</c>.</exception>
-    internal static async Task<byte[]> ReadAsync(
-        HttpResponseMessage response,
-        string name,
-        long limit,
-        CancellationToken token
-    )
-    {
-        if (response.Content.Headers.ContentLength > limit)
-        {
-            throw SafeFolder.TooLarge(name, limit);
-        }
-
-        using var buffer = new MemoryStream();
-        var stream = await response.Content.ReadAsStreamAsync(token);
-        await using (stream)
-        {
-            var block = new byte[81920];
-            int read;
-            while ((read = await stream.ReadAsync(block, token)) > 0)
-            {
-                buffer.Write(block, 0, read);
-                if (buffer.Length > limit)
-                {
-                    throw SafeFolder.TooLarge(name, limit);
-                }
-            }
-        }
-
-        return buffer.ToArray();
     }
 
     /// <summary>Saves a file below a folder; the name is checked, and a digest that does not fit is an error.</summary>
@@ -363,7 +330,7 @@ internal sealed class WandbApi(GraphQLTransport transport)
         Directory.CreateDirectory(Path.GetDirectoryName(target)!);
         try
         {
-            await transport.DownloadToAsync(file.Url, file.Name, target, file.Md5, file.Size, token);
+            await transport.Files.DownloadToAsync(file.Url, file.Name, target, file.Md5, file.Size, token);
             return target;
         }
         catch (LaunchException e) when (e.StatusCode == 404)
@@ -371,7 +338,7 @@ internal sealed class WandbApi(GraphQLTransport transport)
             throw new LaunchException(
                 "RunFileDeleted",
                 LaunchErrorCategory.ObjectNotFound,
-                $"The file {file.Name} of the run {file.RunId} is listed but its content is gone (deleted?).",
+                $"The file {file.Name} of the run {file.RunId} is listed but its content is gone. Was it deleted? Upload it again where it came from.",
                 file.Name,
                 e
             );
@@ -390,49 +357,7 @@ internal sealed class WandbApi(GraphQLTransport transport)
             token
         );
 
-    internal async Task<string> UpsertRunAsync(RunUpsert run, CancellationToken token)
-    {
-        const string Query = """
-            mutation UpsertBucket($name: String, $project: String, $entity: String, $groupName: String, $displayName: String, $notes: String,
-              $commit: String, $config: JSONString, $host: String, $program: String, $repo: String, $jobType: String, $state: String, $sweep: String,
-              $tags: [String!], $summaryMetrics: JSONString) {
-              upsertBucket(input: {name: $name, modelName: $project, entityName: $entity, groupName: $groupName, displayName: $displayName, notes: $notes,
-                commit: $commit, config: $config, host: $host, jobProgram: $program, jobRepo: $repo, jobType: $jobType, state: $state, sweep: $sweep,
-                tags: $tags, summaryMetrics: $summaryMetrics}) {
-                bucket { id name displayName description config sweepName project { id name entity { id name } } } inserted } }
-            """;
-        var data = await transport.QueryAsync(
-            "UpsertBucket",
-            Query,
-            new
-            {
-                name = run.Id,
-                project = run.Project,
-                entity = run.Entity,
-                groupName = run.Group,
-                displayName = run.DisplayName,
-                notes = run.Notes,
-                commit = run.Commit,
-                config = run.Config,
-                host = run.Host,
-                program = run.Program,
-                repo = run.Repo,
-                jobType = run.JobType,
-                state = run.State,
-                sweep = run.Sweep,
-                tags = run.Tags,
-                summaryMetrics = run.Summary,
-            },
-            token
-        );
-        return data.Text("upsertBucket", "bucket", "name")
-            ?? throw new LaunchException(
-                "ServerAnswerInvalid",
-                LaunchErrorCategory.ProtocolError,
-                $"The server did not make the run {run.Id}.",
-                run.Id
-            );
-    }
+    internal Task<string> UpsertRunAsync(RunUpsert run, CancellationToken token) => run.SendAsync(transport, token);
 
     /// <summary>Uploads files of a run, by the way that the server offers (protocol B.6).</summary>
     internal async Task UploadFilesAsync(
@@ -443,73 +368,10 @@ internal sealed class WandbApi(GraphQLTransport transport)
     {
         var byName = files.ToDictionary(f => f.Name, f => f.Open, StringComparer.Ordinal);
         var names = byName.Keys.ToArray();
-        List<string> headers;
-        List<(string Name, string Url)> targets;
-        if ((await DialectAsync(token)).Mutations.Contains("createRunFiles"))
+        var uploads = await (await ProtocolAsync(token)).CreateRunFilesAsync(run, names, token);
+        foreach (var (name, url) in uploads.Targets)
         {
-            var data = await transport.QueryAsync(
-                "CreateRunFiles",
-                """
-                mutation CreateRunFiles($entity: String!, $project: String!, $run: String!, $files: [String!]!) {
-                  createRunFiles(input: {entityName: $entity, projectName: $project, runName: $run, files: $files}) {
-                    runID
-                    uploadHeaders
-                    files { name uploadUrl }
-                  }
-                }
-                """,
-                new
-                {
-                    entity = run.Entity,
-                    project = run.Project,
-                    run = run.Id,
-                    files = names,
-                },
-                token
-            );
-            headers = data.Items("createRunFiles", "uploadHeaders").Select(h => h.ToString()).ToList();
-            targets = data.Items("createRunFiles", "files")
-                .Select(f => (f.Text("name")!, f.Text("uploadUrl")!))
-                .ToList();
-        }
-        else
-        {
-            var data = await transport.QueryAsync(
-                "RunUploadUrls",
-                """
-                query RunUploadUrls(
-                  $name: String!
-                  $files: [String]!
-                  $entity: String
-                  $run: String!
-                  $description: String
-                ) {
-                  model(name: $name, entityName: $entity) {
-                    bucket(name: $run, desc: $description) {
-                      id
-                      files(names: $files) { uploadHeaders edges { node { name url(upload: true) updatedAt } } }
-                    }
-                  }
-                }
-                """,
-                new
-                {
-                    name = run.Project,
-                    entity = run.Entity,
-                    run = run.Id,
-                    files = names,
-                },
-                token
-            );
-            headers = data.Items("model", "bucket", "files", "uploadHeaders").Select(h => h.ToString()).ToList();
-            targets = data.Items("model", "bucket", "files", "edges")
-                .Select(e => (e.Text("node", "name")!, e.Text("node", "url")!))
-                .ToList();
-        }
-
-        foreach (var (name, url) in targets)
-        {
-            await transport.UploadAsync(url, byName[name], headers, token);
+            await transport.Files.UploadAsync(url, byName[name], uploads.Headers, token);
         }
     }
 
@@ -550,9 +412,17 @@ internal sealed class WandbApi(GraphQLTransport transport)
         return data.Text("project", "run", "state");
     }
 
-    /// <summary>What this server offers, asked once.</summary>
-    internal async Task<ServerDialect> DialectAsync(CancellationToken token) =>
-        _dialect ??= await ServerDialect.ProbeAsync(transport, token);
+    /// <summary>The protocol that the server speaks: found at its first use, so that a command that needs none of it does not ask.</summary>
+    internal async Task<ILaunchProtocol> ProtocolAsync(CancellationToken token)
+    {
+        if (Volatile.Read(ref _protocol) is { } known)
+        {
+            return known;
+        }
+
+        var found = await LaunchProtocol.ConnectAsync(transport, token);
+        return Interlocked.CompareExchange(ref _protocol, found, null) ?? found;
+    }
 
     /// <summary>True when a stop of the run was asked for in W&amp;B (protocol B.5).</summary>
     internal async Task<bool> RunStoppedAsync(RunPath run, CancellationToken token)
@@ -593,22 +463,4 @@ internal sealed class WandbApi(GraphQLTransport transport)
             $"There is no run {run}, or this key may not see it. Check the id, and who is logged in with Get-WandbConnection.",
             run.ToString()
         );
-}
-
-/// <summary>What upsertBucket is given; null leaves a field as it is.</summary>
-internal sealed record RunUpsert(string Id, string Entity, string Project)
-{
-    internal string? DisplayName { get; init; }
-    internal string? Group { get; init; }
-    internal string? Notes { get; init; }
-    internal string? Commit { get; init; }
-    internal string? Config { get; init; }
-    internal string? Host { get; init; }
-    internal string? Program { get; init; }
-    internal string? Repo { get; init; }
-    internal string? JobType { get; init; }
-    internal string? State { get; init; }
-    internal string? Sweep { get; init; }
-    internal IReadOnlyList<string>? Tags { get; init; }
-    internal string? Summary { get; init; }
 }

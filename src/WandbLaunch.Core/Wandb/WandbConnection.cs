@@ -15,7 +15,7 @@ public sealed class WandbConnection : IDisposable
         Teams = viewer?.Teams ?? [];
         Entity = settings.Entity ?? viewer?.Entity;
         Api = new WandbApi(transport);
-        Queues = new QueueApi(transport, Api, AppUrl);
+        Queues = new QueueApi(transport, Api);
     }
 
     /// <summary>Address of the API, without a trailing slash.</summary>

@@ -1,4 +1,6 @@
 using System.Collections;
+using WandbLaunch.Agents;
+using WandbLaunch.Foundation;
 
 namespace WandbLaunch.PowerShell;
 
@@ -10,8 +12,9 @@ public sealed class AgentCompleter : LaunchCompleter
         CancellationToken token
     ) =>
         Task.FromResult<IReadOnlyList<(string, string)>>([
-            .. WandbLaunch
-                .Agents.AgentStore.Default.All()
+            .. AgentStore
+                .Of(new LaunchContext())
+                .All()
                 .Select(a => (a.Name, $"{a.State} {string.Join(", ", a.Queues)}")),
         ]);
 }

@@ -90,7 +90,7 @@ public abstract class PipelineCommand : AsyncPSCmdlet
                 throw new LaunchException(
                     "RunMissing",
                     LaunchErrorCategory.ObjectNotFound,
-                    "This event of an agent is of no run.",
+                    "This event of an agent is of no run. Take those that have one: Where-Object Id",
                     InputObject
                 );
             default:

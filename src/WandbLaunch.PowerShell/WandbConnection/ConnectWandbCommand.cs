@@ -46,9 +46,14 @@ public sealed class ConnectWandbCommand : AsyncPSCmdlet
     [Parameter(Mandatory = true, ParameterSetName = "Local")]
     public SwitchParameter Local { get; set; }
 
-    /// <summary>Database file of the local server.</summary>
+    /// <summary>Database file of the local server. Default: in the user's data folder. One that is not there is made after a question, or with -Force.</summary>
     [Parameter(ParameterSetName = "Local")]
+    [ValidateNotNullOrEmpty]
     public string? Path { get; set; }
+
+    /// <summary>Make the database of -Path without asking where there is none.</summary>
+    [Parameter(ParameterSetName = "Local")]
+    public SwitchParameter Force { get; set; }
 
     /// <summary>Entity that is used where none is given. Default: WANDB_ENTITY, the settings files, then the user's own.</summary>
     [Parameter]
@@ -80,6 +85,11 @@ public sealed class ConnectWandbCommand : AsyncPSCmdlet
         WandbSettings settings;
         if (Local)
         {
+            if (Path is not null && !Force && !await MayMakeAsync(FullPath(Path)))
+            {
+                return;
+            }
+
             var server = await LocalServers.StartAsync(
                 Path is null ? LocalServers.DefaultPath : FullPath(Path),
                 null,
@@ -115,6 +125,21 @@ public sealed class ConnectWandbCommand : AsyncPSCmdlet
         Output(connection);
     }
 
+    // A path that was mistyped must not become a new, empty server.
+    private async Task<bool> MayMakeAsync(string path) =>
+        File.Exists(path)
+        || await ContinueAsync(
+            $"There is no database at {path}. Make one, and start a launch server for it?",
+            "New launch server",
+            () =>
+                new LaunchException(
+                    "DatabaseNotFound",
+                    LaunchErrorCategory.ObjectNotFound,
+                    $"There is no database of a launch server at {path}. Check the path, or make one with -Force.",
+                    path
+                )
+        );
+
     private static string? Plain(SecureString? secret) =>
         secret is null ? null : new NetworkCredential("", secret).Password;
 
@@ -145,7 +170,7 @@ public sealed class ConnectWandbCommand : AsyncPSCmdlet
                 _ => throw new LaunchException(
                     "SecretNotFound",
                     LaunchErrorCategory.ObjectNotFound,
-                    $"There is no secret '{SecretName}' that holds a text.",
+                    $"There is no secret '{SecretName}' that holds a text. See Get-SecretInfo, or save it with Set-Secret.",
                     SecretName
                 ),
             };

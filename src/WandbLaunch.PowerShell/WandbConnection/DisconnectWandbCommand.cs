@@ -8,6 +8,7 @@ namespace WandbLaunch.PowerShell;
 /// <remarks>Forgets the connection and its key in this session. With -Forget the key of its host is removed from netrc too; other entries stay as they are.</remarks>
 /// <example><para>Disconnect</para><code>Disconnect-Wandb</code><para>The next command that needs a server connects again by the settings.</para></example>
 /// <example><para>See what forgetting a saved key would do</para><code>Connect-Wandb -Local; Disconnect-Wandb -Forget -WhatIf</code><para>Names the file and the entry that would be removed.</para></example>
+/// <example><para>Another server for a moment, then back</para><code>Connect-Wandb -Local -Project demo; Get-WandbRun; Disconnect-Wandb; Get-WandbConnection</code><para>Get-WandbConnection writes nothing: there is no connection.</para></example>
 [Cmdlet(VerbsCommunications.Disconnect, "Wandb", SupportsShouldProcess = true)]
 public sealed class DisconnectWandbCommand : AsyncPSCmdlet
 {

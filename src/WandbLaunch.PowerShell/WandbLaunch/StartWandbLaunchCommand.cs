@@ -22,7 +22,7 @@ namespace WandbLaunch.PowerShell;
 /// <example><para>Reproduce a run with another learning rate</para><code>Connect-Wandb -Local; Get-WandbRun -Project demo | Start-WandbLaunch -GitRepo ./repo -Argument @{ lr = 0.5 } -Resource local-process -NoInstall -Quiet</code><para>The other arguments stay as they were.</para></example>
 /// <example><para>See what would happen</para><code>Start-WandbLaunch ./train -EntryPoint 'python train.py' -Resource local-process -WhatIf</code><para>Writes the plan and starts nothing.</para></example>
 /// <example><para>Several at a time</para><code>1..3 | ForEach-Object { New-WandbLaunchConfig ./train -EntryPoint 'python train.py' -Argument "epochs=$_" } | Start-WandbLaunch -Resource local-process -ThrottleLimit 2</code><para>Each is a run of its own.</para></example>
-/// <example><para>A run from wandb.ai in a container with a memory limit</para><code>Start-WandbLaunch https://wandb.ai/me/demo/runs/22stxuh9 -DockerArgs @{ memory = '4g'; cpus = 2 }</code><para>Needs a Docker Engine.</para></example>
+/// <example><para>In a container with a memory limit: what would be built and run?</para><code>Connect-Wandb -Local; Get-WandbRun -Project demo | Start-WandbLaunch -GitRepo ./repo -DockerArgs @{ memory = '4g'; cpus = 2 } -WhatIf</code><para>Without -WhatIf it needs a Docker Engine. An address such as https://wandb.ai/me/demo/runs/22stxuh9 does as well as the object.</para></example>
 [Cmdlet(VerbsLifecycle.Start, "WandbLaunch", SupportsShouldProcess = true)]
 [OutputType("WandbLaunch.Model.LaunchedRun", "WandbLaunch.Model.LaunchPlan")]
 public sealed class StartWandbLaunchCommand : LaunchConfigCommand
@@ -178,7 +178,7 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
             );
         }
 
-        var config = BuildConfig();
+        var config = await BuildConfigAsync();
         if (_pusher is not null)
         {
             var spec = _pusher.Spec(config);
@@ -355,11 +355,6 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
         return await GetConnectionAsync(Connection);
     }
 
-    private bool IsWhatIf() =>
-        MyInvocation.BoundParameters.TryGetValue("WhatIf", out var given)
-            ? ((SwitchParameter)given).IsPresent
-            : LanguagePrimitives.IsTrue(SessionState.PSVariable.GetValue("WhatIfPreference"));
-
     internal static string CheckVolume(string volume, Func<string, string> fullPath)
     {
         var parts = volume.Split(':');
@@ -370,7 +365,7 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
             : throw new LaunchException(
                 "VolumeInvalid",
                 LaunchErrorCategory.InvalidArgument,
-                $"'{volume}' is not host:container or host:container:ro, with an absolute path in the container.",
+                $"'{volume}' is not host:container or host:container:ro, with an absolute path in the container. Write it as -Volume /data:/data:ro.",
                 volume
             );
     }

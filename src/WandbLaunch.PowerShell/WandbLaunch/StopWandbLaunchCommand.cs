@@ -9,6 +9,7 @@ namespace WandbLaunch.PowerShell;
 /// <remarks>The program is asked to end and gets its grace period; then everything that it started is killed, and its container removed. Works from any shell.</remarks>
 /// <example><para>Stop everything that runs</para><code>Get-WandbLaunch -State Running | Stop-WandbLaunch</code><para>Add -WhatIf to see which.</para></example>
 /// <example><para>Start and stop one</para><code>$run = Start-WandbLaunch ./train -EntryPoint 'python sleep.py' -Resource local-process -NoWait; $run | Stop-WandbLaunch -PassThru</code><para>Its state is Stopped.</para></example>
+/// <example><para>Stop what runs longer than an hour</para><code>Get-WandbLaunch -State Running | Where-Object Started -lt ([DateTime]::Now.AddHours(-1)) | Stop-WandbLaunch</code><para>Each gets its grace period, then it is ended with all that it started.</para></example>
 [Cmdlet(VerbsLifecycle.Stop, "WandbLaunch", SupportsShouldProcess = true)]
 [OutputType("WandbLaunch.Model.LaunchedRun")]
 public sealed class StopWandbLaunchCommand : LaunchByIdCommand
@@ -45,7 +46,7 @@ public sealed class StopWandbLaunchCommand : LaunchByIdCommand
         }
     }
 
-    // Its watcher is gone or does not answer: end what is left of it from here.
+    // Its supervisor is gone or does not answer: end what is left of it from here.
     private async Task EndOrphanAsync(LaunchedRun run, string folder)
     {
         ProcessTree.KillOrphans(run.Id, run.Cgroup);

@@ -24,17 +24,12 @@ public abstract class AgentCommand : AsyncPSCmdlet
     /// <summary>This machine's agents, then those that the server knows.</summary>
     internal async Task<IReadOnlyList<WandbLaunchAgent>> AgentsAsync()
     {
-        var local = AgentStore.Default.All().ToList();
+        var local = AgentStore.Of(Context).All().ToList();
         var all = local.ToList();
         if ((Connection ?? WandbSession.Current) is { } server && (Entity ?? server.Entity) is { } entity)
         {
             var project = await server.Queues.QueueProjectAsync(QueueProject, server.Project ?? "", Token);
-            var known = await new AgentApi(server.Transport, server.Api).ListAsync(
-                entity,
-                project,
-                server.Queues,
-                Token
-            );
+            var known = await (await server.Api.ProtocolAsync(Token)).AgentsAsync(entity, project, Token);
             all.AddRange(
                 known
                     .Where(k => !local.Exists(l => l.AgentId == k.AgentId && l.Server == server.BaseUrl))

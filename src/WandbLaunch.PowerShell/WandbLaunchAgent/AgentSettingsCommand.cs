@@ -199,7 +199,7 @@ public abstract class AgentSettingsCommand : AsyncPSCmdlet
         {
             if (value is not null)
             {
-                policy[name] = LaunchConfig.ToNode(value);
+                policy[name] = JsonTree.Of(value);
             }
         }
 
@@ -214,7 +214,7 @@ public abstract class AgentSettingsCommand : AsyncPSCmdlet
         {
             if (value is not null)
             {
-                map[name] = LaunchConfig.ToNode(value);
+                map[name] = JsonTree.Of(value);
             }
         }
 

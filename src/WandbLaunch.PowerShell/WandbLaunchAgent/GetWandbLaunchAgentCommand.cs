@@ -1,4 +1,5 @@
 using System.Management.Automation;
+using WandbLaunch.Wandb;
 
 namespace WandbLaunch.PowerShell;
 
@@ -6,6 +7,7 @@ namespace WandbLaunch.PowerShell;
 /// <remarks>Shows the agents of this machine, and, where a server is connected that lists them, those of other machines: what they listen to, what runs, and how they ended. An agent that ended long ago and without a trace left on this machine is not shown unless asked for by name or with -State stopped.</remarks>
 /// <example><para>Which agents work now?</para><code>Get-WandbLaunchAgent -State polling, running</code><para>lost: killed, or not heard of for two minutes.</para></example>
 /// <example><para>The last lines of an agent's log</para><code>Get-WandbLaunchAgent | Where-Object LogPath | ForEach-Object { [System.IO.File]::ReadAllLines($_.LogPath)[-1] }</code><para>A JSON object each.</para></example>
+/// <example><para>What do the agents of this machine hold?</para><code>Get-WandbLaunchAgent | Where-Object Hostname -eq ([Environment]::MachineName) | Select-Object Name, State, Queues, Running</code><para>Agents of other machines are seen by way of the server.</para></example>
 [Cmdlet(VerbsCommon.Get, "WandbLaunchAgent")]
 [OutputType("WandbLaunch.Wandb.WandbLaunchAgent")]
 public sealed class GetWandbLaunchAgentCommand : AgentCommand
@@ -18,8 +20,7 @@ public sealed class GetWandbLaunchAgentCommand : AgentCommand
 
     /// <summary>States that count. Default: all but agents of other machines that have stopped.</summary>
     [Parameter]
-    [ValidateSet("polling", "running", "draining", "stopped", "lost")]
-    public string[] State { get; set; } = [];
+    public AgentState[] State { get; set; } = [];
 
     /// <inheritdoc/>
     protected override async Task ProcessAsync()
@@ -38,8 +39,8 @@ public sealed class GetWandbLaunchAgentCommand : AgentCommand
             found
                 .Where(a =>
                     State.Length > 0
-                        ? State.Contains(a.State, StringComparer.OrdinalIgnoreCase)
-                        : named || a.Local || a.State is not ("stopped" or "lost")
+                        ? State.Contains(a.State)
+                        : named || a.Local || a.State is not (AgentState.Stopped or AgentState.Lost)
                 )
                 .ToList()
                 .ForEach(Output);

@@ -16,7 +16,7 @@ namespace WandbLaunch.PowerShell;
 /// A stop or restart of the service leaves its runs running; the next start goes on with them. Stop-WandbLaunchAgent stops the agent with them, or after them.</remarks>
 /// <example><para>See what would be written</para><code>Connect-Wandb -Local; (Register-WandbLaunchAgent -Name gpu -Queue default -MaxJobs 2 -WhatIf).Content</code><para>The definition; ConfigContent has the settings.</para></example>
 /// <example><para>All about it, without writing</para><code>Connect-Wandb -Local; Register-WandbLaunchAgent -Name nightly -Queue default -AllowResource local-process -WhatIf | ForEach-Object Activation</code><para>What is called to start it.</para></example>
-/// <example><para>For the whole machine, under an account of its own</para><code>Register-WandbLaunchAgent -Name gpu -Queue https://example.org/gpu -System -User launcher</code><para>Needs root, or an elevated shell.</para></example>
+/// <example><para>For the whole machine, under an account of its own</para><code>Connect-Wandb -Local; Register-WandbLaunchAgent -Name gpu -Queue gpu -System -User launcher -WhatIf | Select-Object Path, Activation</code><para>Leave out -WhatIf as root, or in an elevated shell.</para></example>
 [Cmdlet(VerbsLifecycle.Register, "WandbLaunchAgent", SupportsShouldProcess = true)]
 [OutputType("WandbLaunch.Agents.AgentServiceDefinition")]
 public sealed class RegisterWandbLaunchAgentCommand : AgentSettingsCommand
@@ -76,20 +76,21 @@ public sealed class RegisterWandbLaunchAgentCommand : AgentSettingsCommand
 
         given["entity"] ??= server?.Entity;
         var config = AgentConfig.Resolve(LaunchEnvironment.Current, ConfigPath, given, server?.Settings);
-        var place = ServicePlace.Here(System);
-        var configPath = place.ConfigPath(Name);
+        var service = AgentServices.Here(Context, System);
+        var configPath = service.ConfigPath(Name);
         var variables =
             LaunchEnvironment.Current["WANDBLAUNCH_HOME"] is { } home && !System
                 ? new Dictionary<string, string> { ["WANDBLAUNCH_HOME"] = home }
                 : [];
-        var definition = AgentServices.Define(
-            place,
-            Name,
-            config,
-            SecretName is null ? AgentServices.HostCommand(configPath) : ShellCommand(configPath, settings),
-            account,
-            variables
-        );
+        var command = SecretName is null
+            ? AgentServices.HostCommand(Context, configPath)
+            : new OwnCommand(ShellCommand(configPath, settings), new Dictionary<string, string>());
+        foreach (var (name, value) in command.Environment)
+        {
+            variables[name] = value;
+        }
+
+        var definition = service.Define(new AgentServiceRequest(Name, config, command.Words, account, variables));
         if (!await ShouldProcessAsync($"{definition.Path} ({definition.Kind})", "Register agent"))
         {
             Output(definition);
@@ -115,7 +116,7 @@ public sealed class RegisterWandbLaunchAgentCommand : AgentSettingsCommand
         try
         {
             if (
-                await AgentServices.InstallAsync(
+                await service.InstallAsync(
                     definition,
                     Credential is null
                         ? null
@@ -153,7 +154,7 @@ public sealed class RegisterWandbLaunchAgentCommand : AgentSettingsCommand
     // A vault can be read in PowerShell only.
     private string[] ShellCommand(string configPath, WandbSettings settings)
     {
-        var module = Path.Combine(Path.GetDirectoryName(HostProcess.LibraryFolder)!, "WandbLaunch.psd1");
+        var module = Path.Combine(Path.GetDirectoryName(OwnProgram.LibraryFolder)!, "WandbLaunch.psd1");
         var connect =
             $"Connect-Wandb {Quote(settings.BaseUrl)} -SecretName {Quote(SecretName!)}{(Vault is null ? "" : " -Vault " + Quote(Vault))}";
         return

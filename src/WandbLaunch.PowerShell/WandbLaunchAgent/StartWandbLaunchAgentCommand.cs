@@ -7,13 +7,13 @@ using WandbLaunch.Wandb;
 namespace WandbLaunch.PowerShell;
 
 /// <summary>Runs an agent: takes runs from queues and runs them on this machine.</summary>
-/// <remarks>Writes an object for everything that happens, and shows a status line. It takes one run at a time, or -MaxJobs, and waits when the queues are empty. Each run has a watcher of its own and outlives the agent: whatever ends the agent, the next one on this machine goes on with its runs and reports those that ended meanwhile; no run is repeated and none is lost.
+/// <remarks>Writes an object for everything that happens, and shows a status line. It takes one run at a time, or -MaxJobs, and waits when the queues are empty. Each run has a supervisor of its own and outlives the agent: whatever ends the agent, the next one on this machine goes on with its runs and reports those that ended meanwhile; no run is repeated and none is lost.
 ///
 /// An agent runs other people's code: whoever can put items into its queues. What it runs is its policy, which it says at its start and which the -Allow parameters change. By default it runs containers only, code of its own entity from the public git hosts, without mounts. What the policy refuses fails with the reason on its item.
 ///
 /// Ctrl+C, Stop-WandbLaunchAgent -Drain and a stop on the server let the runs finish; a second Ctrl+C, or Stop-WandbLaunchAgent, stops them. $LASTEXITCODE is 0 when all was well, 1 when the agent could not work, 2 when items failed, 3 when it was asked to stop, 4 when its runs were stopped with it. Register-WandbLaunchAgent makes it a service.</remarks>
 /// <example><para>Work off a queue, then end</para><code>Connect-Wandb -Local; Start-WandbLaunchAgent -Queue default -StopWhenEmpty</code><para>For scheduled tasks; see also -MaxRuns and -Until.</para></example>
-/// <example><para>Four runs at a time from three queues, each with a GPU of its own</para><code>Start-WandbLaunchAgent -Queue https://example.org/q1,q2,q3 -MaxJobs 4 -GpusPerJob 1 -QueueOrder Strict</code><para>q1 goes first while it has items.</para></example>
+/// <example><para>Four runs at a time from three queues, each with a GPU of its own</para><code>Connect-Wandb -Local; Start-WandbLaunchAgent -Queue gpu, cpu, default -MaxJobs 4 -GpusPerJob 1 -QueueOrder Strict -StopWhenEmpty</code><para>gpu goes first while it has items. Without -StopWhenEmpty it goes on until it is stopped.</para></example>
 /// <example><para>Run as processes what is in a git repository of your own</para><code>Connect-Wandb -Local; Start-WandbLaunchAgent -AllowResource local-process -AllowGitHost git.example.org, file -MaxRuns 1 -StopWhenEmpty -OnRunFinished { "$($_.RunId): $($_.ExitCode)" }</code><para>-OnRunFinished is called with the event as $_.</para></example>
 [Cmdlet(VerbsLifecycle.Start, "WandbLaunchAgent")]
 [OutputType("WandbLaunch.Agents.AgentEvent")]
@@ -41,7 +41,7 @@ public sealed class StartWandbLaunchAgentCommand : AgentSettingsCommand
 
     private LaunchAgent? _agent;
     private int _interrupts;
-    private DateTime _drainedAt;
+    private DateTimeOffset _drainedAt;
     private string _shown = "";
 
     /// <inheritdoc/>
@@ -76,7 +76,7 @@ public sealed class StartWandbLaunchAgentCommand : AgentSettingsCommand
 
         // From here on nobody waits at a prompt.
         ServerPatience.Current = null;
-        var webhook = config.Webhook is null ? null : new AgentWebhook(config.Webhook, Warn);
+        var webhook = config.Webhook is null ? null : new AgentWebhook(config.Webhook, Warn, Context.Time);
         try
         {
             await RunAsync(config, server, webhook);
@@ -112,12 +112,12 @@ public sealed class StartWandbLaunchAgentCommand : AgentSettingsCommand
             },
             Status = line => ShowStatus(activity, line),
         };
-        using var agent = _agent = await LaunchAgent.StartAsync(config, server, callbacks, Token);
+        using var agent = _agent = await LaunchAgent.StartAsync(config, server, callbacks, Token, Context);
         activity = $"Agent {agent.Name}";
         Console.CancelKeyPress += OnCancelKey;
         using var stop = Token.Register(() =>
         {
-            _drainedAt = DateTime.UtcNow;
+            _drainedAt = Context.Time.GetUtcNow();
             agent.Drain("interrupted");
         });
         try
@@ -159,7 +159,7 @@ public sealed class StartWandbLaunchAgentCommand : AgentSettingsCommand
 
         var first =
             Interlocked.Increment(ref _interrupts) == 1
-            && (agent.Mode == AgentMode.Working || DateTime.UtcNow - _drainedAt < TimeSpan.FromSeconds(1));
+            && (agent.Mode == AgentMode.Working || Context.Time.GetUtcNow() - _drainedAt < TimeSpan.FromSeconds(1));
         if (first)
         {
             agent.Drain("interrupted");

@@ -9,6 +9,7 @@ namespace WandbLaunch.PowerShell;
 /// <remarks>The agent takes no more items. With -Drain its runs finish first; without, they are stopped: each is asked to end, gets its grace period, and then everything that it started is killed and its container removed. The command waits until the agent is gone. Agents of other machines are asked by way of the server, and let their runs finish.</remarks>
 /// <example><para>Let the runs finish, then end</para><code>Get-WandbLaunchAgent -State polling, running | Stop-WandbLaunchAgent -Drain -Timeout 60</code><para>After the time is over it is an error; the agent goes on draining.</para></example>
 /// <example><para>Which would be stopped?</para><code>Get-WandbLaunchAgent -State polling, running | Stop-WandbLaunchAgent -WhatIf</code><para>Nothing is stopped.</para></example>
+/// <example><para>Stop one now, with its runs</para><code>Get-WandbLaunchAgent gpu* | Stop-WandbLaunchAgent -PassThru</code><para>Its items are told that they were stopped.</para></example>
 [Cmdlet(VerbsLifecycle.Stop, "WandbLaunchAgent", SupportsShouldProcess = true)]
 [OutputType("WandbLaunch.Wandb.WandbLaunchAgent")]
 public sealed class StopWandbLaunchAgentCommand : AgentCommand
@@ -55,7 +56,7 @@ public sealed class StopWandbLaunchAgentCommand : AgentCommand
                 .OrderByDescending(a => a.Local)
                 .FirstOrDefault()
             ?? throw Missing(name);
-        if (agent.State is "stopped" or "lost" && agent.Local)
+        if (agent.State is AgentState.Stopped or AgentState.Lost && agent.Local)
         {
             Verbose($"{name} does not run: {agent.State}");
         }
@@ -77,16 +78,19 @@ public sealed class StopWandbLaunchAgentCommand : AgentCommand
 
     private async Task<WandbLaunchAgent> StopLocalAsync(WandbLaunchAgent agent)
     {
-        var folder = AgentStore.Default.FolderOf(agent.Name);
+        var folder = AgentStore.Of(Context).FolderOf(agent.Name);
         AgentStore.AskStop(folder, Drain);
         var limit =
             Timeout is { } seconds ? TimeSpan.FromSeconds(seconds)
             : Drain ? TimeSpan.MaxValue
             : TimeSpan.FromMinutes(1);
-        var from = DateTime.UtcNow;
-        while ((agent = AgentStore.Load(folder) ?? agent).State is not ("stopped" or "lost") && Timeout != 0)
+        var from = Context.Time.GetTimestamp();
+        while (
+            (agent = AgentStore.Load(folder) ?? agent).State is not (AgentState.Stopped or AgentState.Lost)
+            && Timeout != 0
+        )
         {
-            if (DateTime.UtcNow - from >= limit)
+            if (Context.Time.GetElapsedTime(from) >= limit)
             {
                 throw new LaunchException(
                     "WaitTimeout",
@@ -96,7 +100,7 @@ public sealed class StopWandbLaunchAgentCommand : AgentCommand
                 );
             }
 
-            await Task.Delay(100, Token);
+            await Task.Delay(TimeSpan.FromMilliseconds(100), Context.Time, Token);
         }
 
         return agent;
@@ -105,7 +109,7 @@ public sealed class StopWandbLaunchAgentCommand : AgentCommand
     private async Task<WandbLaunchAgent> StopRemoteAsync(WandbLaunchAgent agent)
     {
         var server = await GetConnectionAsync(Connection);
-        if (!await new AgentApi(server.Transport, server.Api).StopAsync(agent.AgentId!, Token))
+        if (!await (await server.Api.ProtocolAsync(Token)).StopAgentAsync(agent.AgentId!, Token))
         {
             throw new LaunchException(
                 "AgentNotStopped",

@@ -8,6 +8,7 @@ namespace WandbLaunch.PowerShell;
 /// <remarks>The service is not started again, and its definition and settings are removed. An agent that runs is asked to end after its runs; Stop-WandbLaunchAgent ends them too.</remarks>
 /// <example><para>What would be removed?</para><code>Unregister-WandbLaunchAgent -Name nightly -WhatIf -ErrorAction SilentlyContinue</code><para>An error where there is no such service.</para></example>
 /// <example><para>Remove without being asked</para><code>Unregister-WandbLaunchAgent -Name nightly -Confirm:$false -ErrorAction SilentlyContinue</code><para>For scripts.</para></example>
+/// <example><para>All services whose agents are gone</para><code>Get-WandbLaunchAgent -State lost | ForEach-Object { Unregister-WandbLaunchAgent -Name $_.Name -WhatIf -ErrorAction SilentlyContinue }</code><para>Leave out -WhatIf to remove them.</para></example>
 [Cmdlet(
     VerbsLifecycle.Unregister,
     "WandbLaunchAgent",
@@ -33,28 +34,23 @@ public sealed class UnregisterWandbLaunchAgentCommand : AsyncPSCmdlet
         {
             try
             {
-                var place = ServicePlace.Here(System);
-                if (!AgentServices.Exists(place, name))
+                var service = AgentServices.Here(Context, System);
+                if (!service.Exists(name))
                 {
                     throw new LaunchException(
                         "ServiceNotFound",
                         LaunchErrorCategory.ObjectNotFound,
-                        $"There is no agent service {place.DefinitionPath(name)}.{(System ? "" : " Is it one of the whole machine (-System)?")}",
+                        $"There is no agent service {service.DefinitionPath(name)}.{(System ? "" : " Is it one of the whole machine (-System)?")}",
                         name
                     );
                 }
 
-                var definition = AgentServices.Define(
-                    place,
-                    name,
-                    new AgentConfig(),
-                    ["-"],
-                    null,
-                    new Dictionary<string, string>()
+                var definition = service.Define(
+                    new AgentServiceRequest(name, new AgentConfig(), ["-"], null, new Dictionary<string, string>())
                 );
                 if (
                     await ShouldProcessAsync(definition.Path, "Unregister agent")
-                    && await AgentServices.UninstallAsync(definition, Token) is { } fault
+                    && await service.UninstallAsync(definition, Token) is { } fault
                 )
                 {
                     Warn($"{definition.Path} is removed; the service manager said: {fault}");

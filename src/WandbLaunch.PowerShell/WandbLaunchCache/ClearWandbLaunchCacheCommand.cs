@@ -7,6 +7,7 @@ namespace WandbLaunch.PowerShell;
 /// <remarks>Removes git mirrors, workspaces and virtual environments. They are made again when they are needed. An entry that a launch uses at this moment stays.</remarks>
 /// <example><para>Empty everything</para><code>Clear-WandbLaunchCache -Confirm:$false</code><para>The next launches fetch and install again.</para></example>
 /// <example><para>Only what was not used for a week</para><code>Clear-WandbLaunchCache -OlderThan 7 -WhatIf</code><para>Shows what would go.</para></example>
+/// <example><para>Only the copies of git repositories</para><code>Clear-WandbLaunchCache -Kind git -Confirm:$false</code><para>The next launch of each fetches it again.</para></example>
 [Cmdlet(VerbsCommon.Clear, "WandbLaunchCache", SupportsShouldProcess = true, ConfirmImpact = ConfirmImpact.High)]
 public sealed class ClearWandbLaunchCacheCommand : AsyncPSCmdlet
 {

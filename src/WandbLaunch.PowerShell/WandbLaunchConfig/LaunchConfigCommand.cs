@@ -13,9 +13,6 @@ public abstract class LaunchConfigCommand : AsyncPSCmdlet
 {
     internal const string ConfigType = "WandbLaunch.LaunchConfig";
 
-    // What a launch config has and a table of arguments has not.
-    private static readonly string[] ConfigKeys = ["uri", "overrides", "docker", "git", "resource_args", "job"];
-
     /// <summary>What to launch: the address of a W&amp;B run, a git URL (with @branch, @tag or @commit, and #folder), or a folder.</summary>
     [Parameter(Position = 0)]
     [Alias("Url")]
@@ -125,26 +122,97 @@ public abstract class LaunchConfigCommand : AsyncPSCmdlet
     [Parameter]
     public string? RunId { get; set; }
 
-    /// <summary>The config that the input and the parameters make together (protocol C.2).</summary>
+    /// <summary>Take launch configs with keys that this version does not know; they go through untouched. Default: such a key is an error, for it is mistyped as a rule.</summary>
+    [Parameter]
+    public SwitchParameter AllowUnknownKey { get; set; }
+
+    /// <summary>Take empty cells of a table's row as arguments that are empty. Default: they are left out.</summary>
+    [Parameter]
+    public SwitchParameter KeepEmpty { get; set; }
+
+    private readonly ShellJson _json = new();
+    private LaunchInput? _input;
+    private LaunchConfig? _parameters;
+    private bool _warned;
+
+    /// <summary>The config that the input and the parameters make together (protocol C.2); from any thread.</summary>
+    private protected Task<LaunchConfig> BuildConfigAsync() =>
+        HasScript ? AskAsync(BuildConfig) : Task.FromResult(BuildConfig());
+
+    // A script is run for each input, and on the pipeline's thread, which is where its variables are.
+    private bool HasScript => Argument?.Any(a => ShellJson.Base(a) is ScriptBlock) == true;
+
+    /// <summary>The same, on the pipeline's thread.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     internal LaunchConfig BuildConfig()
     {
-        var config = InputObject is null ? new LaunchConfig() : FromObject(InputObject);
+        _input ??= new LaunchInput(_json, WorkingFolder, FullAddress)
+        {
+            RowsAreArguments = Uri is not null || Job is not null || Config is not null,
+            KeepsEmpty = KeepEmpty,
+            AllowsUnknownKeys = AllowUnknownKey,
+        };
+        var config = InputObject is null ? new LaunchConfig() : _input.Read(InputObject, false);
         if (Config is not null)
         {
-            config = config.Merge(FromObject(Config));
+            config = config.Merge(_input.Read(Config, true));
+        }
+
+        if (HasScript)
+        {
+            return config.Merge(ParameterConfig() with { Args = Arguments(Scripted(Argument!)) });
         }
 
         // None of them comes from the pipeline: the same for every input.
-        return config.Merge(_parameters ??= ParameterConfig());
+        return config.Merge(_parameters ??= ParameterConfig() with { Args = Arguments(Argument) });
     }
 
-    private LaunchConfig? _parameters;
+    /// <summary>An address; a path of a drive of this session as one of the file system.</summary>
+    private string FullAddress(string text)
+    {
+        var colon = text.IndexOf(':', StringComparison.Ordinal);
+        return
+            colon > 1
+            && !text.AsSpan(colon).StartsWith("://", StringComparison.Ordinal)
+            && SessionState.Drive.GetAll().Any(d => d.Name.Equals(text[..colon], StringComparison.OrdinalIgnoreCase))
+            ? FullPath(text)
+            : text;
+    }
+
+    // -Argument { @{ lr = $_.Config.lr * 2 } }: with the input as $_, as in other commands.
+    private object[] Scripted(object[] values) =>
+        [
+            .. values.SelectMany(v =>
+            {
+                if (ShellJson.Base(v) is not ScriptBlock script)
+                {
+                    return [v];
+                }
+
+                try
+                {
+                    return script
+                        .InvokeWithContext(null, [new PSVariable("_", InputObject)], [])
+                        .Where(o => o is not null)
+                        .Cast<object>();
+                }
+                catch (RuntimeException e) when (e is not PipelineStoppedException)
+                {
+                    throw new LaunchException(
+                        "ArgumentScriptFailed",
+                        LaunchErrorCategory.InvalidArgument,
+                        $"The script of -Argument failed for this input: {e.Message}",
+                        InputObject,
+                        e
+                    );
+                }
+            }),
+        ];
 
     private LaunchConfig ParameterConfig() =>
         new()
         {
-            Uri = Uri is not null && JobPath.IsPage(Uri) ? null : Uri,
+            Uri = Uri is null || JobPath.IsPage(Uri) ? null : FullAddress(Uri),
             Job = Job ?? (Uri is not null && JobPath.IsPage(Uri) ? JobPath.Parse(Uri).ToString() : null),
             Project = Project,
             Entity = Entity,
@@ -160,7 +228,6 @@ public abstract class LaunchConfigCommand : AsyncPSCmdlet
             SystemPackages = SystemPackage,
             GitVersion = GitVersion,
             GitRepo = GitRepo,
-            Args = Arguments(Argument),
             RunConfig = Map(RunConfig),
             EntryPoint =
                 EntryPoint is null ? null
@@ -169,64 +236,6 @@ public abstract class LaunchConfigCommand : AsyncPSCmdlet
             Cuda = Cuda,
             RunId = RunId,
         };
-
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    internal LaunchConfig FromObject(object value)
-    {
-        var shell = value as PSObject ?? PSObject.AsPSObject(value);
-        switch (shell.BaseObject)
-        {
-            case string text
-                when ReferenceEquals(value, Config)
-                    || text.TrimStart().StartsWith('{')
-                    || text.Contains('\n', StringComparison.Ordinal):
-                return LaunchConfig.Read(text, WorkingFolder);
-            case string text:
-                return new LaunchConfig { Uri = text };
-            case Uri uri:
-                return new LaunchConfig { Uri = uri.OriginalString };
-            case FileSystemInfo file:
-                return file is FileInfo && (file.Extension is ".json" or ".yaml" or ".yml")
-                    ? LaunchConfig.Read(file.FullName, WorkingFolder)
-                    : new LaunchConfig { Uri = file.FullName };
-            case IDictionary map:
-                return LaunchConfig.FromOwnJson(Map(map)!);
-            case WandbLaunch.Wandb.WandbLaunchQueueItem { Spec: { } spec }:
-                // The same again, as a run of its own.
-                return LaunchConfig.FromJson(spec) with { RunId = null };
-            case WandbLaunchJob job:
-                return new LaunchConfig { Job = job.Job };
-            case WandbLaunch.Wandb.WandbRun run:
-                // Only the address: the new run goes to the run's project, the user's entity, under a name of its own.
-                return new LaunchConfig { Uri = run.Uri };
-        }
-
-        if (shell.BaseObject is PSCustomObject)
-        {
-            // A row of a table beside an address: its columns are arguments.
-            var map = Map(shell);
-            return
-                (Uri is not null || Job is not null || Config is not null)
-                && !shell.TypeNames.Contains(ConfigType)
-                && !ConfigKeys.Any(map.ContainsKey)
-                ? new LaunchConfig
-                {
-                    Args = ArgumentSet.FromPairs(
-                        map.Select(p => new KeyValuePair<string, object?>(p.Key, ArgumentSet.Plain(p.Value)))
-                    ),
-                }
-                : LaunchConfig.FromOwnJson(map);
-        }
-
-        return shell.Properties["Uri"]?.Value?.ToString() is { Length: > 0 } address
-            ? new LaunchConfig { Uri = address }
-            : throw new LaunchException(
-                "InputNotSupported",
-                LaunchErrorCategory.InvalidArgument,
-                $"A {shell.BaseObject.GetType().Name} cannot be launched. Give a run, an address, a folder, a hashtable or an object of New-WandbLaunchConfig.",
-                shell
-            );
-    }
 
     /// <summary>The config as an object whose ConvertTo-Json is a valid launch config file.</summary>
     internal static PSObject ToObject(LaunchConfig config)
@@ -256,7 +265,7 @@ public abstract class LaunchConfigCommand : AsyncPSCmdlet
     }
 
     // Three forms (protocol C): a hashtable, name=value, or words.
-    private static ArgumentSet? Arguments(object[]? values)
+    private ArgumentSet? Arguments(object[]? values)
     {
         if (values is null)
         {
@@ -265,19 +274,20 @@ public abstract class LaunchConfigCommand : AsyncPSCmdlet
 
         ArgumentSet? all = null;
         var words = new List<string>();
-        foreach (var value in values.Select(Base))
+        foreach (var value in values.Select(ShellJson.Base))
         {
             if (value is IDictionary map)
             {
                 all = ArgumentSet.Merge(
                     all,
                     ArgumentSet.FromPairs(
-                        Entries(map)
+                        ShellJson
+                            .Entries(map)
                             .Select(e => new KeyValuePair<string, object?>(
                                 e.Key.TrimStart('-'),
                                 e.Value is not string and not IDictionary and IEnumerable many
-                                    ? many.Cast<object?>().Select(Base).ToArray()
-                                    : Base(e.Value)
+                                    ? many.Cast<object?>().Select(ShellJson.Base).ToArray()
+                                    : ShellJson.Base(e.Value)
                             ))
                     )
                 );
@@ -285,15 +295,29 @@ public abstract class LaunchConfigCommand : AsyncPSCmdlet
             else
             {
                 words.Add(ArgumentSet.Word(value));
+                WarnOfOneWord(words[^1]);
             }
         }
 
         return words.Count > 0 ? ArgumentSet.Merge(all, ArgumentSet.FromWords(words)) : all;
     }
 
+    // '--lr 5' is one word to a program, which is hardly ever meant.
+    private void WarnOfOneWord(string word)
+    {
+        var blank = word.AsSpan().IndexOfAny(' ', '\t');
+        if (!_warned && blank > 1 && word[0] == '-' && !word.AsSpan(0, blank).Contains('='))
+        {
+            _warned = true;
+            Warn(
+                $"The argument '{word}' is one word with a blank in it. For a name and its value give a list, -Argument {CommandLine.Show([word[..blank]])}, {CommandLine.Show([word[(blank + 1)..].Trim()])}, or a table, -Argument @{{ {word[..blank].TrimStart('-')} = {CommandLine.Show([word[(blank + 1)..].Trim()])} }}."
+            );
+        }
+    }
+
     private static JsonObject DockerArguments(object value)
     {
-        if (Base(value) is IDictionary map)
+        if (ShellJson.Base(value) is IDictionary map)
         {
             return Map(map)!;
         }
@@ -301,9 +325,9 @@ public abstract class LaunchConfigCommand : AsyncPSCmdlet
         var result = new JsonObject();
         foreach (
             var text in (
-                Base(value) is string one
+                ShellJson.Base(value) is string one
                     ? [one]
-                    : ((IEnumerable)Base(value)!).Cast<object>().Select(v => Base(v)!.ToString()!)
+                    : ((IEnumerable)ShellJson.Base(value)!).Cast<object>().Select(v => ShellJson.Base(v)!.ToString()!)
             )
         )
         {
@@ -336,94 +360,11 @@ public abstract class LaunchConfigCommand : AsyncPSCmdlet
     }
 
     /// <summary>A table as JSON. One that holds itself, or is too deep or too large, is refused.</summary>
-    internal static JsonObject? Map(IDictionary? map) => map is null ? null : Map(map, LaunchConfig.NewLimits(), 0);
+    internal static JsonObject? Map(IDictionary? map) => map is null ? null : ShellJson.Tree(map);
 
-    // Loops and not queries: this is walked for each of ten thousand items.
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static JsonObject Map(IDictionary map, TreeLimits limits, int depth)
-    {
-        limits.Add(depth + 1);
-        var result = new JsonObject();
-        foreach (var (key, value) in Entries(map))
-        {
-            result[key] = Node(value, limits, depth + 1);
-        }
-
-        return result;
-    }
-
-    private static JsonObject Map(PSObject shell) => Map(shell, LaunchConfig.NewLimits(), 0);
-
-    private static JsonObject Map(PSObject shell, TreeLimits limits, int depth)
-    {
-        limits.Add(depth + 1);
-        var result = new JsonObject();
-        foreach (var property in shell.Properties)
-        {
-            if (property.Value is { } value)
-            {
-                result[property.Name] = Node(value, limits, depth + 1);
-            }
-            else if (property.MemberType == PSMemberTypes.NoteProperty)
-            {
-                result[property.Name] = null;
-            }
-        }
-
-        return result;
-    }
-
-    // A plain hashtable has no order of its own: by name, so that the same input gives the same command.
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static (string Key, object? Value)[] Entries(IDictionary map)
-    {
-        var entries = new (string Key, object? Value)[map.Count];
-        var at = 0;
-        foreach (DictionaryEntry entry in map)
-        {
-            entries[at++] = (entry.Key.ToString()!, entry.Value);
-        }
-
-        if (map is Hashtable && at > 1)
-        {
-            Array.Sort(entries, static (a, b) => string.CompareOrdinal(a.Key, b.Key));
-        }
-
-        return entries;
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static JsonNode? Node(object? value, TreeLimits limits, int depth)
-    {
-        limits.Add(depth);
-        var inner = Base(value);
-        return inner switch
-        {
-            string text => JsonValue.Create(text),
-            int number => JsonValue.Create(number),
-            IDictionary map => Map(map, limits, depth),
-            SwitchParameter flag => JsonValue.Create(flag.IsPresent),
-            PSObject shell => Map(shell, limits, depth),
-            JsonNode => LaunchConfig.ToNode(inner),
-            IEnumerable list => Nodes(list, limits, depth),
-            _ => LaunchConfig.ToNode(inner, limits, depth),
-        };
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static JsonArray Nodes(IEnumerable list, TreeLimits limits, int depth)
-    {
-        limits.Add(depth + 1);
-        var nodes = new JsonArray();
-        foreach (var value in list)
-        {
-            nodes.Add(Node(value, limits, depth + 1));
-        }
-
-        return nodes;
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static object? Base(object? value) =>
-        value is PSObject shell && shell.BaseObject is not PSCustomObject ? shell.BaseObject : value;
+    /// <summary>A table that is a property of an object, live or read from a file, as JSON; empty where there is none.</summary>
+    internal static JsonObject MapOf(PSObject of, string property) =>
+        ShellJson.Base(of.Properties[property]?.Value) is var map and (IDictionary or PSObject)
+            ? ShellJson.Tree(map)
+            : [];
 }

@@ -13,15 +13,14 @@ namespace WandbLaunch.PowerShell;
 public sealed class NewWandbLaunchConfigCommand : LaunchConfigCommand
 {
     /// <inheritdoc/>
-    protected override Task ProcessAsync()
+    protected override async Task ProcessAsync()
     {
-        var config = BuildConfig();
+        var config = await BuildConfigAsync();
         if (config.Resource is not null)
         {
             _ = ResourceName.Of(config);
         }
 
         Output(ToObject(config));
-        return Task.CompletedTask;
     }
 }

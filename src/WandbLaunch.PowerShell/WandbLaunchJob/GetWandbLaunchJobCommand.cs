@@ -8,7 +8,8 @@ namespace WandbLaunch.PowerShell;
 /// <summary>Shows jobs.</summary>
 /// <remarks>A job says what to run: a commit of a repository, a version of a folder's code, or an image. It is kept on the server, where any agent can read it. Shows the newest version of each, or with -AllVersions all. Jobs flow into Start-WandbLaunch and Add-WandbLaunchQueueItem.</remarks>
 /// <example><para>The jobs of a project</para><code>Connect-Wandb -Local; Get-WandbLaunchJob -Project demo</code><para>Name, version, kind and source.</para></example>
-/// <example><para>Queue one with another argument</para><code>Get-WandbLaunchJob job-https://example.org/train* -Project demo | Add-WandbLaunchQueueItem -Argument lr=0.1 -Queue gpu</code><para>Names take wildcards.</para></example>
+/// <example><para>Queue one with another argument</para><code>Connect-Wandb -Local; Get-WandbLaunchJob *train* -Project demo | Add-WandbLaunchQueueItem -Argument lr=0.1 -Queue gpu</code><para>Names take wildcards.</para></example>
+/// <example><para>The newest version of each</para><code>Connect-Wandb -Local; Get-WandbLaunchJob -Project demo | Group-Object Name | ForEach-Object { $_.Group[0] } | Select-Object Name, Version, Created</code><para>An alias such as :latest or :v3 chooses one.</para></example>
 [Cmdlet(VerbsCommon.Get, "WandbLaunchJob")]
 [OutputType("WandbLaunch.Wandb.WandbLaunchJob")]
 public sealed class GetWandbLaunchJobCommand : AsyncPSCmdlet

@@ -11,8 +11,8 @@ namespace WandbLaunch.PowerShell;
 /// <summary>Makes a job.</summary>
 /// <remarks>Of a git URL: its commit and program. Of a folder: the code as it is now, uploaded, so that it can be queued. Of a run: its commit, uncommitted changes and packages. Of -DockerImage: the image. A job of the same content is there already: that version is given back. Logins inside git addresses stay out of jobs.</remarks>
 /// <example><para>Make a folder's code queueable</para><code>Connect-Wandb -Local; New-WandbLaunchJob ./train -EntryPoint 'python train.py' -Project demo | Add-WandbLaunchQueueItem</code><para>An agent elsewhere gets the code from the server.</para></example>
-/// <example><para>Of the runs that went well</para><code>Connect-Wandb -Local; Get-WandbRun -Project demo -State failed | New-WandbLaunchJob -WhatIf</code><para>Makes nothing.</para></example>
-/// <example><para>Of a repository, with an alias</para><code>New-WandbLaunchJob https://github.com/me/train -EntryPoint 'python train.py' -Project demo -Alias stable</code><para>job-https___github.com_me_train_train.py:stable</para></example>
+/// <example><para>Of the runs that went well</para><code>Connect-Wandb -Local; Get-WandbRun -Project demo -State finished | New-WandbLaunchJob -WhatIf</code><para>Makes nothing.</para></example>
+/// <example><para>Of a repository, with an alias</para><code>Connect-Wandb -Local; New-WandbLaunchJob ([uri]::new("$PWD/repo").AbsoluteUri) -EntryPoint 'python train.py' -Project demo -Alias stable</code><para>So it is with https://github.com/me/train too; the job's name is made of the address, and :stable names this version.</para></example>
 [Cmdlet(VerbsCommon.New, "WandbLaunchJob", SupportsShouldProcess = true)]
 [OutputType("WandbLaunch.Wandb.WandbLaunchJob")]
 public sealed class NewWandbLaunchJobCommand : AsyncPSCmdlet
@@ -95,11 +95,7 @@ public sealed class NewWandbLaunchJobCommand : AsyncPSCmdlet
         var entity = QueueCommand.NeedEntity(server, Entity);
         var project =
             Project
-            ?? (
-                Uri is not null && LaunchUri.Parse(Uri, WorkingFolder) is { Kind: LaunchUriKind.WandbRun } run
-                    ? run.Run.Project
-                    : server.Project
-            )
+            ?? (Uri is not null && LaunchUri.Parse(Uri, WorkingFolder).AsRun is { } run ? run.Project : server.Project)
             ?? throw new LaunchException(
                 "ProjectMissing",
                 LaunchErrorCategory.InvalidArgument,

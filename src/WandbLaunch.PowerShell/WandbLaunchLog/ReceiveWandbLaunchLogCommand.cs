@@ -9,6 +9,7 @@ namespace WandbLaunch.PowerShell;
 /// <remarks>Writes what the program printed, a string for each line. -Follow goes on until the run is done. The log stays after the end.</remarks>
 /// <example><para>The last lines of the newest launch</para><code>@(Get-WandbLaunch)[0] | Receive-WandbLaunchLog -Tail 5</code><para>Secrets that this session knows are masked.</para></example>
 /// <example><para>Follow a run</para><code>Start-WandbLaunch ./train -EntryPoint 'python train.py' -Resource local-process -NoWait | Receive-WandbLaunchLog -Follow</code><para>Ends with the run. Ctrl+C ends only the reading.</para></example>
+/// <example><para>Look for an error in the logs of all that failed</para><code>Get-WandbLaunch -State Failed | Receive-WandbLaunchLog | Select-String 'error'</code><para>Lines are texts, as from Get-Content.</para></example>
 [Cmdlet(VerbsCommunications.Receive, "WandbLaunchLog")]
 [OutputType(typeof(string))]
 public sealed class ReceiveWandbLaunchLogCommand : LaunchByIdCommand

@@ -39,6 +39,7 @@ public sealed class AddWandbLaunchQueueItemCommand : LaunchConfigCommand
 
     /// <summary>critical, high, medium or low; for queues with priorities.</summary>
     [Parameter]
+    // A field of the enum would have the module load Core at import: its size is part of this class.
     [ValidateSet("critical", "high", "medium", "low")]
     public string? Priority { get; set; }
 
@@ -56,16 +57,22 @@ public sealed class AddWandbLaunchQueueItemCommand : LaunchConfigCommand
     public WandbConnection? Connection { get; set; }
 
     /// <inheritdoc/>
-    protected override async Task BeginAsync() =>
+    protected override async Task BeginAsync()
+    {
         _pusher = new QueuePusher(
             await GetConnectionAsync(Connection),
             Queue,
             QueueEntity,
             QueueProject,
-            Priority,
+            Priority is null ? null : Enum.Parse<QueueItemPriority>(Priority, true),
             Map(TemplateVariable),
             WorkingFolder
         );
+        if (await AskAsync(IsWhatIf))
+        {
+            await _pusher.CheckQueueAsync(Token);
+        }
+    }
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]

@@ -26,7 +26,7 @@ internal static class ArgumentGrid
             throw new LaunchException(
                 "GridEmpty",
                 LaunchErrorCategory.InvalidArgument,
-                $"The grid has no value for {names[Array.FindIndex(values, v => v.Length == 0)]}, so there is no combination.",
+                $"The grid has no value for {names[Array.FindIndex(values, v => v.Length == 0)]}, so there is no combination. Give it a value, or leave the name out.",
                 null
             );
         }

@@ -9,6 +9,7 @@ namespace WandbLaunch.PowerShell;
 /// <remarks>Writes the runs that wait in queues and those that agents have taken, oldest first: state, position, age, agent and run, as far as the server tells.</remarks>
 /// <example><para>Everything in a queue</para><code>Connect-Wandb -Local; Get-WandbLaunchQueueItem gpu</code><para>Without a name: of all queues.</para></example>
 /// <example><para>Queue what failed again</para><code>Connect-Wandb -Local; Get-WandbLaunchQueueItem gpu -State failed | Add-WandbLaunchQueueItem -Queue gpu</code><para>Each goes with its own config.</para></example>
+/// <example><para>Why did they fail?</para><code>Connect-Wandb -Local; Get-WandbLaunchQueueItem gpu -State failed | Group-Object Error -NoElement</code><para>Each reason once, with how many have it.</para></example>
 [Cmdlet(VerbsCommon.Get, "WandbLaunchQueueItem")]
 [OutputType("WandbLaunch.Wandb.WandbLaunchQueueItem")]
 public sealed class GetWandbLaunchQueueItemCommand : QueueCommand
@@ -26,8 +27,7 @@ public sealed class GetWandbLaunchQueueItemCommand : QueueCommand
 
     /// <summary>States that count.</summary>
     [Parameter]
-    [ValidateSet("pending", "leased", "claimed", "finished", "failed", "stopped")]
-    public string[] State { get; set; } = [];
+    public QueueItemState[] State { get; set; } = [];
 
     /// <inheritdoc/>
     private protected override IReadOnlyList<string> Kinds =>
@@ -72,7 +72,7 @@ public sealed class GetWandbLaunchQueueItemCommand : QueueCommand
                             new LaunchException(
                                 "ItemNotFound",
                                 LaunchErrorCategory.ObjectNotFound,
-                                $"The queue {queue.Name} has no item {id}.",
+                                $"The queue {queue.Name} has no item {id}. See Get-WandbLaunchQueueItem {queue.Name}.",
                                 id
                             ),
                             id

@@ -4,6 +4,7 @@ using System.Text.Json;
 using System.Text.Json.Nodes;
 using WandbLaunch.Foundation;
 using WandbLaunch.Model;
+using WandbLaunch.Sources;
 using WandbLaunch.Wandb;
 
 namespace WandbLaunch.PowerShell;
@@ -14,7 +15,7 @@ internal sealed class QueuePusher(
     string queue,
     string? queueEntity,
     string? queueProject,
-    string? priority,
+    QueueItemPriority? priority,
     JsonObject? variables,
     string workingFolder
 )
@@ -23,20 +24,28 @@ internal sealed class QueuePusher(
     private const int Full = 500;
     private const int MostUnderWay = 20;
 
-    private static readonly string[] Priorities = ["critical", "high", "medium", "low"];
-
     private readonly List<QueuePush> _items = new(Full);
     private readonly ArrayBufferWriter<byte> _buffer = new(1024);
     private readonly string _entity = QueueCommand.NeedEntity(server, null);
     private (string Text, LaunchUri Uri)? _last;
     private Task _pushing = Task.CompletedTask;
     private int _underWay;
-    private readonly int? _priority = priority is null ? null : Array.IndexOf(Priorities, priority.ToLowerInvariant());
 
     /// <summary>Before the first item.</summary>
     internal bool IsNew { get; private set; } = true;
 
     internal bool IsFull => _items.Count >= Full;
+
+    /// <summary>Whether there is a queue to push to, where that can be told before the items are known.</summary>
+    /// <exception cref="LaunchException"><c>QueueNotFound</c>.</exception>
+    internal async Task CheckQueueAsync(CancellationToken token)
+    {
+        var project = queueProject ?? (await server.Api.ProtocolAsync(token)).QueueProject(server.Project);
+        if (queue != QueueApi.DefaultQueue && project is not null)
+        {
+            _ = await server.Queues.GetAsync(queueEntity ?? _entity, project, queue, server.Username, token);
+        }
+    }
 
     /// <summary>The config as a queue can store it.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
@@ -53,7 +62,7 @@ internal sealed class QueuePusher(
             spec.Write(writer, server.Username, queueEntity == spec.Entity ? null : queueEntity);
         }
 
-        _items.Add(new QueuePush(spec, _buffer.WrittenSpan.ToArray(), _priority, variables));
+        _items.Add(new QueuePush(spec, _buffer.WrittenSpan.ToArray(), (int?)priority, variables));
     }
 
     // Long lists name the same few addresses again and again.
@@ -113,11 +122,11 @@ internal sealed class QueuePusher(
         }
 
         // On a server of 2022 each project has queues of its own; elsewhere this is one group.
-        var today = queueProject ?? ((await server.Api.DialectAsync(token)).PushByName ? QueueApi.TodaysProject : null);
+        var protocol = await server.Api.ProtocolAsync(token);
         var groups = new List<(string Entity, string Project, List<QueuePush> Items)>();
         foreach (var item in items)
         {
-            var (entity, project) = (queueEntity ?? item.Entity!, today ?? item.Project!);
+            var (entity, project) = (queueEntity ?? item.Entity!, queueProject ?? protocol.QueueProject(item.Project)!);
             if (groups.Count == 0 || groups[^1].Entity != entity || groups[^1].Project != project)
             {
                 groups.Add((entity, project, []));
@@ -166,8 +175,8 @@ internal sealed class QueuePusher(
                             Queue = queue,
                             Entity = entity,
                             QueueProject = project,
-                            State = "pending",
-                            Priority = _priority,
+                            State = QueueItemState.Pending,
+                            Priority = priority,
                             Created = DateTimeOffset.UtcNow,
                             Uri = result.Item.Source,
                             Project = result.Item.Project,

@@ -8,9 +8,16 @@ namespace WandbLaunch.PowerShell;
 /// <remarks>Removes runs that wait. One that an agent has taken already stays and is an error: stop its run instead. Asks before it removes.</remarks>
 /// <example><para>Empty a queue</para><code>Connect-Wandb -Local; Get-WandbLaunchQueueItem gpu -State pending | Remove-WandbLaunchQueueItem -Confirm:$false</code><para>Runs that were started go on.</para></example>
 /// <example><para>Which of one project would go?</para><code>Connect-Wandb -Local; Get-WandbLaunchQueueItem gpu -State pending | Where-Object Project -eq demo | Remove-WandbLaunchQueueItem -WhatIf</code><para>Removes nothing.</para></example>
+/// <example><para>Take back what was just added</para><code>Connect-Wandb -Local; $items = Add-WandbLaunchQueueItem https://github.com/me/train -Grid @{ lr = 0.1, 0.01 } -Queue gpu; $items | Remove-WandbLaunchQueueItem -Confirm:$false</code><para>What Add-WandbLaunchQueueItem writes is what goes in.</para></example>
 [Cmdlet(VerbsCommon.Remove, "WandbLaunchQueueItem", SupportsShouldProcess = true, ConfirmImpact = ConfirmImpact.High)]
 public sealed class RemoveWandbLaunchQueueItemCommand : QueueItemCommand
 {
+    // Together, for one request each would take longer than to fill the queue.
+    private const int Most = 200;
+
+    private readonly List<(WandbRunQueue Queue, string Id)> _pending = [];
+    private WandbConnection? _server;
+
     private protected override async Task ActAsync(WandbConnection server, WandbRunQueue queue, string id)
     {
         if (
@@ -23,22 +30,68 @@ public sealed class RemoveWandbLaunchQueueItemCommand : QueueItemCommand
             return;
         }
 
-        if (!await server.Queues.DeleteItemAsync(queue, id, Token))
+        _server = server;
+        _pending.Add((queue, id));
+        if (_pending.Count >= Most)
         {
-            var item = await server.Queues.ItemAsync(queue, id, Token);
-            throw item is null
-                ? new LaunchException(
-                    "ItemNotFound",
-                    LaunchErrorCategory.ObjectNotFound,
-                    $"The queue {queue.Name} has no item {id}.",
-                    id
-                )
-                : new LaunchException(
-                    "ItemStarted",
-                    LaunchErrorCategory.InvalidOperation,
-                    $"The item {id} is {item.State} already and stays in the queue's list.{(item.RunId is null ? "" : $" Its run is {item.RunId}: stop it with Stop-WandbLaunch on the agent's machine.")}",
-                    item
-                );
+            await RemoveAsync();
         }
+    }
+
+    /// <inheritdoc/>
+    protected override Task EndAsync() => RemoveAsync();
+
+    private async Task RemoveAsync()
+    {
+        var queues = _pending.GroupBy(p => p.Queue, p => p.Id).ToList();
+        _pending.Clear();
+        foreach (var queue in queues)
+        {
+            string[] ids = [.. queue];
+            IReadOnlyList<bool> removed;
+            try
+            {
+                removed = await _server!.Queues.DeleteItemsAsync(queue.Key, ids, Token);
+            }
+            catch (LaunchException e) when (ids.Length > 1)
+            {
+                Error(
+                    new LaunchException(
+                        e.ErrorId,
+                        e.Category,
+                        $"Not all of these {ids.Length} items were removed: {e.Message}",
+                        ids,
+                        e
+                    )
+                );
+                continue;
+            }
+
+            for (var i = 0; i < ids.Length; i++)
+            {
+                if (!removed[i])
+                {
+                    Error(await WhyAsync(_server, queue.Key, ids[i]), ids[i]);
+                }
+            }
+        }
+    }
+
+    private async Task<LaunchException> WhyAsync(WandbConnection server, WandbRunQueue queue, string id)
+    {
+        var item = await server.Queues.ItemAsync(queue, id, Token);
+        return item is null
+            ? new LaunchException(
+                "ItemNotFound",
+                LaunchErrorCategory.ObjectNotFound,
+                $"The queue {queue.Name} has no item {id}. See Get-WandbLaunchQueueItem {queue.Name}.",
+                id
+            )
+            : new LaunchException(
+                "ItemStarted",
+                LaunchErrorCategory.InvalidOperation,
+                $"The item {id} is {item.State} already and stays in the queue's list.{(item.RunId is null ? "" : $" Its run is {item.RunId}: stop it with Stop-WandbLaunch on the agent's machine.")}",
+                item
+            );
     }
 }

@@ -8,6 +8,7 @@ namespace WandbLaunch.PowerShell;
 /// <remarks>The server speaks W&amp;B's GraphQL, keeps everything in one SQLite file and a folder of files beside it, and outlives the shell. It listens on 127.0.0.1 unless told otherwise, and answers no request without its API key, which is made at the first start and kept in a file that only you can read. When it runs already, it is shown. A database of an older version is brought to today's at the start, after a copy of it was made beside it, as <c>&lt;path&gt;.before-v&lt;version&gt;</c>, which a warning names; one of a newer version is refused and left as it is. Needs the ASP.NET Core runtime 8 or newer.</remarks>
 /// <example><para>Start it</para><code>Start-WandbLaunchServer</code><para>Shows its address; connect with Connect-Wandb -Local.</para></example>
 /// <example><para>Keep a project's runs in a file of its own</para><code>Start-WandbLaunchServer -Path ./runs/wandb.db | Stop-WandbLaunchServer</code><para>Each file has its own server, port and key.</para></example>
+/// <example><para>Open its page</para><code>$server = Start-WandbLaunchServer; "$($server.Url) key in $($server.KeyPath)"</code><para>Sign in there with the key; it is asked for once.</para></example>
 [Cmdlet(VerbsLifecycle.Start, "WandbLaunchServer", SupportsShouldProcess = true)]
 [OutputType("WandbLaunch.LocalServer.LaunchServerInfo")]
 public sealed class StartWandbLaunchServerCommand : LaunchServerCommand
@@ -30,7 +31,7 @@ public sealed class StartWandbLaunchServerCommand : LaunchServerCommand
             throw new LaunchException(
                 "ListenAddressInvalid",
                 LaunchErrorCategory.InvalidArgument,
-                $"'{ListenAddress}' is not an IP address.",
+                $"'{ListenAddress}' is not an IP address. Give 127.0.0.1 for this machine alone, or 0.0.0.0 for all who can reach it.",
                 ListenAddress
             );
         }

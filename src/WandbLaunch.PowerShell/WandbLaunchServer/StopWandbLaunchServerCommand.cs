@@ -8,6 +8,7 @@ namespace WandbLaunch.PowerShell;
 /// <remarks>Requests that are under way are finished. The data stays; Start-WandbLaunchServer goes on with it, on the same port where that is free.</remarks>
 /// <example><para>Stop it</para><code>Start-WandbLaunchServer; Stop-WandbLaunchServer</code><para>Runs and files stay on disk.</para></example>
 /// <example><para>See what would be stopped</para><code>Start-WandbLaunchServer | Stop-WandbLaunchServer -WhatIf</code><para>Names the address and file.</para></example>
+/// <example><para>Only if it runs</para><code>Get-WandbLaunchServer | Where-Object Running | Stop-WandbLaunchServer</code><para>For scripts: no error where nothing runs.</para></example>
 [Cmdlet(VerbsLifecycle.Stop, "WandbLaunchServer", SupportsShouldProcess = true)]
 public sealed class StopWandbLaunchServerCommand : LaunchServerCommand
 {
@@ -19,7 +20,7 @@ public sealed class StopWandbLaunchServerCommand : LaunchServerCommand
             throw new LaunchException(
                 "ServerNotRunning",
                 LaunchErrorCategory.ObjectNotFound,
-                $"No launch server runs for {DatabasePath}.",
+                $"No launch server runs for {DatabasePath}. See Get-WandbLaunchServer.",
                 DatabasePath
             );
         }

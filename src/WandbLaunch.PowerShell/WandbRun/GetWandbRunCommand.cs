@@ -46,10 +46,9 @@ public sealed class GetWandbRunCommand : PipelineCommand
     [ArgumentCompleter(typeof(EntityCompleter))]
     public string? Entity { get; set; }
 
-    /// <summary>States that count: running, finished, failed, crashed, killed, preempting, preempted, pending.</summary>
+    /// <summary>States that count.</summary>
     [Parameter(ParameterSetName = "Project")]
-    [ArgumentCompleter(typeof(RunStateCompleter))]
-    public string[] State { get; set; } = [];
+    public WandbRunState[] State { get; set; } = [];
 
     /// <summary>Tags; a run with any of them counts.</summary>
     [Parameter(ParameterSetName = "Project")]
@@ -113,17 +112,17 @@ public sealed class GetWandbRunCommand : PipelineCommand
             try
             {
                 var parsed = LaunchUri.Parse(uri, WorkingFolder);
-                if (parsed.Kind != LaunchUriKind.WandbRun)
+                if (parsed.AsRun is not { } run)
                 {
                     throw new LaunchException(
                         "RunUriInvalid",
                         LaunchErrorCategory.InvalidArgument,
-                        $"'{uri}' is not the address of a W&B run.",
+                        $"'{uri}' is not the address of a W&B run. It is https://wandb.ai/<entity>/<project>/runs/<id>; open the run and copy it.",
                         uri
                     );
                 }
 
-                Output(await connection.Api.RunAsync(parsed.Run, connection.AppUrl, Token));
+                Output(await connection.Api.RunAsync(run, connection.AppUrl, Token));
             }
             catch (LaunchException e)
             {
@@ -195,7 +194,7 @@ public sealed class GetWandbRunCommand : PipelineCommand
     private JsonObject? Filters()
     {
         var all = new JsonArray();
-        AddIn("state", State);
+        AddIn("state", [.. State.Select(s => s.ToString().ToLowerInvariant())]);
         AddIn("tags", Tag);
         if (Name.Length > 0)
         {
@@ -232,7 +231,7 @@ public sealed class GetWandbRunCommand : PipelineCommand
                 throw new LaunchException(
                     "FilterInvalid",
                     LaunchErrorCategory.InvalidArgument,
-                    $"-Filter is not JSON: {e.Message}",
+                    $"-Filter is not JSON: {e.Message} Write it as '{{\"state\": \"finished\"}}'.",
                     Filter,
                     e
                 );

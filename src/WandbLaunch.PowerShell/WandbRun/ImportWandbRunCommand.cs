@@ -9,6 +9,7 @@ namespace WandbLaunch.PowerShell;
 /// <remarks>Takes a folder such as wandb/offline-run-20261124_070622-22stxuh9, or a folder with several of them. Files, metadata, configuration, summary and history go along; for an offline run the last three are only in its .wandb file. A run that is there already is brought up to date. A run that was cut off is imported as crashed.</remarks>
 /// <example><para>Import one offline run</para><code>Connect-Wandb -Local; Import-WandbRun ./wandb/offline-run-20261124_070622-22stxuh9 -Entity local</code><para>Shows the imported run.</para></example>
 /// <example><para>See which runs a project's folder holds</para><code>Import-WandbRun . -WhatIf</code><para>Finds the runs in ./wandb.</para></example>
+/// <example><para>Import everything below a folder, once</para><code>Connect-Wandb -Local; Import-WandbRun . -Entity local -Project demo | Select-Object Id, State, Project</code><para>A run that is there already is brought up to date.</para></example>
 [Cmdlet(VerbsData.Import, "WandbRun", SupportsShouldProcess = true)]
 [OutputType("WandbLaunch.Wandb.WandbRun")]
 public sealed class ImportWandbRunCommand : AsyncPSCmdlet

@@ -10,6 +10,7 @@ namespace WandbLaunch.PowerShell;
 /// <remarks>Lists the files that a run uploaded. With -Destination they are saved below a folder for each run; a file whose digest does not fit is an error, and names that would leave the folder are refused.</remarks>
 /// <example><para>List a run's files</para><code>Get-WandbRun -Project demo | Get-WandbRunFile</code><para>Name, size and time of each.</para></example>
 /// <example><para>Save the patches of all runs</para><code>Get-WandbRun -Project demo | Get-WandbRunFile -Name diff.patch -Destination ./patches</code><para>LocalPath names the saved file.</para></example>
+/// <example><para>Read the arguments that a run was started with</para><code>Get-WandbRun -Project demo | Get-WandbRunFile -Name wandb-metadata.json -Destination ./meta | ForEach-Object { (Get-Content $_.LocalPath -Raw | ConvertFrom-Json).args }</code><para>Files of a run are downloaded once, and checked by their digest.</para></example>
 [Cmdlet(VerbsCommon.Get, "WandbRunFile", SupportsShouldProcess = true)]
 [OutputType("WandbLaunch.Wandb.WandbRunFile")]
 public sealed class GetWandbRunFileCommand : PipelineCommand

@@ -9,6 +9,7 @@ namespace WandbLaunch.PowerShell;
 /// <remarks>Writes the queues of an entity, with how many items wait in each where the server tells. A queue is where runs wait until an agent takes them.</remarks>
 /// <example><para>All queues</para><code>Connect-Wandb -Local; Get-WandbRunQueue</code><para>Name, access, and how many wait.</para></example>
 /// <example><para>What waits in the queues whose name begins with gpu?</para><code>Get-WandbRunQueue gpu* | Get-WandbLaunchQueueItem -State pending</code><para>Queues flow into the item commands.</para></example>
+/// <example><para>Which queues are empty?</para><code>Connect-Wandb -Local; Get-WandbRunQueue | Where-Object Pending -eq 0 | Select-Object Name, QueueProject</code><para>For what an agent could end on: -StopWhenEmpty.</para></example>
 [Cmdlet(VerbsCommon.Get, "WandbRunQueue")]
 [OutputType("WandbLaunch.Wandb.WandbRunQueue")]
 public sealed class GetWandbRunQueueCommand : QueueCommand
@@ -48,7 +49,7 @@ public sealed class GetWandbRunQueueCommand : QueueCommand
         {
             var pattern = WildcardPattern.Get(name, WildcardOptions.IgnoreCase);
             var found = all.Where(q => pattern.IsMatch(q.Name)).ToList();
-            found.ForEach(Output);
+            OutputAll(await server.Queues.WithConfigurationsAsync(found, Token));
             if (found.Count == 0 && !WildcardPattern.ContainsWildcardCharacters(name))
             {
                 Error(await server.Queues.QueueMissingAsync(entity, project, name, Token), name);

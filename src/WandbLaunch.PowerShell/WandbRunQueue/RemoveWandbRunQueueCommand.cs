@@ -8,6 +8,7 @@ namespace WandbLaunch.PowerShell;
 /// <remarks>The items that wait go with their queue; runs that were started go on. The queue named default cannot be deleted. Asks before it deletes.</remarks>
 /// <example><para>Delete without being asked</para><code>Connect-Wandb -Local; Remove-WandbRunQueue old -Confirm:$false</code><para>For scripts.</para></example>
 /// <example><para>Which would go?</para><code>Connect-Wandb -Local; Get-WandbRunQueue test* | Remove-WandbRunQueue -WhatIf</code><para>Deletes nothing.</para></example>
+/// <example><para>Those that nothing waits in</para><code>Connect-Wandb -Local; Get-WandbRunQueue | Where-Object { $_.Name -ne 'default' -and $_.Pending -eq 0 } | Remove-WandbRunQueue -WhatIf</code><para>The default queue of a project always stays.</para></example>
 [Cmdlet(VerbsCommon.Remove, "WandbRunQueue", SupportsShouldProcess = true, ConfirmImpact = ConfirmImpact.High)]
 public sealed class RemoveWandbRunQueueCommand : QueueCommand
 {

@@ -34,7 +34,8 @@ public abstract class RunQueueConfigurationCommand : QueueCommand
         string entity,
         string project,
         string name,
-        (string Resource, JsonObject Arguments, JsonObject Variables)? current
+        (string Resource, JsonObject Arguments, JsonObject Variables)? current,
+        string? mode
     )
     {
         var resource =
@@ -61,13 +62,7 @@ public abstract class RunQueueConfigurationCommand : QueueCommand
 
         foreach (
             var warning in await server.Queues.ConfigureAsync(
-                entity,
-                project,
-                name,
-                resource,
-                arguments,
-                variables,
-                PrioritizationMode,
+                new QueueConfiguration(entity, project, name, resource, arguments, variables, mode),
                 Token
             )
         )
@@ -75,4 +70,12 @@ public abstract class RunQueueConfigurationCommand : QueueCommand
             Warn(warning);
         }
     }
+
+    internal async Task OutputQueueAsync(WandbConnection server, string entity, string project, string name) =>
+        OutputAll(
+            await server.Queues.WithConfigurationsAsync(
+                [await server.Queues.GetAsync(entity, project, name, server.Username, Token)],
+                Token
+            )
+        );
 }

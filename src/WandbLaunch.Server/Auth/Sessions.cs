@@ -1,7 +1,7 @@
 using System.Security.Cryptography;
 using System.Text;
 
-namespace WandbLaunch.Server;
+namespace WandbLaunch.Server.Auth;
 
 /// <summary>
 /// Who has signed in to the page. A session has two halves: a cookie that no script can read, and a token that the page

@@ -3,10 +3,10 @@ using System.Security.Cryptography;
 using System.Text;
 using Microsoft.AspNetCore.Http.Extensions;
 
-namespace WandbLaunch.Server;
+namespace WandbLaunch.Server.Auth;
 
 /// <summary>Addresses of files that need no key: each is good for one method and path until its time is over.</summary>
-internal sealed class UrlSigner(byte[] key)
+internal sealed class UrlSigner(ServerKey key)
 {
     internal string Sign(string method, string path, DateTimeOffset until)
     {
@@ -41,5 +41,8 @@ internal sealed class UrlSigner(byte[] key)
     }
 
     private byte[] Signature(string method, string path, string expires) =>
-        HMACSHA256.HashData(key, Encoding.UTF8.GetBytes($"file\n{method}\n{Uri.UnescapeDataString(path)}\n{expires}"));
+        HMACSHA256.HashData(
+            key.Bytes,
+            Encoding.UTF8.GetBytes($"file\n{method}\n{Uri.UnescapeDataString(path)}\n{expires}")
+        );
 }

@@ -1,8 +1,7 @@
 using System.Globalization;
 using Microsoft.Data.Sqlite;
-using WandbLaunch.Server.Data;
 
-namespace WandbLaunch.Server;
+namespace WandbLaunch.Server.Data;
 
 /// <summary>The copy that is kept of a database before its tables are changed.</summary>
 internal static class DatabaseCopy

@@ -3,7 +3,7 @@ using System.Globalization;
 using System.Text.Json;
 using Microsoft.Data.Sqlite;
 
-namespace WandbLaunch.Server;
+namespace WandbLaunch.Server.Data;
 
 /// <summary>The database's file: held by one server at a time, and taken only where it is what it should be. Nothing here changes a file that is there.</summary>
 internal sealed class DatabaseFile : IDisposable

@@ -1,7 +1,7 @@
 using System.Globalization;
 using Microsoft.Data.Sqlite;
 
-namespace WandbLaunch.Server;
+namespace WandbLaunch.Server.Data;
 
 /// <summary>A step that brings a database from the version before to its own.</summary>
 internal sealed record SchemaStep(int Version, string Name, Action<SqliteConnection> Run);

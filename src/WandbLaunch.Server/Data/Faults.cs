@@ -1,7 +1,9 @@
+using GraphQL;
+
 namespace WandbLaunch.Server;
 
 /// <summary>A fault of the request, told to the client as a GraphQL error, or with status 400 elsewhere.</summary>
-internal sealed class ServerFault(string message) : GraphQL.ExecutionError(message);
+internal sealed class ServerFault(string message) : ExecutionError(message);
 
 /// <summary>A request that is answered with a status of its own and this reason.</summary>
 internal sealed class RequestFault(int status, string message) : Exception(message)

@@ -1,33 +1,21 @@
 using System.Globalization;
-using System.Runtime.CompilerServices;
 using System.Text;
 using System.Text.Json;
 using System.Text.Unicode;
+using WandbLaunch.Foundation;
 
-namespace WandbLaunch.Server;
+namespace WandbLaunch.Server.Data;
 
 /// <summary>What a JSON document may be that others are to read: an answer wraps it, and every reader has limits of its own.</summary>
 internal static class JsonLimits
 {
-    /// <summary>Levels of an item. Answers add up to nine, and readers of JSON stop at 64 as a rule.</summary>
-    internal const int Depth = 32;
+    private static readonly UTF8Encoding StrictUtf8 = new(false, true);
 
-    /// <summary>Bytes of an item.</summary>
-    internal const int Size = 1 << 20;
-
-    /// <summary>Keys of an item, in all its objects together.</summary>
-    internal const int Keys = 10_000;
-
-    /// <summary>Deeper than this is not even looked at.</summary>
-    internal static readonly JsonDocumentOptions AnyDepth = new() { MaxDepth = 100_000 };
-
-    [ThreadStatic]
-    private static List<HashSet<string>>? t_names;
-
+    /// <summary>Why this cannot be taken, or null.</summary>
     internal static string? Fault(string what, string json)
     {
         // Three bytes a character at most: only what comes near the limit is measured.
-        if (json.Length > Size)
+        if (json.Length > DocumentLimits.QueuedItem.Bytes)
         {
             return TooLarge(what, Encoding.UTF8.GetByteCount(json));
         }
@@ -38,60 +26,35 @@ internal static class JsonLimits
         }
         catch (EncoderFallbackException)
         {
-            return $"{what} has half of a surrogate pair, which is no text.";
+            return HalfPair(what);
         }
     }
 
     /// <summary>Why this cannot be taken, or null. Reads it once, makes nothing of it, and goes no deeper than the limit.</summary>
-    /// <param name="what">Name for the message.</param>
-    /// <param name="json">UTF-8 of the document.</param>
-    /// <param name="wrapped">Levels around the document that do not count.</param>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    internal static string? Fault(string what, ReadOnlySpan<byte> json, int wrapped = 0)
+    internal static string? Fault(string what, ReadOnlySpan<byte> json)
     {
-        if (json.Length > Size)
+        if (json.Length > DocumentLimits.QueuedItem.Bytes)
         {
             return TooLarge(what, json.Length);
         }
 
         if (!Utf8.IsValid(json))
         {
-            return $"{what} is not UTF-8.";
+            return NotUtf8(what);
         }
 
-        var reader = new Utf8JsonReader(json, new JsonReaderOptions { MaxDepth = Depth + wrapped + 1 });
-        var names = t_names ??= [];
-        var keys = 0;
+        var reader = new Utf8JsonReader(
+            json,
+            new JsonReaderOptions { MaxDepth = DocumentLimits.QueuedItem.Levels + 1 }
+        );
+        var check = new DocumentCheck(what, 0);
         try
         {
             while (reader.Read())
             {
-                switch (reader.TokenType)
+                if (check.Look(ref reader, json) is { } fault)
                 {
-                    case JsonTokenType.StartObject
-                    or JsonTokenType.StartArray when reader.CurrentDepth >= Depth + wrapped:
-                        return TooDeep(what);
-                    case JsonTokenType.StartObject:
-                        while (names.Count <= reader.CurrentDepth)
-                        {
-                            names.Add(new HashSet<string>(StringComparer.Ordinal));
-                        }
-
-                        names[reader.CurrentDepth].Clear();
-                        break;
-                    case JsonTokenType.PropertyName when ++keys > Keys:
-                        return $"{what} has more than {Number(Keys)} keys. Keep large tables in a file or an artifact, and name that.";
-                    case JsonTokenType.PropertyName:
-                        var name = reader.GetString()!;
-                        if (!names[reader.CurrentDepth - 1].Add(name))
-                        {
-                            return $"{what} has the key \"{Short(name)}\" twice in one object. Which of them counts is for each reader to guess: send it once.";
-                        }
-
-                        break;
-                    case JsonTokenType.String when reader.ValueIsEscaped:
-                        _ = reader.GetString();
-                        break;
+                    return fault;
                 }
             }
 
@@ -99,21 +62,9 @@ internal static class JsonLimits
         }
         catch (JsonException e)
         {
-            return reader.CurrentDepth >= Depth + wrapped
+            return reader.CurrentDepth >= DocumentLimits.QueuedItem.Levels
                 ? TooDeep(what)
                 : $"{what} is not JSON: {Short(e.Message, 200)}";
-        }
-        catch (InvalidOperationException)
-        {
-            return $"{what} has half of a surrogate pair, which is no text.";
-        }
-        finally
-        {
-            // One large object is not to be held by a thread for ever.
-            if (keys > 1000)
-            {
-                t_names = null;
-            }
         }
     }
 
@@ -122,16 +73,33 @@ internal static class JsonLimits
         Fault(what, json)
         ?? (json.AsSpan().TrimStart(" \t\r\n") is ['{', ..] ? null : $"{what} must be a JSON object.");
 
+    /// <exception cref="ServerFault">It cannot be taken.</exception>
+    internal static void CheckObject(string what, string json)
+    {
+        if (ObjectFault(what, json) is { } fault)
+        {
+            throw new ServerFault(fault);
+        }
+    }
+
     internal static string Short(string text, int length = 100) =>
         text.Length <= length ? text : string.Concat(text.AsSpan(0, length), "…");
 
-    private static UTF8Encoding StrictUtf8 { get; } = new(false, true);
+    internal static string TooLarge(string what, int size) =>
+        $"{what} has {Number(size)} bytes, and {Number(DocumentLimits.QueuedItem.Bytes)} is the most. Keep what is large in a file or an artifact, and name that.";
 
-    private static string TooLarge(string what, int size) =>
-        $"{what} has {Number(size)} bytes, and {Number(Size)} is the most. Keep what is large in a file or an artifact, and name that.";
+    internal static string TooDeep(string what) =>
+        $"{what} is nested more than {DocumentLimits.QueuedItem.Levels} levels deep. Flatten it, or pass the inner part as a text.";
 
-    private static string TooDeep(string what) =>
-        $"{what} is nested more than {Depth} levels deep. Flatten it, or pass the inner part as a text.";
+    internal static string TooManyKeys(string what) =>
+        $"{what} has more than {Number(DocumentLimits.QueuedItem.Keys)} keys. Keep large tables in a file or an artifact, and name that.";
+
+    internal static string Twice(string what, string name) =>
+        $"{what} has the key \"{Short(name)}\" twice in one object. Which of them counts is for each reader to guess: send it once.";
+
+    internal static string HalfPair(string what) => $"{what} has half of a surrogate pair, which is no text.";
+
+    internal static string NotUtf8(string what) => $"{what} is not UTF-8.";
 
     private static string Number(int number) => number.ToString("N0", CultureInfo.InvariantCulture);
 }

@@ -1,6 +1,6 @@
 using System.Text.RegularExpressions;
 
-namespace WandbLaunch.Server;
+namespace WandbLaunch.Server.Data;
 
 /// <summary>What may be a name. Names become parts of addresses, of paths on the machines of those who download, and lines of tables.</summary>
 internal static partial class Names
@@ -115,6 +115,14 @@ internal static partial class Names
         }
     }
 
+    /// <summary>Lower case, runs of other characters as one dash, trimmed (protocol B.6, UpsertModel).</summary>
+    internal static string Project(string name) =>
+        NotWord().Replace(name.Trim().ToLowerInvariant(), "-").Trim('-', '_');
+
+    /// <summary>A new id, as W&amp;B's clients make them.</summary>
+    internal static string NewId() =>
+        System.Security.Cryptography.RandomNumberGenerator.GetString("abcdefghijklmnopqrstuvwxyz0123456789", 8);
+
     private static bool IsText(string name)
     {
         for (var i = 0; i < name.Length; i++)
@@ -138,4 +146,7 @@ internal static partial class Names
     // \z and not $, which a line feed may follow.
     [GeneratedRegex(@"\A[A-Za-z0-9_.-]{1,128}\z")]
     private static partial Regex RunName();
+
+    [GeneratedRegex("[^a-z0-9_.]+")]
+    private static partial Regex NotWord();
 }

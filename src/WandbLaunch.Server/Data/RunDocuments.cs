@@ -1,7 +1,7 @@
 using System.Text;
 using System.Text.Json;
 
-namespace WandbLaunch.Server;
+namespace WandbLaunch.Server.Data;
 
 /// <summary>Configs, summaries and history rows of runs: JSON objects, as Python writes them.</summary>
 internal static class RunDocuments

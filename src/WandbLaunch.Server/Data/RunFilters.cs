@@ -1,14 +1,15 @@
+using System.Collections.Frozen;
 using System.Globalization;
 using System.Text;
 using System.Text.Json;
-using Microsoft.Data.Sqlite;
+using Dapper;
 
-namespace WandbLaunch.Server;
+namespace WandbLaunch.Server.Data;
 
 /// <summary>W&amp;B's run filters (a MongoDB query as JSON) as SQL with parameters.</summary>
-internal sealed class RunFilters(SqliteCommand command)
+internal sealed class RunFilters(DynamicParameters parameters)
 {
-    private static readonly Dictionary<string, string> Columns = new(StringComparer.OrdinalIgnoreCase)
+    private static readonly FrozenDictionary<string, string> Columns = new Dictionary<string, string>
     {
         ["state"] = "state",
         ["name"] = "name",
@@ -26,17 +27,17 @@ internal sealed class RunFilters(SqliteCommand command)
         ["notes"] = "notes",
         ["user"] = "user",
         ["username"] = "user",
-    };
+    }.ToFrozenDictionary(StringComparer.OrdinalIgnoreCase);
 
     private int _next;
 
     /// <summary>The condition of a filter's text.</summary>
-    internal static string Where(SqliteCommand command, string filters)
+    internal static string Where(DynamicParameters parameters, string filters)
     {
         try
         {
             using var document = JsonDocument.Parse(filters);
-            return new RunFilters(command).Where(document.RootElement);
+            return new RunFilters(parameters).Where(document.RootElement);
         }
         catch (JsonException e)
         {
@@ -192,8 +193,8 @@ internal sealed class RunFilters(SqliteCommand command)
 
     private string Bind(object value)
     {
-        var name = "$f" + (_next++).ToString(CultureInfo.InvariantCulture);
-        command.Parameters.AddWithValue(name, value);
+        var name = "@f" + (_next++).ToString(CultureInfo.InvariantCulture);
+        parameters.Add(name, value);
         return name;
     }
 }

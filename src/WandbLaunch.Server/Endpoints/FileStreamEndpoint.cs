@@ -1,28 +1,25 @@
 using System.Text.Json;
+using WandbLaunch.Server.Data;
 
-namespace WandbLaunch.Server;
+namespace WandbLaunch.Server.Endpoints;
 
 /// <summary>What a running SDK sends: history, console and summary by lines, heartbeats, the end (protocol B.6).</summary>
-internal static class FileStreamEndpoint
+internal sealed class FileStreamEndpoint(RunRepository runs, RunLineRepository streams, FileRepository stored)
 {
-    private const int MostBytes = 64 * Answers.Megabyte;
+    private const int MostBytes = 64 * Bodies.Megabyte;
     private const long MostLines = 1_000_000_000_000;
 
-    internal static void Map(WebApplication app, Store store) =>
-        app.MapPost(
-            "/files/{entity}/{project}/{run}/file_stream",
-            (string entity, string project, string run, HttpContext context) =>
-                StreamAsync(store, entity, project, run, context)
-        );
+    internal void Map(IEndpointRouteBuilder app) =>
+        app.MapPost("/files/{entity}/{project}/{run}/file_stream", StreamAsync);
 
-    private static async Task StreamAsync(Store store, string entity, string project, string run, HttpContext context)
+    private async Task StreamAsync(string entity, string project, string run, HttpContext context)
     {
-        if ((store.Project(entity, project) is { } parent ? store.Run(parent, run) : null) is not { } found)
+        if (runs.Find(entity, project, run) is not { } found)
         {
             throw new RequestFault(404, "not found");
         }
 
-        using var document = await Answers.ReadJsonAsync(context, MostBytes);
+        using var document = await Bodies.ReadJsonAsync(context, MostBytes);
         var root = document.RootElement;
         if (root.ValueKind != JsonValueKind.Object)
         {
@@ -38,37 +35,36 @@ internal static class FileStreamEndpoint
             switch (name)
             {
                 case "wandb-history.jsonl":
-                    store.AppendLines(found.Key, "history", offset, lines);
+                    streams.Append(found.Id, RunLines.History, offset, lines);
                     break;
                 case "output.log":
-                    store.AppendLines(found.Key, "console", offset, lines);
+                    streams.Append(found.Id, RunLines.Console, offset, lines);
                     break;
                 case "wandb-summary.json" when lines.Count > 0:
-                    store.SetRun(found.Key, "summary", lines[^1]);
+                    runs.SetSummary(found.Id, lines[^1]);
                     break;
             }
         }
 
         if (preempting)
         {
-            store.SetRun(found.Key, "state", "preempting");
+            runs.SetState(found.Id, "preempting");
         }
 
         if (complete)
         {
-            store.SetRun(found.Key, "exit_code", code);
+            runs.SetExitCode(found.Id, code);
             // A run that said it would be preempted and then failed was preempted (the SDK's mark_preempting).
-            store.SetRun(
-                found.Key,
-                "state",
+            runs.SetState(
+                found.Id,
                 code == 0 ? "finished"
-                    : (string)found["state"]! == "preempting" ? "preempted"
+                    : found.State == "preempting" ? "preempted"
                     : "failed"
             );
-            store.SaveConsole(found.Key);
+            stored.SaveConsole(found.Id);
         }
 
-        store.SetRun(found.Key, "heartbeat_at", Store.Now);
+        runs.Beat(found.Id);
         await context.Response.WriteAsJsonAsync(new { exitcode = (int?)null, limits = new { } });
     }
 

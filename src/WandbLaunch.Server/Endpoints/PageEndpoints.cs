@@ -1,4 +1,7 @@
-namespace WandbLaunch.Server;
+using System.Collections.Frozen;
+using WandbLaunch.Server.Auth;
+
+namespace WandbLaunch.Server.Endpoints;
 
 /// <summary>The page: the same few files for every address of it, without a word of data.</summary>
 internal static class PageEndpoints
@@ -9,11 +12,11 @@ internal static class PageEndpoints
     private const string Policy =
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'";
 
-    private static readonly Dictionary<string, string> Types = new(StringComparer.Ordinal)
+    private static readonly FrozenDictionary<string, string> Types = new Dictionary<string, string>
     {
         ["page.js"] = "text/javascript; charset=utf-8",
         ["page.css"] = "text/css; charset=utf-8",
-    };
+    }.ToFrozenDictionary(StringComparer.Ordinal);
 
     // Where data and not the page is.
     private static readonly string[] Data =
@@ -34,21 +37,22 @@ internal static class PageEndpoints
 
     internal static bool IsPage(PathString path) => !Data.Any(d => path.StartsWithSegments(d));
 
-    internal static void Map(WebApplication app)
+    internal static void Map(IEndpointRouteBuilder app)
     {
         app.MapGet(
-            Assets + "{name}",
-            async (string name, HttpContext context) =>
-            {
-                if (!Types.TryGetValue(name, out var type))
+                Assets + "{name}",
+                async (string name, HttpContext context) =>
                 {
-                    throw new RequestFault(404, "not found");
-                }
+                    if (!Types.TryGetValue(name, out var type))
+                    {
+                        throw new RequestFault(404, "not found");
+                    }
 
-                await SendAsync(context, name, type);
-            }
-        );
-        app.MapGet("/{**any}", WriteAsync);
+                    await SendAsync(context, name, type);
+                }
+            )
+            .RequireAuthorization(Policies.Assets);
+        app.MapGet("/{**any}", WriteAsync).RequireAuthorization(Policies.Page);
     }
 
     internal static Task WriteAsync(HttpContext context) => SendAsync(context, "page.html", "text/html; charset=utf-8");

@@ -1,22 +1,78 @@
 using System.Globalization;
+using System.Text.Json;
+using WandbLaunch.Server.Data;
 
-namespace WandbLaunch.Server;
+namespace WandbLaunch.Server.Endpoints;
 
 /// <summary>What W&amp;B's GraphQL has no words for: many items at once, and waiting for one.</summary>
-internal static class QueueEndpoints
+internal sealed class QueueEndpoints(
+    QueueRepository queues,
+    ItemRepository items,
+    QueueSignals signals,
+    IHostApplicationLifetime lifetime
+)
 {
     private const double LongestWait = 60;
 
-    internal static void Map(WebApplication app, Store store)
+    // What one request may bring; clients send 32 MB at most.
+    private const int MostBytes = 64 * Bodies.Megabyte;
+
+    internal void Map(IEndpointRouteBuilder app)
     {
-        app.MapPost("/queues/push", (HttpContext context) => QueueSchema.PushBatchAsync(store, context));
-        app.MapGet("/queues/wait", (HttpContext context) => WaitAsync(app, store, context));
+        app.MapPost("/queues/push", PushAsync);
+        app.MapGet("/queues/wait", WaitAsync);
+    }
+
+    /// <summary>Many items in one request, as JSON and not as JSON inside JSON: [{runSpec, priority?, templateVariableValues?}]. The answer has the id of each, or why it was refused; null where there is no such queue. A request of a name (?request=) that was answered before is answered the same and pushes nothing.</summary>
+    private async Task PushAsync(HttpContext context)
+    {
+        var query = context.Request.Query;
+        var body = await Bodies.ReadAsync(context, MostBytes);
+        byte[]? results = null;
+        string? fault = null;
+        if (
+            queues.Find(query["entity"].ToString(), query["project"].ToString(), query["queue"].ToString()) is { } queue
+        )
+        {
+            try
+            {
+                var request = query["request"].ToString() is { Length: > 0 and <= 100 } name ? name : null;
+
+                // Before a word of the answer is out, so that what fails can still be said with its status.
+                results = items.PushBatch(queue, ItemBatch.Read(body), request);
+            }
+            catch (JsonException e)
+            {
+                fault = JsonLimits.Short(e.Message, 200);
+            }
+        }
+
+        context.Response.ContentType = "application/json";
+        context.Response.StatusCode = fault is null ? 200 : 400;
+        await using var writer = new Utf8JsonWriter(context.Response.BodyWriter);
+        writer.WriteStartObject();
+        writer.WritePropertyName("results");
+        if (results is null)
+        {
+            writer.WriteNullValue();
+        }
+        else
+        {
+            writer.WriteRawValue(results, true);
+        }
+
+        if (fault is not null)
+        {
+            writer.WriteString("error", $"The body must be a JSON list of items: [{{\"runSpec\": {{…}}}}]. ({fault})");
+        }
+
+        writer.WriteEndObject();
     }
 
     /// <summary>Answers when one of the queues has an item, or the time is over: an agent that waits here starts a run the moment that it comes.</summary>
-    private static async Task WaitAsync(WebApplication app, Store store, HttpContext context)
+    private async Task WaitAsync(HttpContext context)
     {
-        var queues = context.Request.Query["queue"].Select(Store.Id).Where(q => q >= 0).Distinct().ToArray();
+        var wanted = context.Request.Query["queue"].Select(Ids.Parse).Where(q => q >= 0).Distinct().ToArray();
         var seconds = 25.0;
         if (
             context.Request.Query["timeout"].ToString() is { Length: > 0 } text
@@ -31,13 +87,13 @@ internal static class QueueEndpoints
         }
 
         var waiter = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
-        using var registration = store.Signals.Register(queues, waiter);
-        var there = store.AnyWaiting(queues);
+        using var registration = signals.Register(wanted, waiter);
+        var there = items.AnyWaiting(wanted);
         if (!there)
         {
             using var end = CancellationTokenSource.CreateLinkedTokenSource(
                 context.RequestAborted,
-                app.Lifetime.ApplicationStopping
+                lifetime.ApplicationStopping
             );
             end.CancelAfter(TimeSpan.FromSeconds(Math.Min(seconds, LongestWait)));
             try

@@ -5,11 +5,14 @@ using GraphQL.Execution;
 using GraphQL.SystemTextJson;
 using GraphQL.Types;
 using GraphQLParser.AST;
+using WandbLaunch.Server.Auth;
+using WandbLaunch.Server.Data;
+using WandbLaunch.Server.Endpoints;
 
-namespace WandbLaunch.Server;
+namespace WandbLaunch.Server.Schema;
 
 /// <summary>POST /graphql: <c>{"query": …, "variables"?: {…}, "operationName"?: …}</c>.</summary>
-internal sealed class GraphQLEndpoint(ISchema schema, UrlSigner signer, ErrorLog log)
+internal sealed class GraphQLEndpoint(ISchema schema, UrlSigner signer, FaultAnswers answers)
 {
     private readonly DocumentExecuter _executer = new();
     private readonly GraphQLSerializer _serializer = new();
@@ -17,21 +20,14 @@ internal sealed class GraphQLEndpoint(ISchema schema, UrlSigner signer, ErrorLog
     // Clients send the same few texts again and again: parsed and validated once.
     private readonly ConcurrentDictionary<string, GraphQLDocument> _documents = new(StringComparer.Ordinal);
 
-    internal void Map(WebApplication app) => app.MapPost("/graphql", InvokeAsync);
-
-    private async Task InvokeAsync(HttpContext context)
+    internal async Task InvokeAsync(HttpContext context)
     {
-        using var body = await Answers.ReadJsonAsync(context, GraphQLLimits.Body);
+        using var body = await Bodies.ReadJsonAsync(context, GraphQLLimits.Body);
         var (text, operation, variables) = Read(body.RootElement);
         var isKnown = _documents.TryGetValue(text, out var document);
         document ??= GraphQLLimits.Parse(text);
         using var budget = new AnswerBudget(context.RequestAborted);
-        var userContext = new Dictionary<string, object?>
-        {
-            ["base"] = $"{context.Request.Scheme}://{context.Request.Host}",
-            ["signer"] = signer,
-        };
-        budget.AddTo(userContext);
+        var userContext = ResolveContext.NewUserContext(context.Request, signer, budget);
         ExecutionResult result;
         try
         {
@@ -46,7 +42,7 @@ internal sealed class GraphQLEndpoint(ISchema schema, UrlSigner signer, ErrorLog
                 o.CancellationToken = budget.Token;
                 o.UnhandledExceptionDelegate = e =>
                 {
-                    e.ErrorMessage = Answers.Explain(e.OriginalException, log).Message;
+                    e.ErrorMessage = answers.Explain(e.OriginalException).Message;
                     return Task.CompletedTask;
                 };
             });
@@ -64,7 +60,7 @@ internal sealed class GraphQLEndpoint(ISchema schema, UrlSigner signer, ErrorLog
         if (result.Errors is { } faults)
         {
             if (
-                faults.Any(f => Answers.IsFull(f.InnerException))
+                faults.Any(f => FaultAnswers.IsFull(f.InnerException))
                 && (result.Data as RootExecutionNode)?.SubFields?.Any(f => f.Result is not null) != true
             )
             {

@@ -5,8 +5,11 @@ using GraphQL.Types;
 using GraphQLParser;
 using GraphQLParser.AST;
 using GraphQLParser.Exceptions;
+using WandbLaunch.Foundation;
+using WandbLaunch.Server.Data;
+using WandbLaunch.Server.Endpoints;
 
-namespace WandbLaunch.Server;
+namespace WandbLaunch.Server.Schema;
 
 /// <summary>
 /// What one request may ask for. The text is measured before it is parsed, its tree before it is validated, and the
@@ -16,7 +19,7 @@ namespace WandbLaunch.Server;
 internal static class GraphQLLimits
 {
     /// <summary>Bytes of a request's body. Two items of the largest size, in the worst escaping, and room.</summary>
-    internal const int Body = 16 << 20;
+    internal const int Body = 16 * DocumentLimits.QueuedItem.Bytes;
 
     /// <summary>Characters of the document, without its variables.</summary>
     internal const int Text = 256 * 1024;
@@ -206,90 +209,5 @@ internal static class GraphQLLimits
 
             return result;
         }
-    }
-}
-
-/// <summary>What is left of one answer.</summary>
-internal sealed class AnswerBudget(CancellationToken gone) : IDisposable
-{
-    private const string Name = "budget";
-
-    private readonly CancellationTokenSource _over = new();
-    private readonly long _end = Environment.TickCount64 + (long)GraphQLLimits.Time.TotalMilliseconds;
-    private int _fields = GraphQLLimits.Answered;
-    private long _text = GraphQLLimits.AnsweredText;
-
-    /// <summary>Cancelled where the answer is not to be finished.</summary>
-    internal CancellationToken Token => _over.Token;
-
-    /// <summary>Which limit ended it.</summary>
-    internal RequestFault? Fault { get; private set; }
-
-    internal static AnswerBudget Of(IResolveFieldContext context) => (AnswerBudget)context.UserContext[Name]!;
-
-    internal void AddTo(Dictionary<string, object?> userContext) => userContext[Name] = this;
-
-    internal void Fields(int count)
-    {
-        if ((_fields -= count) < 0)
-        {
-            Stop(
-                400,
-                $"The answer would have more than {GraphQLLimits.Answered:N0} fields. Ask for smaller pages (first), or less of each."
-            );
-        }
-        else if (Environment.TickCount64 > _end)
-        {
-            Stop(
-                503,
-                $"The answer takes longer than {GraphQLLimits.Time.TotalSeconds:0} seconds. Ask for smaller pages (first), or less of each."
-            );
-        }
-        else if (gone.IsCancellationRequested)
-        {
-            _over.Cancel();
-            gone.ThrowIfCancellationRequested();
-        }
-    }
-
-    internal void Text(long length)
-    {
-        if ((_text -= length) < 0)
-        {
-            Stop(
-                400,
-                $"The answer would have more than {GraphQLLimits.AnsweredText / Answers.Megabyte} MB. Ask for smaller pages (first), or less of each."
-            );
-        }
-    }
-
-    /// <summary>Counts what a field came to.</summary>
-    internal void Value(object? value)
-    {
-        switch (value)
-        {
-            case string text:
-                Text(text.Length);
-                break;
-            case IReadOnlyCollection<string> texts:
-                Fields(texts.Count);
-                Text(texts.Sum(t => (long)t.Length));
-                break;
-            case Row row when row.GetValueOrDefault("edges") is Row[] edges:
-                Fields(20 * edges.Length);
-                break;
-            case System.Collections.ICollection list and not Row:
-                Fields(list.Count);
-                break;
-        }
-    }
-
-    public void Dispose() => _over.Dispose();
-
-    private void Stop(int status, FormattableString why)
-    {
-        Fault ??= new RequestFault(status, why.ToString(CultureInfo.InvariantCulture));
-        _over.Cancel();
-        _over.Token.ThrowIfCancellationRequested();
     }
 }

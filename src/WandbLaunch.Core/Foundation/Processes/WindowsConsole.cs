@@ -1,3 +1,5 @@
+using System.ComponentModel;
+using System.Globalization;
 using System.Runtime.InteropServices;
 using System.Runtime.Versioning;
 
@@ -9,8 +11,34 @@ internal static class WindowsConsole
 {
     private const uint ControlBreak = 1;
 
-    /// <summary>True when this process has no console that anybody looks at.</summary>
-    internal static bool IsUnseen => GetConsoleWindow() == 0;
+    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(15);
+    private static readonly object OneAtATime = new();
+
+    /// <summary>Asks by this process where its console is nobody's, else by one that is started for it. False when that did not work.</summary>
+    /// <param name="process">A process on the console.</param>
+    /// <param name="unseen">True when nobody looks at this process's console.</param>
+    internal static bool Ask(int process, bool unseen)
+    {
+        if (unseen || GetConsoleWindow() == 0)
+        {
+            lock (OneAtATime)
+            {
+                return Break(process);
+            }
+        }
+
+        try
+        {
+            using var sender = OwnProgram
+                .Host(LaunchEnvironment.Current)
+                .Start(["break", process.ToString(CultureInfo.InvariantCulture)]);
+            return sender.Process.WaitForExit(Patience) && sender.ExitCode == 0;
+        }
+        catch (Exception e) when (e is Win32Exception or LaunchException)
+        {
+            return false;
+        }
+    }
 
     /// <summary>
     /// Sends CTRL_BREAK to every process on the console of this one, which is the console of a run: its program and what

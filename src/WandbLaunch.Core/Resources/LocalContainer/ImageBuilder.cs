@@ -57,7 +57,7 @@ internal sealed partial class ImageBuilder(DockerClient client, Action<string, i
             throw new LaunchException(
                 "PythonVersionInvalid",
                 LaunchErrorCategory.InvalidData,
-                $"'{pythonVersion}' is not a Python version.",
+                $"'{pythonVersion}' is not a Python version. Give one such as -PythonVersion 3.11.",
                 pythonVersion
             );
         }
@@ -82,7 +82,7 @@ internal sealed partial class ImageBuilder(DockerClient client, Action<string, i
                 : throw new LaunchException(
                     "CudaVersionInvalid",
                     LaunchErrorCategory.InvalidData,
-                    $"'{cuda}' is not a CUDA version.",
+                    $"'{cuda}' is not a CUDA version. Give one such as 12.4, or leave the GPU out with -Cuda:$false.",
                     cuda
                 );
         }
@@ -99,7 +99,7 @@ internal sealed partial class ImageBuilder(DockerClient client, Action<string, i
             : throw new LaunchException(
                 "ImageNameInvalid",
                 LaunchErrorCategory.InvalidArgument,
-                $"'{image}' is not the name of a docker image.",
+                $"'{image}' is not the name of a docker image. Give one such as python:3.11-slim.",
                 image
             );
 
@@ -500,7 +500,7 @@ internal sealed partial class ImageBuilder(DockerClient client, Action<string, i
             ? throw new LaunchException(
                 "SystemPackageInvalid",
                 LaunchErrorCategory.InvalidArgument,
-                $"'{bad}' is not the name of a Debian package.",
+                $"'{bad}' is not the name of a Debian package. Give one such as libgl1.",
                 bad
             )
             : [.. names.Order(StringComparer.Ordinal)];

@@ -1,6 +1,5 @@
 using System.ComponentModel;
 using System.Diagnostics;
-using System.Globalization;
 using WandbLaunch.Foundation;
 
 namespace WandbLaunch.Resources;
@@ -8,10 +7,9 @@ namespace WandbLaunch.Resources;
 /// <summary>Runs a program as a process of this machine. Words go as words: no shell on any platform.</summary>
 /// <param name="ownProcess">True when this process is here for this run alone, and adopts its orphans.</param>
 /// <param name="helper">The command of a process that starts a program and adopts its orphans, for where this one must not and there is no control group.</param>
-internal sealed class LocalProcessRunner(bool ownProcess = false, Func<IReadOnlyList<string>?>? helper = null) : IRunner
+internal sealed class LocalProcessRunner(bool ownProcess = false, Func<OwnCommand?>? helper = null) : IRunner
 {
     private static readonly TimeSpan PipeGrace = TimeSpan.FromSeconds(2);
-    private static readonly TimeSpan BreakPatience = TimeSpan.FromSeconds(15);
 
     public async Task<RunOutcome> RunAsync(
         RunSpec spec,
@@ -89,7 +87,7 @@ internal sealed class LocalProcessRunner(bool ownProcess = false, Func<IReadOnly
         }
         catch (OperationCanceledException)
         {
-            tree.Terminate(SendBreak);
+            tree.Terminate();
             using var grace = new CancellationTokenSource(TimeSpan.FromSeconds(spec.StopGraceSeconds));
             try
             {
@@ -148,7 +146,11 @@ internal sealed class LocalProcessRunner(bool ownProcess = false, Func<IReadOnly
         IEnumerable<string> words = [program, .. spec.Command.Skip(1)];
         if (OperatingSystem.IsLinux() && !ownProcess && cgroup is null && helper?.Invoke() is { } command)
         {
-            words = [.. command, spec.KeepChildren ? "keep" : "end", .. words];
+            words = [.. command.Words, spec.KeepChildren ? "keep" : "end", .. words];
+            foreach (var (name, value) in command.Environment)
+            {
+                start.Environment[name] = value;
+            }
         }
 
         start.FileName = words.First();
@@ -158,26 +160,6 @@ internal sealed class LocalProcessRunner(bool ownProcess = false, Func<IReadOnly
         }
 
         return start;
-    }
-
-    // A shell's console is its user's, and sending CTRL_BREAK means to leave it.
-    private bool SendBreak(int process)
-    {
-        if (helper?.Invoke() is not { } command)
-        {
-            return false;
-        }
-
-        string[] words = [.. command.SkipLast(1), "break", process.ToString(CultureInfo.InvariantCulture)];
-        try
-        {
-            using var sender = ChildProcess.Start(new ProcessStartInfo(words[0], words[1..]));
-            return sender.Process.WaitForExit(BreakPatience) && sender.ExitCode == 0;
-        }
-        catch (Win32Exception)
-        {
-            return false;
-        }
     }
 
     private static async Task WithinGraceAsync(Task output)

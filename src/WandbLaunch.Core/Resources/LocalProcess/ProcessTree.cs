@@ -54,12 +54,11 @@ internal sealed class ProcessTree : IDisposable
     }
 
     /// <summary>Asks all to end: SIGTERM; on Windows CTRL_BREAK, and what has no console ends at once.</summary>
-    /// <param name="sender">Sends CTRL_BREAK from a process of its own, where this one's console is a user's.</param>
-    internal void Terminate(Func<int, bool>? sender = null)
+    internal void Terminate()
     {
         if (OperatingSystem.IsWindows())
         {
-            if (!(_adopts || WindowsConsole.IsUnseen ? WindowsConsole.Break(_process.Id) : sender?.Invoke(_process.Id) is true))
+            if (!WindowsConsole.Ask(_process.Id, _adopts))
             {
                 Kill();
             }

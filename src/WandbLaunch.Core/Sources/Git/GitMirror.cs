@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using System.Text.RegularExpressions;
 using LibGit2Sharp;
 using LibGit2Sharp.Handlers;
@@ -19,18 +18,24 @@ internal sealed partial class GitMirror
     private readonly Action<string>? _progress;
     private readonly Action<string>? _check;
     private readonly LaunchCache _cache;
+    private readonly TimeSpan _silence;
+
+    // What git's credential helpers have for an address; asked for once.
+    private (string Origin, GitCredential? Login)? _stored;
 
     /// <param name="cache">Where the mirror is kept.</param>
     /// <param name="remote">Address of the repository.</param>
     /// <param name="credential">For this host only.</param>
     /// <param name="progress">Told what is being fetched.</param>
     /// <param name="check">Throws for a remote that may not be used: an agent's policy.</param>
+    /// <param name="silence">How long the host may be silent; null: <see cref="DefaultSilence"/>.</param>
     internal GitMirror(
         LaunchCache cache,
         string remote,
         GitCredential? credential,
         Action<string>? progress,
-        Action<string>? check = null
+        Action<string>? check = null,
+        TimeSpan? silence = null
     )
     {
         LaunchUri.CheckRemote(remote);
@@ -41,6 +46,7 @@ internal sealed partial class GitMirror
         _credential = inside ?? credential;
         _progress = progress;
         _check = check;
+        _silence = silence ?? DefaultSilence;
         _cache = cache;
         _folder = cache.GitFolder(_remote);
     }
@@ -49,9 +55,12 @@ internal sealed partial class GitMirror
     private static readonly TimeSpan ConnectLimit = TimeSpan.FromSeconds(10);
 
     /// <summary>How long a host may be silent.</summary>
-    internal static TimeSpan SilenceLimit { get; set; } = TimeSpan.FromMinutes(2);
+    internal static readonly TimeSpan DefaultSilence = TimeSpan.FromMinutes(2);
 
     internal string Folder => _folder;
+
+    /// <summary>The repository, without a login.</summary>
+    internal string Address => _remote;
 
     /// <summary>The mirror of a submodule: the same rules, and this remote's credential only where scheme, host and port are the same.</summary>
     internal GitMirror ForSubmodule(string remote) =>
@@ -60,7 +69,8 @@ internal sealed partial class GitMirror
             remote,
             LaunchUri.GitOrigin(remote) == LaunchUri.GitOrigin(_remote) ? _credential : null,
             null,
-            _check
+            _check,
+            _silence
         );
 
     internal bool Fetched { get; private set; }
@@ -69,7 +79,22 @@ internal sealed partial class GitMirror
     internal async Task<string> ResolveAsync(string? version, CancellationToken token)
     {
         using var gate = await FileLock.EnterAsync(_folder + ".lock", token);
-        return await Task.Run(() => Resolve(version, token), token);
+        while (true)
+        {
+            try
+            {
+                return await Task.Run(() => Resolve(version, token), token);
+            }
+            catch (LoginWanted e)
+            {
+                // A helper is a program, and a fetch waits for no program in its middle: it is asked between two fetches.
+                _stored = (LaunchUri.GitOrigin(e.Url), await AskHelperAsync(e.Url, token));
+                if (_stored is { Login: null })
+                {
+                    throw e.Fault;
+                }
+            }
+        }
     }
 
     private string Resolve(string? version, CancellationToken token)
@@ -119,7 +144,7 @@ internal sealed partial class GitMirror
                     : new LaunchException(
                         "GitVersionNotFound",
                         LaunchErrorCategory.ObjectNotFound,
-                        $"{Secrets.Mask(_remote)} has no branch, tag or commit '{version}'.",
+                        $"{Secrets.Mask(_remote)} has no branch, tag or commit '{version}'. Is it pushed? 'git ls-remote' shows what is there.",
                         version
                     )
             );
@@ -165,6 +190,14 @@ internal sealed partial class GitMirror
         }
     }
 
+    // The host wants a login, and those that were given do not fit.
+    private sealed class LoginWanted(string url, LaunchException fault) : Exception(fault.Message, fault)
+    {
+        internal string Url => url;
+
+        internal LaunchException Fault => fault;
+    }
+
     private void Run(
         Repository repository,
         string[] refSpecs,
@@ -172,18 +205,28 @@ internal sealed partial class GitMirror
         CancellationToken token
     )
     {
+        string? asking = null;
         try
         {
             var origin = Origin(repository);
             var place = LaunchUri.GitOrigin(origin.Url);
-            using var logins = Logins(place, origin.Url).GetEnumerator();
+            using var logins = Logins(place).GetEnumerator();
             using var call = new GitHttpCall(
                 place,
-                () => logins.MoveNext() ? logins.Current : null,
+                () =>
+                {
+                    if (logins.MoveNext())
+                    {
+                        return logins.Current;
+                    }
+
+                    asking = origin.Url;
+                    return null;
+                },
                 _check,
                 repository.Config.Get<string>("http.proxy")?.Value,
                 ConnectLimit,
-                SilenceLimit,
+                _silence,
                 token
             );
             GitHttpTransport.Run(
@@ -218,7 +261,9 @@ internal sealed partial class GitMirror
         catch (LibGit2SharpException e)
         {
             token.ThrowIfCancellationRequested();
-            throw Explain(e);
+            throw asking is { } url && _stored?.Origin != LaunchUri.GitOrigin(url)
+                ? new LoginWanted(url, Explain(e))
+                : Explain(e);
         }
     }
 
@@ -288,23 +333,23 @@ internal sealed partial class GitMirror
             : new LaunchException(
                 "GitFetchFailed",
                 LaunchErrorCategory.ConnectionError,
-                $"Cannot fetch {remote}: {text.TrimEnd('.')}.",
+                $"Cannot fetch {remote}: {text.TrimEnd('.')}. Try again; 'git ls-remote' shows whether it is the network or the host.",
                 remote,
                 e
             );
     }
 
     // Each is tried once. A credential that was given is for the address that it was given with.
-    private IEnumerable<GitCredential> Logins(string origin, string url)
+    private IEnumerable<GitCredential> Logins(string origin)
     {
         if (_credential is not null && origin == LaunchUri.GitOrigin(_remote))
         {
             yield return _credential;
         }
 
-        if (AskHelper(url) is { } stored)
+        if (_stored is { Login: { } login } stored && origin == stored.Origin)
         {
-            yield return stored;
+            yield return login;
         }
     }
 
@@ -353,63 +398,45 @@ internal sealed partial class GitMirror
     }
 
     /// <summary>Asks git's own credential helpers, without a prompt. No git program: no answer.</summary>
-    private GitCredential? AskHelper(string url)
+    private async Task<GitCredential?> AskHelperAsync(string url, CancellationToken token)
     {
         // A line break in any of them would be a line of its own for the helper: a login of another host.
         if (
             !Uri.TryCreate(url, UriKind.Absolute, out var uri)
             || uri.Scheme is not ("http" or "https")
             || (uri.Authority + uri.AbsolutePath).Any(char.IsControl)
-            || ProgramPath.Find("git") is not { } program
         )
         {
             return null;
         }
 
-        // Not the shell's folder: a .git there could name a helper.
-        var start = new ProcessStartInfo(program)
+        var helper = new ExternalProgram("git", "credential", "fill")
         {
-            WorkingDirectory = Path.GetDirectoryName(_folder),
-            RedirectStandardInput = true,
-            RedirectStandardOutput = true,
-            RedirectStandardError = true,
-            UseShellExecute = false,
-            CreateNoWindow = true,
+            // Not the shell's folder: a .git there could name a helper.
+            WorkingFolder = Path.GetDirectoryName(_folder)!,
+            TimeLimit = TimeSpan.FromSeconds(10),
+            Input = $"protocol={uri.Scheme}\nhost={uri.Authority}\npath={uri.AbsolutePath.TrimStart('/')}\n\n",
+            Environment = new Dictionary<string, string?>
+            {
+                ["GIT_TERMINAL_PROMPT"] = "0",
+                ["GCM_INTERACTIVE"] = "never",
+                ["GIT_ASKPASS"] = null,
+                ["SSH_ASKPASS"] = null,
+            },
         };
-        start.ArgumentList.Add("credential");
-        start.ArgumentList.Add("fill");
-        start.Environment["GIT_TERMINAL_PROMPT"] = "0";
-        start.Environment["GCM_INTERACTIVE"] = "never";
-        start.Environment.Remove("GIT_ASKPASS");
-        start.Environment.Remove("SSH_ASKPASS");
         try
         {
-            using var process = Process.Start(start)!;
-            process.StandardInput.Write(
-                $"protocol={uri.Scheme}\nhost={uri.Authority}\npath={uri.AbsolutePath.TrimStart('/')}\n\n"
-            );
-            process.StandardInput.Close();
-            var answer = process.StandardOutput.ReadToEndAsync();
-            _ = process.StandardError.ReadToEndAsync();
-            if (!process.WaitForExit(10_000))
-            {
-                process.Kill(true);
-                return null;
-            }
-
-            // libgit2 asks for a credential in a callback, and wants its answer there.
-#pragma warning disable VSTHRD002
-            var values = answer
-                .Result.Split('\n')
+            var values = (await helper.RunAsync(token))
+                .Output.Split('\n')
                 .Select(l => l.Split('=', 2))
                 .Where(p => p.Length == 2)
-                .ToDictionary(p => p[0], p => p[1].TrimEnd('\r'));
-#pragma warning restore VSTHRD002
+                .GroupBy(p => p[0])
+                .ToDictionary(p => p.Key, p => p.Last()[1].TrimEnd('\r'));
             return values.TryGetValue("password", out var password)
-                ? new GitCredential(values.GetValueOrDefault("username", ""), password)
+                ? new GitCredential(values.GetValueOrDefault("username", ""), Secrets.Register(password))
                 : null;
         }
-        catch (Exception e) when (e is System.ComponentModel.Win32Exception or IOException)
+        catch (LaunchException e) when (e.ErrorId is "ProgramNotStarted" or "ProgramTimeout")
         {
             return null;
         }

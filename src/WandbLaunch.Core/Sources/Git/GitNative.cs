@@ -93,7 +93,11 @@ internal static unsafe class GitNative
     {
         if (code < 0)
         {
-            throw new LaunchException("GitFailed", LaunchErrorCategory.InvalidOperation, $"git failed: {LastError()}");
+            throw new LaunchException(
+                "GitFailed",
+                LaunchErrorCategory.InvalidOperation,
+                $"git failed: {LastError()} If it stays, fetch the repository anew: Clear-WandbLaunchCache -Kind git"
+            );
         }
     }
 

@@ -136,7 +136,7 @@ internal static partial class GitPatch
                     throw new LaunchException(
                         "PatchUnsafe",
                         LaunchErrorCategory.SecurityError,
-                        $"The patch makes '{current}' a symbolic link that {fault}. It is refused.",
+                        $"The patch makes '{current}' a symbolic link that {fault}. It is refused. Launch with -GitVersion <commit> to run without the patch.",
                         current
                     );
                 }
@@ -150,7 +150,7 @@ internal static partial class GitPatch
                 ? throw new LaunchException(
                     "PatchUnsafe",
                     LaunchErrorCategory.SecurityError,
-                    $"The patch names the file '{SafePath.Show(path)}', which is refused: {fault}.",
+                    $"The patch names the file '{SafePath.Show(path)}', which is refused: {fault}. Launch with -GitVersion <commit> to run without the patch.",
                     SafePath.Show(path)
                 )
                 : path;

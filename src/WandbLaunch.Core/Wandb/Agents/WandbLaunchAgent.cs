@@ -8,8 +8,8 @@ public sealed record WandbLaunchAgent
     /// <summary>Name: for -Name of the other agent commands.</summary>
     public required string Name { get; init; }
 
-    /// <summary>starting, polling, running, draining or stopped; lost for one that was killed or has not been heard of for two minutes.</summary>
-    public required string State { get; init; }
+    /// <summary>What it does.</summary>
+    public required AgentState State { get; init; }
 
     /// <summary>Names of its queues, in its order.</summary>
     public IReadOnlyList<string> Queues { get; init; } = [];

@@ -155,8 +155,8 @@ internal sealed class ArtifactApi(GraphQLTransport transport, WandbApi api)
     /// <summary>One file as bytes.</summary>
     internal async Task<byte[]> ReadAsync(string url, string name, long limit, CancellationToken token)
     {
-        using var response = await transport.DownloadAsync(url, token);
-        return await WandbApi.ReadAsync(response, name, limit, token);
+        using var response = await transport.Files.DownloadAsync(url, token);
+        return await AnswerBody.ReadAsync(response, name, limit, token);
     }
 
     /// <summary>Saves all files of a version below a folder; each name is checked.</summary>
@@ -168,7 +168,7 @@ internal sealed class ArtifactApi(GraphQLTransport transport, WandbApi api)
         {
             var path = SafePath.Combine(folder, name, "artifact file");
             Directory.CreateDirectory(Path.GetDirectoryName(path)!);
-            await transport.DownloadToAsync(url, name, path, md5, size, token);
+            await transport.Files.DownloadToAsync(url, name, path, md5, size, token);
         }
     }
 
@@ -267,7 +267,7 @@ internal sealed class ArtifactApi(GraphQLTransport transport, WandbApi api)
                 && contents.TryGetValue(edge.Text("node", "name") ?? "", out var content)
             )
             {
-                await transport.UploadAsync(
+                await transport.Files.UploadAsync(
                     url,
                     content.File.Open,
                     edge.Items("node", "uploadHeaders").Select(h => h.ToString()),
@@ -299,7 +299,7 @@ internal sealed class ArtifactApi(GraphQLTransport transport, WandbApi api)
             }
         );
         var upload = await ManifestAsync(Convert.ToBase64String(MD5.HashData(manifest)), true);
-        await transport.UploadAsync(
+        await transport.Files.UploadAsync(
             upload.Text("uploadUrl")!,
             () => new MemoryStream(manifest),
             upload.Items("uploadHeaders").Select(h => h.ToString()),

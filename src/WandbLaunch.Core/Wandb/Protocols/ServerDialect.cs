@@ -3,11 +3,12 @@ using WandbLaunch.Foundation;
 namespace WandbLaunch.Wandb;
 
 /// <summary>
-/// What a server offers beyond the 2022 protocol, found by one question (protocol, first table; B.1). The rest of the
-/// code asks this and nothing else about generations.
+/// What a server offers beyond the 2022 protocol, found by one question (protocol, first table; B.1). The protocols ask
+/// it, and nobody else.
 /// </summary>
 internal sealed record ServerDialect
 {
+    private const string OwnPrefix = "wandblaunch_";
     private const string StorePrefix = "wandblaunch_store_";
 
     internal required IReadOnlySet<string> Mutations { get; init; }
@@ -35,6 +36,9 @@ internal sealed record ServerDialect
 
     /// <summary>The end of an item can be reported with its exit code.</summary>
     internal bool Finish => Mutations.Contains("finishRunQueueItem");
+
+    /// <summary>This project's own server.</summary>
+    internal bool Own => Finish || Features.Any(f => f.StartsWith(OwnPrefix, StringComparison.Ordinal));
 
     internal static async Task<ServerDialect> ProbeAsync(GraphQLTransport transport, CancellationToken token)
     {

@@ -1,6 +1,7 @@
 using System.Text;
 using System.Text.Json.Nodes;
 using WandbLaunch.Foundation;
+using WandbLaunch.Model;
 
 namespace WandbLaunch.Wandb;
 
@@ -27,14 +28,14 @@ public sealed record WandbLaunchQueueItem
     /// <summary>Project of the queue.</summary>
     public required string QueueProject { get; init; }
 
-    /// <summary>pending, leased, claimed, finished, failed or stopped (protocol B.3; the last three but failed where the server knows them).</summary>
-    public required string State { get; init; }
+    /// <summary>Where it stands.</summary>
+    public required QueueItemState State { get; init; }
 
     /// <summary>Place among those that wait, from 1; null for others, or where the server does not tell.</summary>
     public int? Position { get; init; }
 
-    /// <summary>0 critical, 1 high, 2 medium, 3 low.</summary>
-    public int? Priority { get; init; }
+    /// <summary>Which goes first, in a queue with priorities.</summary>
+    public QueueItemPriority? Priority { get; init; }
 
     /// <summary>When it was queued.</summary>
     public DateTimeOffset? Created { get; init; }
@@ -60,12 +61,12 @@ public sealed record WandbLaunchQueueItem
 
     /// <summary>Arguments that the item sets: words, or name=value.</summary>
     public IReadOnlyList<string> Arguments =>
-        (Spec?["overrides"] as JsonObject)?["args"] switch
+        LaunchConfig.Tolerant(Spec).Args switch
         {
-            JsonArray words => [.. words.Select(w => Secrets.MaskLogins(w?.ToString() ?? ""))],
-            JsonObject pairs =>
+            { Words: { } words } => [.. words.Select(Secrets.MaskLogins)],
+            { Pairs: { } pairs } =>
             [
-                .. pairs.Select(p => Secrets.MaskLogins(p.Value is null ? p.Key : $"{p.Key}={p.Value}")),
+                .. pairs.Select(p => Secrets.MaskLogins(p.Value is null ? p.Key : $"{p.Key}={JsonTree.Of(p.Value)}")),
             ],
             _ => [],
         };
@@ -120,7 +121,7 @@ public sealed record WandbLaunchQueueItem
     internal JsonObject? Spec => _spec ??= JsonText.TolerantObject(SpecText);
 
     /// <summary>True when the state will not change any more.</summary>
-    public bool IsDone => State is "finished" or "failed" or "stopped";
+    public bool IsDone => State is QueueItemState.Finished or QueueItemState.Failed or QueueItemState.Stopped;
 
     /// <inheritdoc/>
     public override string ToString() => Id;

@@ -33,6 +33,12 @@ public sealed record WandbRunQueue
     /// <summary>Resource that the queue sets for its items.</summary>
     public string? Resource { get; init; }
 
+    /// <summary>Arguments of that resource for items that bring none of their own; null where the server does not tell.</summary>
+    public IReadOnlyDictionary<string, object?>? ResourceArgs { get; init; }
+
+    /// <summary>Template variables by name, each with its schema; null where the server does not tell.</summary>
+    public IReadOnlyDictionary<string, object?>? TemplateVariables { get; init; }
+
     /// <summary>Items that wait, where the server tells.</summary>
     public int? Pending { get; init; }
 

@@ -33,7 +33,8 @@ public sealed class WandbRun
     public string Project { get; }
 
     /// <summary>running, finished, failed, crashed, killed, preempting, preempted or pending.</summary>
-    public string? State => _node.Text("state");
+    public WandbRunState State =>
+        Enum.TryParse<WandbRunState>(_node.Text("state"), true, out var state) ? state : WandbRunState.Unknown;
 
     /// <summary>Tags.</summary>
     public IReadOnlyList<string> Tags => _node.Items("tags").Select(t => t.ToString()).ToArray();

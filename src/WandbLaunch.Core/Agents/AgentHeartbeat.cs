@@ -1,0 +1,84 @@
+using WandbLaunch.Wandb;
+
+namespace WandbLaunch.Agents;
+
+/// <summary>The agent's signs of life on the server, up to the last one, and the server's wish that it stops.</summary>
+internal sealed class AgentHeartbeat(
+    AgentRegistration registration,
+    ServerLink link,
+    AgentLifetime lifetime,
+    AgentShutdown shutdown,
+    AgentBoard board,
+    TimeProvider time
+)
+{
+    private static readonly TimeSpan Often = TimeSpan.FromSeconds(30);
+    private static readonly TimeSpan GoodbyeLimit = TimeSpan.FromSeconds(10);
+
+    // A server that wakes its agents does so for a stop too; elsewhere the flag has to be looked for.
+    private readonly TimeSpan _askOften = TimeSpan.FromSeconds(registration.Protocol.CanWaitForWork ? 60 : 10);
+    private AgentState? _state;
+    private DateTimeOffset _said;
+    private DateTimeOffset _asked;
+    private volatile bool _lookForStop;
+    private volatile bool _goodbye;
+    private volatile Task _beat = Task.CompletedTask;
+
+    /// <summary>Done when nothing is on its way.</summary>
+    internal Task Current => _beat;
+
+    /// <summary>The next beat asks whether the agent is to stop, too.</summary>
+    internal void LookForStop() => _lookForStop = true;
+
+    /// <summary>Sends what is due. It may take its time: the caller does not wait.</summary>
+    internal void Beat()
+    {
+        if (_beat.IsCompleted && !_goodbye && !link.IsAway && !board.HasLeft)
+        {
+            _beat = BeatAsync(time.GetUtcNow());
+        }
+    }
+
+    private async Task BeatAsync(DateTimeOffset now)
+    {
+        var state = board.State;
+        if (state != _state || now - _said > Often)
+        {
+            await link.OnceAsync(t => registration.Protocol.SendHeartbeatAsync(registration.AgentId, state, t));
+            (_state, _said) = (state, now);
+            board.Save();
+        }
+
+        if (lifetime.Works && (_lookForStop || now - _asked > _askOften))
+        {
+            _lookForStop = false;
+            _asked = now;
+            await link.OnceAsync(async t =>
+            {
+                if ((await registration.Protocol.AgentAsync(registration.AgentId, t)).StopPolling)
+                {
+                    shutdown.Drain("stopped from the server");
+                }
+            });
+        }
+    }
+
+    /// <summary>The last word, after which none follows: a sign of life that is on its way would arrive after it, and count.</summary>
+    internal async Task GoodbyeAsync(bool broken)
+    {
+        _goodbye = true;
+        await Task.WhenAny(_beat, Task.Delay(GoodbyeLimit, time));
+        if (link.IsAway)
+        {
+            return;
+        }
+
+        await link.OnceAsync(t =>
+            registration.Protocol.SendHeartbeatAsync(registration.AgentId, AgentState.Stopped, t)
+        );
+        if (registration.LogRun is { } run)
+        {
+            await link.OnceAsync(t => registration.Api.CompleteAsync(run, broken ? 1 : 0, t));
+        }
+    }
+}

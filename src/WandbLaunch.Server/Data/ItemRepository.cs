@@ -1,0 +1,380 @@
+using System.Buffers;
+using System.Text;
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using Dapper;
+using Microsoft.Data.Sqlite;
+
+namespace WandbLaunch.Server.Data;
+
+/// <summary>What came of an item that was pushed: its id and its text where the queue changed it, or why it was refused.</summary>
+internal readonly record struct PushedItem(long Id, string? Filled, string? Fault);
+
+/// <summary>Items of queues. An item is leased by a pop, and taken by the first ack that comes (protocol J).</summary>
+internal sealed class ItemRepository(Database database, QueueSignals signals) : IDisposable
+{
+    internal const int DefaultPriority = 2;
+
+    private const string Select =
+        "SELECT i.id AS Id, i.queue AS Queue, i.state AS State, i.run_name AS RunName, i.spec AS Spec, i.created_at AS CreatedAt, i.priority AS Priority, i.agent AS Agent, a.name AS AgentName, i.exit_code AS ExitCode, i.claimed_at AS ClaimedAt, i.finished_at AS FinishedAt, i.error AS Error, i.warnings AS Warnings FROM items i LEFT JOIN agents a ON a.id = i.agent WHERE ";
+
+    // An answer is kept for longer than any client asks for it.
+    private const long Kept = 3_600_000;
+    private const long BetweenForgetting = 600_000;
+
+    // The statements of every push and pop, compiled once; used by the one writer only.
+    private ItemStatement? _insert;
+    private SqliteCommand? _expire;
+    private SqliteCommand? _pop;
+    private long _nextForgetting;
+
+    /// <summary>False where a test wants a server that gives its agents whatever was queued, as others do.</summary>
+    internal bool ChecksItems { get; set; } = true;
+
+    /// <summary>Puts one item into a queue, and gives its id and its text as it was queued.</summary>
+    /// <exception cref="ServerFault">It is refused.</exception>
+    internal (long Id, string Spec) Push(QueueRecord queue, string spec, int? priority, string? variables)
+    {
+        // The order in which faults are told is that of the push itself.
+        CheckPriority(queue, priority);
+        JsonLimits.CheckObject("runSpec", spec);
+        if (variables is not null && queue.Resource is not null)
+        {
+            JsonLimits.CheckObject("templateVariableValues", variables);
+        }
+
+        var item = new NewItem(
+            Encoding.UTF8.GetBytes(spec.TrimStart()),
+            priority,
+            Encoding.UTF8.GetBytes(variables?.TrimStart() ?? ""),
+            null
+        );
+        var (id, filled, fault) = Push(queue, [item])[0];
+        return fault is null ? (id, filled ?? spec) : throw new ServerFault(fault);
+    }
+
+    /// <summary>Puts items into a queue, all in one transaction; one that is refused has its reason in the place of its id.</summary>
+    internal List<PushedItem> Push(QueueRecord queue, List<NewItem> items)
+    {
+        var results = new List<PushedItem>(items.Count);
+        var pushed = 0;
+        database.Transact(c =>
+        {
+            var insert = _insert ??= new ItemStatement(c);
+            insert.Begin(queue.Id, Database.Now);
+            foreach (var (spec, priority, variables, fault) in items)
+            {
+                try
+                {
+                    if (fault is not null)
+                    {
+                        results.Add(new PushedItem(0, null, fault));
+                        continue;
+                    }
+
+                    CheckPriority(queue, priority);
+                    var filled = QueueTemplates.Fill(queue, spec.Span, variables.Span);
+                    var id = insert.Insert(
+                        filled is null ? spec.Span : Encoding.UTF8.GetBytes(filled),
+                        priority ?? DefaultPriority
+                    );
+                    results.Add(new PushedItem(id, filled, null));
+                    pushed++;
+                }
+                catch (ServerFault e)
+                {
+                    results.Add(new PushedItem(0, null, e.Message));
+                }
+            }
+
+            return pushed;
+        });
+        signals.Wake(queue.Id, pushed);
+        return results;
+    }
+
+    /// <summary>Pushes a batch and gives the answer for it: the id of each item, or why it was refused. One that was answered before under the same name is answered the same and pushes nothing.</summary>
+    internal byte[] PushBatch(QueueRecord queue, List<NewItem> items, string? request) =>
+        request is null ? Answer(Push(queue, items)) : Once(request, () => Answer(Push(queue, items)));
+
+    internal (long Id, string Spec)? Pop(QueueRecord queue, long? agent) =>
+        database.Write<(long, string)?>(c =>
+        {
+            var now = database.Clock;
+            var expire = _expire ??= Database.Command(
+                c,
+                "UPDATE items SET state = 'PENDING' WHERE state = 'LEASED' AND lease_until < $now",
+                ("$now", 0L)
+            );
+            expire.Parameters["$now"].Value = now;
+            expire.ExecuteNonQuery();
+            var command = _pop ??= Database.Command(
+                c,
+                "UPDATE items SET state = 'LEASED', lease_until = $until, agent = $a WHERE id = (SELECT id FROM items WHERE queue = $q AND state = 'PENDING' ORDER BY priority, id LIMIT 1) RETURNING id, spec",
+                ("$q", 0L),
+                ("$until", 0L),
+                ("$a", null)
+            );
+            command.Parameters["$q"].Value = queue.Id;
+            command.Parameters["$until"].Value = now + (long)database.Lease.TotalMilliseconds;
+            command.Parameters["$a"].Value = agent is { } known ? known : DBNull.Value;
+            while (true)
+            {
+                (long Id, string Spec) item;
+                using (var reader = command.ExecuteReader())
+                {
+                    if (!reader.Read())
+                    {
+                        return null;
+                    }
+
+                    item = (reader.GetInt64(0), reader.GetString(1));
+                }
+
+                if (!ChecksItems || JsonLimits.ObjectFault("The item", item.Spec) is not { } fault)
+                {
+                    return item;
+                }
+
+                // From before there were limits, or by another program: it ends alone, and with the reason.
+                Finish(item.Id, "FAILED", null, Unreadable(fault).ToJsonString());
+            }
+        });
+
+    /// <summary>The first ack takes an item that was popped; whoever comes later is told no. An agent of 2022 says the run "None" when the item failed before its start (protocol B.3).</summary>
+    internal bool Ack(long item, string run) =>
+        database.Write(c =>
+            c.Execute(
+                "UPDATE items SET state = @state, run_name = @run, claimed_at = @now, finished_at = CASE WHEN @state = 'FAILED' THEN @now END WHERE id = @item AND (state = 'LEASED' OR (state = 'PENDING' AND lease_until IS NOT NULL))",
+                new
+                {
+                    item,
+                    state = run == "None" ? "FAILED" : "CLAIMED",
+                    run = run == "None" ? null : run,
+                    now = Database.Now,
+                }
+            ) == 1
+        );
+
+    internal bool Finish(long item, string state, int? exitCode, string? report) =>
+        database.Write(c =>
+            c.Execute(
+                "UPDATE items SET state = @state, exit_code = COALESCE(@exitCode, exit_code), error = COALESCE(@report, error), finished_at = @now WHERE id = @item AND (state IN ('LEASED', 'CLAIMED') OR (state = 'PENDING' AND lease_until IS NOT NULL))",
+                new
+                {
+                    item,
+                    state,
+                    exitCode,
+                    report,
+                    now = Database.Now,
+                }
+            ) == 1
+        );
+
+    internal bool AddWarning(long item, JsonNode report) =>
+        database.Write(c =>
+        {
+            if (
+                c.ExecuteScalar<string?>("SELECT COALESCE(warnings, '[]') FROM items WHERE id = @item", new { item })
+                is not { } text
+            )
+            {
+                return false;
+            }
+
+            var list = Json(text) as JsonArray ?? [];
+            list.Add(report);
+            return c.Execute(
+                    "UPDATE items SET warnings = @warnings WHERE id = @item",
+                    new { item, warnings = list.ToJsonString() }
+                ) == 1;
+        });
+
+    /// <summary>Removes an item that waits; one that was started stays.</summary>
+    internal bool Delete(long queue, long item) =>
+        database.Write(c =>
+            c.Execute(
+                "DELETE FROM items WHERE id = @item AND queue = @queue AND state IN ('PENDING', 'LEASED')",
+                new { item, queue }
+            ) == 1
+        );
+
+    internal ItemRecord? Find(long queue, long item) =>
+        database.Read(c =>
+            Read(
+                    c,
+                    "i.queue = @queue AND i.id = @item",
+                    new
+                    {
+                        queue,
+                        item,
+                        limit = 1,
+                    }
+                )
+                .FirstOrDefault()
+        );
+
+    internal (List<ItemRecord> Items, bool More) Page(long queue, long after, int first, string[]? states)
+    {
+        using var connection = database.Open();
+        var items = Read(
+                connection,
+                "i.queue = @queue AND i.id > @after" + (states is { Length: > 0 } ? " AND i.state IN @states" : ""),
+                new
+                {
+                    queue,
+                    after,
+                    states,
+                    limit = first + 1,
+                }
+            )
+            .TakePage(first, i => i.Weight, out var more);
+        return (items, more);
+    }
+
+    internal long Count(long queue, bool pending) =>
+        database.Read(c =>
+            c.ExecuteScalar<long>(
+                $"SELECT COUNT(*) FROM items WHERE queue = @queue{(pending ? " AND state = 'PENDING'" : "")}",
+                new { queue }
+            )
+        );
+
+    /// <summary>True when an item can be popped from one of the queues.</summary>
+    internal bool AnyWaiting(IEnumerable<long> queues) =>
+        database.Read(c =>
+            queues.Any(queue =>
+                c.ExecuteScalar<bool>(
+                    "SELECT EXISTS (SELECT 1 FROM items WHERE queue = @queue AND state = 'PENDING')",
+                    new { queue }
+                )
+            )
+        );
+
+    /// <summary>How many are before it, from 1 on; null for one that does not wait.</summary>
+    internal int? Position(ItemRecord item) =>
+        item.State != "PENDING"
+            ? null
+            : 1
+                + database.Read(c =>
+                    c.ExecuteScalar<int>(
+                        "SELECT COUNT(*) FROM items WHERE queue = @Queue AND state = 'PENDING' AND (priority, id) < (@Priority, @Id)",
+                        new
+                        {
+                            item.Queue,
+                            item.Priority,
+                            item.Id,
+                        }
+                    )
+                );
+
+    /// <summary>JSON that was stored; a text that is none as that text.</summary>
+    internal static JsonNode? Json(string text)
+    {
+        try
+        {
+            return JsonNode.Parse(text);
+        }
+        catch (JsonException)
+        {
+            return JsonValue.Create(text);
+        }
+    }
+
+    /// <summary>The report of an item that nobody can run.</summary>
+    internal static JsonObject Unreadable(string fault) =>
+        new() { ["message"] = "This item cannot be run by anyone: " + fault, ["stage"] = "queue" };
+
+    public void Dispose()
+    {
+        _insert?.Dispose();
+        _expire?.Dispose();
+        _pop?.Dispose();
+    }
+
+    private static void CheckPriority(QueueRecord queue, int? priority)
+    {
+        if (priority is not null && queue.Mode == "DISABLED")
+        {
+            throw new ServerFault(
+                $"The queue \"{queue.Name}\" has no priorities (its prioritizationMode is DISABLED)."
+            );
+        }
+
+        if (priority is < 0 or > 3)
+        {
+            throw new ServerFault("A priority is 0 (critical), 1 (high), 2 (medium) or 3 (low).");
+        }
+    }
+
+    private static byte[] Answer(List<PushedItem> results)
+    {
+        var buffer = new ArrayBufferWriter<byte>(8 * results.Count + 16);
+        using (var writer = new Utf8JsonWriter(buffer))
+        {
+            writer.WriteStartArray();
+            foreach (var (id, _, fault) in results)
+            {
+                if (fault is null)
+                {
+                    writer.WriteNumberValue(id);
+                }
+                else
+                {
+                    writer.WriteStringValue(fault);
+                }
+            }
+
+            writer.WriteEndArray();
+        }
+
+        return buffer.WrittenSpan.ToArray();
+    }
+
+    // The answer is kept in the transaction of the push: a client whose connection broke asks again under the same name and gets it, and nothing is queued twice.
+    private byte[] Once(string request, Func<byte[]> push) =>
+        database.Transact(c =>
+        {
+            if (
+                c.ExecuteScalar<byte[]?>("SELECT answer FROM pushes WHERE request = @request", new { request }) is
+                { } answered
+            )
+            {
+                return answered;
+            }
+
+            var answer = push();
+            var now = database.Clock;
+            c.Execute(
+                "INSERT INTO pushes (request, answer, at) VALUES (@request, @answer, @now)",
+                new
+                {
+                    request,
+                    answer,
+                    now,
+                }
+            );
+            if (now > _nextForgetting)
+            {
+                _nextForgetting = now + BetweenForgetting;
+                c.Execute("DELETE FROM pushes WHERE at < @then", new { then = now - Kept });
+            }
+
+            return answer;
+        });
+
+    private static IEnumerable<ItemRecord> Read(SqliteConnection connection, string where, object parameters)
+    {
+        foreach (
+            var item in connection.Query<ItemRecord>(
+                Select + where + " ORDER BY i.id LIMIT @limit",
+                parameters,
+                buffered: false
+            )
+        )
+        {
+            item.Fault = JsonLimits.ObjectFault("The item", item.Spec);
+            yield return item;
+        }
+    }
+}

@@ -1,0 +1,98 @@
+using GraphQL.Types;
+using WandbLaunch.Server.Auth;
+using WandbLaunch.Server.Data;
+using WandbLaunch.Server.Endpoints;
+using WandbLaunch.Server.Logging;
+using WandbLaunch.Server.Schema;
+
+namespace WandbLaunch.Server;
+
+/// <summary>What the server is composed of, by feature: as a program, and in the process of a test.</summary>
+internal static class LaunchServerComposition
+{
+    internal static void AddLaunchServer(this WebApplicationBuilder builder, LaunchServerOptions options)
+    {
+        builder.Services.AddRoutingCore();
+        builder.Services.AddSingleton(options.Time);
+        builder
+            .Services.AddLaunchStore(options)
+            .AddLaunchLog()
+            .AddLaunchAuthentication(options.Listen, options.Key)
+            .AddLaunchGraphQL(options.Generation2022)
+            .AddSingleton<FaultAnswers>()
+            .AddSingleton<FileEndpoints>()
+            .AddSingleton<FileStreamEndpoint>()
+            .AddSingleton<QueueEndpoints>()
+            .AddSingleton<SessionEndpoints>();
+    }
+
+    internal static void MapLaunchServer(this WebApplication app)
+    {
+        // The database first: what cannot be served is said before anything else begins.
+        app.Services.GetRequiredService<Database>();
+        app.Services.GetRequiredService<BlobMover>().Start();
+        app.Use(app.Services.GetRequiredService<FaultAnswers>().InvokeAsync);
+        app.UseLaunchAuthentication();
+        app.MapGraphQL();
+        app.MapFiles();
+        app.MapQueues();
+        app.MapSessions();
+        app.MapShutdown();
+        app.MapPage();
+    }
+
+    private static IServiceCollection AddLaunchStore(this IServiceCollection services, LaunchServerOptions options) =>
+        services
+            .AddSingleton(_ => new Database(options.Path, options.Lease, options.Time, options.Say))
+            .AddSingleton(_ => new FileStore(Path.GetFullPath(options.Path) + ".files"))
+            .AddSingleton<ContentRows>()
+            .AddSingleton<BlobMover>()
+            .AddSingleton<QueueSignals>()
+            .AddSingleton<ProjectRepository>()
+            .AddSingleton<RunRepository>()
+            .AddSingleton<RunLineRepository>()
+            .AddSingleton<FileRepository>()
+            .AddSingleton<BlobRepository>()
+            .AddSingleton<ArtifactRepository>()
+            .AddSingleton<QueueRepository>()
+            .AddSingleton<ItemRepository>()
+            .AddSingleton<AgentRepository>();
+
+    // Beside the database, whose real place is known once it is open.
+    private static IServiceCollection AddLaunchLog(this IServiceCollection services) =>
+        services.AddSingleton<ILoggerProvider>(s => new FileLoggerProvider(() =>
+            s.GetRequiredService<Database>().Path + ".errors.log"
+        ));
+
+    private static IServiceCollection AddLaunchGraphQL(this IServiceCollection services, bool generation2022) =>
+        services
+            .AddSingleton<ISchemaPart, ServerFields>()
+            .AddSingleton<ISchemaPart, ProjectFields>()
+            .AddSingleton<ISchemaPart, RunFields>()
+            .AddSingleton<ISchemaPart, RunFileFields>()
+            .AddSingleton<ISchemaPart, QueueFields>()
+            .AddSingleton<ISchemaPart, ItemFields>()
+            .AddSingleton<ISchemaPart, AgentFields>()
+            .AddSingleton<ISchemaPart, ArtifactFields>()
+            .AddSingleton<ISchema>(s => SchemaFields.Build(s.GetServices<ISchemaPart>(), generation2022))
+            .AddSingleton<GraphQLEndpoint>();
+
+    private static void MapGraphQL(this WebApplication app) =>
+        app.MapPost("/graphql", app.Services.GetRequiredService<GraphQLEndpoint>().InvokeAsync);
+
+    private static void MapFiles(this WebApplication app)
+    {
+        app.Services.GetRequiredService<FileStreamEndpoint>().Map(app);
+        app.Services.GetRequiredService<FileEndpoints>().Map(app);
+    }
+
+    private static void MapQueues(this WebApplication app) =>
+        app.Services.GetRequiredService<QueueEndpoints>().Map(app);
+
+    private static void MapSessions(this WebApplication app) =>
+        app.Services.GetRequiredService<SessionEndpoints>().Map(app);
+
+    private static void MapShutdown(this WebApplication app) => app.MapPost("/shutdown", app.Lifetime.StopApplication);
+
+    private static void MapPage(this WebApplication app) => PageEndpoints.Map(app);
+}

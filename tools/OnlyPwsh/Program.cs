@@ -1,0 +1,2 @@
+// Its place is taken by PowerShell's own pwsh.dll.
+return 1;
