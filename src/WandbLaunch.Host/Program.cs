@@ -1,5 +1,5 @@
-using System.Globalization;
 using System.Runtime.InteropServices;
+using System.Text;
 using System.Text.Json;
 using WandbLaunch.Foundation;
 using WandbLaunch.Launching;
@@ -12,19 +12,30 @@ namespace WandbLaunch.Host;
 internal static class Program
 {
     // The server needs nothing of the rest, and its libraries are not loaded.
-    private static Task<int> Main(string[] args) =>
-        args is ["server", var server, ..] ? Task.FromResult(ServerEntry.Run(server, args[2..])) : RunAsync(args);
+    private static Task<int> Main(string[] args)
+    {
+        if (OperatingSystem.IsWindows())
+        {
+            // Whoever reads a pipe of this process takes it for UTF-8; the console's code page is another.
+            Console.OutputEncoding = new UTF8Encoding(false);
+        }
+
+        return args is ["server", var server, ..]
+            ? Task.FromResult(ServerEntry.Run(server, args[2..]))
+            : RunAsync(args);
+    }
 
     private static async Task<int> RunAsync(string[] args)
     {
-        if (args is ["agent", var config])
+        if (args is ["agent", _] or ["agent", _, "--home", _])
         {
-            return await AgentService.RunAsync(config);
-        }
+            // Of a scheduled task, which has no variables of its own.
+            if (args.Length > 2)
+            {
+                Environment.SetEnvironmentVariable("WANDBLAUNCH_HOME", args[3]);
+            }
 
-        if (args is ["break", var process] && OperatingSystem.IsWindows())
-        {
-            return WindowsConsole.Break(int.Parse(process, CultureInfo.InvariantCulture)) ? 0 : 1;
+            return await AgentService.RunAsync(args[1]);
         }
 
         if (args is ["adopt", "keep" or "end", _, ..])
@@ -35,7 +46,7 @@ internal static class Program
         if (args is not ["run", var folder])
         {
             await Console.Error.WriteLineAsync(
-                "usage: WandbLaunch.Host run FOLDER | agent CONFIG | adopt keep|end PROGRAM [WORD…] | server ASSEMBLY [WORD…] | break PROCESS"
+                "usage: WandbLaunch.Host run FOLDER | agent CONFIG | adopt keep|end PROGRAM [WORD…] | server ASSEMBLY [WORD…]"
             );
             return 2;
         }

@@ -123,7 +123,7 @@ public sealed class Fixture : IAsyncLifetime
         {
             Directory.Delete(Root, true);
         }
-        catch (IOException)
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
             // A program of a test still ends.
         }

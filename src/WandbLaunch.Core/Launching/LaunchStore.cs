@@ -51,13 +51,16 @@ internal sealed partial class LaunchStore(string root)
         FileModes.WritePrivate(Path.Combine(folder, "spec.json"), JsonSerializer.Serialize(spec, Json));
 
     internal static RunSpec LoadSpec(string folder) =>
-        JsonSerializer.Deserialize<RunSpec>(File.ReadAllText(Path.Combine(folder, "spec.json")), Json)!;
+        JsonSerializer.Deserialize<RunSpec>(FileModes.ReadShared(Path.Combine(folder, "spec.json")), Json)!;
 
     internal static LaunchedRun? Load(string folder)
     {
         try
         {
-            return JsonSerializer.Deserialize<LaunchedRun>(File.ReadAllText(Path.Combine(folder, "run.json")), Json);
+            return JsonSerializer.Deserialize<LaunchedRun>(
+                FileModes.ReadShared(Path.Combine(folder, "run.json")),
+                Json
+            );
         }
         catch (Exception e) when (e is IOException or JsonException or UnauthorizedAccessException)
         {

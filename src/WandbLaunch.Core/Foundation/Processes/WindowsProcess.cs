@@ -21,6 +21,7 @@ internal static unsafe class WindowsProcess
     private const int TooLong = 206; // ERROR_FILENAME_EXCED_RANGE
     private const int AccessDenied = 5;
     private const uint Suspended = 0x4;
+    private const uint NewGroup = 0x200;
     private const uint UnicodeEnvironment = 0x400;
     private const uint ExtendedStartup = 0x80000;
     private const uint LeaveJob = 0x0100_0000;
@@ -58,7 +59,10 @@ internal static unsafe class WindowsProcess
                 }
             }
 
-            var flags = UnicodeEnvironment | ExtendedStartup | NoWindow | (job is null ? 0 : Suspended);
+            var flags =
+                UnicodeEnvironment
+                | ExtendedStartup
+                | (job is null ? NoWindow : Suspended | NewGroup | (WindowsConsole.IsHere ? 0 : NoWindow));
             var folder = start.WorkingDirectory is { Length: > 0 } given ? given : null;
             ProcessHandles made;
             try

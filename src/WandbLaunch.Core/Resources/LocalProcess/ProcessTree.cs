@@ -58,7 +58,7 @@ internal sealed class ProcessTree : IDisposable
     {
         if (OperatingSystem.IsWindows())
         {
-            if (!WindowsConsole.Ask(_process.Id, _adopts))
+            if (!WindowsConsole.Break(_process.Id))
             {
                 Kill();
             }
