@@ -31,9 +31,13 @@
         'Receive-WandbLaunchLog'
         'Register-WandbLaunchAgent'
         'Remove-WandbLaunch'
+        'Remove-WandbLaunchAgent'
         'Remove-WandbLaunchQueueItem'
         'Remove-WandbRunQueue'
         'Set-WandbRunQueue'
+        'Show-WandbLaunch'
+        'Show-WandbRun'
+        'Show-WandbRunHistory'
         'Start-WandbLaunch'
         'Start-WandbLaunchAgent'
         'Start-WandbLaunchServer'
@@ -43,9 +47,10 @@
         'Unregister-WandbLaunchAgent'
         'Wait-WandbLaunch'
         'Wait-WandbLaunchQueueItem'
+        'Watch-WandbRunQueue'
     )
     FunctionsToExport    = @()
-    AliasesToExport      = @()
+    AliasesToExport      = @('awq', 'gwl', 'gwq', 'gwr', 'swl')
     VariablesToExport    = @()
     PrivateData          = @{
         PSData = @{

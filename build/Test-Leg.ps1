@@ -23,6 +23,8 @@ if ($Module) { $environment.WANDBLAUNCH_TEST_MODULE = $Module }
 $words = @()
 if ($WithoutDotnet) {
     $environment.HOME = $home2
+    # As a home of a person has them: without, .NET gives no place for data, and what asks for it writes into the working folder.
+    $null = New-Item -ItemType Directory (Join-Path $home2 .local/share), (Join-Path $home2 .config)
     $environment.PATH = '/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin'
     $folders = '/usr/share/dotnet', '/usr/lib/dotnet', '/usr/local/share/dotnet' | Where-Object { Test-Path $_ }
     $hide = ($folders | ForEach-Object { "mount -t tmpfs none $_ && " }) -join ''

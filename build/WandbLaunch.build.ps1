@@ -62,6 +62,7 @@ task Test Build, {
 
 # Pester alone, with its own words; all its files, or those that are named.
 task Pester Module, {
+    exec { dotnet build tests/WandbLaunch.NewResource -c $Configuration --nologo --verbosity quiet -consoleLoggerParameters:ErrorsOnly }
     $names = if ($Argument) { $Argument } else { '*' }
     $files = $names | ForEach-Object { (Get-Item "tests/Pester/$_.Tests.ps1").FullName }
     exec { dotnet tool run pwsh -NoProfile -File tests/Pester/Invoke-Tests.ps1 @files }
@@ -118,7 +119,7 @@ task TestPackage Package, OnlyPwsh, {
     try {
         if (git status --porcelain) { print Yellow 'There are changes that are not committed: not built a second time.' } else {
             exec { git clone --quiet $BuildRoot $again }
-            exec { dotnet build $again/src/WandbLaunch.PowerShell -c Release --nologo --verbosity quiet -consoleLoggerParameters:ErrorsOnly -p:DebugType=none -p:PathMap=$again=/_ }
+            exec { dotnet build $again/src/WandbLaunch.PowerShell -c Release --nologo --verbosity quiet -consoleLoggerParameters:ErrorsOnly -p:DebugType=none -p:PathMap=$again=/_ -p:RunAnalyzers=false }
             $env:WANDBLAUNCH_TEST_PACKAGE_AGAIN = (& $again/build/Package.ps1 -Module $again/out/WandbLaunch -Destination $again/out/package).FullName
         }
 

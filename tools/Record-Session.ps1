@@ -1,6 +1,7 @@
 # Records a real session of the built module and draws it: docs/session.svg, the picture of the README.
 #   dotnet run --project build -- Recording
-# The commands are those below; what they print, its colours and when it came are what was measured. Only the typing is made up.
+# The commands are those below; what they print, its colours and when it came are what was measured. Only how long a command
+# takes to type is made up.
 param(
     [string] $Path = "$PSScriptRoot/../docs/session.svg",
     [int] $Columns = 112,

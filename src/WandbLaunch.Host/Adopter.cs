@@ -1,7 +1,7 @@
 using System.ComponentModel;
 using System.Diagnostics;
 using System.Runtime.InteropServices;
-using WandbLaunch.Resources;
+using WandbLaunch.Foundation;
 
 namespace WandbLaunch.Host;
 

@@ -49,7 +49,7 @@ internal static class AgentService
         );
         try
         {
-            var config = AgentConfig.Resolve(LaunchEnvironment.Current, path, []);
+            var config = AgentConfig.Resolve(new LaunchEnvironment(), path, []);
             using var connection = await ConnectAsync(config, over.Token);
             webhook = config.Webhook is null ? null : new AgentWebhook(config.Webhook, Console.Error.WriteLine);
             var callbacks = new AgentCallbacks
@@ -114,10 +114,17 @@ internal static class AgentService
             {
                 if (config.LocalServer is { } database)
                 {
-                    var server = await LocalServers.StartAsync(database, null, null, token, Console.WriteLine);
+                    var server = await LocalServers.StartAsync(
+                        new LaunchContext(),
+                        database,
+                        null,
+                        null,
+                        token,
+                        Console.WriteLine
+                    );
                     return await WandbConnection.OpenAsync(
                         WandbSettings.Resolve(
-                            LaunchEnvironment.Current,
+                            new LaunchEnvironment(),
                             Path.GetTempPath(),
                             server.Url,
                             LocalServers.ReadKey(server.Path),
@@ -131,7 +138,7 @@ internal static class AgentService
 
                 return await WandbConnection.OpenAsync(
                     WandbSettings.Resolve(
-                        LaunchEnvironment.Current,
+                        new LaunchEnvironment(),
                         Path.GetTempPath(),
                         config.BaseUrl,
                         config.ApiKey,

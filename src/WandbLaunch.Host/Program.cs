@@ -8,7 +8,7 @@ using WandbLaunch.Resources;
 
 namespace WandbLaunch.Host;
 
-/// <summary>Watches one run after the shell that started it went on: <c>run FOLDER</c>, the secrets as one JSON line on standard input. Or is an agent without a shell (<c>agent CONFIG</c>), or the server.</summary>
+/// <summary>Supervises one run after the shell that started it went on: <c>run FOLDER</c>, the secrets as one JSON line on standard input. Or is an agent without a shell (<c>agent CONFIG</c>), or the server.</summary>
 internal static class Program
 {
     // The server needs nothing of the rest, and its libraries are not loaded.
@@ -65,8 +65,16 @@ internal static class Program
 
         LinuxProcesses.AdoptOrphans();
         using var ignore = PosixSignalRegistration.Create(PosixSignal.SIGHUP, c => c.Cancel = true);
-        var spec = LaunchStore.LoadSpec(folder);
-        var run = Supervisor.RunAsync(folder, spec, secrets, null, null, true, CancellationToken.None);
+        var resources = new ResourceCatalog(new LaunchContext(), new SupervisorPlace(true));
+        var run = new Supervision(resources).RunAsync(
+            folder,
+            LaunchStore.LoadSpec(folder),
+            secrets,
+            null,
+            null,
+            true,
+            CancellationToken.None
+        );
         await Console.Out.WriteLineAsync("watching");
         await Console.Out.FlushAsync();
         var end = await run;

@@ -253,37 +253,32 @@ public abstract class AsyncPSCmdlet : PSCmdlet, IDisposable
 
     /// <summary>Asks ShouldProcess on the pipeline's thread. Where a question is due and nobody can answer, it is an error of this object.</summary>
     protected Task<bool> ShouldProcessAsync(string target, string action) =>
-        AskAsync(() =>
-        {
-            try
-            {
-                return ShouldProcess(Secrets.Mask(target), action);
-            }
-            catch (Exception e) when (e is HostException or PSInvalidOperationException or NotImplementedException)
-            {
-                // -NonInteractive, or a host that shows no questions.
-                throw new LaunchException(
-                    "ConfirmationMissing",
-                    LaunchErrorCategory.InvalidOperation,
-                    $"{action}: {target}. This must be confirmed, and nobody can be asked here. Give -Confirm:$false to say yes, or -WhatIf to see what would happen.",
-                    target,
-                    e
-                );
-            }
-        });
+        QuestionAsync(
+            () => ShouldProcess(Secrets.Mask(target), action),
+            e => new LaunchException(
+                "ConfirmationMissing",
+                LaunchErrorCategory.InvalidOperation,
+                $"{action}: {target}. This must be confirmed, and nobody can be asked here. Give -Confirm:$false to say yes, or -WhatIf to see what would happen.",
+                target,
+                e
+            )
+        );
 
     /// <summary>Asks whether to go on, whatever -Confirm says. Where nobody can answer, it is an error that says how to go on without being asked.</summary>
     private protected Task<bool> ContinueAsync(string query, string caption, Func<LaunchException> unanswered) =>
+        QuestionAsync(() => ShouldContinue(query, caption), _ => unanswered());
+
+    private Task<bool> QuestionAsync(Func<bool> question, Func<Exception, LaunchException> unanswered) =>
         AskAsync(() =>
         {
             try
             {
-                return ShouldContinue(query, caption);
+                return question();
             }
             catch (Exception e) when (e is HostException or PSInvalidOperationException or NotImplementedException)
             {
                 // -NonInteractive, or a host that shows no questions.
-                throw unanswered();
+                throw unanswered(e);
             }
         });
 
@@ -298,7 +293,7 @@ public abstract class AsyncPSCmdlet : PSCmdlet, IDisposable
         string? apiKey = null,
         string? entity = null,
         string? project = null
-    ) => WandbSettings.Resolve(LaunchEnvironment.Current, WorkingFolder, baseUrl, apiKey, entity, project);
+    ) => WandbSettings.Resolve(Context.Environment, WorkingFolder, baseUrl, apiKey, entity, project);
 
     /// <summary>The session's folder in the file system.</summary>
     internal string WorkingFolder => SessionState.Path.CurrentFileSystemLocation.ProviderPath;

@@ -1,6 +1,5 @@
 using System.Net;
 using WandbLaunch.Server.Data;
-using WandbLaunch.Server.Endpoints;
 
 namespace WandbLaunch.Server;
 

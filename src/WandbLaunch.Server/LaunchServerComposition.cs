@@ -74,11 +74,20 @@ internal static class LaunchServerComposition
             .AddSingleton<ISchemaPart, ItemFields>()
             .AddSingleton<ISchemaPart, AgentFields>()
             .AddSingleton<ISchemaPart, ArtifactFields>()
-            .AddSingleton<ISchema>(s => SchemaFields.Build(s.GetServices<ISchemaPart>(), generation2022))
+            .AddSingleton(s =>
+            {
+                var parts = s.GetServices<ISchemaPart>().ToList();
+                return new Lazy<ISchema>(() => SchemaFields.Build(parts, generation2022));
+            })
             .AddSingleton<GraphQLEndpoint>();
 
-    private static void MapGraphQL(this WebApplication app) =>
+    private static void MapGraphQL(this WebApplication app)
+    {
+        // Made beside the rest of the start; the first request waits for it where it must.
+        var schema = app.Services.GetRequiredService<Lazy<ISchema>>();
+        _ = Task.Run(() => schema.Value);
         app.MapPost("/graphql", app.Services.GetRequiredService<GraphQLEndpoint>().InvokeAsync);
+    }
 
     private static void MapFiles(this WebApplication app)
     {
@@ -92,7 +101,15 @@ internal static class LaunchServerComposition
     private static void MapSessions(this WebApplication app) =>
         app.Services.GetRequiredService<SessionEndpoints>().Map(app);
 
-    private static void MapShutdown(this WebApplication app) => app.MapPost("/shutdown", app.Lifetime.StopApplication);
+    private static void MapShutdown(this WebApplication app) =>
+        app.MapPost(
+            "/shutdown",
+            _ =>
+            {
+                app.Lifetime.StopApplication();
+                return Task.CompletedTask;
+            }
+        );
 
     private static void MapPage(this WebApplication app) => PageEndpoints.Map(app);
 }

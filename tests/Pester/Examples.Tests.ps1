@@ -59,7 +59,7 @@ Describe 'the examples' {
 
     It '<Page>: <Code>' -ForEach $offline {
         if ($Code -match '-Priority') { Set-WandbRunQueue gpu -Resource local-container -PrioritizationMode V0 }
-        if ($Page -eq 'New-WandbRunQueue') { Get-WandbRunQueue gpu | Remove-WandbRunQueue -Confirm:$false }
+        if ($Page -eq 'New-WandbRunQueue' -and $Code -notmatch 'Get-WandbRunQueue gpu') { Get-WandbRunQueue gpu | Remove-WandbRunQueue -Confirm:$false }
         # The page's line with which a user imports what was built.
         if ($Code -match 'Import-Module \./out') { Set-Location $sources }
         # What examples show of errors, and what is so on an empty machine.

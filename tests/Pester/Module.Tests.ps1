@@ -1,6 +1,6 @@
 # What holds for the module as a whole, and that every part of it has been tried in the files beside this.
 BeforeDiscovery {
-    Import-Module (Join-Path $PSScriptRoot ../../out/WandbLaunch)
+    Import-Module ($env:WANDBLAUNCH_TEST_MODULE ? $env:WANDBLAUNCH_TEST_MODULE : (Join-Path $PSScriptRoot ../../out/WandbLaunch))
     $commands = Get-Command -Module WandbLaunch | ForEach-Object { @{ Name = $_.Name; Noun = $_.Noun } }
 }
 
@@ -27,10 +27,17 @@ BeforeAll {
 AfterAll { Stop-TestHome }
 
 Describe 'the module' {
-    It 'exports no more than cmdlets, each with help' {
+    It 'exports no more than cmdlets and five short names' {
         $module = Get-Module WandbLaunch
-        $module.ExportedFunctions.Count + $module.ExportedAliases.Count + $module.ExportedVariables.Count | Should -Be 0
+        $module.ExportedFunctions.Count + $module.ExportedVariables.Count | Should -Be 0
+        $module.ExportedAliases.Keys | Sort-Object | Should -Be awq, gwl, gwq, gwr, swl
+        (Get-Alias awq, gwl, gwq, gwr, swl).Definition | Should -Be Add-WandbLaunchQueueItem, Get-WandbLaunch, Get-WandbLaunchQueueItem, Get-WandbRun, Start-WandbLaunch
         $module.ExportedCmdlets.Count | Should -BeGreaterThan 30
+    }
+
+    It 'takes no name that PowerShell or the machine has' {
+        Invoke-Pwsh "Remove-Module WandbLaunch; Get-Command awq, gwl, gwq, gwr, swl -ErrorAction Ignore | ForEach-Object Name" | Should -BeNullOrEmpty
+        (Get-Help gwr | Out-String) | Should -Match 'Get-WandbRun(.|\n)*Alias: gwr'
     }
 
     It 'imports, goes and comes again' {

@@ -6,7 +6,7 @@ BeforeDiscovery {
     }
     # How to have something to ask about, the call that asks, and whether it is still there. Each command that asks is here.
     $calls = @{
-        'Clear-WandbLaunchCache'     = @{ Before = '$null = Start-WandbLaunch ./train -EntryPoint "python main.py" -Resource local-process -Quiet -NoInstall'; Call = 'Clear-WandbLaunchCache'; There = '@(Get-WandbLaunchCache).Count -gt 0' }
+        'Clear-WandbLaunchCache'     = @{ Before = '$null = Start-WandbLaunch ([uri]::new("$PWD/repo").AbsoluteUri) -Resource local-process -Quiet -NoInstall'; Call = 'Clear-WandbLaunchCache'; There = '@(Get-WandbLaunchCache).Count -gt 0' }
         'Remove-WandbLaunch'         = @{ Before = '$run = Start-WandbLaunch ./train -EntryPoint "python main.py" -Resource local-process -Quiet -NoInstall'; Call = '$run | Remove-WandbLaunch'; There = '[bool](Get-WandbLaunch $run.Id)' }
         'Remove-WandbLaunchQueueItem' = @{ Before = '$item = Add-WandbLaunchQueueItem https://github.com/me/train'; Call = '$item | Remove-WandbLaunchQueueItem'; There = '[bool](Get-WandbLaunchQueueItem default -Id $item.Id)' }
         'Remove-WandbRunQueue'       = @{ Before = '$null = New-WandbRunQueue gone'; Call = 'Remove-WandbRunQueue gone'; There = '[bool](Get-WandbRunQueue gone)' }
@@ -19,6 +19,7 @@ BeforeAll {
     . $PSScriptRoot/Common.ps1
     Start-TestHome -Connect
     $null = New-TestFolder train
+    $null = New-TestRepository repo
 }
 AfterAll { Stop-TestHome }
 
@@ -58,6 +59,6 @@ Set-Location '$PWD'
 "left: `$(@(Get-WandbRunQueue).Name)"
 "@
         $lines[0] | Should -Match 'one.*; .*two'
-        $lines[-1] | Should -Not -Match 'one|two'
+        $lines[-1] | Should -Not -Match '\b(one|two)\b'
     }
 }

@@ -120,14 +120,14 @@ Describe 'Get-WandbLaunch' {
     }
 
     It 'shows tables and lists at any width' {
-        Get-WandbLaunch | Get-View -Width 140 | Should -Match 'Id\s+State\s+Exit\s+Duration\s+Resource\s+Commit\s+Arguments\s+Source'
+        Get-WandbLaunch | Get-View -Width 140 | Should -Match 'Id\s+State\s+Exit\s+Duration\s+Reason\s+Arguments\s+Resource\s+Commit\s+Source'
         Get-WandbLaunch | Get-View -Width 60 | Should -Match 'Id\s+State\s+Exit'
         Get-WandbLaunch | Get-View -List | Should -Match 'LogPath\s+:'
     }
 
     It 'completes ids and states' {
         $id = (Get-WandbLaunch)[0].Id
-        Get-Completion "Stop-WandbLaunch $($id.Substring(0, 4))" | Should -Contain $id
+        Get-Completion "Get-WandbLaunch $($id.Substring(0, 4))" | Should -Contain $id
         Get-Completion 'Get-WandbLaunch -State Fin' | Should -Be Finished
     }
 }
@@ -207,5 +207,33 @@ Describe 'Remove-WandbLaunch' {
     It 'does not remove what runs' {
         $run = Start-Sleeper
         (Get-Fault { Remove-WandbLaunch $run.Id -Confirm:$false }).Id | Should -Be RunNotDone
+    }
+}
+
+Describe 'Show-WandbLaunch' -Skip:$IsWindows {
+    BeforeAll {
+        $null = Connect-Wandb -Local
+        $launch = Start-WandbLaunch $folder -Resource local-process -Quiet
+    }
+    AfterAll { Disconnect-Wandb }
+    BeforeEach { Set-TestBrowser }
+    AfterEach { $env:BROWSER = Join-Path $TestHome no-browser }
+
+    It 'opens the page of a launch''s run' {
+        $launch.Uri | Should -Not -BeNullOrEmpty
+        Show-WandbLaunch $launch.Id
+        $launch | Show-WandbLaunch -PassThru | Should -Be $launch.Uri
+        Get-Opened | Should -Be $launch.Uri, $launch.Uri
+        $launch | Show-WandbLaunch -WhatIf
+        Get-Opened | Should -BeNullOrEmpty
+        Get-Completion 'Show-WandbLaunch ' | Should -Contain $launch.Id
+    }
+
+    It 'says what has no page, and what is not there' {
+        $bare = @(Invoke-Pwsh "(Start-WandbLaunch '$folder' -Resource local-process -Quiet).Id")[-1]
+        $fault = Get-Fault { Show-WandbLaunch $bare }
+        $fault.Id, $fault.Target.Id | Should -Be PageMissing, $bare
+        (Get-Fault { Show-WandbLaunch nosuch }).Id | Should -Be LaunchNotFound
+        Get-Opened | Should -BeNullOrEmpty
     }
 }

@@ -89,7 +89,7 @@ Describe 'Get-WandbLaunchAgent and Stop-WandbLaunchAgent' {
         try {
             (Get-WandbLaunchAgent wait* -State polling, running -Entity local -QueueProject model-registry).Name | Should -Be waiter
             ('waiter' | Get-WandbLaunchAgent -Connection (Get-WandbConnection)).Queues | Should -Be work
-            Get-WandbLaunchAgent waiter | Get-View -Width 140 | Should -Match 'Name\s+State\s+Queues\s+Running\s+Taken\s+Ok\s+Failed\s+Heartbeat\s+Host'
+            Get-WandbLaunchAgent waiter | Get-View -Width 140 | Should -Match 'Name\s+State\s+Exit\s+Reason\s+Queues\s+Running\s+Seen\s+Taken\s+Ok\s+Failed\s+Host'
             Get-WandbLaunchAgent waiter | Get-View -Width 50 | Should -Match 'Name\s+State'
             Get-WandbLaunchAgent waiter | Get-View -List | Should -Match 'LogPath\s+:'
             (Get-WandbLaunchAgent waiter).LogPath | Should -Exist
@@ -164,5 +164,48 @@ Describe 'Register-WandbLaunchAgent and Unregister-WandbLaunchAgent' {
         $fault = Get-Fault { Unregister-WandbLaunchAgent -Name nightly -Confirm:$false }
         $fault.Id, $fault.Category | Should -Be ServiceNotFound, ObjectNotFound
         Unregister-WandbLaunchAgent nightly -WhatIf -ErrorAction SilentlyContinue | Should -BeNullOrEmpty
+    }
+}
+
+Describe 'Remove-WandbLaunchAgent' {
+    BeforeAll {
+        $null = 'done', 'done-too', 'other' | ForEach-Object { Start-WandbLaunchAgent -Name $_ -Queue work -StopWhenEmpty -Quiet }
+    }
+
+    It 'removes what has ended, but not with -WhatIf, after a no, or with nobody to ask' {
+        Remove-WandbLaunchAgent done* -WhatIf
+        Invoke-Pwsh 'Remove-WandbLaunchAgent done' -Answer n | Out-Null
+        Invoke-Pwsh 'try { Remove-WandbLaunchAgent done -ErrorAction Stop } catch { "refused" }' | Should -Contain refused
+        (Get-WandbLaunchAgent done*).Count | Should -Be 2
+        $log = (Get-WandbLaunchAgent done).LogPath
+        Get-Completion 'Remove-WandbLaunchAgent do' | Sort-Object | Should -Be done, done-too
+        Remove-WandbLaunchAgent done* -Confirm:$false
+        Get-WandbLaunchAgent done* | Where-Object Local | Should -BeNullOrEmpty
+        $log | Should -Not -Exist
+        Get-WandbLaunchAgent other | Where-Object Local | Remove-WandbLaunchAgent -Confirm:$false
+        @(Get-WandbLaunchAgent other -ErrorAction Ignore | Where-Object Local) | Should -BeNullOrEmpty
+    }
+
+    It 'keeps what runs, what holds items, and what is a service, and says so' {
+        $null = Start-WandbLaunchAgent -Name kept -Queue work -StopWhenEmpty -Quiet
+        $folder = Split-Path (Get-WandbLaunchAgent kept).LogPath
+        $null = New-Item -Force (Join-Path $folder items/abcdefgh.json) -Value '{'
+        $fault = Get-Fault { Remove-WandbLaunchAgent kept -Confirm:$false }
+        $fault.Id, $fault.Category, $fault.Target.Name | Should -Be AgentHasItems, InvalidOperation, kept
+        Remove-Item (Join-Path $folder items/abcdefgh.json)
+
+        # Runs: its lock is held.
+        $state = Join-Path $folder agent.json
+        $text = Get-Content $state -Raw
+        Set-Content $state ($text -replace '"stopped"', '"polling"')
+        $lock = [IO.File]::Open((Join-Path $folder agent.lock), 'OpenOrCreate', 'ReadWrite', 'None')
+        try { (Get-Fault { Remove-WandbLaunchAgent kept -Confirm:$false }).Id | Should -Be AgentNotDone }
+        finally { $lock.Dispose() }
+        # Its lock is free: it is lost.
+        Remove-WandbLaunchAgent ke* -Confirm:$false
+        $folder | Should -Not -Exist
+        (Get-Fault { Remove-WandbLaunchAgent nosuch -Confirm:$false }).Id | Should -Be AgentNotFound
+        (Get-Fault { Get-WandbConnection | Remove-WandbLaunchAgent -Confirm:$false }).Id | Should -Be InputNotSupported
+        { Remove-WandbLaunchAgent nosuch* -Confirm:$false -ErrorAction Stop } | Should -Not -Throw
     }
 }

@@ -91,7 +91,7 @@ Describe 'Get-WandbLaunchQueueItem' {
 
     It 'is shown at any width, and completes' {
         $null = Add-WandbLaunchQueueItem $uri -Queue work -Argument lr=0.1
-        Get-WandbLaunchQueueItem work | Get-View -Width 160 | Should -Match 'Id\s+Queue\s+State\s+Pos\s+Age\s+Agent\s+RunId\s+Exit\s+Arguments\s+Uri(.|\n)*lr=0.1'
+        Get-WandbLaunchQueueItem work | Get-View -Width 160 | Should -Match 'Id\s+Queue\s+State\s+Exit\s+Age\s+Reason\s+Arguments\s+Pos\s+Priority\s+Agent\s+RunId\s+Uri(.|\n)*lr=0.1'
         Get-WandbLaunchQueueItem work | Get-View -Width 60 | Should -Match 'Id\s+Queue\s+State'
         Get-WandbLaunchQueueItem work | Get-View -List | Should -Match 'Queue\s+: work'
         Get-Completion 'Get-WandbLaunchQueueItem wo' | Should -Be work

@@ -90,3 +90,47 @@ Describe 'Get-WandbRun' {
         ($run | New-WandbLaunchJob -GitVersion main -WhatIf) | Should -BeNullOrEmpty
     }
 }
+
+Describe 'Show-WandbRun' -Skip:$IsWindows {
+    BeforeEach { Set-TestBrowser }
+    AfterEach { $env:BROWSER = Join-Path $TestHome no-browser }
+
+    It 'opens the page of a run by id, address and from the pipeline' {
+        $page = (Get-WandbRun demo)[0].Uri
+        Show-WandbRun 22stxuh9 -Project demo -Entity local | Should -BeNullOrEmpty
+        Get-Opened | Should -Be $page
+        Show-WandbRun local/demo/runs/22stxuh9, $page -Connection (Get-WandbConnection)
+        Get-Opened | Should -Be $page, $page
+        # The newest of the project.
+        Show-WandbRun -Project demo
+        Get-Opened | Should -Be (Get-WandbRun demo | Select-Object -First 1).Uri
+        Get-WandbRun demo | Show-WandbRun
+        Get-WandbRun demo | Get-WandbRunFile -Name diff.patch | Show-WandbRun
+        Get-Opened | Should -Be $page, $page
+    }
+
+    It 'writes the address with -PassThru, and where there is no browser or it would not' {
+        $page = (Get-WandbRun demo)[0].Uri
+        Get-WandbRun demo | Show-WandbRun -PassThru | Should -Be $page
+        Get-Opened | Should -Be $page
+        $env:BROWSER = 'none'
+        Get-WandbRun demo | Show-WandbRun | Should -Be $page
+        Set-TestBrowser -ExitCode 1
+        Get-WandbRun demo | Show-WandbRun | Should -Be $page
+        $null = Get-Opened
+    }
+
+    It 'opens nothing with -WhatIf, and nothing but pages' {
+        Get-WandbRun demo | Show-WandbRun -WhatIf | Should -BeNullOrEmpty
+        Show-WandbRun 'https://user:secret@wandb.ai/me/demo/runs/22stxuh9' -ErrorAction SilentlyContinue
+        (Get-Fault { Show-WandbRun file:///etc/passwd }).Id | Should -Be RunUriInvalid
+        (Get-Fault { Show-WandbRun -Project nosuch }).Id | Should -Be ProjectNotFound
+        (Get-Fault { Get-WandbConnection | Show-WandbRun }).Id | Should -Be InputNotSupported
+        Get-Opened | Should -BeNullOrEmpty
+    }
+
+    It 'gives an address as one word, whatever is in it' {
+        Show-WandbRun 'a b;$(id)&"c"' -Project 'pro ject' -Entity local
+        Get-Opened | Should -Be "$((Get-WandbConnection).AppUrl)/local/pro%20ject/runs/a%20b%3B%24%28id%29%26%22c%22"
+    }
+}

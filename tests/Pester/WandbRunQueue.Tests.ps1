@@ -141,3 +141,45 @@ Describe 'a server that does not answer' {
         }
     }
 }
+
+Describe 'Watch-WandbRunQueue' {
+    BeforeAll { $uri = New-TestRepository watched }
+    BeforeEach { $null = 'gpu', 'cpu' | New-WandbRunQueue }
+    AfterEach { Get-WandbRunQueue | Where-Object Name -NE default | Remove-WandbRunQueue -Confirm:$false }
+
+    It 'counts once with a time of 0, and writes the queues' {
+        $null = 1..3 | ForEach-Object { Add-WandbLaunchQueueItem $uri -Queue gpu }
+        $queues = Watch-WandbRunQueue gpu, c* -Timeout 0 6>$null
+        $queues.Name | Should -Be gpu, cpu
+        $gpu = $queues | Where-Object Name -EQ gpu
+        $gpu.Pending, $gpu.Running, $gpu.Failed, $gpu.Agents | Should -Be 3, 0, 0, 0
+        ([DateTimeOffset]::UtcNow - $gpu.Oldest).TotalSeconds | Should -BeLessThan 60
+        ($queues | Where-Object Name -EQ cpu).Oldest | Should -BeNullOrEmpty
+        Get-WandbRunQueue gpu | Watch-WandbRunQueue -Timeout 0 -Entity local -Connection (Get-WandbConnection) 6>$null | Get-View -List | Should -Match 'Oldest\s+:'
+    }
+
+    It 'ends when the queues are empty, with a line for each change where nobody looks' {
+        $null = 1..2 | ForEach-Object { Add-WandbLaunchQueueItem $uri -Queue gpu -Resource local-process -Argument $_ }
+        $agent = Start-ThreadJob { param($module, $folder) Set-Location $folder; Import-Module $module; Start-WandbLaunchAgent -Name w -Queue gpu -AllowResource local-process -AllowGitHost file -NoInstall -MaxJobs 1 -StopWhenEmpty -Quiet } -ArgumentList $env:WANDBLAUNCH_MODULE, $PWD.Path
+        try { $queues = Watch-WandbRunQueue gpu -Until Empty -Interval 0.2 -Timeout 120 -InformationVariable said 6>$null }
+        finally { $null = $agent | Wait-Job | Remove-Job }
+        $queues.Pending, $queues.Running | Should -Be 0, 0
+        $said[0] | Should -Match '^\d\d:\d\d:\d\d gpu: 2 waiting, 0 running, 0 failed, \d agents\n$'
+        "$said" | Should -Match '1 running, 0 failed, 1 agents'
+        @($said | Select-Object -Unique).Count | Should -Be @($said).Count
+    }
+
+    It 'is an error when the time is over before, and says what is not there' {
+        $null = Add-WandbLaunchQueueItem $uri -Queue gpu
+        $fault = Get-Fault { Watch-WandbRunQueue gpu -Until Empty -Timeout 1 -Interval 0.5 6>$null }
+        $fault.Id, $fault.Category | Should -Be WaitTimeout, OperationTimeout
+        (Get-Fault { Watch-WandbRunQueue nosuch -Timeout 0 6>$null }).Id | Should -Be QueueNotFound
+        (Get-Fault { Get-WandbConnection | Watch-WandbRunQueue -Timeout 0 }).Id | Should -Be InputNotSupported
+    }
+
+    It 'is left within a second' {
+        (Measure-Stop '$null = Connect-Wandb -Local; Watch-WandbRunQueue').TotalSeconds | Should -BeLessThan 1
+    }
+
+    It 'completes names' { Get-Completion 'Watch-WandbRunQueue g' | Should -Be gpu }
+}

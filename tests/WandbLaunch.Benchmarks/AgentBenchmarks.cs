@@ -167,6 +167,119 @@ internal static class AgentBenchmarks
         );
     }
 
+    /// <summary>The agent's memory while it looks after 1,010 containers against that with 10, and against a host process for each.</summary>
+    internal static async Task ContainersAsync()
+    {
+        const int Few = 10;
+        const int Many = 1000;
+        var socket = Path.Combine(Program.WorkFolder, "engine.sock");
+        var engine = new FakeEngine(socket);
+        await using (engine)
+        {
+            await engine.StartAsync();
+            var database = NewDatabase("containers");
+            using var client = Client(database);
+            using var agent = Agent(
+                database,
+                "containers",
+                $"\"max_jobs\": -1, \"docker_host\": \"{engine.Address}\"",
+                "local-container"
+            );
+            WaitForAgent(client);
+            var memory = new List<double>();
+            foreach (var (count, until) in new[] { (Few, Few), (Many, Few + Many) })
+            {
+                for (var i = 0; i < count; i++)
+                {
+                    await Call(client, ImageBody("containers"));
+                }
+
+                for (var wait = Stopwatch.StartNew(); engine.Running < until || engine.Readers < until; )
+                {
+                    if (agent.HasExited || wait.Elapsed > TimeSpan.FromMinutes(15))
+                    {
+                        throw new InvalidOperationException(
+                            $"{engine.Running} of {until} run, {engine.Readers} are read."
+                        );
+                    }
+
+                    await Task.Delay(500);
+                }
+
+                // Past the minute in which it looks at new runs often, and compiles.
+                await Task.Delay(TimeSpan.FromSeconds(75));
+                var samples = new List<double>();
+                for (var i = 0; i < 15; i++)
+                {
+                    await Task.Delay(2000);
+                    agent.Refresh();
+                    samples.Add(agent.WorkingSet64 / 1048576.0);
+                }
+
+                memory.Add(Program.Median(samples));
+                Console.WriteLine($"{until:N0} containers: {memory[^1]:0.0} MB");
+            }
+
+            agent.Refresh();
+            var before = agent.TotalProcessorTime;
+            await Task.Delay(20_000);
+            agent.Refresh();
+            var share = (agent.TotalProcessorTime - before) / TimeSpan.FromSeconds(20) * 100;
+            End(agent);
+            Stop(database.Path);
+            var host = HostMemory();
+            var each = (memory[1] - memory[0]) / Many;
+            Console.WriteLine(
+                $"an agent with {Few + Many:N0} containers: {memory[1]:0.0} MB, with {Few}: {memory[0]:0.0} MB; {memory[1] - memory[0]:+0.0} MB for {Many:N0} (at most +50), {each * 1024:0} KB each against {host:0} MB of a host process each: 1 : {host / each:0}; {share:0.0} % of a core"
+            );
+        }
+    }
+
+    // What stood beside each container before: a host process, as each local process still has it.
+    private static double HostMemory()
+    {
+        Program.Script(
+            $"$null = Start-WandbLaunch '{new Uri(Repository("import time\ntime.sleep(60)\n"))}' -Resource local-process -NoInstall -NoWait -RunId host"
+        );
+        Thread.Sleep(5000);
+        var sizes = Process
+            .GetProcessesByName("dotnet")
+            .Where(p => IsHost(p.Id))
+            .Select(p => p.WorkingSet64 / 1048576.0)
+            .ToList();
+        Program.Script("$null = Stop-WandbLaunch host");
+        return Program.Median(sizes);
+
+        static bool IsHost(int id)
+        {
+            try
+            {
+                return File.ReadAllText($"/proc/{id}/cmdline").Split('\0') is [_, var assembly, "run", var folder, ..]
+                    && assembly.EndsWith("WandbLaunch.Host.dll", StringComparison.Ordinal)
+                    && folder.StartsWith(Program.WorkFolder, StringComparison.Ordinal);
+            }
+            catch (IOException)
+            {
+                return false;
+            }
+        }
+    }
+
+    private static string ImageBody(string queue)
+    {
+        var spec = new JsonObject
+        {
+            ["docker"] = new JsonObject { ["docker_image"] = "fake/train:1" },
+            ["entity"] = "local",
+            ["project"] = "bench",
+            ["resource"] = "local-container",
+        }.ToJsonString();
+        return Body(
+            "mutation pushToRunQueueByName($q: String!, $s: JSONString!) { pushToRunQueueByName(input: {entityName: \"local\", projectName: \"model-registry\", queueName: $q, runSpec: $s}) { runQueueItemId } }",
+            new { q = queue, s = spec }
+        );
+    }
+
     /// <summary>50 agents that poll, and 1,000 pushes a second: each request from when it was due.</summary>
     internal static void Server()
     {
@@ -411,13 +524,13 @@ internal static class AgentBenchmarks
     }
 
     // The agent as a service runs it.
-    private static Process Agent(Database database, string queue, string more)
+    private static Process Agent(Database database, string queue, string more, string resource = "local-process")
     {
         Program.Script($"$null = Connect-Wandb -Local -Path '{database.Path}'; $null = New-WandbRunQueue {queue}");
         var config = Path.Combine(Program.WorkFolder, queue + ".yaml");
         File.WriteAllText(
             config,
-            $$"""{ "name": "{{queue}}", "queues": ["{{queue}}"], "local_server": "{{database.Path}}", "no_install": true, "policy": { "resources": ["local-process"], "git_hosts": ["file"] }, {{more}} }"""
+            $$"""{ "name": "{{queue}}", "queues": ["{{queue}}"], "local_server": "{{database.Path}}", "no_install": true, "policy": { "resources": ["{{resource}}"], "git_hosts": ["file"] }, {{more}} }"""
         );
         var start = new ProcessStartInfo(
             "dotnet",

@@ -7,8 +7,8 @@ using System.Text;
 namespace WandbLaunch.Benchmarks;
 
 /// <summary>
-/// Compares the module with the bare thing, both in one run, and writes the ratios: <c>import</c>, <c>process</c>,
-/// <c>container</c>, <c>stream</c>, <c>log</c>, <c>push</c>, <c>start</c>, <c>idle</c>, <c>server</c>, or all; <c>memory</c>
+/// Compares the module with the bare thing, both in one run, and writes the ratios: <c>import</c>, <c>host</c>, <c>first</c>, <c>process</c>,
+/// <c>container</c>, <c>stream</c>, <c>log</c>, <c>push</c>, <c>start</c>, <c>idle</c>, <c>server</c>, <c>containers</c>, or all; <c>memory</c>
 /// takes half an hour and must be asked for. A Release build of everything comes first.
 /// </summary>
 internal static class Program
@@ -35,7 +35,7 @@ internal static class Program
         var wanted =
             args.Length > 0
                 ? args
-                : ["import", "process", "container", "stream", "log", "push", "start", "idle", "server"];
+                : ["import", "process", "container", "stream", "log", "push", "start", "idle", "server", "containers"];
         try
         {
             foreach (var name in wanted)
@@ -44,6 +44,12 @@ internal static class Program
                 {
                     case "import":
                         Import();
+                        break;
+                    case "host":
+                        HostBenchmarks.Host(Root);
+                        break;
+                    case "first":
+                        HostBenchmarks.First(Root, Work);
                         break;
                     case "process":
                         LocalProcess();
@@ -68,6 +74,9 @@ internal static class Program
                         break;
                     case "server":
                         AgentBenchmarks.Server();
+                        break;
+                    case "containers":
+                        AgentBenchmarks.ContainersAsync().GetAwaiter().GetResult();
                         break;
                     case "memory":
                         AgentBenchmarks.Memory();

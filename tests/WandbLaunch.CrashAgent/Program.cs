@@ -33,9 +33,9 @@ internal static class Program
             return 0;
         }
 
-        var config = AgentConfig.Resolve(LaunchEnvironment.Current, null, (JsonObject)JsonNode.Parse(args[1])!);
+        var config = AgentConfig.Resolve(new LaunchEnvironment(), null, (JsonObject)JsonNode.Parse(args[1])!);
         using var connection = await WandbConnection.OpenAsync(
-            WandbSettings.Resolve(LaunchEnvironment.Current, Path.GetTempPath(), args[0]),
+            WandbSettings.Resolve(new LaunchEnvironment(), Path.GetTempPath(), args[0]),
             null,
             default
         );

@@ -59,9 +59,9 @@ public sealed class AgentTests
                 "$null = Connect-Wandb -Local; 'one', 'two' | Get-WandbLaunchQueueItem | ForEach-Object { \"$($_.Arguments -join '') $($_.State) $($_.ExitCode)\" }"
             );
             if (
-                !output.Contains("pending", StringComparison.Ordinal)
-                && !output.Contains("leased", StringComparison.Ordinal)
-                && !output.Contains("claimed", StringComparison.Ordinal)
+                !output.Contains("Pending", StringComparison.Ordinal)
+                && !output.Contains("Leased", StringComparison.Ordinal)
+                && !output.Contains("Claimed", StringComparison.Ordinal)
             )
             {
                 break;
@@ -75,7 +75,7 @@ public sealed class AgentTests
         Assert.Equal(
             Enumerable
                 .Range(1, 20)
-                .Select(n => n == 7 ? $"n={n} failed 3" : $"n={n} finished 0")
+                .Select(n => n == 7 ? $"n={n} Failed 3" : $"n={n} Finished 0")
                 .Order(StringComparer.Ordinal),
             output.Trim().ReplaceLineEndings("\n").Split('\n').Select(l => l.Trim()).Order(StringComparer.Ordinal)
         );
@@ -86,7 +86,7 @@ public sealed class AgentTests
         var agents = Machine.Shell(
             "$null = Connect-Wandb -Local; Get-WandbLaunchAgent first, second | ForEach-Object { \"$($_.Name) $($_.State)\" }"
         );
-        Assert.Contains("second stopped", agents, StringComparison.Ordinal);
+        Assert.Contains("second Stopped", agents, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -147,7 +147,7 @@ public sealed class AgentTests
         var output = Machine.Shell(
             "$null = Connect-Wandb -Local; $i = Get-WandbLaunchQueueItem boxes; \"$($i.State) $($i.ExitCode)\"; Get-WandbLaunch $i.RunId | Receive-WandbLaunchLog"
         );
-        Assert.Matches(@"^finished 0\r?\nbegin \d+\r?\nend\r?\n$", output);
+        Assert.Matches(@"^Finished 0\r?\nbegin \d+\r?\nend\r?\n$", output);
         Assert.Equal("", Machine.Exec("docker", ["ps", "-aq", "--filter", "label=ai.wandb.launch=run"]).Output.Trim());
     }
 
@@ -173,7 +173,7 @@ public sealed class AgentTests
             "$null = Connect-Wandb -Local; Get-WandbLaunchQueueItem mounts | ForEach-Object { \"$($_.State) $($_.Error)\" }; Get-WandbLaunch -State Finished | Where-Object Agent -eq mounter | Receive-WandbLaunchLog"
         );
         var lines = output.Trim().ReplaceLineEndings("\n").Split('\n');
-        Assert.Equal("finished", lines[0].Trim());
+        Assert.Equal("Finished", lines[0].Trim());
         Assert.Contains("mount of '/etc' is not allowed", lines[1], StringComparison.Ordinal);
         Assert.Contains("'privileged' is not allowed", lines[2], StringComparison.Ordinal);
         Assert.Matches("^from the host ", lines[3]);
@@ -223,7 +223,7 @@ public sealed class AgentTests
 
         Assert.Equal(["begin", "end"], Lines(ran));
         Assert.Equal(
-            "finished 0",
+            "Finished 0",
             Machine
                 .Shell(
                     "$null = Connect-Wandb -Local; Get-WandbLaunchQueueItem served | ForEach-Object { \"$($_.State) $($_.ExitCode)\" }"

@@ -162,12 +162,12 @@ public sealed class HostileContainerTests
             "$null = Connect-Wandb -Local; Get-WandbLaunchQueueItem walls | ForEach-Object { \"$($_.State) $($_.ExitCode) $($_.Error)\" }; Get-WandbLaunch -State Finished | Where-Object Agent -eq waller | Receive-WandbLaunchLog"
         );
         var lines = output.Trim().ReplaceLineEndings("\n").Split('\n');
-        Assert.StartsWith("failed 137 ", lines[0], StringComparison.Ordinal);
+        Assert.StartsWith("Failed 137 ", lines[0], StringComparison.Ordinal);
         Assert.Contains("out of memory", lines[0], StringComparison.Ordinal);
-        Assert.StartsWith("failed ", lines[1], StringComparison.Ordinal);
+        Assert.StartsWith("Failed ", lines[1], StringComparison.Ordinal);
         Assert.Contains("pids-limit", lines[2], StringComparison.Ordinal);
-        Assert.StartsWith("finished 0", lines[3], StringComparison.Ordinal);
-        Assert.StartsWith("finished 0", lines[4], StringComparison.Ordinal);
+        Assert.StartsWith("Finished 0", lines[3], StringComparison.Ordinal);
+        Assert.StartsWith("Finished 0", lines[4], StringComparison.Ordinal);
         Assert.Contains(lines, l => l.StartsWith("env walls 1 ", StringComparison.Ordinal));
         Assert.DoesNotContain("stolen", output, StringComparison.Ordinal);
         Assert.Equal("", Machine.Exec("docker", ["ps", "-aq", "--filter", "name=renamed-by-item"]).Output.Trim());
@@ -189,6 +189,6 @@ public sealed class HostileContainerTests
         var lines = output.Trim().ReplaceLineEndings("\n").Split('\n');
         Assert.Contains("secure mode", lines[0], StringComparison.Ordinal);
         Assert.Contains("secure mode", lines[1], StringComparison.Ordinal);
-        Assert.StartsWith("finished", lines[2], StringComparison.Ordinal);
+        Assert.StartsWith("Finished", lines[2], StringComparison.Ordinal);
     }
 }

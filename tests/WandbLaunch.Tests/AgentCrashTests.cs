@@ -67,7 +67,9 @@ public sealed class AgentCrashTests
         }
 
         // It ends while nobody looks.
-        await Place.UntilAsync(() => LaunchStore.Default.All().Any(r => r.Agent == "first-" + place.Queue && r.IsDone));
+        await Place.UntilAsync(() =>
+            LaunchStore.Of(new LaunchContext()).All().Any(r => r.Agent == "first-" + place.Queue && r.IsDone)
+        );
         Assert.Equal(QueueItemState.Claimed, (await place.ItemsAsync())[0].State);
         Assert.Equal(
             AgentState.Lost,
@@ -106,7 +108,7 @@ public sealed class AgentCrashTests
                 lease: TimeSpan.FromSeconds(1)
             );
             var connection = await WandbConnection.OpenAsync(
-                WandbSettings.Resolve(LaunchEnvironment.Current, Fixture.Root, server.Url, Fixture.Key),
+                WandbSettings.Resolve(new LaunchEnvironment(), Fixture.Root, server.Url, Fixture.Key),
                 null,
                 default
             );

@@ -18,6 +18,9 @@ public sealed class AgentKillTests
 {
     private const string Project = "model-registry";
 
+    // What agents and servers say when they end of themselves.
+    private static readonly System.Collections.Concurrent.ConcurrentQueue<string> Said = new();
+
     [Fact]
     public async Task Nothing_is_lost_or_run_twice_when_agents_and_server_are_killed()
     {
@@ -50,7 +53,7 @@ public sealed class AgentKillTests
         {
             using (
                 var connection = await WandbConnection.OpenAsync(
-                    WandbSettings.Resolve(LaunchEnvironment.Current, Fixture.Root, url, Fixture.Key),
+                    WandbSettings.Resolve(new LaunchEnvironment(), Fixture.Root, url, Fixture.Key),
                     null,
                     default
                 )
@@ -130,7 +133,10 @@ public sealed class AgentKillTests
             {
                 using var limit = new CancellationTokenSource(TimeSpan.FromSeconds(60));
                 await agent.WaitForExitAsync(limit.Token);
-                Assert.Equal(LaunchAgent.ExitStopped, agent.ExitCode);
+                Assert.True(
+                    agent.ExitCode == LaunchAgent.ExitStopped,
+                    $"exit {agent.ExitCode}: {string.Join('\n', Said.TakeLast(40))}"
+                );
             }
 
             var ids = (await File.ReadAllLinesAsync(ran)).Select(l => l.Split(' ')[0]).ToList();
@@ -210,7 +216,7 @@ public sealed class AgentKillTests
         start.Environment["WANDB_API_KEY"] = Fixture.Key;
         var process = Process.Start(start)!;
         process.OutputDataReceived += (_, _) => { };
-        process.ErrorDataReceived += (_, _) => { };
+        process.ErrorDataReceived += (_, e) => Said.Enqueue($"{words[^1]}: {e.Data}");
         process.BeginErrorReadLine();
         if (!ask)
         {

@@ -7,6 +7,7 @@ using WandbLaunch.Agents;
 using WandbLaunch.Foundation;
 using WandbLaunch.Launching;
 using WandbLaunch.Model;
+using WandbLaunch.Resources;
 using WandbLaunch.Server;
 using WandbLaunch.Wandb;
 
@@ -85,7 +86,7 @@ public sealed class AgentTests
 
         internal static Task<WandbConnection> ConnectAsync(string url) =>
             WandbConnection.OpenAsync(
-                WandbSettings.Resolve(LaunchEnvironment.Current, Fixture.Root, url, Fixture.Key, null, "agents"),
+                WandbSettings.Resolve(new LaunchEnvironment(), Fixture.Root, url, Fixture.Key, null, "agents"),
                 null,
                 default
             );
@@ -155,7 +156,7 @@ public sealed class AgentTests
             }
 
             var environment = variables is null
-                ? LaunchEnvironment.Current
+                ? new LaunchEnvironment()
                 : new LaunchEnvironment
                 {
                     Variable = name =>
@@ -298,7 +299,7 @@ public sealed class AgentTests
             )
         );
         var item = Assert.Single(await place.ItemsAsync("q"));
-        var run = LaunchStore.Default.Get(item.RunId!);
+        var run = LaunchStore.Of(new LaunchContext()).Get(item.RunId!);
         Assert.Equal((item.RunId, "agents"), (run.Id, run.Project));
         var log = JsonDocument.Parse(File.ReadLines(run.LogPath!).First()).RootElement;
         Assert.Equal(["--a=1", "two words"], log.GetProperty("args").EnumerateArray().Select(a => a.GetString()));
@@ -321,7 +322,7 @@ public sealed class AgentTests
         );
 
         // The code's copy is gone after a run that went well; its log stays.
-        Assert.False(Directory.Exists(Path.Combine(LaunchStore.Default.Folder(run.Id), "src")));
+        Assert.False(Directory.Exists(Path.Combine(LaunchStore.Of(new LaunchContext()).Folder(run.Id), "src")));
     }
 
     [Fact]
@@ -424,12 +425,12 @@ public sealed class AgentTests
         void Refused(AgentPolicy policy, LaunchConfig config) =>
             Assert.Equal(
                 AgentPolicy.Refusal,
-                Assert.Throws<LaunchException>(() => policy.Check(config, "me", config.Entity ?? "me")).ErrorId
+                Assert.Throws<LaunchException>(() => policy.CheckAll(config, "me", config.Entity ?? "me")).ErrorId
             );
         var git = new LaunchConfig { Uri = "https://github.com/a/b" };
         var policy = new AgentPolicy();
-        policy.Check(git, "me", "me");
-        policy.Check(new LaunchConfig { DockerImage = "python:3.12" }, "me", "me");
+        policy.CheckAll(git, "me", "me");
+        policy.CheckAll(new LaunchConfig { DockerImage = "python:3.12" }, "me", "me");
         Refused(policy, git with { Resource = "local-process" });
         Refused(policy, git with { Uri = "git@evil.example:a/b.git" });
         Refused(policy, git with { Uri = "file:///srv/repo" });
@@ -438,8 +439,8 @@ public sealed class AgentTests
         Refused(policy with { Images = ["registry.example/*"] }, new LaunchConfig { DockerImage = "python:3.12" });
         Refused(policy with { Images = ["registry.example/*"] }, git with { BaseImage = "python:3.12" });
         Refused(policy with { SecureMode = true }, git with { EntryPoint = ["sh"] });
-        (policy with { GitHosts = ["*.example"] }).Check(git with { Uri = "git@evil.example:a/b.git" }, "me", "me");
-        (policy with { Entities = ["*"] }).Check(git with { Entity = "you" }, "me", "you");
+        (policy with { GitHosts = ["*.example"] }).CheckAll(git with { Uri = "git@evil.example:a/b.git" }, "me", "me");
+        (policy with { Entities = ["*"] }).CheckAll(git with { Entity = "you" }, "me", "you");
 
         // A link in an allowed folder leads nowhere else; a socket must be named itself.
         var folder = Fixture.NewFolder("mounts");
@@ -451,13 +452,13 @@ public sealed class AgentTests
                 ResourceArgs = new JsonObject { ["local-container"] = new JsonObject { ["volume"] = volume } },
             };
         var mounting = policy with { Mounts = [folder] };
-        var (config, volumes) = mounting.Check(Mount(folder + "/data:/data"), "me", "me");
+        var (config, volumes) = mounting.CheckAll(Mount(folder + "/data:/data"), "me", "me");
         Assert.Equal(folder + "/data:/data", Assert.Single(volumes));
         Assert.Equal("{\"local-container\":{}}", config.ResourceArgs!.ToJsonString());
         Refused(mounting, Mount(folder + "/out/passwd:/data"));
         Refused(mounting, Mount(folder + "/docker.sock:/var/run/docker.sock"));
         Refused(mounting, Mount(folder + "-other:/data"));
-        (policy with { Mounts = [folder + "/docker.sock"] }).Check(
+        (policy with { Mounts = [folder + "/docker.sock"] }).CheckAll(
             Mount(folder + "/docker.sock:/var/run/docker.sock"),
             "me",
             "me"
@@ -521,7 +522,7 @@ public sealed class AgentTests
         }
 
         var runs = (await place.ItemsAsync("q"))
-            .Select(i => LaunchStore.Default.Get(i.RunId!))
+            .Select(i => LaunchStore.Of(new LaunchContext()).Get(i.RunId!))
             .Select(r => (Gpu: File.ReadAllText(r.LogPath!).Trim(), r.Started, r.Finished))
             .ToList();
         Assert.All(runs, r => Assert.Contains(r.Gpu, new[] { "0", "1", "2", "3" }));
@@ -697,7 +698,7 @@ public sealed class AgentTests
         );
         var items = await place.ItemsAsync("q");
         Assert.Equal([QueueItemState.Claimed, QueueItemState.Failed], items.Select(i => i.State));
-        Assert.Equal("agents", LaunchStore.Default.Get(items[0].RunId!).Project);
+        Assert.Equal("agents", LaunchStore.Of(new LaunchContext()).Get(items[0].RunId!).Project);
     }
 
     [Fact]
@@ -980,7 +981,7 @@ public sealed class AgentTests
             "AgentConfigNotFound",
             Assert
                 .Throws<LaunchException>(() =>
-                    AgentConfig.Resolve(LaunchEnvironment.Current, Path.Combine(folder, "nope"), [])
+                    AgentConfig.Resolve(new LaunchEnvironment(), Path.Combine(folder, "nope"), [])
                 )
                 .ErrorId
         );
@@ -1235,7 +1236,7 @@ public sealed class AgentTests
         Assert.Equal(0, await place.RunAsync("""{ "queues": "q", "stop_when_empty": true, "max_log_size": 8192 }"""));
         var item = Assert.Single(await place.ItemsAsync("q"));
         Assert.Contains(item.Warning, w => w.Contains("-MaxLogSize", StringComparison.Ordinal));
-        Assert.InRange(new FileInfo(LaunchStore.Default.Get(item.RunId!).LogPath!).Length, 4096, 8500);
+        Assert.InRange(new FileInfo(LaunchStore.Of(new LaunchContext()).Get(item.RunId!).LogPath!).Length, 4096, 8500);
     }
 
     [Fact]

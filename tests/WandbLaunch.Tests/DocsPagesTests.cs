@@ -42,8 +42,8 @@ public sealed partial class DocsPagesTests
         );
         Assert.All(
             ErrorIds.Sites(Root).Where(s => s.Ids.Count == 0),
-            // It only hands on what a run has kept of an error.
-            s => Assert.Equal("src/WandbLaunch.Core/Agents/ItemWatch.cs", s.File)
+            // They hand on what a run has kept of an error, and what their caller says.
+            s => Assert.Contains(Path.GetFileName(s.File), new[] { "ItemWatch.cs", "TreeLimits.cs" })
         );
     }
 
@@ -109,7 +109,7 @@ public sealed partial class DocsPagesTests
             }
         }
 
-        Assert.True(checkedCommands > 150);
+        Assert.True(checkedCommands > 100, $"only {checkedCommands} commands were found");
     }
 
     [Fact]
@@ -298,6 +298,6 @@ public sealed partial class DocsPagesTests
     [GeneratedRegex(@"(?m)^#+ (.+)$")]
     private static partial Regex Heading();
 
-    [GeneratedRegex(@"[+]?\d[\d.,]*\d? ?(?:ms|MB|×|%)")]
+    [GeneratedRegex(@"[+]?\d[\d.,]*\d(?: (?:ms|MB|%))?")]
     private static partial Regex Figure();
 }

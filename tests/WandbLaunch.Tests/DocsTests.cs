@@ -86,6 +86,13 @@ public sealed partial class DocsTests
             if (
                 !example.Code.Contains("https://", StringComparison.Ordinal)
                 && !example.Code.Contains("Read-Host", StringComparison.Ordinal)
+                // Commands of PowerShell's own modules are not in this engine: tests/Pester/Examples.Tests.ps1 has those too.
+                && OtherCommands()
+                    .Matches(example.Code)
+                    .All(m =>
+                        m.Value is "ForEach-Object" or "Where-Object"
+                        || m.Value.Contains("-Wandb", StringComparison.Ordinal)
+                    )
             )
             {
                 data.Add(example.Cmdlet, example.Code);
@@ -120,8 +127,19 @@ public sealed partial class DocsTests
 
             if (cmdlet.Contains("Queue", StringComparison.Ordinal))
             {
-                shell.Run("'gpu', 'small', 'old' | Remove-WandbRunQueue -Confirm:$false -ErrorAction SilentlyContinue");
-                shell.Ok(cmdlet == "New-WandbRunQueue" ? "" : "$null = 'gpu', 'old' | New-WandbRunQueue");
+                shell.Run(
+                    "'gpu', 'gpu-night', 'small', 'large', 'old' | Remove-WandbRunQueue -Confirm:$false -ErrorAction SilentlyContinue"
+                );
+                shell.Ok(
+                    cmdlet == "New-WandbRunQueue" && !code.Contains("Get-WandbRunQueue gpu", StringComparison.Ordinal)
+                        ? ""
+                        : "$null = 'gpu', 'old' | New-WandbRunQueue"
+                );
+            }
+
+            if (code.Contains("-Queue gpu, cpu", StringComparison.Ordinal))
+            {
+                shell.Run("$null = 'gpu', 'cpu', 'default' | New-WandbRunQueue -ErrorAction SilentlyContinue");
             }
 
             shell.Run(code);
@@ -172,6 +190,9 @@ public sealed partial class DocsTests
             );
         }
     }
+
+    [GeneratedRegex(@"\b[A-Z][a-z]+-[A-Z]\w+")]
+    private static partial Regex OtherCommands();
 
     // "protocol B.2 to B.4", "protocol F.4, row 4; K 7", "protocol C.4 and K 4": what follows the word may name several.
     [GeneratedRegex(

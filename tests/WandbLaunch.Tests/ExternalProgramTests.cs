@@ -296,7 +296,11 @@ public sealed class RegistryLoginTests : IDisposable
         Helper(
             "import json, sys; print(json.dumps({'Username': 'me', 'Secret': sys.argv[1] + ' ' + sys.stdin.read()}))"
         );
-        var login = await RegistryLogin.ForAsync("registry.test/a/b:1", TestContext.Current.CancellationToken);
+        var login = await RegistryLogin.ForAsync(
+            new LaunchEnvironment(),
+            "registry.test/a/b:1",
+            TestContext.Current.CancellationToken
+        );
         Assert.Equal(("me", "get registry.test"), (login!.Username, login.Password));
     }
 
@@ -306,7 +310,7 @@ public sealed class RegistryLoginTests : IDisposable
         var ids = Path.Combine(_folder, "id");
         Helper($"import os, time; open('{ids}', 'w').write(str(os.getpid())); time.sleep(60)");
         using var stop = new CancellationTokenSource();
-        var asking = RegistryLogin.ForAsync("registry.test/a/b:1", stop.Token);
+        var asking = RegistryLogin.ForAsync(new LaunchEnvironment(), "registry.test/a/b:1", stop.Token);
         while (!File.Exists(ids) || new FileInfo(ids).Length == 0)
         {
             await Task.Delay(20, TestContext.Current.CancellationToken);
@@ -330,6 +334,12 @@ public sealed class RegistryLoginTests : IDisposable
     public async Task A_helper_that_has_nothing_is_no_login(string program)
     {
         Helper(program);
-        Assert.Null(await RegistryLogin.ForAsync("registry.test/a/b:1", TestContext.Current.CancellationToken));
+        Assert.Null(
+            await RegistryLogin.ForAsync(
+                new LaunchEnvironment(),
+                "registry.test/a/b:1",
+                TestContext.Current.CancellationToken
+            )
+        );
     }
 }

@@ -70,7 +70,7 @@ internal sealed class FileServer : IDisposable
 
     internal static Task<WandbConnection> ConnectAsync(string url) =>
         WandbConnection.OpenAsync(
-            WandbSettings.Resolve(LaunchEnvironment.Current, Fixture.Root, url, Fixture.Key),
+            WandbSettings.Resolve(new LaunchEnvironment(), Fixture.Root, url, Fixture.Key),
             null,
             default
         );

@@ -110,11 +110,7 @@ public sealed class Fixture : IAsyncLifetime
     }
 
     internal static Task<WandbConnection> ConnectAsync(string key = Key) =>
-        WandbConnection.OpenAsync(
-            WandbSettings.Resolve(LaunchEnvironment.Current, Root, Server.Url, key),
-            null,
-            default
-        );
+        WandbConnection.OpenAsync(WandbSettings.Resolve(new LaunchEnvironment(), Root, Server.Url, key), null, default);
 
     public async ValueTask DisposeAsync()
     {

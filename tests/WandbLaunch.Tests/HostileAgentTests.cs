@@ -78,7 +78,7 @@ public sealed class HostileAgentTests
 
         internal static Task<WandbConnection> ConnectAsync(string url) =>
             WandbConnection.OpenAsync(
-                WandbSettings.Resolve(LaunchEnvironment.Current, Fixture.Root, url, Fixture.Key, null, "hostile"),
+                WandbSettings.Resolve(new LaunchEnvironment(), Fixture.Root, url, Fixture.Key, null, "hostile"),
                 null,
                 default
             );
@@ -144,7 +144,7 @@ public sealed class HostileAgentTests
             }
 
             return LaunchAgent.StartAsync(
-                AgentConfig.Resolve(LaunchEnvironment.Current, null, map),
+                AgentConfig.Resolve(new LaunchEnvironment(), null, map),
                 connection ?? Connection,
                 new AgentCallbacks
                 {
@@ -566,7 +566,7 @@ public sealed class HostileAgentTests
         spec["template_variables"] = new JsonObject { ["a"] = "{{a}}", ["HOME"] = new JsonObject() };
         await place.PushAsync(spec);
         Assert.Equal(0, await place.RunAsync());
-        var run = LaunchStore.Default.All().First(r => r.Source == uri);
+        var run = LaunchStore.Of(new LaunchContext()).All().First(r => r.Source == uri);
         var log = JsonNode.Parse(await File.ReadAllTextAsync(run.LogPath!))!;
         Assert.Equal(words, log[0]!.AsArray().Select(w => w!.ToString()));
         Assert.Equal("""{"${WANDB_API_KEY}":"${WANDB_API_KEY}","{{a}}":"{{a}}"}""", log[1]!.ToString());
@@ -598,7 +598,7 @@ public sealed class HostileAgentTests
     [Fact]
     public void Names_are_made_one_before_any_check()
     {
-        LaunchConfig Of(string json) => ResourceNames.Canonical(LaunchConfig.FromText(json, "a test"));
+        LaunchConfig Of(string json) => Launches.Resources.Canonical(LaunchConfig.FromText(json, "a test"));
         Assert.Equal(
             "{\"local-container\":{\"memory\":\"1g\",\"volume\":[\"/a:/b\"],\"env\":\"A=1\",\"cpu-shares\":2,\"hostname\":\"h\",\"network\":\"host\"}}",
             Of(
@@ -636,7 +636,7 @@ public sealed class HostileAgentTests
                     Uri = "https://github.com/a/b",
                     ResourceArgs = new JsonObject { [resource] = new JsonObject { [name] = "/etc:/mnt" } },
                 };
-                var refused = Assert.Throws<LaunchException>(() => new AgentPolicy().Check(config, "me", "me"));
+                var refused = Assert.Throws<LaunchException>(() => new AgentPolicy().CheckAll(config, "me", "me"));
                 Assert.Contains("mount of '/etc'", refused.Message, StringComparison.Ordinal);
             }
         }
@@ -665,14 +665,14 @@ public sealed class HostileAgentTests
         {
             Assert.True(
                 Assert
-                    .Throws<LaunchException>(() => policy.Check(Of(json), "me", "me"))
+                    .Throws<LaunchException>(() => policy.CheckAll(Of(json), "me", "me"))
                     .Message.Contains("secure mode", StringComparison.Ordinal),
                 json
             );
         }
 
-        policy.Check(Of("""{"uri":"https://github.com/a/b","overrides":{"args":["--lr","1"]}}"""), "me", "me");
-        policy.Check(Of("""{"docker":{"docker_image":"python"}}"""), "me", "me");
+        policy.CheckAll(Of("""{"uri":"https://github.com/a/b","overrides":{"args":["--lr","1"]}}"""), "me", "me");
+        policy.CheckAll(Of("""{"docker":{"docker_image":"python"}}"""), "me", "me");
 
         // An image of a job is known only when the job was read.
         Assert.Throws<LaunchException>(() =>
@@ -721,7 +721,7 @@ public sealed class HostileAgentTests
     [InlineData("http://x/y")]
     public void Names_that_are_no_images_are_refused(string image) =>
         Assert.Throws<LaunchException>(() =>
-            Launcher.Check(new LaunchConfig { DockerImage = image }, new LaunchOptions())
+            Launcher.Check(Launches.Resources, new LaunchConfig { DockerImage = image }, new LaunchOptions())
         );
 
     [Fact]
@@ -946,7 +946,7 @@ public sealed class HostileAgentTests
                         {
                             try
                             {
-                                return AgentStore.Of(new LaunchContext()).Enter(name).Gate;
+                                return AgentStore.Of(new LaunchContext()).Enter(name).Lock;
                             }
                             catch (LaunchException e) when (e.ErrorId == "AgentRunning")
                             {

@@ -70,7 +70,7 @@ public sealed class HostileConfigTests : IClassFixture<HostileConfigTests.Window
         File.WriteAllText(file, text);
         Assert.Equal(
             "YamlInvalid",
-            Refused(() => Agents.AgentConfig.Resolve(LaunchEnvironment.Current, file, [])).ErrorId
+            Refused(() => Agents.AgentConfig.Resolve(new LaunchEnvironment(), file, [])).ErrorId
         );
     }
 

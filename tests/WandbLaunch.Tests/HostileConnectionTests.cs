@@ -328,10 +328,10 @@ public sealed class HostileConnectionTests : IDisposable
         var file = Path.Combine(Fixture.NewFolder("agent"), "launch-config.yaml");
         File.WriteAllText(file, $"base_url: {_other.Url}\napi_key: {Key}\nentity: team\nmax_jobs: 3\n");
         var chosen = new WandbSettings { BaseUrl = "http://127.0.0.1:1", Entity = "own" };
-        var config = AgentConfig.Resolve(LaunchEnvironment.Current, file, [], chosen);
+        var config = AgentConfig.Resolve(new LaunchEnvironment(), file, [], chosen);
         Assert.Equal(("http://127.0.0.1:1", null, "team"), (config.BaseUrl, config.ApiKey, config.Entity));
         config = AgentConfig.Resolve(
-            LaunchEnvironment.Current,
+            new LaunchEnvironment(),
             file,
             [],
             chosen with
@@ -341,7 +341,7 @@ public sealed class HostileConnectionTests : IDisposable
             }
         );
         Assert.Equal((null, "/srv/wandb.db", "own"), (config.BaseUrl, config.LocalServer, config.Entity));
-        config = AgentConfig.Resolve(LaunchEnvironment.Current, file, new JsonObject { ["entity"] = "given" }, chosen);
+        config = AgentConfig.Resolve(new LaunchEnvironment(), file, new JsonObject { ["entity"] = "given" }, chosen);
         Assert.Equal("given", config.Entity);
     }
 

@@ -290,7 +290,7 @@ public sealed class HostileFileTests
         {
             // One cut, and a client that does not try again.
             using var line = new BreakingLine(server.Url, 10 * Megabyte, 1);
-            var settings = WandbSettings.Resolve(LaunchEnvironment.Current, Fixture.Root, line.Url, Fixture.Key) with
+            var settings = WandbSettings.Resolve(new LaunchEnvironment(), Fixture.Root, line.Url, Fixture.Key) with
             {
                 NoRetry = true,
             };

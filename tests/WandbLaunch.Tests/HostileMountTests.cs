@@ -1,8 +1,8 @@
 using System.Net.Sockets;
 using System.Text.Json.Nodes;
-using WandbLaunch.Agents;
 using WandbLaunch.Foundation;
 using WandbLaunch.Model;
+using WandbLaunch.Resources;
 
 namespace WandbLaunch.Tests;
 
@@ -23,7 +23,7 @@ public sealed class HostileMountTests
     private static string Check(string[] mounts, string volume) =>
         Assert.Single(
             new AgentPolicy { Mounts = mounts }
-                .Check(
+                .CheckAll(
                     new LaunchConfig
                     {
                         DockerImage = "python:3.12",

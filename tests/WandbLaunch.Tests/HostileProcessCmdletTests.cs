@@ -1,7 +1,7 @@
 using System.Diagnostics;
+using WandbLaunch.Foundation;
 using WandbLaunch.Launching;
 using WandbLaunch.Model;
-using WandbLaunch.Resources;
 
 namespace WandbLaunch.Tests;
 
@@ -65,7 +65,7 @@ public sealed class HostileProcessCmdletTests
             "Start-WandbLaunch $folder -EntryPoint 'python main.py' -Resource local-process -NoInstall -RunId ctrlc002 -StopGracePeriod 1"
         );
         var call = pipeline.BeginInvoke();
-        var store = LaunchStore.Default;
+        var store = LaunchStore.Of(new LaunchContext());
         for (
             var i = 0;
             i < 300
@@ -161,14 +161,16 @@ public sealed class HostileProcessCmdletTests
 
         // And where the log itself is cut within one: of a supervisor that was killed, or a foreign one.
         LaunchStore.Save(
-            LaunchStore.Default.Folder(run.Id),
-            LaunchStore.Default.Get(run.Id) with
+            LaunchStore.Of(new LaunchContext()).Folder(run.Id),
+            LaunchStore.Of(new LaunchContext()).Get(run.Id) with
             {
                 State = LaunchState.Running,
-                ProcessId = Environment.ProcessId,
+                Handle = new RunHandle(RunHandle.Process, $"{Environment.ProcessId}"),
             }
         );
-        using var held = Foundation.FileLock.TryEnter(LaunchStore.LockPath(LaunchStore.Default.Folder(run.Id)));
+        using var held = Foundation.FileLock.TryEnter(
+            LaunchStore.LockPath(LaunchStore.Of(new LaunchContext()).Folder(run.Id))
+        );
         var writing = Task.Run(async () =>
         {
             foreach (var b in "€🙂\n"u8.ToArray())
@@ -182,8 +184,8 @@ public sealed class HostileProcessCmdletTests
             }
 
             LaunchStore.Save(
-                LaunchStore.Default.Folder(run.Id),
-                LaunchStore.Load(LaunchStore.Default.Folder(run.Id))! with
+                LaunchStore.Of(new LaunchContext()).Folder(run.Id),
+                LaunchStore.Load(LaunchStore.Of(new LaunchContext()).Folder(run.Id))! with
                 {
                     State = LaunchState.Finished,
                 }

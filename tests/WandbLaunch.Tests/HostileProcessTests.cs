@@ -93,9 +93,17 @@ public sealed class HostileProcessTests : IDisposable
         }
 
         // What -KeepChildren left open.
-        RunCgroup.Find(LaunchStore.Load(LaunchStore.Default.Folder("keep" + _token))?.Cgroup, "keep" + _token)?.Kill();
         RunCgroup
-            .Find(LaunchStore.Load(LaunchStore.Default.Folder("keep" + _token))?.Cgroup, "keep" + _token)
+            .Find(
+                LaunchStore.Load(LaunchStore.Of(new LaunchContext()).Folder("keep" + _token))?.Handle?.Place,
+                "keep" + _token
+            )
+            ?.Kill();
+        RunCgroup
+            .Find(
+                LaunchStore.Load(LaunchStore.Of(new LaunchContext()).Folder("keep" + _token))?.Handle?.Place,
+                "keep" + _token
+            )
             ?.Remove();
     }
 
@@ -162,7 +170,7 @@ public sealed class HostileProcessTests : IDisposable
         using var shell = new Shell(false);
         var started = Task.Run(() => Start(shell, "host", id, "stubborn", "wait"));
         await UntilAsync(() => Log(id).Contains("up", StringComparison.Ordinal));
-        var run = LaunchStore.Default.Get(id);
+        var run = LaunchStore.Of(new LaunchContext()).Get(id);
         var host = LinuxProcesses.Find(run.ProcessId!.Value)!.Value.Parent;
         Process.GetProcessById(host).Kill();
         await UntilAsync(() => LinuxProcesses.Find(host) is null or { IsZombie: true });
@@ -172,7 +180,7 @@ public sealed class HostileProcessTests : IDisposable
         Assert.Empty(Alive());
         Assert.Null(LinuxProcesses.Find(run.ProcessId.Value) is { IsZombie: false } left ? left : null);
         Assert.All(innocents, i => Assert.False(i.HasExited));
-        Assert.False(Directory.Exists(run.Cgroup));
+        Assert.False(Directory.Exists(run.Handle?.Place));
         await started;
     }
 
@@ -230,13 +238,13 @@ public sealed class HostileProcessTests : IDisposable
         using var shell = new Shell(false);
         var running = Task.Run(() => Launch(shell, id, $"python flood.py {signs}", host ? "-NoWait" : ""));
         await UntilAsync(() => File.Exists(Path.Combine(signs, "flooded")));
-        Assert.Equal(LaunchState.Running, LaunchStore.Load(LaunchStore.Default.Folder(id))!.State);
+        Assert.Equal(LaunchState.Running, LaunchStore.Load(LaunchStore.Of(new LaunchContext()).Folder(id))!.State);
         disk.MakeRoom();
         await Task.Delay(600);
         await File.WriteAllTextAsync(Path.Combine(signs, "go"), "");
         await running;
-        await UntilAsync(() => LaunchStore.Default.Get(id).IsDone);
-        var run = LaunchStore.Default.Get(id);
+        await UntilAsync(() => LaunchStore.Of(new LaunchContext()).Get(id).IsDone);
+        var run = LaunchStore.Of(new LaunchContext()).Get(id);
         Assert.Equal((LaunchState.Failed, 7, true), (run.State, run.ExitCode, run.LogTruncated));
         Assert.Contains("the disk is full", Assert.Single(run.Warnings), StringComparison.Ordinal);
         var log = Log(id);
@@ -273,11 +281,11 @@ public sealed class HostileProcessTests : IDisposable
         var running = Task.Run(() => Launch(shell, id, $"python flood.py {signs}", host ? "-NoWait" : ""));
         await UntilAsync(() => File.Exists(Path.Combine(signs, "flooded")));
         await Task.Delay(2000);
-        Assert.Equal(LaunchState.Running, LaunchStore.Default.Get(id).State);
+        Assert.Equal(LaunchState.Running, LaunchStore.Of(new LaunchContext()).Get(id).State);
         disk.MakeRoom();
         await running;
-        await UntilAsync(() => LaunchStore.Default.Get(id).IsDone);
-        var run = LaunchStore.Default.Get(id);
+        await UntilAsync(() => LaunchStore.Of(new LaunchContext()).Get(id).IsDone);
+        var run = LaunchStore.Of(new LaunchContext()).Get(id);
         Assert.Equal((LaunchState.Failed, 5, true), (run.State, run.ExitCode, run.LogTruncated));
         Assert.EndsWith("the disk is full]\n", Log(id), StringComparison.Ordinal);
     }
@@ -306,10 +314,10 @@ public sealed class HostileProcessTests : IDisposable
         );
         await UntilAsync(() => Log(id).Length > 300_000);
         await Task.Delay(2000);
-        Assert.Equal(LaunchState.Running, LaunchStore.Default.Get(id).State);
+        Assert.Equal(LaunchState.Running, LaunchStore.Of(new LaunchContext()).Get(id).State);
         disk.MakeRoom();
         await running;
-        var run = LaunchStore.Default.Get(id);
+        var run = LaunchStore.Of(new LaunchContext()).Get(id);
         Assert.Equal((LaunchState.Failed, 6, true), (run.State, run.ExitCode, run.LogTruncated));
         Assert.EndsWith("\nafter\n", Log(id), StringComparison.Ordinal);
         Assert.Single(Log(id).Split('\n'), l => l.StartsWith("[wandb-launch: ", StringComparison.Ordinal));
@@ -321,7 +329,10 @@ public sealed class HostileProcessTests : IDisposable
                 var (client, _) = await DockerEngine.ConnectAsync(null, default);
                 using (client)
                 {
-                    return await new ImageBuilder(client, (_, _) => { }).ExistsAsync(image, default);
+                    return await new ImageBuilder(new LaunchEnvironment(), client, (_, _) => { }).ExistsAsync(
+                        image,
+                        default
+                    );
                 }
             }
             catch (LaunchException)
@@ -351,7 +362,7 @@ public sealed class HostileProcessTests : IDisposable
         using var shell = new Shell(false);
         var running = Task.Run(() => Launch(shell, id, $"python talk.py {signs}"));
         await UntilAsync(() => Log(id).Contains("line 5\n", StringComparison.Ordinal));
-        var path = LaunchStore.Default.Get(id).LogPath!;
+        var path = LaunchStore.Of(new LaunchContext()).Get(id).LogPath!;
         File.Delete(path);
         await UntilAsync(() => File.Exists(path) && new FileInfo(path).Length > 200);
         Assert.Contains("the file was removed", Log(id), StringComparison.Ordinal);
@@ -361,7 +372,7 @@ public sealed class HostileProcessTests : IDisposable
         await running;
         Assert.DoesNotContain('\0', Log(id));
         Assert.EndsWith("the last\n", Log(id), StringComparison.Ordinal);
-        Assert.True(LaunchStore.Default.Get(id).LogTruncated);
+        Assert.True(LaunchStore.Of(new LaunchContext()).Get(id).LogTruncated);
         Assert.True(OperatingSystem.IsWindows() || File.GetUnixFileMode(path) == (UnixFileMode)0x180);
     }
 
@@ -507,12 +518,12 @@ public sealed class HostileProcessTests : IDisposable
             $"python attack.py {mode} {_token} {_folder} {wait}",
             options + (place.StartsWith("host", StringComparison.Ordinal) ? " -NoWait" : "")
         );
-        for (var i = 0; i < 1200 && !LaunchStore.Default.Get(id).IsDone; i++)
+        for (var i = 0; i < 1200 && !LaunchStore.Of(new LaunchContext()).Get(id).IsDone; i++)
         {
             Thread.Sleep(50);
         }
 
-        return LaunchStore.Default.Get(id);
+        return LaunchStore.Of(new LaunchContext()).Get(id);
     }
 
     private Collection<PSObject> Launch(Shell shell, string id, string entry, string options = "") =>
@@ -571,14 +582,14 @@ public sealed class HostileProcessTests : IDisposable
 
     private static void NeedGroups()
     {
-        var group = RunCgroup.TryCreate("probe");
+        var group = RunCgroup.TryCreate(new LaunchEnvironment(), "probe");
         Assert.SkipUnless(group is not null, "needs a control group that this user may divide (cgroup v2)");
         group.Remove();
     }
 
     private static string Log(string id)
     {
-        var path = Path.Combine(LaunchStore.Default.Folder(id), "output.log");
+        var path = Path.Combine(LaunchStore.Of(new LaunchContext()).Folder(id), "output.log");
         if (!File.Exists(path))
         {
             return "";

@@ -113,7 +113,7 @@ public sealed class HostileServerTests
 
         internal Task<WandbConnection> ConnectAsync() =>
             WandbConnection.OpenAsync(
-                WandbSettings.Resolve(LaunchEnvironment.Current, Fixture.Root, Url, Fixture.Key),
+                WandbSettings.Resolve(new LaunchEnvironment(), Fixture.Root, Url, Fixture.Key),
                 null,
                 default
             );
@@ -651,7 +651,7 @@ public sealed class HostileServerTests
             }
         });
         using var connection = await WandbConnection.OpenAsync(
-            WandbSettings.Resolve(LaunchEnvironment.Current, Fixture.Root, url, Fixture.Key),
+            WandbSettings.Resolve(new LaunchEnvironment(), Fixture.Root, url, Fixture.Key),
             null,
             default
         );
@@ -785,7 +785,7 @@ public sealed class HostileServerTests
         {
             using (
                 var connection = await WandbConnection.OpenAsync(
-                    WandbSettings.Resolve(LaunchEnvironment.Current, Fixture.Root, url, Fixture.Key),
+                    WandbSettings.Resolve(new LaunchEnvironment(), Fixture.Root, url, Fixture.Key),
                     null,
                     default
                 )
@@ -1126,7 +1126,7 @@ public sealed class HostileServerTests
             await using (var server = await LaunchServer.StartAsync(path, "127.0.0.1", 0, Fixture.Key))
             {
                 using var connection = await WandbConnection.OpenAsync(
-                    WandbSettings.Resolve(LaunchEnvironment.Current, Fixture.Root, server.Url, Fixture.Key),
+                    WandbSettings.Resolve(new LaunchEnvironment(), Fixture.Root, server.Url, Fixture.Key),
                     null,
                     default
                 );

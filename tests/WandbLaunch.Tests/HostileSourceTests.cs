@@ -185,6 +185,7 @@ public sealed class HostileSourceTests
             new LaunchConfig { Uri = uri },
             new ResolveContext(Fixture.Root, disk.Cache, async _ => await Fixture.ConnectAsync())
             {
+                DataFolder = new LaunchEnvironment().DataFolder,
                 ScratchFolder = () => Directory.CreateTempSubdirectory("wandblaunch-test-").FullName,
             },
             default
@@ -545,7 +546,7 @@ public sealed class HostileSourceTests
         );
         using var connection = await WandbConnection.OpenAsync(
             WandbSettings.Resolve(
-                LaunchEnvironment.Current,
+                new LaunchEnvironment(),
                 Fixture.Root,
                 Fixture.Server.Url,
                 Fixture.Key,
@@ -586,7 +587,7 @@ public sealed class HostileSourceTests
         );
         using var agent = await LaunchAgent.StartAsync(
             AgentConfig.Resolve(
-                LaunchEnvironment.Current,
+                new LaunchEnvironment(),
                 null,
                 (JsonObject)
                     JsonNode.Parse(
@@ -1015,7 +1016,7 @@ public sealed class HostileSourceTests
 
                 disk.AssertUntouched();
                 var target = Path.Combine(disk.Root, "cache", "target", "of", "it");
-                Workspace.CopyFolder(source, target, [], default);
+                Workspace.CopyFolder(source, target, new LaunchEnvironment().DataFolder, [], default);
                 disk.AssertNoWayOut(target);
                 Directory.Delete(source, true);
                 Directory.Delete(target, true);

@@ -1,5 +1,6 @@
 using System.Management.Automation;
 using System.Text.Json.Nodes;
+using WandbLaunch.Foundation;
 using WandbLaunch.Launching;
 using WandbLaunch.Model;
 using WandbLaunch.Wandb;
@@ -98,7 +99,7 @@ public sealed class JobTests
         Assert.Equal(QueueItemState.Finished, done.State);
         Assert.EndsWith(
             "more\n",
-            File.ReadAllText(LaunchStore.Default.Get(done.RunId!).LogPath!),
+            File.ReadAllText(LaunchStore.Of(new LaunchContext()).Get(done.RunId!).LogPath!),
             StringComparison.Ordinal
         );
     }

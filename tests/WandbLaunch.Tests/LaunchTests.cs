@@ -1,9 +1,9 @@
 using System.Diagnostics;
 using System.Management.Automation;
 using System.Text.Json;
+using WandbLaunch.Foundation;
 using WandbLaunch.Launching;
 using WandbLaunch.Model;
-using WandbLaunch.Resources;
 
 namespace WandbLaunch.Tests;
 
@@ -241,7 +241,7 @@ public sealed class LaunchTests
             "Start-WandbLaunch ./train -EntryPoint 'python tree.py' -Resource local-process -RunId ctrlc001"
         );
         var call = pipeline.BeginInvoke();
-        var store = LaunchStore.Default;
+        var store = LaunchStore.Of(new LaunchContext());
         for (
             var i = 0;
             i < 300 && LaunchStore.Load(store.Folder("ctrlc001")) is not { State: LaunchState.Running };

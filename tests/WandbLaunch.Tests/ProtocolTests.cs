@@ -22,7 +22,7 @@ public sealed class ProtocolTests
 
     private static Task<WandbConnection> ConnectAsync(LaunchServer server) =>
         WandbConnection.OpenAsync(
-            WandbSettings.Resolve(LaunchEnvironment.Current, Fixture.Root, server.Url, Fixture.Key),
+            WandbSettings.Resolve(new LaunchEnvironment(), Fixture.Root, server.Url, Fixture.Key),
             null,
             default
         );

@@ -39,7 +39,7 @@ public sealed class QueueTests
 
     private static Task<WandbConnection> ConnectAsync(LaunchServer server) =>
         WandbConnection.OpenAsync(
-            WandbSettings.Resolve(LaunchEnvironment.Current, Fixture.Root, server.Url, Fixture.Key),
+            WandbSettings.Resolve(new LaunchEnvironment(), Fixture.Root, server.Url, Fixture.Key),
             null,
             default
         );

@@ -6,7 +6,7 @@ namespace WandbLaunch.Tests;
 /// <summary>A real disk of a megabyte that is nearly full, and the module's data on it. Skips the test with the reason where none can be mounted.</summary>
 internal sealed class SmallDisk : IDisposable
 {
-    private readonly string? _home = LaunchEnvironment.Current["WANDBLAUNCH_HOME"];
+    private readonly string? _home = new LaunchEnvironment()["WANDBLAUNCH_HOME"];
     private readonly string _folder = Fixture.NewFolder("disk");
 
     internal SmallDisk()

@@ -25,6 +25,7 @@ public sealed class SourceTests
     private static ResolveContext Context(string? cache = null) =>
         new(Fixture.Root, new LaunchCache(cache ?? Fixture.NewFolder("cache")), async _ => await Fixture.ConnectAsync())
         {
+            DataFolder = new LaunchEnvironment().DataFolder,
             ScratchFolder = () => Fixture.NewFolder("scratch"),
         };
 
@@ -418,11 +419,17 @@ public sealed class SourceTests
     {
         var target = Path.Combine(Fixture.Root, "home", "runs", "own-copy", "src");
         var inside = Path.Combine(Fixture.Root, "home", "runs", "own-copy", "src-inside");
-        Workspace.CopyFolder(Fixture.Root, target, [], default);
+        Workspace.CopyFolder(Fixture.Root, target, new LaunchEnvironment().DataFolder, [], default);
         Assert.True(File.Exists(Path.Combine(target, "train", "train.py")));
         Assert.False(Directory.Exists(Path.Combine(target, "home")));
 
-        Workspace.CopyFolder(Path.Combine(Fixture.Root, "home", "runs", "own-copy"), inside, [], default);
+        Workspace.CopyFolder(
+            Path.Combine(Fixture.Root, "home", "runs", "own-copy"),
+            inside,
+            new LaunchEnvironment().DataFolder,
+            [],
+            default
+        );
         Assert.True(File.Exists(Path.Combine(inside, "src", "train", "train.py")));
         Assert.False(Directory.Exists(Path.Combine(inside, "src-inside")));
     }

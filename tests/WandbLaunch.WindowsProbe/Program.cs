@@ -24,6 +24,14 @@ internal static class Program
         var stopped = new ManualResetEventSlim();
         switch (args)
         {
+            case [.., "-c", _]:
+                // Under the name of py or python: the version that it is, and where it is. As the alias of the Store that is no Python: nothing.
+                output.Write(Environment.GetEnvironmentVariable("PROBE_PYTHON"));
+                return Environment.GetEnvironmentVariable("PROBE_PYTHON") is null ? 9009 : 0;
+            case ["-NoProfile", ..]:
+                // Under the name of pwsh.
+                output.WriteLine(string.Join('|', args));
+                return 0;
             case ["args", ..]:
                 foreach (var word in args[1..])
                 {

@@ -138,7 +138,10 @@ public sealed class CodeTests
             default
         );
         LaunchedRun? Run() =>
-            LaunchStore.Default.All().SingleOrDefault(r => r.Agent?.EndsWith(queue, StringComparison.Ordinal) is true);
+            LaunchStore
+                .Of(new LaunchContext())
+                .Known()
+                .SingleOrDefault(r => r.Agent?.EndsWith(queue, StringComparison.Ordinal) is true);
         using (var first = StartAgent("first-" + queue, queue, out var said))
         {
             await Task.WhenAny(Windows.WaitAsync(() => Run() is { State: LaunchState.Running }, "the run", 60), said);
@@ -167,7 +170,7 @@ public sealed class CodeTests
         var config =
             $$"""{ "name": "{{name}}", "queues": ["{{queue}}"], "entity": "local", "project": "crash", "max_jobs": 1, "no_install": true, "stop_when_empty": true, "policy": { "resources": ["local-process"], "git_hosts": ["file"] } }""";
         var start = new ProcessStartInfo(
-            OwnRuntime.Find(LaunchEnvironment.Current).Path,
+            OwnRuntime.Find(new LaunchEnvironment()).Path,
             [Path.Combine(AppContext.BaseDirectory, "WandbLaunch.CrashAgent.dll"), Fixture.Server.Url, config]
         );
         start.Environment["WANDB_API_KEY"] = Fixture.Key;

@@ -160,7 +160,7 @@ public sealed class FileTests
         }
 
         // A folder of the user's choice stays as it was; the data folder of the module is closed.
-        var home = LaunchEnvironment.Current.DataFolder;
+        var home = new LaunchEnvironment().DataFolder;
         FileModes.CreatePrivateFolder(Path.Combine(home, "runs"));
         AssertOwnersAlone(new DirectoryInfo(home));
     }

@@ -1,6 +1,6 @@
-using System.Management.Automation;
+using WandbLaunch.Foundation;
 using WandbLaunch.Model;
-using WandbLaunch.Tests;
+using WandbLaunch.Python;
 
 namespace WandbLaunch.WindowsTests;
 
@@ -125,4 +125,130 @@ public sealed class LaunchTests
         Assert.NotEmpty(Windows.Shell.Errors);
         Assert.Contains("there is no such file", Windows.Shell.Errors[0].Exception.Message, StringComparison.Ordinal);
     }
+
+    // Puts a folder of programs, each the probe under another name, on PATH alone.
+    private static T WithPrograms<T>(Func<string, T> act, params string[] names)
+    {
+        var folder = Windows.NewCode("programs");
+        foreach (var name in names)
+        {
+            Directory.CreateDirectory(Path.GetDirectoryName(Path.Combine(folder, name))!);
+            File.Copy(Windows.Probe, Path.Combine(folder, name));
+        }
+
+        var path = Environment.GetEnvironmentVariable("PATH");
+        try
+        {
+            Environment.SetEnvironmentVariable("PATH", folder);
+            return act(folder);
+        }
+        finally
+        {
+            Environment.SetEnvironmentVariable("PATH", path);
+            Environment.SetEnvironmentVariable("PROBE_PYTHON", null);
+        }
+    }
+
+    [Fact]
+    public void A_script_of_powershell_is_run_by_the_pwsh_at_hand()
+    {
+        var folder = Windows.NewCode("ps1");
+        File.WriteAllText(Path.Combine(folder, "Train Me.PS1"), "param($lr) $lr");
+        WithPrograms(
+            _ =>
+            {
+                var run = (LaunchedRun)
+                    Windows
+                        .Shell.Ok(
+                            "Start-WandbLaunch $folder -EntryPoint '\"./Train Me.PS1\"' -Argument '-lr', '0.1 x' -Resource local-process -NoInstall",
+                            ("folder", folder)
+                        )
+                        .Single(o => o.BaseObject is LaunchedRun)
+                        .BaseObject;
+                Assert.Equal(["-NoProfile|-NonInteractive|-File|./Train Me.PS1|-lr|0.1 x"], Windows.LinesOf(run));
+                return 0;
+            },
+            "pwsh.exe"
+        );
+    }
+
+    [Fact]
+    public void A_script_of_a_unix_shell_is_refused_with_the_reason()
+    {
+        var folder = Windows.NewCode("sh");
+        File.WriteAllText(Path.Combine(folder, "train.sh"), "echo hi\n");
+        WithPrograms(
+            _ =>
+            {
+                Windows.Shell.Run(
+                    "Start-WandbLaunch $folder -EntryPoint ./train.sh -Resource local-process -NoInstall",
+                    ("folder", folder)
+                );
+                Assert.Contains(
+                    "Windows has none",
+                    Assert.Single(Windows.Shell.Errors).Exception.Message,
+                    StringComparison.Ordinal
+                );
+                return 0;
+            },
+            "bash.exe"
+        );
+    }
+
+    [Fact]
+    public void The_launcher_of_python_is_asked_for_the_version_first()
+    {
+        var (found, warning) = WithPrograms(
+            folder =>
+            {
+                Environment.SetEnvironmentVariable("PROBE_PYTHON", "3.11\r\n" + Path.Combine(folder, "python.exe"));
+                return Find("3.11.4");
+            },
+            "py.exe",
+            "python.exe"
+        );
+        Assert.EndsWith(@"\python.exe", found, StringComparison.Ordinal);
+        Assert.Null(warning);
+    }
+
+    [Fact]
+    public void Another_version_is_taken_with_a_warning()
+    {
+        var (_, warning) = WithPrograms(
+            folder =>
+            {
+                Environment.SetEnvironmentVariable("PROBE_PYTHON", "3.12\r\n" + Path.Combine(folder, "python.exe"));
+                return Find("3.11");
+            },
+            "python.exe"
+        );
+        Assert.Contains("3.12", warning, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void A_python_with_its_version_in_its_name_is_found() =>
+        Assert.EndsWith(
+            @"\python3.11.exe",
+            WithPrograms(_ => Find("3.11"), "python.exe", "python3.11.exe").Path,
+            StringComparison.OrdinalIgnoreCase
+        );
+
+    [Fact]
+    public void The_alias_of_the_store_is_no_python()
+    {
+        var error = WithPrograms(folder =>
+        {
+            var alias = Path.Combine(folder, "Microsoft", "WindowsApps");
+            Directory.CreateDirectory(alias);
+            File.WriteAllText(Path.Combine(alias, "python.exe"), "");
+            Environment.SetEnvironmentVariable("PATH", alias);
+            return Assert.Throws<LaunchException>(() => Find(null));
+        });
+        Assert.Equal("PythonNotFound", error.ErrorId);
+        Assert.Contains("only opens the Microsoft Store", error.Message, StringComparison.Ordinal);
+    }
+
+    // To its end, before the variables are put back.
+    private static (string Path, string? Warning) Find(string? version) =>
+        Task.Run(() => PythonFinder.FindAsync(version, default)).GetAwaiter().GetResult();
 }

@@ -23,10 +23,15 @@ public static partial class ErrorIds
         // Helpers that take the id from their caller say so by the name of the parameter.
         var helpers = files.SelectMany(f => Helper().Matches(f.Text).Select(m => m.Groups[1].Value)).ToHashSet();
         helpers.Remove("LaunchException");
+        var constants = files
+            .SelectMany(f => Constant().Matches(f.Text))
+            .ToLookup(m => m.Groups[1].Value, m => m.Groups[2].Value);
         return
         [
             .. files.SelectMany(f =>
-                Direct(f.Name, f.Text).Concat(ByHelper(f.Name, f.Text, helpers)).Concat(Elsewhere(f.Name, f.Text))
+                Direct(f.Name, f.Text, constants)
+                    .Concat(ByHelper(f.Name, f.Text, helpers))
+                    .Concat(Elsewhere(f.Name, f.Text))
             ),
         ];
     }
@@ -49,7 +54,7 @@ public static partial class ErrorIds
     }
 
     // new LaunchException("RunNotFound", LaunchErrorCategory.ObjectNotFound, …), also with a choice of ids.
-    private static IEnumerable<ErrorSite> Direct(string file, string text)
+    private static IEnumerable<ErrorSite> Direct(string file, string text, ILookup<string, string> constants)
     {
         foreach (Match m in Category().Matches(text))
         {
@@ -64,12 +69,12 @@ public static partial class ErrorIds
             var ids = Literals(first);
             if (ids.Count == 0)
             {
-                // The id is in a variable: what the file gives it, as a pair or a choice.
+                // The id is in a variable (what the file gives it, as a pair or a choice) or in a constant, of any file.
                 ids =
                 [
                     .. Pair().Matches(text).Select(p => p.Groups[1].Value),
                     .. Choice().Matches(text).SelectMany(c => Literals(c.Value)),
-                    .. Constant().Matches(text).Select(c => c.Groups[1].Value),
+                    .. constants[first.TrimEnd(' ', ',', '\n', '\r').Split('.')[^1].Trim()],
                 ];
             }
 
@@ -177,7 +182,7 @@ public static partial class ErrorIds
     [GeneratedRegex(@"\bfault = [^;]*;")]
     private static partial Regex Choice();
 
-    [GeneratedRegex(@"const string \w+ = ""([A-Z][a-z]+[A-Za-z0-9]*)"";")]
+    [GeneratedRegex(@"const string (\w+) = ""([A-Z][a-z]+[A-Za-z0-9]*)"";")]
     private static partial Regex Constant();
 
     [GeneratedRegex(@"\b(\w+)(?:<\w+>)?\((?:[^()]*,)?\s*string errorId\b")]

@@ -122,7 +122,13 @@ public static partial class Generator
 
     private static string Summary(Type type) => Clean(Doc("T:" + type.FullName).Element("summary"));
 
-    private static string[] Remarks(Type type) => Paragraphs(Doc("T:" + type.FullName).Element("remarks"));
+    private static string[] Remarks(Type type) =>
+        [
+            .. Paragraphs(Doc("T:" + type.FullName).Element("remarks")),
+            .. type.GetCustomAttribute<AliasAttribute>() is { } alias
+                ? new[] { $"Alias: {string.Join(", ", alias.AliasNames)}" }
+                : [],
+        ];
 
     private static string Describe(PropertyInfo property)
     {

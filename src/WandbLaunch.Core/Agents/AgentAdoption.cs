@@ -54,7 +54,7 @@ internal sealed class AgentAdoption(
             return;
         }
 
-        if (AgentJournal.TryHold(entry.LaunchId) is { } held)
+        if (AgentJournal.TryHold(home.Store.DataFolder, entry.LaunchId) is { } held)
         {
             items.Begin(entry, true, held);
         }
@@ -79,7 +79,7 @@ internal sealed class AgentAdoption(
             return;
         }
 
-        if (IsForUs(entry) && AgentJournal.TryHold(entry.LaunchId) is { } held)
+        if (IsForUs(entry) && AgentJournal.TryHold(home.Store.DataFolder, entry.LaunchId) is { } held)
         {
             home.Journal.TakeFrom(journal, entry.LaunchId);
             items.Begin(entry, true, held);

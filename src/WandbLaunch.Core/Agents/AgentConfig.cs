@@ -1,8 +1,6 @@
 using System.Globalization;
 using System.Text.Json.Nodes;
 using WandbLaunch.Foundation;
-using WandbLaunch.Launching;
-using WandbLaunch.Model;
 using WandbLaunch.Python;
 using WandbLaunch.Resources;
 using WandbLaunch.Wandb;
@@ -67,15 +65,7 @@ internal sealed record AgentConfig
         "pip",
     ];
 
-    private static readonly string[] KnownPolicy =
-    [
-        "entities",
-        "git_hosts",
-        "images",
-        "resources",
-        "mounts",
-        "docker_args",
-    ];
+    private static readonly string[] KnownPolicy = ["entities", "git_hosts", "images", "resources", "mounts"];
 
     // Of W&B's own agent; this one builds images its own way and needs none of them.
     private static readonly string[] Unused = ["environment", "registry", "build", "builder"];
@@ -227,9 +217,11 @@ internal sealed record AgentConfig
     private static AgentConfig FromMap(JsonObject map, LaunchEnvironment environment, string file)
     {
         var policy = Section(map, "policy", file);
-        if (policy.FirstOrDefault(k => !KnownPolicy.Contains(k.Key)) is { Key: { } unknown })
+        var resources = new ResourceCatalog(new LaunchContext { Environment = environment });
+        var rules = KnownPolicy.Concat(resources.All.Select(r => r.Info.PolicyKey).OfType<string>()).ToList();
+        if (policy.FirstOrDefault(k => !rules.Contains(k.Key)) is { Key: { } unknown })
         {
-            throw Invalid("policy." + unknown, $"is not a rule. Known are: {string.Join(", ", KnownPolicy)}.", file);
+            throw Invalid("policy." + unknown, $"is not a rule. Known are: {string.Join(", ", rules)}.", file);
         }
 
         var pip = Section(map, "pip", file);
@@ -312,10 +304,15 @@ internal sealed record AgentConfig
                 GitHosts = policy.ContainsKey("git_hosts") ? Words(policy, "git_hosts") : defaults.GitHosts,
                 Images = policy.ContainsKey("images") ? Words(policy, "images") : defaults.Images,
                 Resources = policy.ContainsKey("resources")
-                    ? [.. Words(policy, "resources").Select(r => ResourceName.Of(new LaunchConfig { Resource = r }))]
-                    : defaults.Resources,
+                    ? [.. Words(policy, "resources").Select(r => resources.Get(r).Info.Name)]
+                    : resources.AllowedByDefault,
                 Mounts = Words(policy, "mounts"),
-                DockerArguments = [.. Words(policy, "docker_args").Select(DockerArguments.CheckExtra)],
+                ExtraArguments =
+                [
+                    .. resources
+                        .All.Where(r => r.Info.PolicyKey is not null)
+                        .SelectMany(r => Words(policy, r.Info.PolicyKey!).Select(r.CheckExtraArgument)),
+                ],
                 SecureMode = Flag(map, "secure_mode", file),
             },
             Launch = new LaunchOptions

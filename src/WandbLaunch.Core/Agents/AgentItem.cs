@@ -1,6 +1,6 @@
 using WandbLaunch.Foundation;
-using WandbLaunch.Launching;
 using WandbLaunch.Model;
+using WandbLaunch.Resources;
 using WandbLaunch.Wandb;
 
 namespace WandbLaunch.Agents;
@@ -29,7 +29,7 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
     /// <summary>Its supervisor has it from this agent.</summary>
     internal bool HandedOver { get; set; }
 
-    internal string Folder => LaunchStore.Default.Folder(Entry.LaunchId);
+    internal string Folder => agent.Runs.Folder(Entry.LaunchId);
 
     /// <summary>For the status line.</summary>
     internal string Describe() =>

@@ -6,7 +6,7 @@ namespace WandbLaunch.Agents;
 /// <summary>The items that an agent looks after, each on its road in a task of its own.</summary>
 internal sealed class AgentItems(
     Func<JournalEntry, bool, AgentItem> create,
-    AgentJournal journal,
+    AgentHome home,
     AgentSlots slots,
     AgentCounts counts,
     AgentLifetime lifetime,
@@ -71,13 +71,13 @@ internal sealed class AgentItems(
         finally
         {
             slots.Leave(item);
-            if (journal.Has(entry.LaunchId))
+            if (home.Journal.Has(entry.LaunchId))
             {
                 held.Dispose();
             }
             else
             {
-                AgentJournal.LetGo(entry.LaunchId, held);
+                AgentJournal.LetGo(home.Store.DataFolder, entry.LaunchId, held);
             }
 
             _items.TryRemove(entry.LaunchId, out _);

@@ -20,7 +20,7 @@ internal enum EntryState
     /// <summary>This agent's, perhaps being prepared.</summary>
     Claimed,
 
-    /// <summary>Handed to its watcher: it runs, or ran.</summary>
+    /// <summary>Handed to its supervisor: it runs, or ran.</summary>
     Started,
 
     /// <summary>Its end is known and still to be reported.</summary>
@@ -112,20 +112,26 @@ internal sealed class AgentJournal(string folder)
 
     internal bool Has(string launchId) => File.Exists(PathOf(launchId));
 
+    /// <summary>How many entries there are, readable or not.</summary>
+    internal int Count() =>
+        Directory.Exists(Folder)
+            ? Directory.EnumerateFiles(Folder, "*.json").Count(p => Path.GetFileName(p)[0] != '.')
+            : 0;
+
     /// <summary>Held by whoever looks after an item: not two agents of this user, whatever their journals say.</summary>
-    internal static FileLock? TryHold(string launchId)
+    internal static FileLock? TryHold(string dataFolder, string launchId)
     {
-        var folder = FileModes.CreatePrivateFolder(Path.Combine(LaunchEnvironment.Current.DataFolder, "agents-items"));
+        var folder = FileModes.CreatePrivateFolder(Path.Combine(dataFolder, "agents-items"));
         return FileLock.TryEnter(Path.Combine(folder, launchId + ".lock"));
     }
 
     /// <summary>Lets go of an item that is done.</summary>
-    internal static void LetGo(string launchId, FileLock held)
+    internal static void LetGo(string dataFolder, string launchId, FileLock held)
     {
         // Deleted while it is held, so that nobody waits at a file that is gone for others: who opens it now makes a new one.
         try
         {
-            File.Delete(Path.Combine(LaunchEnvironment.Current.DataFolder, "agents-items", launchId + ".lock"));
+            File.Delete(Path.Combine(dataFolder, "agents-items", launchId + ".lock"));
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {

@@ -48,6 +48,7 @@ internal sealed class AgentLoop(
             return true;
         }
 
+        await slots.LookAsync(lifetime.Closed);
         if (!slots.HasRoom())
         {
             return false;

@@ -13,7 +13,9 @@ internal sealed class AgentPruning(AgentConfig config, LaunchStore launches, Tim
         }
 
         var oldest = time.GetUtcNow().AddDays(-config.KeepLogDays);
-        foreach (var run in launches.All().Where(r => r.Agent is not null && r.IsDone && r.Finished < oldest).ToList())
+        foreach (
+            var run in launches.Known().Where(r => r.Agent is not null && r.IsDone && r.Finished < oldest).ToList()
+        )
         {
             try
             {

@@ -1,4 +1,5 @@
 using WandbLaunch.Foundation;
+using WandbLaunch.Launching;
 
 namespace WandbLaunch.Agents;
 
@@ -56,6 +57,7 @@ internal sealed class AgentSlots
     internal static async Task<AgentSlots> CreateAsync(
         AgentConfig config,
         LaunchContext context,
+        LaunchStore runs,
         AgentLifetime lifetime,
         string agent,
         CancellationToken token
@@ -83,9 +85,12 @@ internal sealed class AgentSlots
             );
         }
 
-        var gpus = each > 0 ? new GpuPool(context, devices) : null;
+        var gpus = each > 0 ? new GpuPool(context, devices, runs) : null;
         return new AgentSlots(config, lifetime, context.Time, agent, gpus, each);
     }
+
+    /// <summary>Finds the ends of runs that hold GPUs and that nobody looks after.</summary>
+    internal Task LookAsync(CancellationToken token) => Gpus?.LookAsync(token) ?? Task.CompletedTask;
 
     internal bool HasRoom()
     {

@@ -6,10 +6,15 @@ using WandbLaunch.Wandb;
 namespace WandbLaunch.Agents;
 
 /// <summary>The agents of this user on this machine, a folder each.</summary>
-internal sealed class AgentStore(string root)
+internal sealed class AgentStore(string dataFolder)
 {
+    private readonly string root = Path.Combine(dataFolder, "agents");
+
     /// <summary>The agents of a user's data folder.</summary>
-    internal static AgentStore Of(LaunchContext context) => new(Path.Combine(context.DataFolder, "agents"));
+    internal static AgentStore Of(LaunchContext context) => new(context.DataFolder);
+
+    /// <summary>The folder above: of everything of this user.</summary>
+    internal string DataFolder => dataFolder;
 
     internal string FolderOf(string name) => Path.Combine(root, name);
 
@@ -21,7 +26,7 @@ internal sealed class AgentStore(string root)
 
     /// <summary>Takes the folder of a name; without one, of the first name made of the machine's that is free.</summary>
     /// <exception cref="LaunchException"><c>AgentRunning</c>, <c>AgentNameInvalid</c>.</exception>
-    internal (string Name, string Folder, FileLock Gate) Enter(string? name)
+    internal (string Name, string Folder, FileLock Lock) Enter(string? name)
     {
         if (
             name is not null
@@ -49,10 +54,10 @@ internal sealed class AgentStore(string root)
             var folder = FileModes.CreatePrivateFolder(FolderOf(wanted));
 
             // Twice: another agent may just be looking whether this one is gone.
-            if ((FileLock.TryEnter(LockPath(folder)) ?? TryAgain(LockPath(folder))) is { } gate)
+            if ((FileLock.TryEnter(LockPath(folder)) ?? TryAgain(LockPath(folder))) is { } held)
             {
                 File.Delete(StopPath(folder));
-                return (wanted, folder, gate);
+                return (wanted, folder, held);
             }
 
             if (name is not null)
@@ -78,6 +83,28 @@ internal sealed class AgentStore(string root)
 
     internal IEnumerable<WandbLaunchAgent> All() => Folders().Select(Load).OfType<WandbLaunchAgent>();
 
+    /// <summary>How many items of an agent are not reported to their end.</summary>
+    internal int OpenItems(string name) => new AgentJournal(FolderOf(name)).Count();
+
+    /// <summary>Removes what is left of an agent; false when it runs.</summary>
+    internal bool Remove(string name)
+    {
+        var folder = FolderOf(name);
+        using (var held = FileLock.TryEnter(LockPath(folder)))
+        {
+            if (held is null)
+            {
+                return false;
+            }
+
+            // Without its state it is in no list, whatever happens now.
+            File.Delete(StatePath(folder));
+        }
+
+        LaunchCache.DeleteFolder(folder);
+        return true;
+    }
+
     internal static void Save(string folder, WandbLaunchAgent agent) =>
         FileModes.WritePrivate(StatePath(folder), JsonSerializer.Serialize(agent, LaunchStore.Json));
 
@@ -102,8 +129,8 @@ internal sealed class AgentStore(string root)
             return agent;
         }
 
-        using var gate = FileLock.TryEnter(LockPath(folder));
-        return gate is null ? agent : agent with { State = AgentState.Lost };
+        using var held = FileLock.TryEnter(LockPath(folder));
+        return held is null ? agent : agent with { State = AgentState.Lost };
     }
 
     /// <summary>Asks an agent to end: after its runs, or with them. A stop that was asked for already is not made less by a drain.</summary>

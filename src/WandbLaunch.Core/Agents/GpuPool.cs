@@ -12,12 +12,14 @@ internal sealed class GpuPool
 {
     private readonly string _folder;
     private readonly AgentStore _agents;
+    private readonly LaunchStore _runs;
     private readonly object _lock = new();
 
-    internal GpuPool(LaunchContext context, IReadOnlyList<string> devices)
+    internal GpuPool(LaunchContext context, IReadOnlyList<string> devices, LaunchStore runs)
     {
         _folder = Path.Combine(context.DataFolder, "gpus");
         _agents = AgentStore.Of(context);
+        _runs = runs;
         Devices = devices;
     }
 
@@ -53,6 +55,18 @@ internal sealed class GpuPool
         }
     }
 
+    /// <summary>Finds the ends of launches that hold some and that nobody looks after.</summary>
+    internal async Task LookAsync(CancellationToken token)
+    {
+        foreach (var id in Devices.Select(PathOf).Select(Read).OfType<Claim>().Select(c => c.LaunchId).Distinct())
+        {
+            if (Directory.Exists(_runs.Folder(id)))
+            {
+                await _runs.RefreshAsync(_runs.Folder(id), token);
+            }
+        }
+    }
+
     /// <summary>How many nobody holds.</summary>
     internal int Free()
     {
@@ -70,8 +84,8 @@ internal sealed class GpuPool
             FileModes.CreatePrivateFolder(_folder);
 
             // One at a time over all agents: between the look and the claim nobody else may claim.
-            using var gate = FileLock.TryEnter(Path.Combine(_folder, "lock"));
-            if (gate is null)
+            using var held = FileLock.TryEnter(Path.Combine(_folder, "lock"));
+            if (held is null)
             {
                 return null;
             }
@@ -122,14 +136,14 @@ internal sealed class GpuPool
             return false;
         }
 
-        var folder = LaunchStore.Default.Folder(claim.LaunchId);
-        if (Directory.Exists(folder) && LaunchStore.Refresh(folder) is { } run)
+        var folder = _runs.Folder(claim.LaunchId);
+        if (Directory.Exists(folder) && LaunchStore.Load(folder) is { } run)
         {
             return !run.IsDone;
         }
 
-        using var gate = FileLock.TryEnter(AgentStore.LockPath(_agents.FolderOf(claim.Agent)));
-        return gate is null;
+        using var held = FileLock.TryEnter(AgentStore.LockPath(_agents.FolderOf(claim.Agent)));
+        return held is null;
     }
 
     private static Claim? Read(string path)

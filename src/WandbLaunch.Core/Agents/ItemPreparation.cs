@@ -36,7 +36,7 @@ internal static class ItemPreparation
         }
 
         var (arguments, baseImage) = WithoutBuilders(item.ResourceArgs);
-        var config = ResourceNames.Canonical(
+        var config = agent.Runs.Resources.Canonical(
             item with
             {
                 // What was for the queue, the agent and the server is not the launch's.
@@ -47,17 +47,8 @@ internal static class ItemPreparation
                 BaseImage = item.BaseImage ?? baseImage,
             }
         );
-        (config, var volumes) = agent.Config.Policy.Check(config, agent.Entity, config.Entity!);
-
-        // The agent's own image is its admin's choice, and needs no leave.
-        config = config with
-        {
-            BaseImage = config.BaseImage ?? agent.Config.BaseImage,
-            DockerArgs = OwnNames(config.DockerArgs),
-            ResourceArgs = OwnNames(config.ResourceArgs?["local-container"] as JsonObject) is { } plain
-                ? WithContainer(config.ResourceArgs!, plain)
-                : config.ResourceArgs,
-        };
+        var resource = agent.Runs.Resources.Allowed(config, agent.Config.Policy);
+        agent.Config.Policy.Check(config, agent.Entity, config.Entity!);
         var environment = new Dictionary<string, string>(agent.Config.Launch.Environment)
         {
             ["WANDB_LAUNCH_QUEUE_NAME"] = entry.Queue,
@@ -93,13 +84,16 @@ internal static class ItemPreparation
             ApiKey = item.ApiKey is { } key ? Secrets.Register(key.Value) : null,
             KeepRunId = agent.Protocol.RunsKeepTheirId,
             Environment = environment,
-            Volumes = [.. agent.Config.Launch.Volumes, .. volumes],
-            ExtraDockerArguments = agent.Config.Policy.DockerArguments,
             CheckConfig = agent.Config.Policy.CheckSecure,
-            SecureMode = agent.Config.Policy.SecureMode,
-            Gpus = entry.Gpus,
         };
-        Launcher.Check(config, options);
+        (config, options) = resource.ApplyPolicy(config, options, agent.Config.Policy, new ItemContext(entry.Gpus));
+
+        // The agent's own image is its admin's choice, and needs no leave.
+        config = config with
+        {
+            BaseImage = config.BaseImage ?? agent.Config.BaseImage,
+        };
+        Launcher.Check(agent.Runs.Resources, config, options);
         return (config, options);
 
         static void CheckRunId(string id)
@@ -145,31 +139,6 @@ internal static class ItemPreparation
                     $"The item's {name} '{other}' is not this agent's; its run goes to '{own}'."
                 );
             }
-        }
-
-        // A container is named after its item; and a GPU that another run has cannot be asked for by number.
-        JsonObject? OwnNames(JsonObject? given)
-        {
-            if (given is null)
-            {
-                return null;
-            }
-
-            var map = (JsonObject)given.DeepClone();
-            map.Remove("name");
-            if (entry.Gpus is not null && map.Remove("gpus"))
-            {
-                config = config with { Cuda = true };
-            }
-
-            return map;
-        }
-
-        static JsonObject WithContainer(JsonObject all, JsonObject container)
-        {
-            var map = (JsonObject)all.DeepClone();
-            map["local-container"] = container;
-            return map;
         }
     }
 

@@ -1,6 +1,7 @@
 using WandbLaunch.Foundation;
 using WandbLaunch.Launching;
 using WandbLaunch.Model;
+using WandbLaunch.Resources;
 using WandbLaunch.Wandb;
 
 namespace WandbLaunch.Agents;
@@ -121,10 +122,10 @@ internal sealed class ItemStart(LaunchAgent agent, AgentItem item)
         }
 
         var run = LaunchStore.Load(item.Folder);
-        using (var gate = FileLock.TryEnter(LaunchStore.LockPath(item.Folder)))
+        using (var held = FileLock.TryEnter(LaunchStore.LockPath(item.Folder)))
         {
             if (
-                gate is null
+                held is null
                 || (
                     run is not null
                     && (run.State != LaunchState.Starting || File.Exists(LaunchStore.StartedPath(item.Folder)))
@@ -142,11 +143,7 @@ internal sealed class ItemStart(LaunchAgent agent, AgentItem item)
     private async Task PrepareAndStartAsync(CancellationToken token)
     {
         var (config, options) = ItemPreparation.Prepare(agent, item.Entry);
-        var launcher = new Launcher(
-            LaunchCache.Default,
-            LaunchStore.Default,
-            _ => Task.FromResult<WandbConnection?>(agent.Connection)
-        )
+        var launcher = new Launcher(agent.Runs, _ => Task.FromResult<WandbConnection?>(agent.Connection))
         {
             Progress = (text, _) =>
             {
@@ -163,7 +160,7 @@ internal sealed class ItemStart(LaunchAgent agent, AgentItem item)
 
         agent.Step("prepared");
         item.Doing = "starting";
-        await HostProcess.StartRunAsync(prepared.Folder, prepared.Secrets, token);
+        await agent.Supervision.TakeOnAsync(prepared.Folder, prepared.Spec, prepared.Secrets, token);
         item.HandedOver = true;
         agent.Step("handed over");
         item.Save(item.Entry with { State = EntryState.Started });

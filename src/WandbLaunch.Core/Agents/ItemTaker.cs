@@ -84,7 +84,7 @@ internal sealed class ItemTaker(
     private bool TryBegin(WandbRunQueue queue, PoppedItem item, GpuReservation gpus)
     {
         var launchId = AgentJournal.LaunchIdOf(registration.ServerKey, item.Id);
-        if (items.Has(launchId) || AgentJournal.TryHold(launchId) is not { } held)
+        if (items.Has(launchId) || AgentJournal.TryHold(home.Store.DataFolder, launchId) is not { } held)
         {
             // The server's slip, or another agent of this machine was late to acknowledge it: it is held already, and runs once.
             return false;

@@ -19,7 +19,11 @@ internal sealed class ItemWatch(LaunchAgent agent, AgentItem item, ItemStart sta
         var revived = 0;
         while (true)
         {
-            var run = LaunchStore.Refresh(item.Folder);
+            // What this agent looks after itself it need not read; its end counts when it is on disk.
+            var own = Directory.Exists(item.Folder) ? agent.Supervision.Find(item.Folder) : null;
+            var run = own is { IsDone: false }
+                ? own
+                : await agent.Runs.RefreshAsync(item.Folder, CancellationToken.None);
             if (run is null)
             {
                 item.Finish(
@@ -42,14 +46,7 @@ internal sealed class ItemWatch(LaunchAgent agent, AgentItem item, ItemStart sta
             {
                 told = true;
                 item.Since = run.Started;
-                agent.Tell(
-                    AgentEventKind.RunStarted,
-                    item.Entry,
-                    run.Resource == "local-process"
-                        ? $"process {run.ProcessId}"
-                        : $"container {run.ContainerId?[..Math.Min(12, run.ContainerId.Length)]}",
-                    run
-                );
+                agent.Tell(AgentEventKind.RunStarted, item.Entry, run.Handle?.ToString() ?? "", run);
             }
 
             if (run.IsDone)
@@ -58,12 +55,12 @@ internal sealed class ItemWatch(LaunchAgent agent, AgentItem item, ItemStart sta
                 return;
             }
 
-            if (!IsWatched(run) && !await ReviveWatcherAsync(run, ++revived))
+            if (own is null && !IsLookedAfter(run) && !await ReviveAsync(run, ++revived))
             {
                 return;
             }
 
-            // What must not happen again and again is asked for once; the watcher does the rest.
+            // What must not happen again and again is asked for once; its supervisor does the rest.
             if (
                 !stopSaid
                 && (
@@ -103,29 +100,31 @@ internal sealed class ItemWatch(LaunchAgent agent, AgentItem item, ItemStart sta
         }
     }
 
-    // A watcher holds the lock from before it says that it watches. A process without one is looked after by its id.
-    private bool IsWatched(LaunchedRun run)
+    // A supervisor holds the lock from before it says that it is there. A run that no engine remembers, and whose supervisor is gone, is looked after by its signs of life.
+    private bool IsLookedAfter(LaunchedRun run)
     {
-        if (run.Resource == "local-process" && run.State != LaunchState.Starting)
+        if (run.State != LaunchState.Starting && !Remembered(run))
         {
             return true;
         }
 
-        using var gate = FileLock.TryEnter(LaunchStore.LockPath(item.Folder));
-        return gate is null;
+        using var held = FileLock.TryEnter(LaunchStore.LockPath(item.Folder));
+        return held is null;
     }
 
-    /// <summary>A new watcher for a run whose own is gone: its container goes on meanwhile.</summary>
-    private async Task<bool> ReviveWatcherAsync(LaunchedRun run, int times)
+    private bool Remembered(LaunchedRun run) => agent.Runs.Resources.Get(run.Resource).Info.EngineRemembers;
+
+    /// <summary>A new supervisor for a run whose own is gone: with its engine it goes on meanwhile.</summary>
+    private async Task<bool> ReviveAsync(LaunchedRun run, int times)
     {
         if (run.State == LaunchState.Starting && !File.Exists(LaunchStore.StartedPath(item.Folder)))
         {
-            // The watcher never came to it, or no further than a container that has the launch's name and is found by it. Its secrets are gone, so it is prepared anew.
+            // The supervisor never came to it, or no further than a container that has the launch's name and is found by it. Its secrets are gone, so it is prepared anew.
             item.Save(item.Entry with { State = EntryState.Claimed });
             return false;
         }
 
-        if (times > 5)
+        if (times > 5 && !Remembered(run))
         {
             item.Finish(
                 new EntryReport(
@@ -136,7 +135,7 @@ internal sealed class ItemWatch(LaunchAgent agent, AgentItem item, ItemStart sta
                     run.LogPath
                 ),
                 AgentEventKind.RunFailed,
-                "its watcher ends again and again",
+                "its supervisor ends again and again",
                 run,
                 "HostFailed"
             );
@@ -145,9 +144,13 @@ internal sealed class ItemWatch(LaunchAgent agent, AgentItem item, ItemStart sta
 
         try
         {
-            await HostProcess.StartRunAsync(item.Folder, new Dictionary<string, string>(), CancellationToken.None);
+            await agent.Supervision.TakeOverAsync(
+                item.Folder,
+                LaunchStore.LoadSpec(item.Folder),
+                CancellationToken.None
+            );
         }
-        catch (LaunchException)
+        catch (Exception e) when (e is LaunchException or IOException)
         {
             // Tried again at the next look.
             await Task.Delay(1000, CancellationToken.None);

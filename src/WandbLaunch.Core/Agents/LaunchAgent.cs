@@ -7,8 +7,8 @@ using WandbLaunch.Wandb;
 namespace WandbLaunch.Agents;
 
 /// <summary>
-/// Takes items from queues and sends each down the one road (protocol F). Runs have supervisors of their own, so that they
-/// outlive the agent; what it holds is in its journal, so that the next agent goes on where this one ended. This class puts
+/// Takes items from queues and sends each down the one road (protocol F). Runs have supervisors of their own, or an
+/// engine that remembers them, so that they outlive the agent; what it holds is in its journal, so that the next agent goes on where this one ended. This class puts
 /// the parts together, begins and ends; each part owns its piece of the state.
 /// </summary>
 internal sealed class LaunchAgent : IDisposable
@@ -46,6 +46,7 @@ internal sealed class LaunchAgent : IDisposable
         AgentConfig config,
         AgentCallbacks callbacks,
         TimeProvider time,
+        LaunchStore runs,
         AgentHome home,
         AgentRegistration registration,
         AgentLifetime lifetime,
@@ -53,6 +54,8 @@ internal sealed class LaunchAgent : IDisposable
         AgentSlots slots
     )
     {
+        Runs = runs;
+        Supervision = new Supervision(runs.Resources);
         Config = config;
         Callbacks = callbacks;
         Time = time;
@@ -64,7 +67,7 @@ internal sealed class LaunchAgent : IDisposable
         _link = new ServerLink(registration.Connection.BaseUrl, teller, callbacks, time);
         _items = new AgentItems(
             (entry, adopted) => new AgentItem(this, entry, adopted),
-            home.Journal,
+            home,
             slots,
             _counts,
             lifetime,
@@ -79,7 +82,7 @@ internal sealed class LaunchAgent : IDisposable
             config,
             home.Folder,
             new AgentAdoption(home, registration, _items, lifetime, teller),
-            new AgentPruning(config, LaunchStore.Default, time),
+            new AgentPruning(config, runs, time),
             _heartbeat,
             lifetime,
             _shutdown,
@@ -107,6 +110,12 @@ internal sealed class LaunchAgent : IDisposable
 
     internal AgentConfig Config { get; }
     internal AgentCallbacks Callbacks { get; }
+
+    /// <summary>The launches of this machine.</summary>
+    internal LaunchStore Runs { get; }
+
+    /// <summary>Looks after all runs whose engine remembers them; each of the others has a process of its own.</summary>
+    internal Supervision Supervision { get; }
     internal TimeProvider Time { get; }
     internal string Name => _home.Name;
     internal string Folder => _home.Folder;
@@ -137,7 +146,7 @@ internal sealed class LaunchAgent : IDisposable
         LaunchContext? given = null
     )
     {
-        var context = given ?? new LaunchContext { Environment = LaunchEnvironment.Current };
+        var context = given ?? new LaunchContext();
         var home = AgentHome.Enter(AgentStore.Of(context), config.Name);
         var lifetime = new AgentLifetime();
         AgentRegistration? registration = null;
@@ -146,8 +155,19 @@ internal sealed class LaunchAgent : IDisposable
             var before = AgentStore.Load(home.Folder);
             var teller = new AgentTeller(home.Name, home.Log, callbacks, context.Time);
             registration = await AgentRegistration.CreateAsync(config, connection, teller, token);
-            var slots = await AgentSlots.CreateAsync(config, context, lifetime, home.Name, token);
-            var agent = new LaunchAgent(config, callbacks, context.Time, home, registration, lifetime, teller, slots);
+            var runs = LaunchStore.Of(context);
+            var slots = await AgentSlots.CreateAsync(config, context, runs, lifetime, home.Name, token);
+            var agent = new LaunchAgent(
+                config,
+                callbacks,
+                context.Time,
+                runs,
+                home,
+                registration,
+                lifetime,
+                teller,
+                slots
+            );
             await registration.BuryAsync(before, agent._link);
             return agent;
         }
@@ -227,6 +247,7 @@ internal sealed class LaunchAgent : IDisposable
         );
         _board.SaveEnd(code);
         await _lifetime.CloseAsync();
+        await Supervision.LeaveAllAsync(TimeSpan.FromSeconds(5));
         await _ticker.EndAsync();
     }
 
@@ -236,7 +257,7 @@ internal sealed class LaunchAgent : IDisposable
     /// <summary>Stops the runs and ends.</summary>
     internal void Stop(string why) => _shutdown.Stop(why);
 
-    /// <summary>Ends at once and leaves the runs to their supervisors and to the next agent: a service that is restarted.</summary>
+    /// <summary>Ends at once and leaves the runs to their supervisors and engines, and to the next agent: a service that is restarted.</summary>
     internal void Detach(string why) => _lifetime.Detach(why);
 
     // What items need of the parts.
@@ -274,6 +295,7 @@ internal sealed class LaunchAgent : IDisposable
     public void Dispose()
     {
         _board.Leave();
+        Supervision.Dispose();
         _lifetime.Dispose();
         _registration.Dispose();
         _home.Dispose();

@@ -16,7 +16,7 @@ internal static class FileModes
     /// <summary>Makes a folder, and those above it that are missing, for its owner alone, whatever the umask says. One of the module's own that is there already is closed to others; a folder of the user's choice stays as it is.</summary>
     internal static string CreatePrivateFolder(string path)
     {
-        var own = Path.GetFullPath(LaunchEnvironment.Current.DataFolder);
+        var own = Path.GetFullPath(new LaunchEnvironment().DataFolder);
         var full = Path.GetFullPath(path);
         if (SafePath.IsInside(own, full))
         {

@@ -6,12 +6,6 @@ namespace WandbLaunch.Foundation;
 /// <summary>Where mirrors, workspaces and virtual environments are kept, and how large they may grow.</summary>
 internal sealed class LaunchCache(string root)
 {
-    internal static LaunchCache Default =>
-        new(
-            LaunchEnvironment.Current["WANDBLAUNCH_CACHE"]
-                ?? Path.Combine(LaunchEnvironment.Current.DataFolder, "cache")
-        );
-
     internal string Root { get; } = root;
 
     internal string GitFolder(string remote) =>

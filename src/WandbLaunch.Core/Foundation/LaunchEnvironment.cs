@@ -5,8 +5,6 @@ namespace WandbLaunch.Foundation;
 /// <summary>What the machine tells about itself; tests give another one.</summary>
 internal sealed class LaunchEnvironment
 {
-    internal static LaunchEnvironment Current { get; } = new();
-
     internal Func<string, string?> Variable { get; init; } = Environment.GetEnvironmentVariable;
 
     internal string Home { get; init; } =

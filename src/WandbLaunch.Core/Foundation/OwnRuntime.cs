@@ -96,11 +96,12 @@ internal sealed record OwnRuntime(string Path, bool IsShell, bool HasWebServer)
                 .Any(v => int.TryParse(v, CultureInfo.InvariantCulture, out var major) && major >= OldestMajor);
     }
 
-    private static bool BringsRuntime(string folder) =>
-        File.Exists(System.IO.Path.Combine(folder, "pwsh.dll"))
-        && new[] { "coreclr.dll", "libcoreclr.so", "libcoreclr.dylib" }.Any(n =>
-            File.Exists(System.IO.Path.Combine(folder, n))
-        );
+    private static bool BringsRuntime(string folder)
+    {
+        return Has("pwsh.dll") && (Has("coreclr.dll") || Has("libcoreclr.so") || Has("libcoreclr.dylib"));
+
+        bool Has(string name) => File.Exists(System.IO.Path.Combine(folder, name));
+    }
 
     private static string Real(string path)
     {

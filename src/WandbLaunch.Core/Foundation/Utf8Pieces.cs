@@ -7,6 +7,15 @@ internal sealed class Utf8Pieces
 {
     private byte[] _held = [];
 
+    internal Utf8Pieces() { }
+
+    /// <summary>Goes on where another one ended.</summary>
+    /// <param name="held">What that one held, in base 64.</param>
+    internal Utf8Pieces(string? held) => _held = held is null ? [] : Convert.FromBase64String(held);
+
+    /// <summary>What waits for its rest.</summary>
+    internal byte[] Held => _held;
+
     /// <summary>The held bytes and these, up to the end of the last whole character.</summary>
     internal byte[] Add(ReadOnlySpan<byte> bytes)
     {

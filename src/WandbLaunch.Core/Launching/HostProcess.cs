@@ -7,11 +7,11 @@ namespace WandbLaunch.Launching;
 internal static class HostProcess
 {
     /// <summary>The command of a process that starts a program, and is given the orphans of what the program starts; null where it cannot be had.</summary>
-    internal static OwnCommand? Adopter()
+    internal static OwnCommand? Adopter(LaunchEnvironment environment)
     {
         try
         {
-            return OwnProgram.Host(LaunchEnvironment.Current).Command("adopt");
+            return OwnProgram.Host(environment).Command("adopt");
         }
         catch (LaunchException)
         {
@@ -22,12 +22,13 @@ internal static class HostProcess
 
     /// <summary>Hands a prepared run to a host. Secrets go through its standard input, not its command line or a file.</summary>
     internal static async Task StartRunAsync(
+        LaunchEnvironment environment,
         string folder,
         IReadOnlyDictionary<string, string> secrets,
         CancellationToken token
     )
     {
-        using var process = OwnProgram.Host(LaunchEnvironment.Current).Start(["run", folder]);
+        using var process = OwnProgram.Host(environment).Start(["run", folder]);
 
         // Closed here: a Process leaves streams that were asked for to the collector.
         using var output = process.StandardOutput;

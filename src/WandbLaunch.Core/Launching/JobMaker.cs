@@ -1,7 +1,6 @@
 using System.Text.RegularExpressions;
 using WandbLaunch.Foundation;
 using WandbLaunch.Model;
-using WandbLaunch.Resources;
 using WandbLaunch.Sources;
 using WandbLaunch.Wandb;
 
@@ -14,7 +13,7 @@ internal static partial class JobMaker
     internal static async Task<JobSource> MakeAsync(
         JobRequest request,
         WandbConnection server,
-        LaunchCache cache,
+        LaunchContext context,
         string workingFolder,
         string scratch,
         Action<string> progress,
@@ -34,7 +33,7 @@ internal static partial class JobMaker
 
         if (request.DockerImage is { } image)
         {
-            ImageBuilder.CheckImageName(image);
+            ImageName.Check(image);
         }
 
         // One of the two is there: the command says so.
@@ -48,8 +47,9 @@ internal static partial class JobMaker
         )!;
         var source = await named.ToJobAsync(
             request,
-            new ResolveContext(workingFolder, cache, _ => Task.FromResult(server))
+            new ResolveContext(workingFolder, context.Cache, _ => Task.FromResult(server))
             {
+                DataFolder = context.DataFolder,
                 GitCredential = request.GitCredential,
                 Progress = progress,
                 Warn = warn,

@@ -7,15 +7,26 @@ using WandbLaunch.Resources;
 namespace WandbLaunch.Launching;
 
 /// <summary>The launches of this user on this machine, a folder each: any shell can see, wait for, stop and read them.</summary>
-internal sealed partial class LaunchStore(string root)
+internal sealed partial class LaunchStore(string root, ResourceCatalog resources)
 {
+    /// <summary>Why it is not known how a run ended.</summary>
+    internal const string SupervisorGone = "the process that watched this run was ended, so its exit code is not known";
+
     internal static readonly JsonSerializerOptions Json = new()
     {
         WriteIndented = true,
         DefaultIgnoreCondition = System.Text.Json.Serialization.JsonIgnoreCondition.WhenWritingNull,
     };
 
-    internal static LaunchStore Default => new(Path.Combine(LaunchEnvironment.Current.DataFolder, "runs"));
+    /// <summary>The ways to run that its launches may have.</summary>
+    internal ResourceCatalog Resources => resources;
+
+    /// <summary>The store of a machine's user.</summary>
+    internal static LaunchStore Of(LaunchContext context) =>
+        new(
+            Path.Combine(context.DataFolder, "runs"),
+            new ResourceCatalog(context, new SupervisorPlace(false, () => HostProcess.Adopter(context.Environment)))
+        );
 
     internal string Folder(string id) =>
         IdForm().IsMatch(id)
@@ -48,19 +59,25 @@ internal sealed partial class LaunchStore(string root)
         FileModes.WritePrivate(Path.Combine(folder, "run.json"), JsonSerializer.Serialize(run, Json));
 
     internal static void SaveSpec(string folder, RunSpec spec) =>
-        FileModes.WritePrivate(Path.Combine(folder, "spec.json"), JsonSerializer.Serialize(spec, Json));
+        FileModes.WritePrivate(Path.Combine(folder, "spec.json"), spec.Write());
 
     internal static RunSpec LoadSpec(string folder) =>
-        JsonSerializer.Deserialize<RunSpec>(FileModes.ReadShared(Path.Combine(folder, "spec.json")), Json)!;
+        RunSpec.Read(FileModes.ReadShared(Path.Combine(folder, "spec.json")));
 
     internal static LaunchedRun? Load(string folder)
     {
         try
         {
-            return JsonSerializer.Deserialize<LaunchedRun>(
-                FileModes.ReadShared(Path.Combine(folder, "run.json")),
-                Json
-            );
+            var text = FileModes.ReadShared(Path.Combine(folder, "run.json"));
+            var run = JsonSerializer.Deserialize<LaunchedRun>(text, Json);
+            return run is { Handle: null, State: not LaunchState.Starting }
+                ? run with
+                {
+                    Handle = JsonSerializer
+                        .Deserialize<OldHandle>(text, Json)!
+                        .Handle(() => (string?)LoadSpec(folder).Data!["DockerEndpoint"]),
+                }
+                : run;
         }
         catch (Exception e) when (e is IOException or JsonException or UnauthorizedAccessException)
         {
@@ -80,79 +97,231 @@ internal sealed partial class LaunchStore(string root)
 
     internal static string LockPath(string folder) => Path.Combine(folder, "run.lock");
 
-    internal LaunchedRun Get(string id)
+    /// <summary>A launch, as whoever runs it knows it now.</summary>
+    /// <exception cref="LaunchException"><c>LaunchNotFound</c>.</exception>
+    internal async Task<LaunchedRun> GetAsync(string id, CancellationToken token) =>
+        await RefreshAsync(Folder(id), token)
+        ?? (OfRun(id).FirstOrDefault() is { } other ? await RefreshAsync(Folder(other), token) : null)
+        ?? throw new LaunchException(
+            "LaunchNotFound",
+            LaunchErrorCategory.ObjectNotFound,
+            $"There is no launch {id} on this machine. See Get-WandbLaunch.",
+            id
+        );
+
+    /// <summary>All launches of a kind of name, newest first, as whoever runs them knows them now.</summary>
+    internal Task<IReadOnlyList<LaunchedRun>> AllAsync(Func<string, bool> named, CancellationToken token) =>
+        RefreshAsync(Folders().Where(f => named(Path.GetFileName(f))), token);
+
+    /// <summary>All launches, newest first, as they were written down last: nobody is asked.</summary>
+    internal IEnumerable<LaunchedRun> Known() => Folders().Select(Load).OfType<LaunchedRun>();
+
+    /// <summary>Ids of the launches of a W&amp;B run on this machine, newest first.</summary>
+    internal IEnumerable<string> OfRun(string run) => Known().Where(r => (r.RunId ?? r.Id) == run).Select(r => r.Id);
+
+    /// <summary>Reads a launch; one that nobody looks after is looked after.</summary>
+    internal async Task<LaunchedRun?> RefreshAsync(string folder, CancellationToken token) =>
+        await RefreshAsync([folder], token) is [var run, ..] ? run : null;
+
+    private async Task<IReadOnlyList<LaunchedRun>> RefreshAsync(IEnumerable<string> folders, CancellationToken token)
     {
-        var folder = Folder(id);
-        return Refresh(folder)
-            ?? throw new LaunchException(
-                "LaunchNotFound",
-                LaunchErrorCategory.ObjectNotFound,
-                $"There is no launch {id} on this machine. See Get-WandbLaunch.",
-                id
-            );
+        var all = new List<LaunchedRun>();
+        var left = new List<(int Index, string Folder, LaunchedRun Run, FileLock Held)>();
+        try
+        {
+            foreach (var folder in folders)
+            {
+                if (Load(folder) is not { } run)
+                {
+                    continue;
+                }
+
+                all.Add(run);
+                if (run.IsDone || FileLock.TryEnter(LockPath(folder)) is not { } held)
+                {
+                    continue;
+                }
+
+                // Nobody looks after it. Read again under the lock, for it may have ended in between.
+                run = Load(folder) ?? run;
+                all[^1] = run;
+                left.Add((all.Count - 1, folder, run, held));
+            }
+
+            // Of each resource all that nobody looks after, asked for in one call.
+            var ends = new Dictionary<string, RunOutcome?>(StringComparer.Ordinal);
+            foreach (
+                var group in left.Where(l => l.Run is { IsDone: false, Handle: not null }).GroupBy(l => l.Run.Resource)
+            )
+            {
+                // Of a resource that another version has nothing is known here.
+                foreach (
+                    var (id, end) in resources.Find(group.Key) is { } resource
+                        ? await resource.LookAsync([.. group.Select(l => l.Run)], token)
+                        : new Dictionary<string, RunOutcome?>()
+                )
+                {
+                    ends[id] = end;
+                }
+            }
+
+            foreach (var (index, folder, run, _) in left.Where(l => !l.Run.IsDone))
+            {
+                all[index] = await RefreshAsync(folder, run, ends, token);
+            }
+
+            return all;
+        }
+        finally
+        {
+            left.ForEach(l => l.Held.Dispose());
+        }
     }
 
-    /// <summary>All launches, newest first.</summary>
-    internal IEnumerable<LaunchedRun> All() =>
-        !Directory.Exists(root)
-            ? []
-            : new DirectoryInfo(root)
-                .EnumerateDirectories()
-                .OrderByDescending(d => d.CreationTimeUtc)
-                .Select(d => Refresh(d.FullName))
-                .OfType<LaunchedRun>();
-
-    /// <summary>Reads a launch; one whose watcher is gone is looked after.</summary>
-    internal static LaunchedRun? Refresh(string folder)
+    private async Task<LaunchedRun> RefreshAsync(
+        string folder,
+        LaunchedRun run,
+        Dictionary<string, RunOutcome?> ends,
+        CancellationToken token
+    )
     {
-        var run = Load(folder);
-        if (run is null || run.IsDone)
+        if (resources.Find(run.Resource) is not { } resource)
         {
             return run;
         }
 
-        using (var gate = FileLock.TryEnter(LockPath(folder)))
+        if (run.Handle is null)
         {
-            if (gate is null)
-            {
-                return run;
-            }
-
-            // Nobody watches it. Read again under the lock, for it may have ended in between.
-            run = Load(folder);
-            if (run is null || run.IsDone)
-            {
-                return run;
-            }
-
             // What an agent launched is the agent's to start, or to look after again.
-            if (run.Agent is not null && (run.State == LaunchState.Starting || run.Resource == "local-container"))
-            {
-                return run;
-            }
-
             if (
-                run.State == LaunchState.Starting
-                && Directory.GetLastWriteTimeUtc(folder) > DateTime.UtcNow.AddSeconds(-30)
+                run.Agent is not null
+                || (
+                    run.State == LaunchState.Starting
+                    && Directory.GetLastWriteTimeUtc(folder) > DateTime.UtcNow.AddSeconds(-30)
+                )
             )
             {
                 return run;
             }
 
-            if (run.ProcessId is { } process && ProcessTree.IsAlive(process, run.Started, run.Id, run.Cgroup))
+            try
             {
-                return run;
+                if (await resource.FindAsync(LoadSpec(folder), token) is { } handle)
+                {
+                    run = run with
+                    {
+                        State = LaunchState.Running,
+                        Started = run.Started ?? DateTimeOffset.UtcNow,
+                        Handle = handle,
+                    };
+                    Save(folder, run);
+                    return run;
+                }
+            }
+            catch (Exception e) when (e is LaunchException or IOException or JsonException)
+            {
+                // An engine that is away, or a folder that was never whole.
+                return resource.Info.EngineRemembers && e is LaunchException ? run : Lost(folder, run, SupervisorGone);
             }
 
-            run = run with
-            {
-                State = LaunchState.Unknown,
-                Finished = DateTimeOffset.UtcNow,
-                Reason = "the process that watched this run was ended, so its exit code is not known",
-            };
-            Save(folder, run);
+            return Lost(folder, run, SupervisorGone);
+        }
+
+        if (!ends.TryGetValue(run.Id, out var end) || end is null)
+        {
             return run;
         }
+
+        if (!resource.Info.EngineRemembers)
+        {
+            return Lost(folder, run, end.Reason);
+        }
+
+        // Its engine remembers how it ended: taken over now, for good.
+        using var supervisor = new Supervisor(folder, run, resource, LoadSpec(folder).MaxLogSize);
+        await supervisor.CollectAsync(end, StopAsked(folder), token);
+        if (supervisor.TrySave())
+        {
+            await supervisor.SaveEndAsync();
+        }
+
+        return supervisor.Run;
+    }
+
+    private static LaunchedRun Lost(string folder, LaunchedRun run, string? reason)
+    {
+        run = run with { State = LaunchState.Unknown, Finished = DateTimeOffset.UtcNow, Reason = reason };
+        Save(folder, run);
+        return run;
+    }
+
+    private IEnumerable<string> Folders() =>
+        !Directory.Exists(root)
+            ? []
+            : new DirectoryInfo(root)
+                .EnumerateDirectories()
+                .OrderByDescending(d => d.CreationTimeUtc)
+                .Select(d => d.FullName);
+
+    /// <summary>Ends a run: by whoever looks after it, or from here where nobody does, or does not answer.</summary>
+    internal async Task<LaunchedRun> StopAsync(string id, CancellationToken token)
+    {
+        var folder = Folder(id);
+        var grace = TimeSpan.FromSeconds(LoadSpec(folder).StopGraceSeconds);
+        AskStop(folder);
+        var until = DateTime.UtcNow + grace + TimeSpan.FromSeconds(10);
+        var wait = 20;
+        var run = await GetAsync(id, token);
+        while (!run.IsDone && DateTime.UtcNow < until)
+        {
+            if (run.Handle is not null && resources.Get(run.Resource).Info.EngineRemembers && !IsLookedAfter(folder))
+            {
+                await resources.Get(run.Resource).StopAsync(run, grace, token);
+            }
+            else
+            {
+                await Task.Delay(wait, token);
+                wait = Math.Min(wait * 2, 250);
+            }
+
+            run = await GetAsync(id, token);
+        }
+
+        if (run.IsDone && run.State != LaunchState.Unknown)
+        {
+            return run;
+        }
+
+        // Its supervisor is gone or does not answer: end what is left of it from here.
+        await resources.Get(run.Resource).StopAsync(run, grace, token);
+        await resources.Get(run.Resource).ForgetAsync(run, token);
+        run = Load(folder)! with { State = LaunchState.Stopped, Finished = run.Finished ?? DateTimeOffset.UtcNow };
+        Save(folder, run);
+        return run;
+    }
+
+    /// <summary>Copies what a run printed, where its engine has it and nobody copies it just now.</summary>
+    internal async Task CopyLogAsync(LaunchedRun run, CancellationToken token)
+    {
+        var folder = Folder(run.Id);
+        var resource = resources.Get(run.Resource);
+        if (run.IsDone || run.Handle is null || !resource.Info.EngineRemembers)
+        {
+            return;
+        }
+
+        using var held = FileLock.TryEnter(LockPath(folder));
+        if (held is not null && Load(folder) is { IsDone: false } now)
+        {
+            using var supervisor = new Supervisor(folder, now, resource, LoadSpec(folder).MaxLogSize);
+            await supervisor.CopyLogAsync(token);
+        }
+    }
+
+    private static bool IsLookedAfter(string folder)
+    {
+        using var held = FileLock.TryEnter(LockPath(folder));
+        return held is null;
     }
 
     /// <summary>Removes a launch that is done.</summary>
@@ -160,4 +329,18 @@ internal sealed partial class LaunchStore(string root)
 
     [GeneratedRegex(@"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$")]
     private static partial Regex IdForm();
+
+    /// <summary>What version 0.1 wrote in the place of a handle.</summary>
+    private sealed record OldHandle(int? ProcessId, string? ContainerId, string? Cgroup)
+    {
+        internal RunHandle? Handle(Func<string?> engine) =>
+            ContainerId is { } container ? new RunHandle(RunHandle.Container, container, engine())
+            : ProcessId is { } process
+                ? new RunHandle(
+                    RunHandle.Process,
+                    process.ToString(System.Globalization.CultureInfo.InvariantCulture),
+                    Cgroup
+                )
+            : null;
+    }
 }

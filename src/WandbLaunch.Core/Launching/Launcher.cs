@@ -2,62 +2,11 @@ using System.Text;
 using System.Text.Json.Nodes;
 using WandbLaunch.Foundation;
 using WandbLaunch.Model;
-using WandbLaunch.Python;
 using WandbLaunch.Resources;
 using WandbLaunch.Sources;
 using WandbLaunch.Wandb;
 
 namespace WandbLaunch.Launching;
-
-/// <summary>What the caller of a launch chose beside the launch config.</summary>
-internal sealed record LaunchOptions
-{
-    /// <summary>A log is useful from here on: its marks alone take some hundred bytes.</summary>
-    internal const long LeastLogSize = 4096;
-
-    internal bool NoInstall { get; init; }
-    internal PipSettings Pip { get; init; } = new();
-    internal IReadOnlyDictionary<string, string> Environment { get; init; } = new Dictionary<string, string>();
-    internal IReadOnlyList<string> Volumes { get; init; } = [];
-    internal GitCredential? GitCredential { get; init; }
-    internal string? DockerHost { get; init; }
-    internal int StopGraceSeconds { get; init; } = 10;
-
-    /// <summary>What a program started may outlive it.</summary>
-    internal bool KeepChildren { get; init; }
-
-    /// <summary>Most bytes of the log; null: no limit.</summary>
-    internal long? MaxLogSize { get; init; }
-
-    /// <summary>Id of the launch on this machine, where it is not the run's: an agent's launches are named by their item.</summary>
-    internal string? LaunchId { get; init; }
-
-    /// <summary>Name of the agent that launches.</summary>
-    internal string? Agent { get; init; }
-
-    /// <summary>Throws for a git address that may not be used.</summary>
-    internal Action<string>? CheckRemote { get; init; }
-
-    /// <summary>Throws for an image that may not be used.</summary>
-    internal Action<string>? CheckImage { get; init; }
-
-    /// <summary>Throws for what only shows when the source is known: a job of an image, with arguments.</summary>
-    internal Action<LaunchConfig>? CheckConfig { get; init; }
-
-    /// <summary>A given image runs as it is, with no words of the item or of the run that it reproduces.</summary>
-    internal bool SecureMode { get; init; }
-
-    /// <summary>Key of the run, where it is not the connection's.</summary>
-    internal string? ApiKey { get; init; }
-
-    /// <summary>Today's servers know a run of a given image by the id that was acknowledged; those of 2022 let it choose one (protocol E.4).</summary>
-    internal bool KeepRunId { get; init; }
-
-    internal IReadOnlyList<string> ExtraDockerArguments { get; init; } = [];
-
-    /// <summary>The GPUs that are this run's own; null: no choice.</summary>
-    internal IReadOnlyList<string>? Gpus { get; init; }
-}
 
 /// <summary>A launch that is ready to start: everything is on disk, nothing runs yet.</summary>
 internal sealed record PreparedLaunch(
@@ -69,14 +18,9 @@ internal sealed record PreparedLaunch(
 );
 
 /// <summary>The one road from a launch config to a run.</summary>
-internal sealed partial class Launcher(
-    LaunchCache cache,
-    LaunchStore store,
-    Func<CancellationToken, Task<WandbConnection?>> connection
-)
+internal sealed class Launcher(LaunchStore store, Func<CancellationToken, Task<WandbConnection?>> connection)
 {
-    // One Linux environment string holds 128 KiB; Windows 32,767 characters. The SDK's own limit is below both (protocol E.4).
-    private const int VariableLimit = 32670;
+    private readonly LaunchContext _machine = store.Resources.Context;
 
     /// <summary>Told what is being done, with a percentage where one is known.</summary>
     internal Action<string, int?> Progress { get; init; } = (_, _) => { };
@@ -93,38 +37,11 @@ internal sealed partial class Launcher(
         try
         {
             (config, var job) = await WithJobAsync(config, options, token);
-            var resource = ResourceName.Of(config);
+            var resource = store.Resources.Of(config);
             Validate(config, options, resource);
             var resolved = await ResolveAsync(config, job, options, workingFolder, () => Scratch(scratch), token);
-            var environment = await EnvironmentAsync(config, options, resolved, "<new id>", token);
-            string? image = null;
-            bool prepared;
-            IReadOnlyList<string> command;
-            if (resource == "local-process")
-            {
-                var python = "python";
-                prepared = true;
-                if (NeedsPython(resolved, options))
-                {
-                    (python, _) = await VirtualEnvironment.FindPythonAsync(resolved.PythonVersion, token);
-                    if (!options.NoInstall)
-                    {
-                        var venv = VirtualEnvironment.FolderFor(cache, python, resolved.Requirements);
-                        prepared = File.Exists(Path.Combine(venv, "wandblaunch-ready"));
-                        python = VirtualEnvironment.PythonIn(venv);
-                    }
-                }
-
-                command = ProcessCommand(resolved, python);
-            }
-            else
-            {
-                var request = config.DockerImage is null ? ImageRequest(config, resolved, options) : null;
-                image = config.DockerImage ?? request!.Tag;
-                command = [.. resolved.EntryPoint, .. resolved.Arguments];
-                prepared = await IsImageThereAsync(image, options, token);
-            }
-
+            var environment = RunEnvironment.Of(config, options, resolved, "<new id>", await connection(token));
+            var plan = await resource.PlanAsync(new ResourceRequest(config, options, resolved, _machine.Cache), token);
             return new LaunchPlan
             {
                 Source = SourceCatalog.Shown(config, workingFolder),
@@ -132,12 +49,12 @@ internal sealed partial class Launcher(
                 Patched = resolved.Patched,
                 Program = resolved.Program,
                 Arguments = resolved.Arguments,
-                Resource = resource,
-                Image = image,
-                Prepared = prepared,
+                Resource = resource.Info.Name,
+                Image = plan.Image,
+                Prepared = plan.Prepared,
                 PythonVersion = resolved.PythonVersion,
                 Requirements = resolved.Requirements.Lines,
-                Command = Secrets.Mask(CommandLine.Show(command)),
+                Command = Secrets.Mask(CommandLine.Show(plan.Command)),
                 Environment = environment
                     .Plain.Concat(environment.Secret.Select(s => KeyValuePair.Create(s.Key, Secrets.Masked)))
                     .OrderBy(e => e.Key, StringComparer.Ordinal)
@@ -160,8 +77,9 @@ internal sealed partial class Launcher(
         CancellationToken token
     )
     {
+        var given = config;
         (config, var job) = await WithJobAsync(config, options, token);
-        var resource = ResourceName.Of(config);
+        var resource = store.Resources.Of(config);
         Validate(config, options, resource);
         var runId = config.RunId ?? options.LaunchId ?? RunPath.NewId();
         var id = options.LaunchId ?? runId;
@@ -179,33 +97,22 @@ internal sealed partial class Launcher(
                 token
             );
             var warnings = resolved.Warnings.ToList();
-            var environment = await EnvironmentAsync(config, options, resolved, runId, token);
-            var launchConfig = new JsonObject
-            {
-                ["overrides"] = new JsonObject { ["run_config"] = resolved.RunConfig.DeepClone() },
-            }.ToJsonString();
-            var spec =
-                resource == "local-process"
-                    ? await ProcessSpecAsync(
-                        id,
-                        folder,
-                        options,
-                        resolved,
-                        environment.Plain,
-                        launchConfig,
-                        warnings,
-                        token
-                    )
-                    : await ContainerSpecAsync(
-                        id,
-                        config,
-                        options,
-                        resolved,
-                        environment.Plain,
-                        launchConfig,
-                        warnings,
-                        token
-                    );
+            var environment = RunEnvironment.Of(config, options, resolved, runId, await connection(token));
+            var spec = await resource.PrepareAsync(
+                new PrepareContext(config, options, resolved, _machine.Cache)
+                {
+                    Id = id,
+                    Folder = folder,
+                    Environment = environment.Plain,
+                    LaunchConfigJson = new JsonObject
+                    {
+                        ["overrides"] = new JsonObject { ["run_config"] = resolved.RunConfig.DeepClone() },
+                    }.ToJsonString(),
+                    Warnings = warnings,
+                    Progress = Progress,
+                },
+                token
+            );
             LaunchStore.SaveSpec(folder, spec);
             var logPath = Path.Combine(folder, "output.log");
             FileModes.WritePrivate(logPath, "");
@@ -216,11 +123,12 @@ internal sealed partial class Launcher(
                 RunId = runId == id ? null : runId,
                 Name = config.Name,
                 Source = SourceCatalog.Shown(config, workingFolder),
+                Config = SourceCatalog.Again(given, workingFolder, resolved.Commit).ToString(),
                 Commit = resolved.Commit,
                 Patched = resolved.Patched,
-                Resource = resource,
+                Resource = spec.Resource,
                 Image = spec.Image,
-                Command = resource == "local-process" ? spec.Command : [.. spec.Command, .. spec.Arguments],
+                Command = [.. spec.Command, .. spec.Arguments],
                 Arguments = resolved.Arguments,
                 Entity = environment.Entity,
                 Project = resolved.Project,
@@ -253,7 +161,7 @@ internal sealed partial class Launcher(
         CancellationToken token
     )
     {
-        config = ResourceNames.Canonical(config);
+        config = store.Resources.Canonical(config);
         if (config.Job is not { } text)
         {
             return (config, null);
@@ -290,10 +198,10 @@ internal sealed partial class Launcher(
     }
 
     /// <summary>Says what is wrong with a config before anything is fetched.</summary>
-    internal static void Check(LaunchConfig config, LaunchOptions options) =>
-        Validate(ResourceNames.Canonical(config), options, ResourceName.Of(config));
+    internal static void Check(ResourceCatalog resources, LaunchConfig config, LaunchOptions options) =>
+        Validate(resources.Canonical(config), options, resources.Of(config));
 
-    private static void Validate(LaunchConfig config, LaunchOptions options, string resource)
+    private static void Validate(LaunchConfig config, LaunchOptions options, ILaunchResource resource)
     {
         foreach (var name in options.Environment.Keys)
         {
@@ -312,44 +220,8 @@ internal sealed partial class Launcher(
             }
         }
 
-        if (resource == "local-process" && config.DockerImage is not null)
-        {
-            throw new LaunchException(
-                "ImageWithProcess",
-                LaunchErrorCategory.InvalidArgument,
-                "A docker image cannot run as a local process. Leave out -DockerImage, or use -Resource local-container.",
-                config.DockerImage
-            );
-        }
-
-        if (config.DockerImage is not null)
-        {
-            ImageBuilder.CheckImageName(config.DockerImage);
-        }
-
-        if (resource == "local-container")
-        {
-            DockerArguments.Check(AllDockerArguments(config), Allowed(options));
-        }
+        resource.Validate(config, options);
     }
-
-    // resource_args.local-container is today's place, docker.args that of 2022; the more specific wins.
-    private static JsonObject? AllDockerArguments(LaunchConfig config)
-    {
-        var all = config.DockerArgs is null ? [] : (JsonObject)config.DockerArgs.DeepClone();
-        foreach (var (key, value) in config.ResourceArgs?[ResourceName.Container] as JsonObject ?? [])
-        {
-            all[key] = value?.DeepClone();
-        }
-
-        return all.Count > 0 ? all : null;
-    }
-
-    // Whoever launches by hand may lift the limits of a container of their own; an item only where the agent's admin says so.
-    private static IReadOnlyList<string> Allowed(LaunchOptions options) =>
-        options.Agent is null
-            ? [.. options.ExtraDockerArguments, .. DockerArguments.Limits]
-            : options.ExtraDockerArguments;
 
     private static string Scratch(List<string> made)
     {
@@ -369,7 +241,7 @@ internal sealed partial class Launcher(
             config,
             new ResolveContext(
                 workingFolder,
-                cache,
+                _machine.Cache,
                 async t =>
                     await connection(t)
                     ?? throw new LaunchException(
@@ -380,6 +252,7 @@ internal sealed partial class Launcher(
                     )
             )
             {
+                DataFolder = _machine.DataFolder,
                 GitCredential = options.GitCredential,
                 CheckRemote = options.CheckRemote,
                 Job = job,
@@ -389,342 +262,6 @@ internal sealed partial class Launcher(
             },
             token
         );
-
-    private async Task<RunSpec> ProcessSpecAsync(
-        string id,
-        string folder,
-        LaunchOptions options,
-        ResolvedRun resolved,
-        Dictionary<string, string> environment,
-        string launchConfig,
-        List<string> warnings,
-        CancellationToken token
-    )
-    {
-        var code = Path.Combine(folder, "src");
-        if (resolved.Workspace is { } workspace && !SafePath.IsInside(folder, workspace))
-        {
-            Workspace.CopyPlain(workspace, FileModes.CreatePrivateFolder(code), token);
-        }
-        else
-        {
-            code = resolved.Workspace ?? FileModes.CreatePrivateFolder(code);
-        }
-
-        var python = "python";
-        var needsPython = NeedsPython(resolved, options);
-        if (needsPython)
-        {
-            (python, var mismatch) = await VirtualEnvironment.FindPythonAsync(resolved.PythonVersion, token);
-            if (mismatch is not null)
-            {
-                warnings.Add(mismatch);
-            }
-        }
-
-        if (needsPython && !options.NoInstall)
-        {
-            (python, var failed) = await VirtualEnvironment.EnsureAsync(
-                cache,
-                python,
-                resolved.Requirements,
-                options.Pip,
-                text => Progress(text, null),
-                token
-            );
-            if (failed is not null)
-            {
-                warnings.Add(failed);
-            }
-
-            var scripts = Path.GetDirectoryName(python)!;
-            if (File.Exists(Path.Combine(scripts, "..", "pyvenv.cfg")))
-            {
-                environment["VIRTUAL_ENV"] = Path.GetDirectoryName(scripts)!;
-            }
-
-            environment["PATH"] = scripts + Path.PathSeparator + Environment.GetEnvironmentVariable("PATH");
-        }
-
-        var configPath = Path.Combine(folder, "launch-config.json");
-        FileModes.WritePrivate(configPath, launchConfig);
-        environment["WANDB_LAUNCH_CONFIG_PATH"] = configPath;
-        environment["PYTHONUNBUFFERED"] = "1";
-        if (options.Gpus is { } own)
-        {
-            environment["CUDA_VISIBLE_DEVICES"] = string.Join(',', own);
-        }
-
-        return new RunSpec
-        {
-            Id = id,
-            Resource = "local-process",
-            Command = ProcessCommand(resolved, python),
-            Arguments = resolved.Arguments,
-            WorkingFolder = code,
-            Environment = environment,
-            StopGraceSeconds = options.StopGraceSeconds,
-            KeepChildren = options.KeepChildren,
-            MaxLogSize = options.MaxLogSize,
-        };
-    }
-
-    // A shell script, a binary, any other program runs on a machine without Python, unless packages are to be installed for it.
-    private static bool NeedsPython(ResolvedRun resolved, LaunchOptions options) =>
-        (!options.NoInstall && !resolved.Requirements.IsEmpty)
-        || (
-            resolved.EntryPoint.Count > 0
-            && (
-                PythonName().IsMatch(resolved.EntryPoint[0])
-                || resolved.EntryPoint[0].EndsWith(".py", StringComparison.Ordinal)
-            )
-        );
-
-    // "python" is the environment's own; a shell is the user's (protocol D.2, step 10).
-    private static IReadOnlyList<string> ProcessCommand(ResolvedRun resolved, string python)
-    {
-        var entry = resolved.EntryPoint.ToList();
-        if (entry.Count > 0 && PythonName().IsMatch(entry[0]))
-        {
-            entry[0] = python;
-        }
-        else if (entry.Count > 0 && entry[0].EndsWith(".py", StringComparison.Ordinal))
-        {
-            entry.Insert(0, python);
-        }
-        else if (entry.Count > 0 && entry[0].EndsWith(".sh", StringComparison.Ordinal))
-        {
-            entry.Insert(0, "bash");
-        }
-
-        if (entry.Count > 0 && entry[0] == "bash")
-        {
-            entry[0] =
-                Environment.GetEnvironmentVariable("SHELL") is { Length: > 0 } shell && File.Exists(shell)
-                    ? shell
-                    : "bash";
-        }
-
-        return [.. entry, .. resolved.Arguments];
-    }
-
-    // Jobs say python3.11, where the version is the environment's already.
-    [System.Text.RegularExpressions.GeneratedRegex(@"^python(3(\.\d+)?)?$")]
-    private static partial System.Text.RegularExpressions.Regex PythonName();
-
-    private async Task<RunSpec> ContainerSpecAsync(
-        string id,
-        LaunchConfig config,
-        LaunchOptions options,
-        ResolvedRun resolved,
-        Dictionary<string, string> environment,
-        string launchConfig,
-        List<string> warnings,
-        CancellationToken token
-    )
-    {
-        if (
-            options.SecureMode
-            && config.DockerImage is not null
-            && resolved.EntryPoint.Concat(resolved.Arguments).Any()
-        )
-        {
-            throw new LaunchException(
-                "PolicyRefused",
-                LaunchErrorCategory.PermissionDenied,
-                "The agent's policy refuses this: in secure mode a docker image gets no entry point and no arguments, also not those of the run that is reproduced. Its admin can change that with -SecureMode.",
-                config.DockerImage
-            );
-        }
-
-        var (client, endpoint) = await DockerEngine.ConnectAsync(options.DockerHost, token);
-        using (client)
-        {
-            var builder = new ImageBuilder(client, Progress);
-            string image;
-            if (config.DockerImage is { } given)
-            {
-                await builder.EnsurePulledAsync(given, token);
-                image = given;
-                environment["WANDB_DOCKER"] = given;
-                if (!options.KeepRunId)
-                {
-                    // Such a run gets an id of its own (protocol E.4 and K 8).
-                    environment.Remove("WANDB_RUN_ID");
-                }
-            }
-            else
-            {
-                (image, var failed) = await builder.EnsureAsync(
-                    ImageRequest(config, resolved, options),
-                    options.Pip,
-                    token
-                );
-                if (failed is not null)
-                {
-                    warnings.Add(failed);
-                }
-            }
-
-            environment["WANDB_LAUNCH_CONFIG_PATH"] = "/tmp/wandb-launch/launch-config.json";
-            var entry = resolved.EntryPoint.ToList();
-            if (entry.Count > 0 && config.DockerImage is null && entry[0].EndsWith(".py", StringComparison.Ordinal))
-            {
-                entry.Insert(0, "python");
-            }
-            else if (
-                entry.Count > 0
-                && config.DockerImage is null
-                && entry[0].EndsWith(".sh", StringComparison.Ordinal)
-            )
-            {
-                entry.Insert(0, "bash");
-            }
-
-            return new RunSpec
-            {
-                Id = id,
-                Resource = "local-container",
-                Command = entry,
-                Arguments = resolved.Arguments,
-                WorkingFolder = ImageBuilder.Home,
-                Environment = environment,
-                Image = image,
-                UserImage = config.DockerImage is not null,
-                Workspace = config.DockerImage is null ? resolved.Workspace : null,
-                DockerArgs = AllDockerArguments(config),
-                ExtraDockerArguments = Allowed(options),
-                Volumes = options.Volumes,
-                Gpu = resolved.Gpu,
-                Gpus = options.Gpus,
-                UserId = config.DockerImage is null ? config.UserId ?? 1000 : config.UserId,
-                DockerEndpoint = endpoint.Address,
-                BaseUrl = environment.GetValueOrDefault("WANDB_BASE_URL"),
-                LaunchConfigJson = launchConfig,
-                StopGraceSeconds = options.StopGraceSeconds,
-                MaxLogSize = options.MaxLogSize,
-            };
-        }
-    }
-
-    private static ImageBuilder.Request ImageRequest(
-        LaunchConfig config,
-        ResolvedRun resolved,
-        LaunchOptions options
-    ) =>
-        ImageBuilder.Plan(
-            config.BaseImage,
-            resolved.PythonVersion,
-            resolved.Gpu,
-            resolved.CudaVersion,
-            config.UserId ?? 1000,
-            options.NoInstall ? RequirementSet.None : resolved.Requirements,
-            config.SystemPackages ?? []
-        );
-
-    private static async Task<bool> IsImageThereAsync(string image, LaunchOptions options, CancellationToken token)
-    {
-        try
-        {
-            var (client, _) = await DockerEngine.ConnectAsync(options.DockerHost, token);
-            using (client)
-            {
-                return await new ImageBuilder(client, (_, _) => { }).ExistsAsync(image, token);
-            }
-        }
-        catch (LaunchException e) when (e.ErrorId == "DockerUnavailable")
-        {
-            return false;
-        }
-    }
-
-    private sealed record RunEnvironment(
-        Dictionary<string, string> Plain,
-        Dictionary<string, string> Secret,
-        string? Entity,
-        string? AppUrl
-    );
-
-    // Protocol E.4.
-    private async Task<RunEnvironment> EnvironmentAsync(
-        LaunchConfig config,
-        LaunchOptions options,
-        ResolvedRun resolved,
-        string id,
-        CancellationToken token
-    )
-    {
-        var server = await connection(token);
-        var entity = config.Entity ?? server?.Entity;
-        var plain = new Dictionary<string, string>
-        {
-            ["WANDB_LAUNCH"] = "True",
-            ["WANDB_RUN_ID"] = id,
-            ["WANDB_PROJECT"] = resolved.Project.ToLowerInvariant(),
-        };
-        var secret = new Dictionary<string, string>();
-        Set("WANDB_ENTITY", entity);
-        Set("WANDB_BASE_URL", server?.BaseUrl);
-        Set("WANDB_NAME", config.Name);
-        if ((options.ApiKey ?? server?.ApiKey) is { } key)
-        {
-            secret["WANDB_API_KEY"] = key;
-        }
-
-        Chunk("WANDB_CONFIG", resolved.RunConfig.ToJsonString());
-        var artifacts = config.Artifacts is null ? [] : (JsonObject)config.Artifacts.DeepClone();
-        if (config.Job is not null)
-        {
-            artifacts["_wandb_job"] = config.Job;
-        }
-
-        Chunk("WANDB_ARTIFACTS", artifacts.ToJsonString());
-        foreach (var (name, value) in options.Environment)
-        {
-            plain.Remove(name);
-            secret.Remove(name);
-            if (Secrets.IsSecretName(name))
-            {
-                secret[name] = Secrets.Register(value);
-            }
-            else
-            {
-                plain[name] = value;
-            }
-        }
-
-        return new RunEnvironment(plain, secret, entity, server?.AppUrl);
-
-        void Set(string name, string? value)
-        {
-            if (!string.IsNullOrEmpty(value))
-            {
-                plain[name] = value;
-            }
-        }
-
-        void Chunk(string name, string json)
-        {
-            if (json.Length <= VariableLimit)
-            {
-                plain[name] = json;
-                return;
-            }
-
-            for (var (at, part) = (0, 0); at < json.Length; at += VariableLimit, part++)
-            {
-                plain[$"{name}_{part}"] = json.Substring(at, Math.Min(VariableLimit, json.Length - at));
-            }
-        }
-    }
-
-    /// <summary>Starts a prepared launch and waits for its end.</summary>
-    internal static Task<LaunchedRun> RunAsync(
-        PreparedLaunch launch,
-        Action<ReadOnlyMemory<byte>>? output,
-        Action<LaunchedRun>? changed,
-        CancellationToken token
-    ) => Supervisor.RunAsync(launch.Folder, launch.Spec, launch.Secrets, output, changed, false, token);
 
     /// <summary>The last lines of a log, masked.</summary>
     internal static string LastLines(string path, int count)

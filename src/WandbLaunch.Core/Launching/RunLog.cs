@@ -49,10 +49,35 @@ internal sealed class RunLog : IDisposable
         try
         {
             Open(anew);
+            _beginning = _length;
         }
         catch (Exception e) when (IsFault(e))
         {
             _why = Why(e);
+        }
+    }
+
+    /// <summary>Bytes that are in the file.</summary>
+    internal long Length
+    {
+        get
+        {
+            lock (_lock)
+            {
+                return _length;
+            }
+        }
+    }
+
+    /// <summary>True while the file holds all that was printed, and nothing waits beside it.</summary>
+    internal bool IsPlain
+    {
+        get
+        {
+            lock (_lock)
+            {
+                return _allLost == 0 && _leftOut == 0 && _tail[0] is null && _tail[1] is null && _file is not null;
+            }
         }
     }
 

@@ -1,175 +1,269 @@
+using System.Diagnostics;
 using WandbLaunch.Foundation;
 using WandbLaunch.Model;
 using WandbLaunch.Resources;
 
 namespace WandbLaunch.Launching;
 
-/// <summary>Watches one run from start to end and writes down what happens. Runs in the shell, or in a host process of its own for -NoWait.</summary>
-internal sealed class Supervisor : IRunObserver, IDisposable
+/// <summary>Looks after one run and writes down what happens: its state, its log, its end. Whoever holds the run's lock is its supervisor.</summary>
+internal sealed class Supervisor : IRunLogSink, IDisposable
 {
     private static readonly TimeSpan SavePause = TimeSpan.FromMilliseconds(500);
-
-    /// <summary>How long a shell waits for room on the disk; what could not be written by then is written later, while it lives.</summary>
-    private static readonly TimeSpan ShellPatience = TimeSpan.FromSeconds(10);
+    private static readonly TimeSpan MarkPause = TimeSpan.FromSeconds(5);
+    private static readonly TimeSpan LogPatience = TimeSpan.FromSeconds(30);
 
     private readonly string _folder;
+    private readonly ILaunchResource _resource;
     private readonly RunLog _log;
-    private readonly Utf8Pieces[] _pieces = [new(), new()];
+    private readonly Utf8Pieces[] _pieces;
     private readonly Action<ReadOnlyMemory<byte>>? _output;
     private readonly Action<LaunchedRun>? _changed;
     private readonly object _lock = new();
+    private readonly string? _from;
+    private long _skip;
     private LaunchedRun _run;
     private bool _saved = true;
+    private object? _position;
+    private long _received;
+    private (long Length, byte[] Output, byte[] Error) _reached = (0, [], []);
+    private long _marked = Stopwatch.GetTimestamp();
 
-    private Supervisor(
+    /// <param name="folder">Folder of the launch.</param>
+    /// <param name="run">What is known of it.</param>
+    /// <param name="resource">What runs it.</param>
+    /// <param name="maxLogSize">Most bytes of the log.</param>
+    /// <param name="output">Told what the program prints, in whole characters.</param>
+    /// <param name="changed">Told when the state changes.</param>
+    internal Supervisor(
         string folder,
         LaunchedRun run,
+        ILaunchResource resource,
         long? maxLogSize,
-        bool again,
-        Action<ReadOnlyMemory<byte>>? output,
-        Action<LaunchedRun>? changed
+        Action<ReadOnlyMemory<byte>>? output = null,
+        Action<LaunchedRun>? changed = null
     )
     {
         _folder = folder;
         _run = run;
+        _resource = resource;
         _output = output;
         _changed = changed;
-        _log = new RunLog(run.LogPath!, maxLogSize, again);
+
+        // Copied in part before: gone on with, or begun again where it is not known how far it is.
+        var again = run.State != LaunchState.Starting;
+        var mark = again ? LogMark.Load(folder, run.LogPath!) : null;
+        _from = mark?.Position;
+        _pieces = [new Utf8Pieces(mark?.Output), new Utf8Pieces(mark?.Error)];
+        _log = new RunLog(run.LogPath!, maxLogSize, again && mark is null);
+        _skip = mark is null ? 0 : _log.Length - mark.Length;
     }
 
-    internal static IRunner RunnerFor(string resource, bool ownProcess) =>
-        resource switch
-        {
-            "local-process" => new LocalProcessRunner(ownProcess, HostProcess.Adopter),
-            _ => new LocalContainerRunner(),
-        };
+    /// <summary>What is known of it now.</summary>
+    internal LaunchedRun Run => _run;
 
-    /// <summary>Runs to the end. Cancelling, or a stop asked for by any shell, ends the program first.</summary>
-    /// <param name="folder">Folder of the launch.</param>
-    /// <param name="spec">What to run.</param>
-    /// <param name="secrets">Variables that are on no disk.</param>
-    /// <param name="output">Told what the program prints, in whole characters.</param>
-    /// <param name="changed">Told when the state changes.</param>
-    /// <param name="ownProcess">True when this process is here for this run alone.</param>
-    /// <param name="token">Cancels: the program is ended.</param>
-    internal static async Task<LaunchedRun> RunAsync(
-        string folder,
+    /// <summary>Started before, by a supervisor that is gone.</summary>
+    private bool Again => _run.State != LaunchState.Starting;
+
+    /// <summary>Starts it where that is still to be done. False when it is over before it began.</summary>
+    internal async Task<bool> StartAsync(
         RunSpec spec,
         IReadOnlyDictionary<string, string> secrets,
-        Action<ReadOnlyMemory<byte>>? output,
-        Action<LaunchedRun>? changed,
-        bool ownProcess,
-        CancellationToken token
+        CancellationToken stop
     )
     {
-        var held = await FileLock.EnterAsync(LaunchStore.LockPath(folder), CancellationToken.None);
-        Supervisor? supervisor = null;
-        var saving = Task.CompletedTask;
+        if (Again && _run.Handle is not null && _resource.Info.EngineRemembers)
+        {
+            return true;
+        }
+
         try
         {
-            var known = LaunchStore.Load(folder)!;
-            if (known.IsDone)
+            if (!_resource.Info.EngineRemembers && (Again || !TryMarkStarted(_folder)))
             {
-                return known;
+                End(LaunchState.Unknown, new RunOutcome(null, LaunchStore.SupervisorGone));
+                return false;
             }
 
-            // Started before, by a supervisor that is gone: a container is watched again, and its log read again from its start. A process is never started twice.
-            var again = known.State != LaunchState.Starting;
-            supervisor = new Supervisor(folder, known, spec.MaxLogSize, again, output, changed);
-            await supervisor.RunAsync(spec, secrets, again, ownProcess, token);
-            saving = supervisor.SaveEndAsync();
-            if (ownProcess)
+            var handle = Again
+                ? await _resource.FindAsync(spec, stop)
+                : await _resource.StartAsync(spec, secrets, stop);
+            if (handle is null)
             {
-                await saving;
-            }
-            else
-            {
-                await Task.WhenAny(saving, Task.Delay(ShellPatience, CancellationToken.None));
+                End(LaunchState.Unknown, new RunOutcome(null, LaunchStore.SupervisorGone));
+                return false;
             }
 
-            return supervisor._run;
-        }
-        finally
-        {
-            // The run is this process's until its end is on disk.
-            _ = saving.ContinueWith(
-                _ =>
+            Change(r =>
+                r with
                 {
-                    supervisor?.Dispose();
-                    held.Dispose();
-                },
-                CancellationToken.None,
-                TaskContinuationOptions.ExecuteSynchronously,
-                TaskScheduler.Default
+                    State = LaunchState.Running,
+                    Started = r.Started ?? DateTimeOffset.UtcNow,
+                    Handle = handle,
+                }
             );
-        }
-    }
-
-    private async Task RunAsync(
-        RunSpec spec,
-        IReadOnlyDictionary<string, string> secrets,
-        bool again,
-        bool ownProcess,
-        CancellationToken token
-    )
-    {
-        RunOutcome outcome;
-        string? fault = null;
-        using var stop = CancellationTokenSource.CreateLinkedTokenSource(token);
-        using var done = new CancellationTokenSource();
-        var watch = WatchForStopAsync(stop, done.Token);
-        try
-        {
-            if (spec.Resource == "local-process" && (again || !TryMarkStarted(_folder)))
-            {
-                Change(r =>
-                    r with
-                    {
-                        State = LaunchState.Unknown,
-                        Finished = DateTimeOffset.UtcNow,
-                        Reason = "the process that watched this run was ended, so its exit code is not known",
-                    }
-                );
-                return;
-            }
-
-            outcome = await RunnerFor(spec.Resource, ownProcess).RunAsync(spec, secrets, this, stop.Token);
+            return true;
         }
         catch (OperationCanceledException)
         {
-            outcome = new RunOutcome(null);
+            End(LaunchState.Stopped, new RunOutcome(null));
         }
         catch (LaunchException e)
         {
-            outcome = new RunOutcome(null, e.Message);
-            fault = e.ErrorId;
+            End(LaunchState.Failed, new RunOutcome(null, e.Message), e.ErrorId);
         }
         catch (Exception e) when (e is not OutOfMemoryException)
         {
-            // A watcher that ends without a word would be taken for one that was killed, and its run be prepared again and again.
-            outcome = new RunOutcome(null, Secrets.Mask(e.Message));
-            fault = e is IOException or HttpRequestException or TimeoutException ? "MachineFailed" : "Unexpected";
-        }
-        finally
-        {
-            await done.CancelAsync();
-            await watch;
+            // A supervisor that ends without a word would be taken for one that was killed, and its run be prepared again and again.
+            End(
+                LaunchState.Failed,
+                new RunOutcome(null, Secrets.Mask(e.Message)),
+                e is IOException or HttpRequestException or TimeoutException ? "MachineFailed" : "Unexpected"
+            );
         }
 
-        var stopped = stop.IsCancellationRequested;
-        foreach (var pieces in _pieces)
+        return false;
+    }
+
+    /// <summary>Follows a run that was started to its end. False when it was left before that.</summary>
+    /// <param name="watch">Knows the ends of runs.</param>
+    /// <param name="grace">What it gets to end by itself.</param>
+    /// <param name="stop">Cancelled: the program is ended.</param>
+    /// <param name="leave">Cancelled: the run is left to whoever looks next.</param>
+    internal async Task<bool> FollowAsync(
+        RunWatch watch,
+        TimeSpan grace,
+        CancellationToken stop,
+        CancellationToken leave
+    )
+    {
+        var run = _run;
+        var lost = new TaskCompletionSource<RunOutcome>(TaskCreationOptions.RunContinuationsAsynchronously);
+        using var reading = CancellationTokenSource.CreateLinkedTokenSource(leave);
+        var logs = ReadLogAsync(run, true, reading.Token);
+        var end = watch.EndOfAsync(run, reading.Token);
+        using (stop.Register(() => _ = StopAsync(run, grace, lost)))
         {
-            Write(pieces.Rest());
+            RunOutcome? outcome = null;
+            try
+            {
+                outcome = await await Task.WhenAny(end, lost.Task);
+
+                // All of it, however long that takes while it comes.
+                for (var before = -1L; !logs.IsCompleted && before != Interlocked.Read(ref _received); )
+                {
+                    before = Interlocked.Read(ref _received);
+                    await Task.WhenAny(logs, Task.Delay(LogPatience, leave));
+                    leave.ThrowIfCancellationRequested();
+                }
+            }
+            catch (OperationCanceledException) when (leave.IsCancellationRequested)
+            {
+                // Left. What was read is kept, and where the reading goes on.
+            }
+
+            await reading.CancelAsync();
+            await Task.WhenAny(logs, Task.Delay(LogPatience, CancellationToken.None));
+            if (outcome is null)
+            {
+                Leave();
+                return false;
+            }
+
+            Finish(outcome, stop.IsCancellationRequested);
+            return true;
+        }
+    }
+
+    /// <summary>Takes over what an engine knows of a run that is over.</summary>
+    internal async Task CollectAsync(RunOutcome outcome, bool stopped, CancellationToken token)
+    {
+        await ReadLogAsync(_run, false, token);
+        token.ThrowIfCancellationRequested();
+        Finish(outcome, stopped);
+    }
+
+    /// <summary>Copies what a run printed up to now.</summary>
+    internal async Task CopyLogAsync(CancellationToken token)
+    {
+        await ReadLogAsync(_run, false, token);
+        Leave();
+    }
+
+    /// <summary>Told that somebody asked for a stop.</summary>
+    internal void Stopping() => Change(r => r with { State = LaunchState.Stopping });
+
+    public void Dispose() => _log.Dispose();
+
+    public void Output(RunStream stream, ReadOnlySpan<byte> bytes)
+    {
+        lock (_lock)
+        {
+            _received += bytes.Length;
+            Write(_pieces[(int)stream].Add(bytes));
+        }
+    }
+
+    public void Reached(object position)
+    {
+        lock (_lock)
+        {
+            _position = position;
+            _reached = (_log.Length, _pieces[0].Held, _pieces[1].Held);
+            if (_skip == 0 && Stopwatch.GetElapsedTime(_marked) > MarkPause)
+            {
+                Mark();
+            }
+        }
+    }
+
+    private async Task ReadLogAsync(LaunchedRun run, bool follow, CancellationToken token)
+    {
+        try
+        {
+            await _resource.ReadLogAsync(run, _from, follow, this, token);
+        }
+        catch (Exception e) when (e is OperationCanceledException or LaunchException)
+        {
+            // Left, or an engine that is away: its watch says so.
+        }
+    }
+
+    private async Task StopAsync(LaunchedRun run, TimeSpan grace, TaskCompletionSource<RunOutcome> lost)
+    {
+        try
+        {
+            await _resource.StopAsync(run, grace, CancellationToken.None);
+        }
+        catch (Exception e) when (e is not OutOfMemoryException)
+        {
+            lost.TrySetResult(new RunOutcome(null, Secrets.Mask(e.Message)));
+        }
+    }
+
+    private void Finish(RunOutcome outcome, bool stopped)
+    {
+        lock (_lock)
+        {
+            foreach (var pieces in _pieces)
+            {
+                Write(pieces.Rest());
+            }
         }
 
         _log.TryComplete();
+        End(
+            stopped ? LaunchState.Stopped
+                : outcome is { ExitCode: 0 } ? LaunchState.Finished
+                : LaunchState.Failed,
+            outcome
+        );
+    }
+
+    private void End(LaunchState state, RunOutcome outcome, string? fault = null) =>
         Change(r =>
             r with
             {
-                State =
-                    stopped ? LaunchState.Stopped
-                    : outcome is { ExitCode: 0 } ? LaunchState.Finished
-                    : LaunchState.Failed,
+                State = state,
                 ExitCode = outcome.ExitCode,
                 Reason = outcome.Reason,
                 ErrorId = fault,
@@ -177,41 +271,17 @@ internal sealed class Supervisor : IRunObserver, IDisposable
                 Finished = DateTimeOffset.UtcNow,
             }
         );
-    }
-
-    public void Dispose() => _log.Dispose();
-
-    public void Started(int? processId, string? containerId, string? cgroup = null) =>
-        Change(r =>
-            r with
-            {
-                State = LaunchState.Running,
-                Started = r.Started ?? DateTimeOffset.UtcNow,
-                ProcessId = processId,
-                ContainerId = containerId,
-                Cgroup = cgroup,
-            }
-        );
-
-    public void Output(RunStream stream, ReadOnlySpan<byte> bytes)
-    {
-        byte[] whole;
-        lock (_lock)
-        {
-            whole = _pieces[(int)stream].Add(bytes);
-        }
-
-        Write(whole);
-    }
 
     private void Write(byte[] bytes)
     {
-        if (bytes.Length == 0)
+        var known = (int)Math.Min(_skip, bytes.Length);
+        _skip -= known;
+        if (known == bytes.Length)
         {
             return;
         }
 
-        _log.Write(bytes);
+        _log.Write(bytes.AsSpan(known));
         if (_log.IsTruncated != _run.LogTruncated)
         {
             Change(r => r with { LogTruncated = true });
@@ -219,13 +289,55 @@ internal sealed class Supervisor : IRunObserver, IDisposable
 
         try
         {
-            _output?.Invoke(bytes);
+            _output?.Invoke(bytes.AsMemory(known));
         }
         catch (Exception e)
             when (e is OperationCanceledException or ObjectDisposedException or InvalidOperationException)
         {
             // The shell that showed it is being stopped; the program must not wait for it.
         }
+    }
+
+    // The copy can be gone on with when nothing of it is missing and nothing waits to be added at its end.
+    private void Mark()
+    {
+        _marked = Stopwatch.GetTimestamp();
+        try
+        {
+            if (_position is not null && _log.IsPlain)
+            {
+                LogMark.Save(
+                    _folder,
+                    new LogMark(
+                        _reached.Length,
+                        _position.ToString()!,
+                        Convert.ToBase64String(_reached.Output),
+                        Convert.ToBase64String(_reached.Error)
+                    )
+                );
+            }
+            else
+            {
+                LogMark.Remove(_folder);
+            }
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            // The one before it stays, and is as right.
+        }
+    }
+
+    private void Leave()
+    {
+        lock (_lock)
+        {
+            if (_skip == 0)
+            {
+                Mark();
+            }
+        }
+
+        TrySave();
     }
 
     private static bool TryMarkStarted(string folder)
@@ -268,7 +380,7 @@ internal sealed class Supervisor : IRunObserver, IDisposable
     }
 
     /// <summary>Writes the state down. On a full disk the one before it stays, and it is tried again.</summary>
-    private bool TrySave()
+    internal bool TrySave()
     {
         lock (_lock)
         {
@@ -293,8 +405,8 @@ internal sealed class Supervisor : IRunObserver, IDisposable
         }
     }
 
-    // The exit code is nowhere else: it is kept until there is room for it. So is the end of the log, as long as that takes.
-    private async Task SaveEndAsync()
+    /// <summary>The exit code is nowhere else: it is kept until there is room for it. So is the end of the log, as long as that takes; then the engine may forget the run.</summary>
+    internal async Task SaveEndAsync()
     {
         while (true)
         {
@@ -306,32 +418,20 @@ internal sealed class Supervisor : IRunObserver, IDisposable
                     _log.TryComplete();
                 }
 
-                return;
+                break;
             }
 
             await Task.Delay(SavePause, CancellationToken.None);
         }
-    }
 
-    private async Task WatchForStopAsync(CancellationTokenSource stop, CancellationToken done)
-    {
         try
         {
-            for (var i = 0; !LaunchStore.StopAsked(_folder); i++)
-            {
-                await Task.Delay(200, done);
-                if (i % 5 == 0)
-                {
-                    TrySave();
-                }
-            }
-
-            Change(r => r with { State = LaunchState.Stopping });
-            await stop.CancelAsync();
+            LogMark.Remove(_folder);
+            await _resource.ForgetAsync(_run, CancellationToken.None);
         }
-        catch (OperationCanceledException)
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or LaunchException)
         {
-            // The run ended by itself.
+            // What an engine that is away still has, the admin finds by its label.
         }
     }
 }

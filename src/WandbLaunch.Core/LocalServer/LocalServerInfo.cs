@@ -42,7 +42,7 @@ public sealed record LaunchServerInfo
 /// <summary>Starts, finds and stops local servers. One for each database file.</summary>
 internal static class LocalServers
 {
-    internal static string DefaultPath => Path.Combine(LaunchEnvironment.Current.DataFolder, "server", "wandb.db");
+    internal static string DefaultPath(LaunchContext context) => Path.Combine(context.DataFolder, "server", "wandb.db");
 
     // Exit codes of the server (StartFault there).
     private const int DatabaseUnusable = 3;
@@ -79,6 +79,7 @@ internal static class LocalServers
     }
 
     internal static async Task<LaunchServerInfo> StartAsync(
+        LaunchContext context,
         string path,
         int? port,
         string? listen,
@@ -113,14 +114,14 @@ internal static class LocalServers
         // The same port again where it is free, so that run URLs stay true.
         var wanted = port ?? (known is null ? 0 : new Uri(known.Url).Port);
         var address = listen ?? known?.ListenAddress ?? "127.0.0.1";
-        var process = Launch(full, wanted, address, ReadKey(full));
+        var process = Launch(context.Environment, full, wanted, address, ReadKey(full));
         try
         {
             var url = await WaitForUrlAsync(process, say, token);
             if (url is null && port is null && wanted != 0 && !await FailedForGoodAsync(process, token))
             {
                 process.Dispose();
-                process = Launch(full, 0, address, ReadKey(full));
+                process = Launch(context.Environment, full, 0, address, ReadKey(full));
                 url = await WaitForUrlAsync(process, say, token);
             }
 
@@ -220,9 +221,15 @@ internal static class LocalServers
         return process.ExitCode is DatabaseUnusable or DatabaseInUse;
     }
 
-    private static ChildProcess Launch(string path, int port, string listen, string key) =>
+    private static ChildProcess Launch(
+        LaunchEnvironment environment,
+        string path,
+        int port,
+        string listen,
+        string key
+    ) =>
         OwnProgram
-            .Server(LaunchEnvironment.Current)
+            .Server(environment)
             .Start(
                 [
                     "--path",

@@ -13,8 +13,6 @@ internal sealed partial record LaunchConfig
 {
     private static readonly LaunchConfig Nothing = new();
 
-    internal const string DefaultResource = "local-container";
-
     public string? Uri { get; init; }
 
     /// <summary>A job to launch in the place of an address: entity/project/name:alias.</summary>

@@ -137,7 +137,7 @@ internal sealed partial record LaunchUri(LaunchUriKind Kind, string Text)
             path == "~"
             || path.StartsWith("~/", StringComparison.Ordinal)
             || path.StartsWith("~\\", StringComparison.Ordinal)
-                ? LaunchEnvironment.Current.Home + path[1..]
+                ? new LaunchEnvironment().Home + path[1..]
                 : path;
         try
         {

@@ -24,7 +24,7 @@ public enum LaunchState
     /// <summary>Ended because a stop was asked for.</summary>
     Stopped,
 
-    /// <summary>The watcher of the run is gone and nothing tells how the run ended.</summary>
+    /// <summary>The supervisor of the run is gone and nothing tells how the run ended.</summary>
     Unknown,
 }
 
@@ -43,13 +43,16 @@ public sealed record LaunchedRun
     /// <summary>What was launched: a run URL, git URL, the full path of a folder, or an image. Credentials are masked.</summary>
     public required string Source { get; init; }
 
+    /// <summary>The launch config, as JSON, that launches the same again: source, commit, arguments. Credentials are masked; null for launches of older versions.</summary>
+    public string? Config { get; init; }
+
     /// <summary>Git commit of the code.</summary>
     public string? Commit { get; init; }
 
     /// <summary>True when uncommitted changes come on top of the commit.</summary>
     public bool Patched { get; init; }
 
-    /// <summary>local-container or local-process.</summary>
+    /// <summary>Name of the resource that runs it.</summary>
     public required string Resource { get; init; }
 
     /// <summary>Docker image, for a container.</summary>
@@ -107,15 +110,17 @@ public sealed record LaunchedRun
     /// <summary>What went wrong beside the run itself, such as a log that could not be written.</summary>
     public IReadOnlyList<string> Warnings { get; init; } = [];
 
+    /// <summary>Where it is found again; null until it was started.</summary>
+    public RunHandle? Handle { get; init; }
+
     /// <summary>Process id on this machine, for a process.</summary>
-    public int? ProcessId { get; init; }
+    [JsonIgnore]
+    public int? ProcessId =>
+        Handle is { Kind: RunHandle.Process, Id: var id } && int.TryParse(id, out var number) ? number : null;
 
     /// <summary>Container id, for a container.</summary>
-    public string? ContainerId { get; init; }
-
-    /// <summary>Folder of the run's control group, where there is one.</summary>
-    [JsonInclude]
-    internal string? Cgroup { get; init; }
+    [JsonIgnore]
+    public string? ContainerId => Handle is { Kind: RunHandle.Container, Id: var id } ? id : null;
 
     /// <summary>True when it will not change any more.</summary>
     [JsonIgnore]

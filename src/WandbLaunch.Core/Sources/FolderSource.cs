@@ -31,6 +31,8 @@ internal sealed class FolderSource(string folder, string text) : ILaunchSource
             config.Uri
         );
 
+    public LaunchConfig Again(LaunchConfig config, string? commit) => config with { Uri = folder };
+
     public Task<ResolvedRun> ResolveAsync(LaunchConfig config, ResolveContext context, CancellationToken token)
     {
         if (config.GitVersion is not null)
@@ -46,7 +48,7 @@ internal sealed class FolderSource(string folder, string text) : ILaunchSource
         context.Progress($"resolving {Secrets.Mask(text)}");
         var warnings = new List<string>();
         var copy = context.ScratchFolder();
-        Workspace.CopyFolder(folder, copy, warnings, token);
+        Workspace.CopyFolder(folder, copy, context.DataFolder, warnings, token);
         string? commit = null;
         var changed = false;
         if (Repository.Discover(folder) is { } found)
@@ -72,7 +74,7 @@ internal sealed class FolderSource(string folder, string text) : ILaunchSource
     {
         var warnings = new List<string>();
         var copy = context.ScratchFolder();
-        Workspace.CopyFolder(folder, copy, warnings, token);
+        Workspace.CopyFolder(folder, copy, context.DataFolder, warnings, token);
         warnings.ForEach(context.Warn);
         var entry = SourceFiles.JobEntry(request, copy, null, context);
         using var opened = SafeFolder.Open(copy);

@@ -17,6 +17,12 @@ internal sealed partial class GitSource(LaunchUri address) : ILaunchSource
 
     public void CheckPolicy(SourcePolicy policy) => policy.CheckRemote(address.Location);
 
+    public LaunchConfig Again(LaunchConfig config, string? commit) =>
+        config with
+        {
+            GitVersion = commit ?? config.GitVersion,
+        };
+
     public async Task<ResolvedRun> ResolveAsync(LaunchConfig config, ResolveContext context, CancellationToken token)
     {
         context.Progress($"resolving {Secrets.Mask(address.Text)}");

@@ -26,6 +26,9 @@ internal interface ILaunchSource
     /// <exception cref="LaunchException"><c>FolderCannotBeQueued</c>.</exception>
     LaunchConfig ForQueue(LaunchConfig config, string appUrl) => config;
 
+    /// <summary>The config that launches the same once more, from any folder: with the commit that was taken, where one was.</summary>
+    LaunchConfig Again(LaunchConfig config, string? commit) => config;
+
     /// <summary>What exactly runs, with its code on disk.</summary>
     Task<ResolvedRun> ResolveAsync(LaunchConfig config, ResolveContext context, CancellationToken token);
 
@@ -52,6 +55,9 @@ internal sealed record ResolveContext(
     Func<CancellationToken, Task<WandbConnection>> Connect
 )
 {
+    /// <summary>The module's data folder, which no copy of a folder holds.</summary>
+    internal required string DataFolder { get; init; }
+
     internal GitCredential? GitCredential { get; init; }
 
     /// <summary>How long a git host may be silent.</summary>
@@ -82,5 +88,6 @@ internal sealed record JobRequest
     internal IReadOnlyList<string>? EntryPoint { get; init; }
     internal string? GitVersion { get; init; }
     internal string? PythonVersion { get; init; }
+
     internal GitCredential? GitCredential { get; init; }
 }

@@ -28,6 +28,8 @@ internal sealed class OfflineRunSource(string folder, string text) : ILaunchSour
             config.Uri
         );
 
+    public LaunchConfig Again(LaunchConfig config, string? commit) => config with { Uri = folder };
+
     public Task<ResolvedRun> ResolveAsync(LaunchConfig config, ResolveContext context, CancellationToken token)
     {
         context.Progress($"resolving {Secrets.Mask(text)}");

@@ -36,16 +36,7 @@ internal static class QueueSpec
 
         var project = config.Project ?? source.Project ?? ResolvedRun.NoProject;
         config = source.ForQueue(config, appUrl);
-        if (config.Resource is not null)
-        {
-            _ = ResourceName.Of(config);
-        }
-
-        return config with
-        {
-            Entity = config.Entity ?? entity,
-            Project = project,
-        };
+        return config with { Entity = config.Entity ?? entity, Project = project };
     }
 
     /// <summary>A queue shows its items to everyone who can read it, and keeps them.</summary>

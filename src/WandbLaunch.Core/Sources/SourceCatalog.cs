@@ -44,6 +44,16 @@ internal static class SourceCatalog
     internal static string Shown(LaunchConfig config, string workingFolder) =>
         Secrets.Mask(Named(config, workingFolder)[0].Shown);
 
+    /// <summary>The config that launches the same once more, as a run of its own.</summary>
+    internal static LaunchConfig Again(LaunchConfig config, string workingFolder, string? commit) =>
+        (Find(config, workingFolder)?.Again(config, commit) ?? config) with
+        {
+            RunId = null,
+            ApiKey = null,
+            ResumeCount = null,
+            SweepId = null,
+        };
+
     /// <summary>Checks everything that an item names, before anything is fetched.</summary>
     internal static void CheckPolicy(LaunchConfig config, SourcePolicy policy)
     {

@@ -6,10 +6,16 @@ namespace WandbLaunch.Sources;
 internal static class Workspace
 {
     /// <summary>Copies a folder with its uncommitted state, without what .gitignore and .dockerignore leave out, and without this module's own data folder.</summary>
-    internal static void CopyFolder(string source, string target, List<string> warnings, CancellationToken token)
+    internal static void CopyFolder(
+        string source,
+        string target,
+        string dataFolder,
+        List<string> warnings,
+        CancellationToken token
+    )
     {
         // Whoever launches a folder that holds the data folder must not copy the copy.
-        string[] own = [Path.GetFullPath(LaunchEnvironment.Current.DataFolder), Path.GetFullPath(target)];
+        string[] own = [Path.GetFullPath(dataFolder), Path.GetFullPath(target)];
         using var ignore = new FolderIgnore(source);
         Copy(
             source,

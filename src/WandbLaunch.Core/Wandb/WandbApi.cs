@@ -15,47 +15,7 @@ internal sealed class WandbApi(GraphQLTransport transport, ILaunchProtocol? prot
 
     private ILaunchProtocol? _protocol = protocol;
 
-    internal async Task<Viewer?> ViewerAsync(CancellationToken token)
-    {
-        JsonElement data;
-        try
-        {
-            data = await transport.QueryAsync(
-                "Viewer",
-                """
-                query Viewer {
-                  viewer { id entity username flags teams { edges { node { name } } } }
-                }
-                """,
-                null,
-                token
-            );
-        }
-        catch (LaunchException e)
-            when (e.ErrorId == "GraphQLError" && e.Message.Contains("Cannot query field", StringComparison.Ordinal))
-        {
-            // Servers of 2022 have no username here (protocol B.1).
-            data = await transport.QueryAsync(
-                "Viewer",
-                """
-                query Viewer {
-                  viewer { id entity flags teams { edges { node { name } } } }
-                }
-                """,
-                null,
-                token
-            );
-        }
-
-        return data.At("viewer") is { } viewer
-            ? new Viewer(
-                viewer.Text("id") ?? "",
-                viewer.Text("entity"),
-                viewer.Text("username") ?? viewer.Text("entity"),
-                viewer.Items("teams", "edges").Select(e => e.Text("node", "name")).OfType<string>().ToArray()
-            )
-            : null;
-    }
+    internal Task<Viewer?> ViewerAsync(CancellationToken token) => ViewerOperations.GetAsync(transport, token);
 
     internal async Task<RunInfo> RunInfoAsync(RunPath run, CancellationToken token)
     {
@@ -456,7 +416,7 @@ internal sealed class WandbApi(GraphQLTransport transport, ILaunchProtocol? prot
             $"{entity}/{project}"
         );
 
-    private static LaunchException RunMissing(RunPath run) =>
+    internal static LaunchException RunMissing(RunPath run) =>
         new(
             "RunNotFound",
             LaunchErrorCategory.ObjectNotFound,

@@ -1,4 +1,5 @@
 using WandbLaunch.Foundation;
+using WandbLaunch.Model;
 
 namespace WandbLaunch.Wandb;
 
@@ -23,6 +24,10 @@ public sealed class WandbConnection : IDisposable
 
     /// <summary>Address of the pages that belong to the API.</summary>
     public string AppUrl => WandbSettings.AppUrl(_settings.BaseUrl);
+
+    /// <summary>The page of a run of this server.</summary>
+    internal string PageOf(RunPath run) =>
+        $"{AppUrl}/{Uri.EscapeDataString(run.Entity)}/{Uri.EscapeDataString(run.Project)}/runs/{Uri.EscapeDataString(run.Id)}";
 
     /// <summary>The entity that is used where none is given: the setting, else the viewer's own.</summary>
     public string? Entity { get; }

@@ -1,17 +1,23 @@
 using System.Collections;
+using WandbLaunch.Foundation;
 
 namespace WandbLaunch.PowerShell;
 
-/// <summary>Completes entities: the user and the teams.</summary>
+/// <summary>Completes entities: the user and the teams, and the one that the environment names.</summary>
 public sealed class EntityCompleter : LaunchCompleter
 {
     private protected override Task<IReadOnlyList<(string Value, string Tip)>> ValuesAsync(
         IDictionary bound,
         CancellationToken token
-    ) =>
-        Task.FromResult<IReadOnlyList<(string, string)>>(
-            WandbSession.Current is { } c
-                ? [.. c.Teams.Prepend(c.Entity).OfType<string>().Distinct().Select(t => (t, ""))]
-                : []
-        );
+    )
+    {
+        var known = WandbSession.Current is { } c ? c.Teams.Prepend(c.Username).Prepend(c.Entity) : [];
+        return Task.FromResult<IReadOnlyList<(string, string)>>([
+            .. known
+                .Append(new LaunchContext().Environment["WANDB_ENTITY"])
+                .OfType<string>()
+                .Distinct(StringComparer.Ordinal)
+                .Select(t => (t, "")),
+        ]);
+    }
 }

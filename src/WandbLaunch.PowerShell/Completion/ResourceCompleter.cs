@@ -1,4 +1,6 @@
 using System.Collections;
+using WandbLaunch.Foundation;
+using WandbLaunch.Launching;
 
 namespace WandbLaunch.PowerShell;
 
@@ -10,7 +12,6 @@ public sealed class ResourceCompleter : LaunchCompleter
         CancellationToken token
     ) =>
         Task.FromResult<IReadOnlyList<(string, string)>>([
-            ("local-container", "a Docker container of this machine"),
-            ("local-process", "a process of this machine"),
+            .. LaunchStore.Of(new LaunchContext()).Resources.All.Select(r => (r.Info.Name, r.Info.Tip)),
         ]);
 }

@@ -1,6 +1,7 @@
 using System.Management.Automation;
 using WandbLaunch.Agents;
 using WandbLaunch.Foundation;
+using WandbLaunch.Launching;
 using WandbLaunch.Model;
 using WandbLaunch.Wandb;
 
@@ -102,6 +103,47 @@ public abstract class PipelineCommand : AsyncPSCmdlet
                 Property(of, "Entity") ?? connection.Entity ?? "",
                 Property(of, "Project") ?? connection.Project ?? "",
                 ids.Select(i => Property(of, i)).First(i => i is not null)!
+            );
+    }
+
+    /// <summary>The kinds of objects that name launches of this machine.</summary>
+    private protected static readonly IReadOnlyList<string> LaunchKinds =
+    [
+        nameof(LaunchedRun),
+        nameof(WandbLaunchQueueItem),
+        nameof(AgentEvent),
+        nameof(WandbRun),
+    ];
+
+    /// <summary>Ids of the launches that the input means: an item or a run by the run that it became here. Wildcards stay for whoever allows them.</summary>
+    /// <exception cref="LaunchException"><c>RunMissing</c>, <c>LaunchNotFound</c>.</exception>
+    private protected IReadOnlyList<string> PipedLaunches(LaunchStore store, string[] given)
+    {
+        var run = Kind switch
+        {
+            nameof(WandbLaunchQueueItem) => Text("RunId")
+                ?? throw new LaunchException(
+                    "RunMissing",
+                    LaunchErrorCategory.ObjectNotFound,
+                    $"The item {Text("Id")} is {Text("State")} and has no run yet. Wait for it: Wait-WandbLaunchQueueItem -Started",
+                    InputObject
+                ),
+            nameof(WandbRun) => Text("Id")!,
+            _ => null,
+        };
+        if (run is null)
+        {
+            return given;
+        }
+
+        var launches = store.OfRun(run).Take(1).ToList();
+        return launches.Count > 0
+            ? launches
+            : throw new LaunchException(
+                "LaunchNotFound",
+                LaunchErrorCategory.ObjectNotFound,
+                $"The run {run} was not launched on this machine. See it with Get-WandbRun, or look on the machine of its agent.",
+                InputObject
             );
     }
 

@@ -23,6 +23,7 @@ public sealed class ConnectWandbCommand : AsyncPSCmdlet
     [Parameter(Position = 0, ParameterSetName = "Secret", ValueFromPipelineByPropertyName = true)]
     [Alias("Url", "Host")]
     [ValidateNotNullOrEmpty]
+    [ArgumentCompleter(typeof(ServerCompleter))]
     public string? BaseUrl { get; set; }
 
     /// <summary>The API key.</summary>
@@ -36,10 +37,12 @@ public sealed class ConnectWandbCommand : AsyncPSCmdlet
     /// <summary>Name of a secret in Microsoft.PowerShell.SecretManagement that holds the key.</summary>
     [Parameter(Mandatory = true, ParameterSetName = "Secret")]
     [ValidateNotNullOrEmpty]
+    [ArgumentCompleter(typeof(SecretCompleter))]
     public string? SecretName { get; set; }
 
     /// <summary>Vault of the secret. Default: all registered vaults.</summary>
     [Parameter(ParameterSetName = "Secret")]
+    [ArgumentCompleter(typeof(VaultCompleter))]
     public string? Vault { get; set; }
 
     /// <summary>Use the launch server of this machine.</summary>
@@ -57,10 +60,12 @@ public sealed class ConnectWandbCommand : AsyncPSCmdlet
 
     /// <summary>Entity that is used where none is given. Default: WANDB_ENTITY, the settings files, then the user's own.</summary>
     [Parameter]
+    [ArgumentCompleter(typeof(EntityCompleter))]
     public string? Entity { get; set; }
 
     /// <summary>Project that is used where none is given. Default: WANDB_PROJECT, then the settings files.</summary>
     [Parameter]
+    [ArgumentCompleter(typeof(ProjectCompleter))]
     public string? Project { get; set; }
 
     /// <summary>Keep the key in netrc for later sessions and for the Python SDK.</summary>
@@ -91,7 +96,8 @@ public sealed class ConnectWandbCommand : AsyncPSCmdlet
             }
 
             var server = await LocalServers.StartAsync(
-                Path is null ? LocalServers.DefaultPath : FullPath(Path),
+                Context,
+                Path is null ? LocalServers.DefaultPath(Context) : FullPath(Path),
                 null,
                 null,
                 Token,
@@ -114,7 +120,7 @@ public sealed class ConnectWandbCommand : AsyncPSCmdlet
         WandbSession.Set(connection);
         if (Save)
         {
-            var file = Netrc.FilePath(LaunchEnvironment.Current);
+            var file = Netrc.FilePath(Context.Environment);
             var machine = WandbSettings.MachineOf(settings.BaseUrl);
             if (await ShouldProcessAsync(file, $"Save the API key for {machine}"))
             {

@@ -1,5 +1,4 @@
 using System.Management.Automation;
-using WandbLaunch.Foundation;
 using WandbLaunch.Wandb;
 
 namespace WandbLaunch.PowerShell;
@@ -22,7 +21,7 @@ public sealed class DisconnectWandbCommand : AsyncPSCmdlet
         var address = WandbSession.Current?.BaseUrl ?? ResolveSettings().BaseUrl;
         if (Forget)
         {
-            var file = Netrc.FilePath(LaunchEnvironment.Current);
+            var file = Netrc.FilePath(Context.Environment);
             var machine = WandbSettings.MachineOf(address);
             if (await ShouldProcessAsync(file, $"Remove the API key for {machine}") && !Netrc.Remove(file, machine))
             {

@@ -13,10 +13,14 @@ internal static class WandbSession
     /// <summary>The connection, where somebody asked for it with Connect-Wandb: it wins over the environment and every file.</summary>
     internal static WandbConnection? Chosen { get; private set; }
 
+    /// <summary>What completers have found at this connection: a new one begins with nothing.</summary>
+    internal static CompletionCache Completions { get; private set; } = new(TimeProvider.System);
+
     internal static void Set(WandbConnection? connection)
     {
         var old = Current;
         Current = Chosen = connection;
+        Completions = new CompletionCache(TimeProvider.System);
         if (!ReferenceEquals(old, connection))
         {
             old?.Dispose();
@@ -45,6 +49,7 @@ internal static class WandbSession
                 return chosen;
             }
 
+            Completions = new CompletionCache(TimeProvider.System);
             return Current = opened;
         }
         finally

@@ -11,10 +11,11 @@ namespace WandbLaunch.PowerShell;
 /// <example><para>The last failed one in full</para><code>@(Get-WandbLaunch -State Failed)[0]</code><para>Pipe it into Format-List for all properties.</para></example>
 /// <example><para>How long did the runs of today take?</para><code>Get-WandbLaunch | Where-Object Started -gt ([DateTime]::Today) | Sort-Object Duration -Descending | Select-Object Id, State, Duration</code><para>Launches are kept until Remove-WandbLaunch.</para></example>
 [Cmdlet(VerbsCommon.Get, "WandbLaunch")]
+[Alias("gwl")]
 [OutputType("WandbLaunch.Model.LaunchedRun")]
-public sealed class GetWandbLaunchCommand : AsyncPSCmdlet
+public sealed class GetWandbLaunchCommand : PipelineCommand
 {
-    /// <summary>Ids of launches; wildcards are allowed.</summary>
+    /// <summary>Ids of launches, or of the W&amp;B runs that they are; wildcards are allowed.</summary>
     [Parameter(Position = 0, ValueFromPipeline = true, ValueFromPipelineByPropertyName = true)]
     [ArgumentCompleter(typeof(LaunchIdCompleter))]
     [SupportsWildcards]
@@ -26,18 +27,21 @@ public sealed class GetWandbLaunchCommand : AsyncPSCmdlet
     public string[] State { get; set; } = [];
 
     /// <inheritdoc/>
-    protected override Task ProcessAsync()
+    private protected override IReadOnlyList<string> Kinds => LaunchKinds;
+
+    /// <inheritdoc/>
+    protected override async Task ProcessAsync()
     {
-        foreach (var id in Id)
+        foreach (var id in PipedLaunches(Runs, Id))
         {
             try
             {
                 if (WildcardPattern.ContainsWildcardCharacters(id))
                 {
                     var pattern = WildcardPattern.Get(id, WildcardOptions.IgnoreCase);
-                    LaunchStore.Default.All().Where(r => pattern.IsMatch(r.Id) && Fits(r)).ToList().ForEach(Output);
+                    (await Runs.AllAsync(r => pattern.IsMatch(r), Token)).Where(Fits).ToList().ForEach(Output);
                 }
-                else if (LaunchStore.Default.Get(id) is var run && Fits(run))
+                else if (await Runs.GetAsync(id, Token) is var run && Fits(run))
                 {
                     Output(run);
                 }
@@ -47,9 +51,11 @@ public sealed class GetWandbLaunchCommand : AsyncPSCmdlet
                 Error(e, id);
             }
         }
-
-        return Task.CompletedTask;
     }
+
+    private LaunchStore? _runs;
+
+    private LaunchStore Runs => _runs ??= LaunchStore.Of(Context);
 
     private bool Fits(LaunchedRun run) =>
         State.Length == 0 || State.Contains(run.State.ToString(), StringComparer.OrdinalIgnoreCase);

@@ -6,12 +6,21 @@ using WandbLaunch.Model;
 namespace WandbLaunch.PowerShell;
 
 /// <summary>Base of the commands that act on launches by id.</summary>
-public abstract class LaunchByIdCommand : AsyncPSCmdlet
+public abstract class LaunchByIdCommand : PipelineCommand
 {
-    /// <summary>Ids of launches.</summary>
+    /// <summary>Ids of launches, or of the W&amp;B runs that they are; wildcards are allowed.</summary>
     [Parameter(Mandatory = true, Position = 0, ValueFromPipeline = true, ValueFromPipelineByPropertyName = true)]
     [ArgumentCompleter(typeof(LaunchIdCompleter))]
+    [SupportsWildcards]
     public string[] Id { get; set; } = [];
+
+    private LaunchStore? _store;
+
+    /// <inheritdoc/>
+    private protected override IReadOnlyList<string> Kinds => LaunchKinds;
+
+    /// <summary>The launches of this machine.</summary>
+    internal LaunchStore Store => _store ??= LaunchStore.Of(Context);
 
     /// <summary>Acts on one launch.</summary>
     private protected abstract Task ActAsync(string id);
@@ -19,7 +28,17 @@ public abstract class LaunchByIdCommand : AsyncPSCmdlet
     /// <inheritdoc/>
     protected override async Task ProcessAsync()
     {
-        foreach (var id in Id)
+        var ids = PipedLaunches(Store, Id)
+            .SelectMany(id =>
+                !WildcardPattern.ContainsWildcardCharacters(id)
+                    ? [id]
+                    : Store
+                        .Known()
+                        .Select(r => r.Id)
+                        .Where(r => WildcardPattern.Get(id, WildcardOptions.IgnoreCase).IsMatch(r))
+            )
+            .ToList();
+        foreach (var id in ids)
         {
             try
             {
@@ -33,19 +52,18 @@ public abstract class LaunchByIdCommand : AsyncPSCmdlet
     }
 
     /// <summary>Waits until a launch is done, or the time is over.</summary>
-    internal async Task<LaunchedRun> UntilDoneAsync(string id, TimeSpan limit)
+    internal async Task<LaunchedRun> UntilDoneAsync(string id, Func<TimeSpan> left)
     {
-        var until = limit == Timeout.InfiniteTimeSpan ? DateTime.MaxValue : DateTime.UtcNow + limit;
         var wait = 20;
         while (true)
         {
-            var run = LaunchStore.Default.Get(id);
-            if (run.IsDone || DateTime.UtcNow >= until)
+            var run = await Store.GetAsync(id, Token);
+            if (run.IsDone || left() <= TimeSpan.Zero)
             {
                 return run;
             }
 
-            await Task.Delay(wait, Token);
+            await Task.Delay((int)Math.Clamp(left().TotalMilliseconds, 1, wait), Token);
             wait = Math.Min(wait * 2, 250);
         }
     }

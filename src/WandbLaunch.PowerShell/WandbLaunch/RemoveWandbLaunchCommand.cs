@@ -1,6 +1,5 @@
 using System.Management.Automation;
 using WandbLaunch.Foundation;
-using WandbLaunch.Launching;
 
 namespace WandbLaunch.PowerShell;
 
@@ -15,7 +14,7 @@ public sealed class RemoveWandbLaunchCommand : LaunchByIdCommand
     /// <inheritdoc/>
     private protected override async Task ActAsync(string id)
     {
-        var run = LaunchStore.Default.Get(id);
+        var run = await Store.GetAsync(id, Token);
         if (!run.IsDone)
         {
             throw new LaunchException(
@@ -28,7 +27,7 @@ public sealed class RemoveWandbLaunchCommand : LaunchByIdCommand
 
         if (await ShouldProcessAsync($"{id} ({run.Source})", "Remove launch and log"))
         {
-            LaunchStore.Default.Remove(id);
+            Store.Remove(id);
         }
     }
 }

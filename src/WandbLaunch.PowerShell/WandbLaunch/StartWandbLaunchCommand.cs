@@ -7,6 +7,7 @@ using WandbLaunch.Foundation;
 using WandbLaunch.Launching;
 using WandbLaunch.Model;
 using WandbLaunch.Python;
+using WandbLaunch.Resources;
 using WandbLaunch.Sources;
 using WandbLaunch.Wandb;
 
@@ -15,7 +16,7 @@ namespace WandbLaunch.PowerShell;
 /// <summary>Runs a W&amp;B run again, or a git repository or folder for the first time.</summary>
 /// <remarks>A W&amp;B run becomes the same run again: the same commit, uncommitted changes (diff.patch), packages and arguments, or with those that you change. By default it runs in a container whose image is built once for each list of packages; with -Resource local-process as a process in a virtual environment of its own. The program's output is shown as it comes (-Quiet leaves that out), and kept in a log.
 ///
-/// One LaunchedRun object is written for each run at its end, or at once with -NoWait, which leaves the run to a process of its own; Get-, Wait-, Stop-WandbLaunch and Receive-WandbLaunchLog work on it from any shell. A run that fails is an error with its last lines. Ctrl+C stops the run with everything that it started. -WhatIf shows what would run: commit, patch, program, arguments, image, command and environment, with secrets masked.
+/// One LaunchedRun object is written for each run at its end, or at once with -NoWait, which leaves a container to its engine and a process to a supervisor of its own; Get-, Wait-, Stop-WandbLaunch and Receive-WandbLaunchLog work on it from any shell. A run that fails is an error with its last lines. Ctrl+C stops the run with everything that it started. -WhatIf shows what would run: commit, patch, program, arguments, image, command and environment, with secrets masked.
 ///
 /// Whoever wrote the code that you launch runs it as you. A container keeps it from your files; a process does not.</remarks>
 /// <example><para>Run a folder's train.py as a process</para><code>Start-WandbLaunch ./train -EntryPoint 'python train.py' -Resource local-process -Quiet</code><para>Needs a requirements.txt in the folder; it may be empty.</para></example>
@@ -24,6 +25,7 @@ namespace WandbLaunch.PowerShell;
 /// <example><para>Several at a time</para><code>1..3 | ForEach-Object { New-WandbLaunchConfig ./train -EntryPoint 'python train.py' -Argument "epochs=$_" } | Start-WandbLaunch -Resource local-process -ThrottleLimit 2</code><para>Each is a run of its own.</para></example>
 /// <example><para>In a container with a memory limit: what would be built and run?</para><code>Connect-Wandb -Local; Get-WandbRun -Project demo | Start-WandbLaunch -GitRepo ./repo -DockerArgs @{ memory = '4g'; cpus = 2 } -WhatIf</code><para>Without -WhatIf it needs a Docker Engine. An address such as https://wandb.ai/me/demo/runs/22stxuh9 does as well as the object.</para></example>
 [Cmdlet(VerbsLifecycle.Start, "WandbLaunch", SupportsShouldProcess = true)]
+[Alias("swl")]
 [OutputType("WandbLaunch.Model.LaunchedRun", "WandbLaunch.Model.LaunchPlan")]
 public sealed class StartWandbLaunchCommand : LaunchConfigCommand
 {
@@ -112,6 +114,10 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
 
     private readonly ConcurrentDictionary<Task, byte> _running = new();
     private SemaphoreSlim? _slots;
+    private LaunchStore? _runs;
+
+    private LaunchStore Runs => _runs ??= LaunchStore.Of(Context);
+    private Supervision? _supervision;
     private LaunchOptions _options = new();
     private QueuePusher? _pusher;
     private int _launches;
@@ -132,7 +138,8 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
         }
 
         _slots = new SemaphoreSlim(ThrottleLimit);
-        LaunchCache.Default.Trim(MaxCacheBytes());
+        _supervision = new Supervision(Runs.Resources);
+        Context.Cache.Trim(MaxCacheBytes());
         _options = new LaunchOptions
         {
             NoInstall = NoInstall,
@@ -215,6 +222,7 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
 
         await Task.WhenAll(_running.Keys);
         _slots?.Dispose();
+        _supervision?.Dispose();
     }
 
     /// <inheritdoc/>
@@ -235,8 +243,8 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
         base.Dispose(disposing);
     }
 
-    private static long MaxCacheBytes() =>
-        long.TryParse(LaunchEnvironment.Current["WANDBLAUNCH_CACHE_MAX_MB"], out var megabytes) && megabytes > 0
+    private long MaxCacheBytes() =>
+        long.TryParse(Context.Environment["WANDBLAUNCH_CACHE_MAX_MB"], out var megabytes) && megabytes > 0
             ? megabytes << 20
             : 20L << 30;
 
@@ -245,7 +253,7 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
         var activity = number == 1 ? "Launching" : $"Launching {number}";
         try
         {
-            var launcher = new Launcher(LaunchCache.Default, LaunchStore.Default, ConnectAsync)
+            var launcher = new Launcher(Runs, ConnectAsync)
             {
                 Progress = (text, percent) => Progress(activity, text, percent, number),
             };
@@ -255,12 +263,7 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
                 return;
             }
 
-            if (
-                !await ShouldProcessAsync(
-                    config.Source ?? "",
-                    $"Launch with {config.Resource ?? LaunchConfig.DefaultResource}"
-                )
-            )
+            if (!await ShouldProcessAsync(config.Source ?? "", $"Launch with {Runs.Resources.Of(config).Info.Name}"))
             {
                 return;
             }
@@ -270,7 +273,7 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
             Progress(activity, "", 100, number);
             if (NoWait)
             {
-                await HostProcess.StartRunAsync(prepared.Folder, prepared.Secrets, Token);
+                await _supervision!.LeaveAsync(prepared.Folder, prepared.Spec, prepared.Secrets, Token);
                 Output(await WaitUntilStartedAsync(prepared.Run.Id));
                 return;
             }
@@ -278,7 +281,15 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
             // In whole characters of one stream each: output and errors of the program do not mix within one.
             Action<ReadOnlyMemory<byte>>? show =
                 Quiet || ThrottleLimit > 1 ? null : bytes => Show(Encoding.UTF8.GetString(bytes.Span));
-            var run = await Launcher.RunAsync(prepared, show, null, Token);
+            var run = await _supervision!.RunAsync(
+                prepared.Folder,
+                prepared.Spec,
+                prepared.Secrets,
+                show,
+                null,
+                false,
+                Token
+            );
             run.Warnings.ToList().ForEach(Warn);
             Output(run);
             if (run.State == LaunchState.Failed)
@@ -328,7 +339,7 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
     {
         for (var i = 0; i < 100; i++)
         {
-            var run = LaunchStore.Default.Get(id);
+            var run = await Runs.GetAsync(id, Token);
             if (run.State != LaunchState.Starting)
             {
                 return run;
@@ -337,7 +348,7 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
             await Task.Delay(50, Token);
         }
 
-        return LaunchStore.Default.Get(id);
+        return await Runs.GetAsync(id, Token);
     }
 
     // A folder needs no server; without a key it runs without one.

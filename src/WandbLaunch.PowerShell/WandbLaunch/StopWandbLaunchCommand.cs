@@ -1,7 +1,4 @@
 using System.Management.Automation;
-using WandbLaunch.Launching;
-using WandbLaunch.Model;
-using WandbLaunch.Resources;
 
 namespace WandbLaunch.PowerShell;
 
@@ -21,47 +18,19 @@ public sealed class StopWandbLaunchCommand : LaunchByIdCommand
     /// <inheritdoc/>
     private protected override async Task ActAsync(string id)
     {
-        var store = LaunchStore.Default;
-        var run = store.Get(id);
+        var run = await Store.GetAsync(id, Token);
         if (run.IsDone)
         {
             Verbose($"{id} is done already: {run.State}");
         }
         else if (await ShouldProcessAsync($"{id} ({run.Source})", "Stop run"))
         {
-            var folder = store.Folder(id);
-            var grace = LaunchStore.LoadSpec(folder).StopGraceSeconds;
-            LaunchStore.AskStop(folder);
-            run = await UntilDoneAsync(id, TimeSpan.FromSeconds(grace + 10));
-            if (!run.IsDone || run.State == LaunchState.Unknown)
-            {
-                await EndOrphanAsync(run, folder);
-                run = LaunchStore.Load(folder)!;
-            }
+            run = await Store.StopAsync(id, Token);
         }
 
         if (PassThru)
         {
             Output(run);
         }
-    }
-
-    // Its supervisor is gone or does not answer: end what is left of it from here.
-    private async Task EndOrphanAsync(LaunchedRun run, string folder)
-    {
-        ProcessTree.KillOrphans(run.Id, run.Cgroup);
-        if (run.ContainerId is { } container)
-        {
-            await LocalContainerRunner.RemoveOrphanAsync(LaunchStore.LoadSpec(folder).DockerEndpoint, container, Token);
-        }
-
-        LaunchStore.Save(
-            folder,
-            run with
-            {
-                State = LaunchState.Stopped,
-                Finished = run.Finished ?? DateTimeOffset.UtcNow,
-            }
-        );
     }
 }

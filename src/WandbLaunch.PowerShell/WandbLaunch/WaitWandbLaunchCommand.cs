@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Management.Automation;
 using WandbLaunch.Foundation;
 using WandbLaunch.Model;
@@ -13,17 +14,19 @@ namespace WandbLaunch.PowerShell;
 [OutputType("WandbLaunch.Model.LaunchedRun")]
 public sealed class WaitWandbLaunchCommand : LaunchByIdCommand
 {
-    /// <summary>Seconds to wait at most, for each. Default: no limit.</summary>
+    /// <summary>Seconds to wait at most, for all of them together, from the start of the command. Default: no limit.</summary>
     [Parameter]
     [ValidateRange(0, int.MaxValue)]
     public int? Timeout { get; set; }
+
+    private readonly Stopwatch _clock = Stopwatch.StartNew();
 
     /// <inheritdoc/>
     private protected override async Task ActAsync(string id)
     {
         var run = await UntilDoneAsync(
             id,
-            Timeout is { } seconds ? TimeSpan.FromSeconds(seconds) : System.Threading.Timeout.InfiniteTimeSpan
+            () => Timeout is { } seconds ? TimeSpan.FromSeconds(seconds) - _clock.Elapsed : TimeSpan.MaxValue
         );
         if (!run.IsDone)
         {

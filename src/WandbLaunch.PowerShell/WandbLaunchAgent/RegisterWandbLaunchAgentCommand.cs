@@ -2,7 +2,6 @@ using System.Management.Automation;
 using System.Net;
 using WandbLaunch.Agents;
 using WandbLaunch.Foundation;
-using WandbLaunch.Launching;
 using WandbLaunch.Python;
 using WandbLaunch.Wandb;
 
@@ -41,10 +40,12 @@ public sealed class RegisterWandbLaunchAgentCommand : AgentSettingsCommand
 
     /// <summary>Name of the API key's secret in a SecretManagement vault of the account. The agent runs in pwsh then.</summary>
     [Parameter]
+    [ArgumentCompleter(typeof(SecretCompleter))]
     public string? SecretName { get; set; }
 
     /// <summary>Vault of that secret.</summary>
     [Parameter]
+    [ArgumentCompleter(typeof(VaultCompleter))]
     public string? Vault { get; set; }
 
     /// <inheritdoc/>
@@ -75,11 +76,11 @@ public sealed class RegisterWandbLaunchAgentCommand : AgentSettingsCommand
         }
 
         given["entity"] ??= server?.Entity;
-        var config = AgentConfig.Resolve(LaunchEnvironment.Current, ConfigPath, given, server?.Settings);
+        var config = AgentConfig.Resolve(Context.Environment, ConfigPath, given, server?.Settings);
         var service = AgentServices.Here(Context, System);
         var configPath = service.ConfigPath(Name);
         var variables =
-            LaunchEnvironment.Current["WANDBLAUNCH_HOME"] is { } home && !System
+            Context.Environment["WANDBLAUNCH_HOME"] is { } home && !System
                 ? new Dictionary<string, string> { ["WANDBLAUNCH_HOME"] = home }
                 : [];
         var command = SecretName is null
@@ -104,7 +105,7 @@ public sealed class RegisterWandbLaunchAgentCommand : AgentSettingsCommand
             && settings.LocalServerPath is null
             && account is null
             && Netrc.FindPassword(
-                Netrc.FilePath(LaunchEnvironment.Current),
+                Netrc.FilePath(Context.Environment),
                 WandbSettings.MachineOf(config.BaseUrl ?? settings.BaseUrl)
             )
                 is null
@@ -162,7 +163,7 @@ public sealed class RegisterWandbLaunchAgentCommand : AgentSettingsCommand
 
         // A scheduled task has no variables of its own.
         var set =
-            LaunchEnvironment.Current["WANDBLAUNCH_HOME"] is { } home && !System
+            Context.Environment["WANDBLAUNCH_HOME"] is { } home && !System
                 ? $"$env:WANDBLAUNCH_HOME = {Quote(home)}; "
                 : "";
         return

@@ -1,6 +1,5 @@
 using System.Management.Automation;
 using WandbLaunch.Agents;
-using WandbLaunch.Foundation;
 using WandbLaunch.LocalServer;
 using WandbLaunch.Wandb;
 
@@ -54,7 +53,7 @@ public sealed class StartWandbLaunchAgentCommand : AgentSettingsCommand
         }
 
         var chosen = Connection ?? WandbSession.Chosen;
-        var config = AgentConfig.Resolve(LaunchEnvironment.Current, ConfigPath, given, chosen?.Settings);
+        var config = AgentConfig.Resolve(Context.Environment, ConfigPath, given, chosen?.Settings);
         var server =
             chosen
             ?? (
@@ -92,7 +91,7 @@ public sealed class StartWandbLaunchAgentCommand : AgentSettingsCommand
 
     private async Task<WandbConnection> ConnectLocalAsync(AgentConfig config, string database)
     {
-        var server = await LocalServers.StartAsync(database, null, null, Token, Warn);
+        var server = await LocalServers.StartAsync(Context, database, null, null, Token, Warn);
         return await WandbConnection.OpenAsync(
             ResolveSettings(server.Url, LocalServers.ReadKey(server.Path), config.Entity, config.Project),
             text => Verbose(text),

@@ -26,8 +26,8 @@ public sealed class ClearWandbLaunchCacheCommand : AsyncPSCmdlet
     {
         var before = DateTime.UtcNow.AddDays(-OlderThan);
         foreach (
-            var entry in LaunchCache
-                .Default.Entries()
+            var entry in Context
+                .Cache.Entries()
                 .Where(e => Kind.Contains(e.Kind, StringComparer.OrdinalIgnoreCase) && e.LastUsed <= before)
                 .ToList()
         )

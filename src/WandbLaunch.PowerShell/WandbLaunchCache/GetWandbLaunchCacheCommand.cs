@@ -1,5 +1,4 @@
 using System.Management.Automation;
-using WandbLaunch.Foundation;
 
 namespace WandbLaunch.PowerShell;
 
@@ -21,9 +20,7 @@ public sealed class GetWandbLaunchCacheCommand : AsyncPSCmdlet
     protected override Task EndAsync()
     {
         foreach (
-            var entry in LaunchCache
-                .Default.Entries()
-                .Where(e => Kind.Contains(e.Kind, StringComparer.OrdinalIgnoreCase))
+            var entry in Context.Cache.Entries().Where(e => Kind.Contains(e.Kind, StringComparer.OrdinalIgnoreCase))
         )
         {
             Output(entry);

@@ -4,7 +4,6 @@ using System.Runtime.CompilerServices;
 using System.Text.Json.Nodes;
 using WandbLaunch.Foundation;
 using WandbLaunch.Model;
-using WandbLaunch.Wandb;
 
 namespace WandbLaunch.PowerShell;
 
@@ -23,6 +22,7 @@ public abstract class LaunchConfigCommand : AsyncPSCmdlet
     [Parameter]
     [Alias("j")]
     [ValidateNotNullOrEmpty]
+    [ArgumentCompleter(typeof(JobCompleter))]
     public string? Job { get; set; }
 
     /// <summary>A launch config to start from: a path to a JSON or YAML file, a JSON or YAML text, a hashtable, or an object of New-WandbLaunchConfig. The other parameters win over it.</summary>
@@ -95,23 +95,28 @@ public abstract class LaunchConfigCommand : AsyncPSCmdlet
     /// <summary>Commit, branch or tag to use instead of the run's commit. The run's uncommitted changes are not applied then.</summary>
     [Parameter]
     [Alias("g")]
+    [ArgumentCompleter(typeof(GitVersionCompleter))]
     public string? GitVersion { get; set; }
 
     /// <summary>Git repository to use instead of the one that the run names.</summary>
     [Parameter]
     public string? GitRepo { get; set; }
 
-    /// <summary>Arguments for the program: a hashtable, name=value, or a list of words. Named ones take the place of the run's own.</summary>
+    /// <summary>Arguments for the program: a hashtable, name=value, a list of words, or a script block that gives one of these for what comes from the pipeline: { @{ lr = $_.Config.lr / 2 } }. Named ones take the place of the run's own.</summary>
     [Parameter]
     [Alias("ArgsList", "Arguments")]
+    [ArgumentCompleter(typeof(ArgumentNameCompleter))]
     public object[]? Argument { get; set; }
 
     /// <summary>Values for wandb.config.</summary>
     [Parameter]
+    [NameValue]
+    [ArgumentCompleter(typeof(RunConfigCompleter))]
     public IDictionary? RunConfig { get; set; }
 
     /// <summary>Command to run, as words or as one text: python train.py. Default: the run's program, else main.py.</summary>
     [Parameter]
+    [ArgumentCompleter(typeof(EntryPointCompleter))]
     public string[]? EntryPoint { get; set; }
 
     /// <summary>Use the GPU or not. Default: as the original run.</summary>
@@ -221,7 +226,7 @@ public abstract class LaunchConfigCommand : AsyncPSCmdlet
             ResourceArgs = Map(ResourceArgs),
             DockerImage = DockerImage,
             UserId = UserId,
-            DockerArgs = DockerArgs is null ? null : DockerArguments(DockerArgs),
+            DockerArgs = DockerArgs is null ? null : DockerMap(DockerArgs),
             BaseImage = BaseImage,
             PythonVersion = PythonVersion,
             CudaVersion = CudaVersion,
@@ -315,7 +320,7 @@ public abstract class LaunchConfigCommand : AsyncPSCmdlet
         }
     }
 
-    private static JsonObject DockerArguments(object value)
+    private static JsonObject DockerMap(object value)
     {
         if (ShellJson.Base(value) is IDictionary map)
         {

@@ -1,5 +1,5 @@
 using System.Management.Automation;
-using WandbLaunch.Model;
+using WandbLaunch.Resources;
 
 namespace WandbLaunch.PowerShell;
 
@@ -18,7 +18,7 @@ public sealed class NewWandbLaunchConfigCommand : LaunchConfigCommand
         var config = await BuildConfigAsync();
         if (config.Resource is not null)
         {
-            _ = ResourceName.Of(config);
+            _ = new ResourceCatalog(Context).Of(config);
         }
 
         Output(ToObject(config));

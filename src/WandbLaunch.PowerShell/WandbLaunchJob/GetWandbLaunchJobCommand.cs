@@ -17,6 +17,7 @@ public sealed class GetWandbLaunchJobCommand : AsyncPSCmdlet
     /// <summary>Names, with wildcards; or entity/project/name:alias of one version.</summary>
     [Parameter(Position = 0, ValueFromPipeline = true)]
     [SupportsWildcards]
+    [ArgumentCompleter(typeof(JobCompleter))]
     public string[] Name { get; set; } = ["*"];
 
     /// <summary>Project. Default: the connection's.</summary>

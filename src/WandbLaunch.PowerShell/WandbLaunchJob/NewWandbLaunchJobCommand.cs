@@ -57,11 +57,13 @@ public sealed class NewWandbLaunchJobCommand : AsyncPSCmdlet
 
     /// <summary>Command to run, as words or as one text: python train.py. Default: the run's program, else main.py.</summary>
     [Parameter]
+    [ArgumentCompleter(typeof(EntryPointCompleter))]
     public string[]? EntryPoint { get; set; }
 
     /// <summary>Commit, branch or tag.</summary>
     [Parameter]
     [Alias("g")]
+    [ArgumentCompleter(typeof(GitVersionCompleter))]
     public string? GitVersion { get; set; }
 
     /// <summary>Python version, such as 3.11. Default: the run's, of runtime.txt or .python-version.</summary>
@@ -133,7 +135,7 @@ public sealed class NewWandbLaunchJobCommand : AsyncPSCmdlet
             var source = await JobMaker.MakeAsync(
                 request,
                 server,
-                LaunchCache.Default,
+                Context,
                 WorkingFolder,
                 scratch,
                 text => Progress("Making a job", text, null),

@@ -2,6 +2,7 @@ using System.Management.Automation;
 using System.Text;
 using WandbLaunch.Foundation;
 using WandbLaunch.Launching;
+using WandbLaunch.Model;
 
 namespace WandbLaunch.PowerShell;
 
@@ -28,7 +29,44 @@ public sealed class ReceiveWandbLaunchLogCommand : LaunchByIdCommand
     /// <inheritdoc/>
     private protected override async Task ActAsync(string id)
     {
-        var run = LaunchStore.Default.Get(id);
+        var run = await Store.GetAsync(id, Token);
+        if (!Follow)
+        {
+            await Store.CopyLogAsync(run, Token);
+            await ReadAsync(run);
+            return;
+        }
+
+        // What an engine keeps is copied from here while nobody else does.
+        using var leave = CancellationTokenSource.CreateLinkedTokenSource(Token);
+        var copying = KeepCopyingAsync(Store.Folder(id), leave.Token);
+        try
+        {
+            await ReadAsync(run);
+        }
+        finally
+        {
+            await leave.CancelAsync();
+            await Task.WhenAny(copying, Task.Delay(TimeSpan.FromSeconds(5), CancellationToken.None));
+        }
+    }
+
+    private async Task KeepCopyingAsync(string folder, CancellationToken leave)
+    {
+        using var supervision = new Supervision(Store.Resources);
+        while (!leave.IsCancellationRequested)
+        {
+            if (supervision.TryAttachAsync(folder, leave) is { } attached && (await attached).IsDone)
+            {
+                return;
+            }
+
+            await Task.Delay(500, leave).ContinueWith(static _ => { }, TaskScheduler.Default);
+        }
+    }
+
+    private async Task ReadAsync(LaunchedRun run)
+    {
         if (run.LogPath is null || !File.Exists(run.LogPath))
         {
             return;
@@ -54,7 +92,7 @@ public sealed class ReceiveWandbLaunchLogCommand : LaunchByIdCommand
             while (true)
             {
                 // Asked before reading: what was written before the end is read before the loop ends.
-                var done = !Follow || LaunchStore.Default.Get(id).IsDone;
+                var done = !Follow || (await Store.GetAsync(run.Id, Token)).IsDone;
                 rest = await ReadAllAsync(stream, decoder, rest);
                 if (done)
                 {

@@ -15,6 +15,7 @@ namespace WandbLaunch.PowerShell;
 /// <example><para>Every combination of two arguments</para><code>Connect-Wandb -Local; Add-WandbLaunchQueueItem https://github.com/me/train -EntryPoint 'python train.py' -Grid @{ lr = 1e-3, 1e-4; layers = 2, 4 } -Queue gpu</code><para>Four items.</para></example>
 /// <example><para>One run for each row of a table</para><code>Import-Csv grid.csv | Add-WandbLaunchQueueItem -Uri https://github.com/me/train -Queue gpu -Priority high</code><para>The columns are the names of the arguments.</para></example>
 [Cmdlet(VerbsCommon.Add, "WandbLaunchQueueItem", SupportsShouldProcess = true)]
+[Alias("awq")]
 [OutputType("WandbLaunch.Wandb.WandbLaunchQueueItem")]
 public sealed class AddWandbLaunchQueueItemCommand : LaunchConfigCommand
 {
@@ -46,6 +47,8 @@ public sealed class AddWandbLaunchQueueItemCommand : LaunchConfigCommand
     /// <summary>Values for the queue's template variables.</summary>
     [Parameter]
     [Alias("v")]
+    [NameValue]
+    [ArgumentCompleter(typeof(TemplateVariableCompleter))]
     public IDictionary? TemplateVariable { get; set; }
 
     /// <summary>Arguments with several values each: every combination becomes an item.</summary>

@@ -11,6 +11,7 @@ namespace WandbLaunch.PowerShell;
 /// <example><para>Queue what failed again</para><code>Connect-Wandb -Local; Get-WandbLaunchQueueItem gpu -State failed | Add-WandbLaunchQueueItem -Queue gpu</code><para>Each goes with its own config.</para></example>
 /// <example><para>Why did they fail?</para><code>Connect-Wandb -Local; Get-WandbLaunchQueueItem gpu -State failed | Group-Object Error -NoElement</code><para>Each reason once, with how many have it.</para></example>
 [Cmdlet(VerbsCommon.Get, "WandbLaunchQueueItem")]
+[Alias("gwq")]
 [OutputType("WandbLaunch.Wandb.WandbLaunchQueueItem")]
 public sealed class GetWandbLaunchQueueItemCommand : QueueCommand
 {
@@ -23,6 +24,7 @@ public sealed class GetWandbLaunchQueueItemCommand : QueueCommand
 
     /// <summary>Ids of items. Not given: all.</summary>
     [Parameter]
+    [ArgumentCompleter(typeof(ItemIdCompleter))]
     public string[] Id { get; set; } = [];
 
     /// <summary>States that count.</summary>

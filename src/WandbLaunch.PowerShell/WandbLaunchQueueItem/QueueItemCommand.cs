@@ -17,6 +17,7 @@ public abstract class QueueItemCommand : QueueCommand
 
     /// <summary>Ids of items.</summary>
     [Parameter(Mandatory = true, Position = 1, ValueFromPipelineByPropertyName = true)]
+    [ArgumentCompleter(typeof(ItemIdCompleter))]
     public string[] Id { get; set; } = [];
 
     /// <inheritdoc/>

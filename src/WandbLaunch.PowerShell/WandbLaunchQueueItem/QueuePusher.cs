@@ -4,6 +4,7 @@ using System.Text.Json;
 using System.Text.Json.Nodes;
 using WandbLaunch.Foundation;
 using WandbLaunch.Model;
+using WandbLaunch.Resources;
 using WandbLaunch.Sources;
 using WandbLaunch.Wandb;
 
@@ -24,6 +25,8 @@ internal sealed class QueuePusher(
     private const int Full = 500;
     private const int MostUnderWay = 20;
 
+    private readonly ResourceCatalog _resources = new(new LaunchContext());
+    private string? _resource;
     private readonly List<QueuePush> _items = new(Full);
     private readonly ArrayBufferWriter<byte> _buffer = new(1024);
     private readonly string _entity = QueueCommand.NeedEntity(server, null);
@@ -49,8 +52,17 @@ internal sealed class QueuePusher(
 
     /// <summary>The config as a queue can store it.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    internal LaunchConfig Spec(LaunchConfig config) =>
-        QueueSpec.From(config, _entity, server.AppUrl, workingFolder, Parse);
+    internal LaunchConfig Spec(LaunchConfig config)
+    {
+        if (config.Resource is not null && config.Resource != _resource)
+        {
+            // Long lists name the same few.
+            _ = _resources.Of(config);
+            _resource = config.Resource;
+        }
+
+        return QueueSpec.From(config, _entity, server.AppUrl, workingFolder, Parse);
+    }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     internal void Add(LaunchConfig spec)

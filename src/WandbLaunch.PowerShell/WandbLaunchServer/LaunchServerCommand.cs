@@ -11,5 +11,5 @@ public abstract class LaunchServerCommand : AsyncPSCmdlet
     [ValidateNotNullOrEmpty]
     public string? Path { get; set; }
 
-    internal string DatabasePath => Path is null ? LocalServers.DefaultPath : FullPath(Path);
+    internal string DatabasePath => Path is null ? LocalServers.DefaultPath(Context) : FullPath(Path);
 }

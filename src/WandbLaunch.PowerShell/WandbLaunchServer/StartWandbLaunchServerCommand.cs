@@ -5,7 +5,7 @@ using WandbLaunch.LocalServer;
 namespace WandbLaunch.PowerShell;
 
 /// <summary>Starts the launch server of this machine.</summary>
-/// <remarks>The server speaks W&amp;B's GraphQL, keeps everything in one SQLite file and a folder of files beside it, and outlives the shell. It listens on 127.0.0.1 unless told otherwise, and answers no request without its API key, which is made at the first start and kept in a file that only you can read. When it runs already, it is shown. A database of an older version is brought to today's at the start, after a copy of it was made beside it, as <c>&lt;path&gt;.before-v&lt;version&gt;</c>, which a warning names; one of a newer version is refused and left as it is. Needs the ASP.NET Core runtime 8 or newer.</remarks>
+/// <remarks>The server speaks W&amp;B's GraphQL, keeps everything in one SQLite file and a folder of files beside it, and outlives the shell. It listens on 127.0.0.1 unless told otherwise, and answers no request without its API key, which is made at the first start and kept in a file that only you can read. When it runs already, it is shown. A database of an older version is brought to today's at the start, after a copy of it was made beside it, as <c>&lt;path&gt;.before-v&lt;version&gt;</c>, which a warning names; one of a newer version is refused and left as it is. It runs on the .NET that pwsh brings, or on a dotnet of 8 or newer.</remarks>
 /// <example><para>Start it</para><code>Start-WandbLaunchServer</code><para>Shows its address; connect with Connect-Wandb -Local.</para></example>
 /// <example><para>Keep a project's runs in a file of its own</para><code>Start-WandbLaunchServer -Path ./runs/wandb.db | Stop-WandbLaunchServer</code><para>Each file has its own server, port and key.</para></example>
 /// <example><para>Open its page</para><code>$server = Start-WandbLaunchServer; "$($server.Url) key in $($server.KeyPath)"</code><para>Sign in there with the key; it is asked for once.</para></example>
@@ -45,7 +45,7 @@ public sealed class StartWandbLaunchServerCommand : LaunchServerCommand
 
         if (await ShouldProcessAsync(DatabasePath, "Start the launch server"))
         {
-            Output(await LocalServers.StartAsync(DatabasePath, Port, ListenAddress, Token, Warn));
+            Output(await LocalServers.StartAsync(Context, DatabasePath, Port, ListenAddress, Token, Warn));
         }
     }
 }

@@ -14,6 +14,7 @@ namespace WandbLaunch.PowerShell;
 /// <example><para>The failed ones of the last day whose name begins with resnet</para><code>Get-WandbRun -Project demo -State failed, crashed -Name 'resnet*' -CreatedAfter ([DateTime]::Now.AddDays(-1))</code><para>The server does the filtering.</para></example>
 /// <example><para>Runs with a small learning rate</para><code>Get-WandbRun -Project demo | Where-Object { $_.Config['lr'] -lt 0.5 }</code><para>Config and Summary are dictionaries.</para></example>
 [Cmdlet(VerbsCommon.Get, "WandbRun", DefaultParameterSetName = "Project")]
+[Alias("gwr")]
 [OutputType("WandbLaunch.Wandb.WandbRun")]
 public sealed class GetWandbRunCommand : PipelineCommand
 {
@@ -73,6 +74,7 @@ public sealed class GetWandbRunCommand : PipelineCommand
 
     /// <summary>Order: +created_at or -created_at (default), or what else the server knows.</summary>
     [Parameter(ParameterSetName = "Project")]
+    [ArgumentCompleter(typeof(RunOrderCompleter))]
     public string? Order { get; set; }
 
     /// <summary>Runs that are asked for at once.</summary>

@@ -24,6 +24,7 @@ public sealed class GetWandbRunFileCommand : PipelineCommand
     /// <summary>Names of files inside the run; wildcards are allowed.</summary>
     [Parameter(Position = 1)]
     [SupportsWildcards]
+    [ArgumentCompleter(typeof(RunFileCompleter))]
     public string[] Name { get; set; } = ["*"];
 
     /// <summary>Project of the run. Default: the connection's.</summary>

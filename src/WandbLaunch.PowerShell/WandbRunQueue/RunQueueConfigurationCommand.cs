@@ -2,6 +2,7 @@ using System.Collections;
 using System.Management.Automation;
 using System.Text.Json.Nodes;
 using WandbLaunch.Foundation;
+using WandbLaunch.Resources;
 using WandbLaunch.Wandb;
 
 namespace WandbLaunch.PowerShell;
@@ -9,6 +10,8 @@ namespace WandbLaunch.PowerShell;
 /// <summary>Parameters that New- and Set-WandbRunQueue share.</summary>
 public abstract class RunQueueConfigurationCommand : QueueCommand
 {
+    private string? _mode;
+
     /// <summary>Resource for the queue's items: local-container, local-process and others.</summary>
     [Parameter]
     [ArgumentCompleter(typeof(ResourceCompleter))]
@@ -25,7 +28,12 @@ public abstract class RunQueueConfigurationCommand : QueueCommand
     /// <summary>V0: items have priorities. DISABLED: first in, first out.</summary>
     [Parameter]
     [ValidateSet("V0", "DISABLED")]
-    public string? PrioritizationMode { get; set; }
+    public string? PrioritizationMode
+    {
+        get => _mode;
+        // Parameters take words in any case; a server's enumeration does not.
+        set => _mode = value?.ToUpperInvariant();
+    }
 
     internal bool Configures => Resource is not null || ResourceArgs is not null || TemplateVariable is not null;
 
@@ -44,7 +52,7 @@ public abstract class RunQueueConfigurationCommand : QueueCommand
             ?? throw new LaunchException(
                 "ResourceMissing",
                 LaunchErrorCategory.InvalidArgument,
-                "Arguments and template variables of a queue belong to a resource: give -Resource.",
+                $"A queue's settings belong to a resource, and this one has none yet: give -Resource, such as -Resource {new ResourceCatalog(Context).Default.Info.Name}.",
                 name
             );
         var arguments =

@@ -8,7 +8,7 @@ namespace WandbLaunch.PowerShell;
 /// <remarks>Sets resource, its arguments, template variables and prioritization mode; what is not given stays. Items that wait already keep what they were pushed with.</remarks>
 /// <example><para>More memory for everything that is queued from now on</para><code>Connect-Wandb -Local; Set-WandbRunQueue gpu -Resource local-container -ResourceArgs @{ memory = '16g' }</code><para>Items with resource arguments of their own keep those.</para></example>
 /// <example><para>Switch priorities on</para><code>Connect-Wandb -Local; Get-WandbRunQueue gpu | Set-WandbRunQueue -Resource local-container -PrioritizationMode V0 -PassThru</code><para>-PassThru writes the queue as it is then.</para></example>
-/// <example><para>No priorities any more, for all GPU queues</para><code>Connect-Wandb -Local; Get-WandbRunQueue gpu* | Set-WandbRunQueue -PrioritizationMode Disabled</code><para>Items keep the order in which they came.</para></example>
+/// <example><para>No priorities any more, for all GPU queues</para><code>Connect-Wandb -Local; Get-WandbRunQueue gpu* | Set-WandbRunQueue -Resource local-container -PrioritizationMode Disabled</code><para>Items keep the order in which they came.</para></example>
 [Cmdlet(VerbsCommon.Set, "WandbRunQueue", SupportsShouldProcess = true)]
 [OutputType("WandbLaunch.Wandb.WandbRunQueue")]
 public sealed class SetWandbRunQueueCommand : RunQueueConfigurationCommand

@@ -5,9 +5,9 @@ using WandbLaunch.Server.Endpoints;
 namespace WandbLaunch.Server.Auth;
 
 /// <summary>What a request that may do something must be: JSON where it is a POST, and with a name that a disk can bear where it brings a file.</summary>
-internal sealed class ContentGuard
+internal static class ContentGuard
 {
-    internal Task InvokeAsync(HttpContext context, RequestDelegate next)
+    internal static Task InvokeAsync(HttpContext context, RequestDelegate next)
     {
         // A form and a fetch of another site can send every other kind without being asked first.
         if (HttpMethods.IsPost(context.Request.Method) && !IsJson(context.Request))

@@ -1,5 +1,4 @@
 using System.Text.Encodings.Web;
-using Microsoft.AspNetCore.Authentication;
 using Microsoft.AspNetCore.Authorization;
 using WandbLaunch.Server.Endpoints;
 
@@ -32,7 +31,6 @@ internal static class LaunchAuthenticationExtensions
         services.AddSingleton<UrlSigner>();
         services.AddSingleton<Sessions>();
         services.AddSingleton(new RequestGuard(listen));
-        services.AddSingleton<ContentGuard>();
 
         // AddAuthentication brings data protection with it, which writes keys of its own into the user's folder.
         services.AddSingleton<UrlEncoder>(UrlEncoder.Default);
@@ -72,7 +70,7 @@ internal static class LaunchAuthenticationExtensions
         app.UseRouting();
         app.UseAuthentication();
         app.UseAuthorization();
-        app.Use(app.Services.GetRequiredService<ContentGuard>().InvokeAsync);
+        app.Use(ContentGuard.InvokeAsync);
     }
 
     private static void Where(

@@ -232,10 +232,26 @@ internal sealed class ItemRepository(Database database, QueueSignals signals) : 
         return (items, more);
     }
 
-    internal long Count(long queue, bool pending) =>
+    /// <summary>All items of a queue, or those in one of the states, which are words of ours and nobody's input.</summary>
+    internal long Count(long queue, params string[] states) =>
         database.Read(c =>
             c.ExecuteScalar<long>(
-                $"SELECT COUNT(*) FROM items WHERE queue = @queue{(pending ? " AND state = 'PENDING'" : "")}",
+                // In the text, and no parameters: only so is the index of those that wait used.
+                $"SELECT COUNT(*) FROM items WHERE queue = @queue{states.Length switch
+                {
+                    0 => "",
+                    1 => $" AND state = '{states[0]}'",
+                    _ => $" AND state IN ('{string.Join("', '", states)}')",
+                }}",
+                new { queue }
+            )
+        );
+
+    /// <summary>When what waits longest was queued; null for a queue in which nothing waits.</summary>
+    internal string? OldestPending(long queue) =>
+        database.Read(c =>
+            c.ExecuteScalar<string?>(
+                "SELECT created_at FROM items WHERE id = (SELECT MIN(id) FROM items WHERE queue = @queue AND state = 'PENDING')",
                 new { queue }
             )
         );

@@ -24,26 +24,32 @@ internal sealed class FileEndpoints(
 
     internal void Map(IEndpointRouteBuilder app)
     {
+        const string File = "/files/{entity}/{project}/{run}/{**name}";
+        const string Blob = "/artifacts/{entity}/{md5}";
+        const string Manifest = "/artifact-manifests/{id}";
         var whole = new SizeLimit(null);
-        app.MapGet("/files/{entity}/{project}/{run}/{**name}", SendFile);
-        app.MapPut("/files/{entity}/{project}/{run}/{**name}", ReceiveFileAsync).WithMetadata(whole);
-        app.MapGet("/artifacts/{entity}/{md5}", SendBlob);
-        app.MapPut("/artifacts/{entity}/{md5}", ReceiveBlobAsync).WithMetadata(whole);
+        app.MapGet(File, Parts.Of("entity", "project", "run", "name", SendFileAsync));
+        app.MapPut(File, Parts.Of("entity", "project", "run", "name", ReceiveFileAsync)).WithMetadata(whole);
+        app.MapGet(Blob, Parts.Of("entity", "md5", SendBlobAsync));
+        app.MapPut(Blob, Parts.Of("entity", "md5", ReceiveBlobAsync)).WithMetadata(whole);
 
         // Of 2022: region/entity/artifact/md5; of today: …/project/collection/artifact[/artifact]/md5/name.
         app.MapGet(
             "/artifactsV2/{region}/{entity}/{**rest}",
-            (string entity, string rest, HttpContext context) =>
-                Send(context, rest.Split('/').FirstOrDefault(IsMd5) is { } md5 ? blobs.Open(entity, md5) : null)
+            Parts.Of(
+                "entity",
+                "rest",
+                (context, entity, rest) => SendBlobAsync(context, entity, rest.Split('/').FirstOrDefault(IsMd5) ?? "")
+            )
         );
-        app.MapGet("/artifact-manifests/{id}", SendManifest);
-        app.MapPut("/artifact-manifests/{id}", ReceiveManifestAsync).WithMetadata(new SizeLimit(LargestManifest));
+        app.MapGet(Manifest, Parts.Of("id", SendManifestAsync));
+        app.MapPut(Manifest, Parts.Of("id", ReceiveManifestAsync)).WithMetadata(new SizeLimit(LargestManifest));
     }
 
-    private IResult SendFile(string entity, string project, string run, string name, HttpContext context) =>
-        Send(context, runs.Find(entity, project, run) is { } found ? files.Open(found.Id, name) : null);
+    private Task SendFileAsync(HttpContext context, string entity, string project, string run, string name) =>
+        SendAsync(context, runs.Find(entity, project, run) is { } found ? files.Open(found.Id, name) : null);
 
-    private Task ReceiveFileAsync(string entity, string project, string run, string name, HttpContext context) =>
+    private Task ReceiveFileAsync(HttpContext context, string entity, string project, string run, string name) =>
         Uploads.AnswerAsync(
             context,
             async () =>
@@ -61,9 +67,10 @@ internal sealed class FileEndpoints(
             }
         );
 
-    private IResult SendBlob(string entity, string md5, HttpContext context) => Send(context, blobs.Open(entity, md5));
+    private Task SendBlobAsync(HttpContext context, string entity, string md5) =>
+        SendAsync(context, blobs.Open(entity, md5));
 
-    private Task ReceiveBlobAsync(string entity, string md5, HttpContext context) =>
+    private Task ReceiveBlobAsync(HttpContext context, string entity, string md5) =>
         Uploads.AnswerAsync(
             context,
             () =>
@@ -77,15 +84,15 @@ internal sealed class FileEndpoints(
                 )
         );
 
-    private IResult SendManifest(string id, HttpContext context) =>
-        Send(
+    private Task SendManifestAsync(HttpContext context, string id) =>
+        SendAsync(
             context,
             artifacts.Manifest(Ids.Parse(id)) is { } manifest
                 ? new StoredFile(new MemoryStream(manifest), Convert.ToHexString(SHA256.HashData(manifest)))
                 : null
         );
 
-    private Task ReceiveManifestAsync(string id, HttpContext context) =>
+    private Task ReceiveManifestAsync(HttpContext context, string id) =>
         Uploads.AnswerAsync(
             context,
             async () =>
@@ -113,22 +120,24 @@ internal sealed class FileEndpoints(
         }
     }
 
-    private static IResult Send(HttpContext context, StoredFile? file)
+    private static Task SendAsync(HttpContext context, StoredFile? file)
     {
         if (file is null)
         {
-            return Results.Json(new { error = "not found" }, statusCode: 404);
+            return Results.Json(new { error = "not found" }, statusCode: 404).ExecuteAsync(context);
         }
 
         // Never as a page of this origin: the content is other people's.
         context.Response.Headers.ContentDisposition = "attachment";
         context.Response.Headers.XContentTypeOptions = "nosniff";
-        return Results.Stream(
-            file.Content,
-            "application/octet-stream",
-            entityTag: new EntityTagHeaderValue($"\"{file.Tag}\""),
-            enableRangeProcessing: true
-        );
+        return Results
+            .Stream(
+                file.Content,
+                "application/octet-stream",
+                entityTag: new EntityTagHeaderValue($"\"{file.Tag}\""),
+                enableRangeProcessing: true
+            )
+            .ExecuteAsync(context);
     }
 
     private sealed class SizeLimit(long? bytes) : IRequestSizeLimitMetadata

@@ -10,9 +10,9 @@ internal sealed class FileStreamEndpoint(RunRepository runs, RunLineRepository s
     private const long MostLines = 1_000_000_000_000;
 
     internal void Map(IEndpointRouteBuilder app) =>
-        app.MapPost("/files/{entity}/{project}/{run}/file_stream", StreamAsync);
+        app.MapPost("/files/{entity}/{project}/{run}/file_stream", Parts.Of("entity", "project", "run", StreamAsync));
 
-    private async Task StreamAsync(string entity, string project, string run, HttpContext context)
+    private async Task StreamAsync(HttpContext context, string entity, string project, string run)
     {
         if (runs.Find(entity, project, run) is not { } found)
         {

@@ -41,15 +41,13 @@ internal static class PageEndpoints
     {
         app.MapGet(
                 Assets + "{name}",
-                async (string name, HttpContext context) =>
-                {
-                    if (!Types.TryGetValue(name, out var type))
-                    {
-                        throw new RequestFault(404, "not found");
-                    }
-
-                    await SendAsync(context, name, type);
-                }
+                Parts.Of(
+                    "name",
+                    (context, name) =>
+                        Types.TryGetValue(name, out var type)
+                            ? SendAsync(context, name, type)
+                            : throw new RequestFault(404, "not found")
+                )
             )
             .RequireAuthorization(Policies.Assets);
         app.MapGet("/{**any}", WriteAsync).RequireAuthorization(Policies.Page);

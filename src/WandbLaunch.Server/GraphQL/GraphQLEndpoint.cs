@@ -12,7 +12,7 @@ using WandbLaunch.Server.Endpoints;
 namespace WandbLaunch.Server.Schema;
 
 /// <summary>POST /graphql: <c>{"query": …, "variables"?: {…}, "operationName"?: …}</c>.</summary>
-internal sealed class GraphQLEndpoint(ISchema schema, UrlSigner signer, FaultAnswers answers)
+internal sealed class GraphQLEndpoint(Lazy<ISchema> schema, UrlSigner signer, FaultAnswers answers)
 {
     private readonly DocumentExecuter _executer = new();
     private readonly GraphQLSerializer _serializer = new();
@@ -33,7 +33,7 @@ internal sealed class GraphQLEndpoint(ISchema schema, UrlSigner signer, FaultAns
         {
             result = await _executer.ExecuteAsync(o =>
             {
-                o.Schema = schema;
+                o.Schema = schema.Value;
                 o.Query = text;
                 o.Document = document;
                 o.OperationName = operation;

@@ -7,7 +7,6 @@ using GraphQLParser.AST;
 using GraphQLParser.Exceptions;
 using WandbLaunch.Foundation;
 using WandbLaunch.Server.Data;
-using WandbLaunch.Server.Endpoints;
 
 namespace WandbLaunch.Server.Schema;
 

@@ -42,8 +42,11 @@ internal sealed class QueueFields(QueueRepository queues, ItemRepository items) 
                     }
                     : null
         );
-        fields.Set("RunQueue", "itemCount", c => (int)items.Count(c.Of<QueueRecord>().Id, false));
-        fields.Set("RunQueue", "pendingCount", c => (int)items.Count(c.Of<QueueRecord>().Id, true));
+        fields.Set("RunQueue", "itemCount", c => (int)items.Count(c.Of<QueueRecord>().Id));
+        fields.Set("RunQueue", "pendingCount", c => (int)items.Count(c.Of<QueueRecord>().Id, "PENDING"));
+        fields.Set("RunQueue", "runningCount", c => (int)items.Count(c.Of<QueueRecord>().Id, "LEASED", "CLAIMED"));
+        fields.Set("RunQueue", "failedCount", c => (int)items.Count(c.Of<QueueRecord>().Id, "FAILED"));
+        fields.Set("RunQueue", "oldestPending", c => items.OldestPending(c.Of<QueueRecord>().Id));
         AddMutations(fields);
     }
 

@@ -38,6 +38,20 @@ internal sealed class RunFields(
                     c.GetArgument("maxStep", 10_000)
                 )
         );
+        fields.Set(
+            "Run",
+            "sampledHistory",
+            c =>
+                c.GetArgument<string[]>("specs")
+                    .Select(s =>
+                    {
+                        var rows = SampledHistory.Read(lines.All(c.Of<RunRecord>().Id, RunLines.History), s);
+                        var text = rows.ToJsonString();
+                        AnswerBudget.Of(c).Text(text.Length);
+                        return JsonSerializer.Deserialize<JsonElement>(text);
+                    })
+                    .ToArray()
+        );
         fields.Set("Run", "wandbConfig", c => WandbConfig(c.Of<RunRecord>()));
         AddMutations(fields);
     }

@@ -40,7 +40,7 @@ internal sealed class LaunchdService(ServicePlace place) : AgentService(place)
             new XElement("dict", Key("SuccessfulExit"), new XElement("false")),
             Key("ThrottleInterval"),
             new XElement("integer", 10),
-            // The runs have watchers of their own, and outlive a restart.
+            // The runs have supervisors or engines of their own, and outlive a restart.
             Key("AbandonProcessGroup"),
             new XElement("true"),
             Key("ProcessType"),

@@ -41,7 +41,7 @@ internal sealed class SystemdService(ServicePlace place) : AgentService(place)
 
         text.Append(Place.MachineWide && request.Account is { } account ? $"User={account}\n" : "");
 
-        // 2 to 4 say how it ended, not that it broke. The runs have watchers of their own, and outlive a restart.
+        // 2 to 4 say how it ended, not that it broke. The runs have supervisors or engines of their own, and outlive a restart.
         text.Append(
             "Restart=on-failure\nRestartSec=10\nSuccessExitStatus=2 3 4\nKillMode=process\nTimeoutStopSec=30\nUMask=0077\n\n"
         );

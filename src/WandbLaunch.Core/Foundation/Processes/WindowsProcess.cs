@@ -12,7 +12,6 @@ namespace WandbLaunch.Foundation;
 /// CreateProcess with what .NET's own start leaves out: a list of the handles that are handed down, a job that holds the
 /// process before its first instruction, and leaving the job that this process is in.
 /// </summary>
-[SupportedOSPlatform("windows")]
 internal static unsafe class WindowsProcess
 {
     /// <summary>What CreateProcess takes as one line, with its end.</summary>
@@ -30,6 +29,7 @@ internal static unsafe class WindowsProcess
     private const nuint HandleList = 0x20002;
     private const uint Inherit = 1;
 
+    [SupportedOSPlatform("windows")]
     internal static (Process Process, Stream Input, Stream Output, Stream Error) Start(
         ProcessStartInfo start,
         WindowsJob? job,
@@ -155,6 +155,7 @@ internal static unsafe class WindowsProcess
         return text.Append('\0').ToString();
     }
 
+    [SupportedOSPlatform("windows")]
     private static ProcessHandles Create(string line, string environment, string? folder, nint* handles, uint flags)
     {
         nuint size = 0;

@@ -21,12 +21,14 @@ internal static class DockerEngine
     /// <exception cref="LaunchException"><c>DockerUnavailable</c>.</exception>
     internal static async Task<(DockerClient Client, Endpoint Endpoint)> ConnectAsync(
         string? address,
-        CancellationToken token
+        CancellationToken token,
+        LaunchEnvironment? environment = null
     )
     {
+        environment ??= new LaunchEnvironment();
         var endpoints = address is not null
-            ? [new Endpoint(address, "-DockerHost", Environment.GetEnvironmentVariable("DOCKER_CERT_PATH"))]
-            : Find(LaunchEnvironment.Current).ToList();
+            ? [new Endpoint(address, "-DockerHost", environment["DOCKER_CERT_PATH"])]
+            : Find(environment).ToList();
         var faults = new List<string>();
         foreach (var endpoint in endpoints)
         {
@@ -55,7 +57,7 @@ internal static class DockerEngine
         throw new LaunchException(
             "DockerUnavailable",
             LaunchErrorCategory.ResourceUnavailable,
-            $"No Docker Engine answers. Tried {string.Join("; ", faults)}. Start Docker, set DOCKER_HOST, add your user to the docker group; or launch with -Resource local-process.",
+            $"No Docker Engine answers. Tried {string.Join("; ", faults)}. Start Docker, set DOCKER_HOST, add your user to the docker group; or launch with another -Resource, such as a process of this machine.",
             address ?? endpoints[0].Address
         );
     }

@@ -5,6 +5,7 @@ using System.Text.RegularExpressions;
 using Docker.DotNet;
 using Docker.DotNet.Models;
 using WandbLaunch.Foundation;
+using WandbLaunch.Model;
 using WandbLaunch.Python;
 
 namespace WandbLaunch.Resources;
@@ -14,7 +15,11 @@ namespace WandbLaunch.Resources;
 /// requirements shares it. Packages are installed in a container of the base image that is then committed: the pip
 /// settings of this machine reach it as variables of one exec call and leave nothing in any layer or history.
 /// </summary>
-internal sealed partial class ImageBuilder(DockerClient client, Action<string, int?> progress)
+internal sealed partial class ImageBuilder(
+    LaunchEnvironment environment,
+    DockerClient client,
+    Action<string, int?> progress
+)
 {
     internal const string Repository = "wandb-launch";
     internal const string Home = "/home/launch";
@@ -22,7 +27,6 @@ internal sealed partial class ImageBuilder(DockerClient client, Action<string, i
 
     // Containers inherit the labels of their image, so theirs is another one.
     internal const string ImageLabel = "ai.wandb.launch-image";
-    private const string Staging = "/tmp/wandb-launch-install";
 
     internal sealed record Request(
         string BaseImage,
@@ -64,7 +68,7 @@ internal sealed partial class ImageBuilder(DockerClient client, Action<string, i
 
         if (baseImage is not null)
         {
-            CheckImageName(baseImage);
+            ImageName.Check(baseImage);
             return new Request(baseImage, userId, requirements, CheckPackages(systemPackages), null);
         }
 
@@ -93,16 +97,6 @@ internal sealed partial class ImageBuilder(DockerClient client, Action<string, i
         return new Request("python:" + python + release, userId, requirements, CheckPackages(systemPackages), null);
     }
 
-    internal static string CheckImageName(string image) =>
-        ImageName().IsMatch(image)
-            ? image
-            : throw new LaunchException(
-                "ImageNameInvalid",
-                LaunchErrorCategory.InvalidArgument,
-                $"'{image}' is not the name of a docker image. Give one such as python:3.11-slim.",
-                image
-            );
-
     /// <summary>Gives the tag, building it when the engine does not have it.</summary>
     internal async Task<(string Tag, string? Warning)> EnsureAsync(
         Request request,
@@ -117,7 +111,12 @@ internal sealed partial class ImageBuilder(DockerClient client, Action<string, i
 
         var basis = request.Requirements.IsEmpty ? request.Tag : request.Tag + "-base";
         await BuildAsync(request.Dockerfile, basis, request.BaseImage, token);
-        return (request.Tag, request.Requirements.IsEmpty ? null : await InstallAsync(request, basis, pip, token));
+        return (
+            request.Tag,
+            request.Requirements.IsEmpty
+                ? null
+                : await new PackageInstaller(client, progress).InstallAsync(request, basis, pip, token)
+        );
     }
 
     /// <summary>Pulls an image unless it is there.</summary>
@@ -151,7 +150,7 @@ internal sealed partial class ImageBuilder(DockerClient client, Action<string, i
         {
             await client.Images.CreateImageAsync(
                 new ImagesCreateParameters { FromImage = name, Tag = tag },
-                await RegistryLogin.ForAsync(image, token),
+                await RegistryLogin.ForAsync(environment, image, token),
                 report,
                 token
             );
@@ -292,199 +291,7 @@ internal sealed partial class ImageBuilder(DockerClient client, Action<string, i
         }
     }
 
-    private async Task<string?> InstallAsync(Request request, string basis, PipSettings pip, CancellationToken token)
-    {
-        // Packages run code of their own as they are installed.
-        var host = new HostConfig { NetworkMode = LocalhostIndex(pip) ? "host" : null };
-        DockerArguments.Wall(host, true);
-        var container = await client.Containers.CreateContainerAsync(
-            new CreateContainerParameters
-            {
-                Image = basis,
-                Cmd = ["python3", "-c", "import time; time.sleep(7200)"],
-                Labels = new Dictionary<string, string> { [Label] = "install" },
-                HostConfig = host,
-            },
-            token
-        );
-        try
-        {
-            await client.Containers.StartContainerAsync(container.ID, new ContainerStartParameters(), token);
-            var wheels = await SendAsync(container.ID, request.Requirements, pip, token);
-            var variables = pip.Environment(pip.ConfigFile is null ? null : Staging + "/pip.conf", wheels);
-            variables["PIP_BREAK_SYSTEM_PACKAGES"] = "1";
-            variables["PIP_ROOT_USER_ACTION"] = "ignore";
-            var (code, text) = await ExecAsync(
-                container.ID,
-                [
-                    "python3",
-                    Staging + "/bootstrap.py",
-                    Staging + "/requirements.txt",
-                    request.Requirements.Frozen ? "frozen" : "strict",
-                ],
-                variables,
-                token
-            );
-            if (code != 0)
-            {
-                throw new LaunchException(
-                    "RequirementsFailed",
-                    LaunchErrorCategory.InvalidData,
-                    $"pip could not install the requirements in {request.BaseImage}: {VirtualEnvironment.Tail(text, 6)} Check the list, the index (-PipIndexUrl, -PipFindLinks) and whether packages need system packages (-SystemPackage).",
-                    "requirements.txt"
-                );
-            }
-
-            await ExecAsync(container.ID, ["rm", "-rf", Staging], [], token);
-            var (repository, tag) = SplitTag(request.Tag);
-            await client.Images.CommitContainerChangesAsync(
-                new CommitContainerChangesParameters
-                {
-                    ContainerID = container.ID,
-                    RepositoryName = repository,
-                    Tag = tag,
-                    Changes = ["CMD [\"python\"]", $"LABEL {ImageLabel}=packages"],
-                    Comment = "packages of " + request.Requirements.Hash[..12],
-                },
-                token
-            );
-            return VirtualEnvironment.FailedPackages(text);
-        }
-        finally
-        {
-            await client.Containers.RemoveContainerAsync(
-                container.ID,
-                new ContainerRemoveParameters { Force = true },
-                CancellationToken.None
-            );
-        }
-    }
-
-    private static bool LocalhostIndex(PipSettings pip) =>
-        pip
-            .ExtraIndexUrls.Append(pip.IndexUrl)
-            .Any(u => Uri.TryCreate(u, UriKind.Absolute, out var uri) && uri.IsLoopback);
-
-    // A folder of wheels goes along as files; an address stays what it is.
-    private async Task<List<string>> SendAsync(
-        string container,
-        RequirementSet requirements,
-        PipSettings pip,
-        CancellationToken token
-    )
-    {
-        var links = new List<string>();
-
-        // On disk: wheels of a GPU framework are gigabytes.
-        await using var archive = new FileStream(
-            Path.GetTempFileName(),
-            FileMode.Create,
-            FileAccess.ReadWrite,
-            FileShare.None,
-            1 << 16,
-            FileOptions.DeleteOnClose | FileOptions.Asynchronous
-        );
-        var writer = new TarWriter(archive, TarEntryFormat.Pax, true);
-        await using (writer)
-        {
-            await AddAsync("requirements.txt", requirements.Text);
-            await AddAsync("bootstrap.py", PipSettings.Bootstrap);
-            if (pip.ConfigFile is not null)
-            {
-                await AddAsync("pip.conf", await File.ReadAllTextAsync(pip.ConfigFile, token));
-            }
-
-            foreach (var link in pip.FindLinks)
-            {
-                if (!Directory.Exists(link))
-                {
-                    links.Add(link);
-                    continue;
-                }
-
-                var name = "wheels" + links.Count.ToString(CultureInfo.InvariantCulture);
-                links.Add(Staging + "/" + name);
-                foreach (
-                    var file in Directory
-                        .EnumerateFiles(link)
-                        .Where(f =>
-                            f.EndsWith(".whl", StringComparison.Ordinal)
-                            || f.EndsWith(".tar.gz", StringComparison.Ordinal)
-                            || f.EndsWith(".zip", StringComparison.Ordinal)
-                        )
-                )
-                {
-                    await writer.WriteEntryAsync(file, $"{Staging[1..]}/{name}/{Path.GetFileName(file)}", token);
-                }
-            }
-        }
-
-        archive.Position = 0;
-        await client.Containers.ExtractArchiveToContainerAsync(
-            container,
-            new ContainerPathStatParameters { Path = "/" },
-            archive,
-            token
-        );
-        return links;
-
-        async Task AddAsync(string name, string text)
-        {
-            using var content = new MemoryStream(Encoding.UTF8.GetBytes(text));
-            await writer.WriteEntryAsync(
-                new PaxTarEntry(TarEntryType.RegularFile, Staging[1..] + "/" + name) { DataStream = content },
-                token
-            );
-        }
-    }
-
-    private async Task<(long Code, string Text)> ExecAsync(
-        string container,
-        string[] command,
-        Dictionary<string, string> environment,
-        CancellationToken token
-    )
-    {
-        var exec = await client.Exec.ExecCreateContainerAsync(
-            container,
-            new ContainerExecCreateParameters
-            {
-                Cmd = command,
-                User = "0",
-                AttachStdout = true,
-                AttachStderr = true,
-                Env = [.. environment.Select(e => e.Key + "=" + e.Value)],
-            },
-            token
-        );
-        using var stream = await client.Exec.StartAndAttachContainerExecAsync(exec.ID, false, token);
-        var text = new StringBuilder();
-        var buffer = new byte[16384];
-        Utf8Pieces[] pieces = [new(), new()];
-        while (true)
-        {
-            var read = await stream.ReadOutputAsync(buffer, 0, buffer.Length, token);
-            if (read.EOF)
-            {
-                break;
-            }
-
-            var part = pieces[read.Target == MultiplexedStream.TargetStream.StandardError ? 1 : 0]
-                .AddText(buffer.AsSpan(0, read.Count));
-            text.Append(part);
-            if (
-                part.Split('\n', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries)
-                is [.., var last]
-            )
-            {
-                progress("installing packages: " + Secrets.Mask(last), null);
-            }
-        }
-
-        return ((await client.Exec.InspectContainerExecAsync(exec.ID, token)).ExitCode, text.ToString());
-    }
-
-    private static (string Name, string Tag) SplitTag(string image)
+    internal static (string Name, string Tag) SplitTag(string image)
     {
         if (image.Contains('@', StringComparison.Ordinal))
         {
@@ -513,12 +320,6 @@ internal sealed partial class ImageBuilder(DockerClient client, Action<string, i
 
     [GeneratedRegex(@"^\d{1,2}\.\d{1,2}(\.\d{1,2})?$")]
     private static partial Regex CudaVersion();
-
-    // Docker's own grammar of references: host, path, tag, digest.
-    [GeneratedRegex(
-        @"\A(?:(?:[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?|\[[0-9a-fA-F:]+\])(?::[0-9]+)?/)?[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*(?::[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,127})?(?:@sha256:[0-9a-f]{64})?\z"
-    )]
-    private static partial Regex ImageName();
 
     [GeneratedRegex(@"^Step (\d+)/(\d+)")]
     private static partial Regex Step();

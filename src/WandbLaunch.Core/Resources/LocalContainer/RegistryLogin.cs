@@ -8,7 +8,11 @@ namespace WandbLaunch.Resources;
 /// <summary>The login for an image's registry, from docker's own configuration and credential helpers.</summary>
 internal static class RegistryLogin
 {
-    internal static async Task<AuthConfig?> ForAsync(string image, CancellationToken token)
+    internal static async Task<AuthConfig?> ForAsync(
+        LaunchEnvironment environment,
+        string image,
+        CancellationToken token
+    )
     {
         var first = image.Split('/')[0];
         var registry =
@@ -20,7 +24,6 @@ internal static class RegistryLogin
             )
                 ? first
                 : "https://index.docker.io/v1/";
-        var environment = LaunchEnvironment.Current;
         var path = Path.Combine(
             environment["DOCKER_CONFIG"] ?? Path.Combine(environment.Home, ".docker"),
             "config.json"

@@ -97,7 +97,31 @@ internal sealed partial class GitMirror
         }
     }
 
-    private string Resolve(string? version, CancellationToken token)
+    /// <summary>The names of what the remote has now; nothing is fetched.</summary>
+    internal async Task<IReadOnlyList<string>> ReferencesAsync(CancellationToken token)
+    {
+        using var gate = await FileLock.EnterAsync(_folder + ".lock", token);
+        return await Task.Run(
+            () =>
+            {
+                using var repository = Open();
+                var names = new List<string>();
+                Run(
+                    repository,
+                    null,
+                    (origin, credentials) =>
+                        names.AddRange(
+                            repository.Network.ListReferences(origin, credentials).Select(r => r.CanonicalName)
+                        ),
+                    token
+                );
+                return names;
+            },
+            token
+        );
+    }
+
+    private Repository Open()
     {
         if (!Repository.IsValid(_folder))
         {
@@ -105,7 +129,12 @@ internal sealed partial class GitMirror
             Repository.Init(_folder, true);
         }
 
-        using var repository = new Repository(_folder);
+        return new Repository(_folder);
+    }
+
+    private string Resolve(string? version, CancellationToken token)
+    {
+        using var repository = Open();
         if (version is not null && FullHash().IsMatch(version) && repository.Lookup<Commit>(version) is { } known)
         {
             return known.Sha;
@@ -200,7 +229,7 @@ internal sealed partial class GitMirror
 
     private void Run(
         Repository repository,
-        string[] refSpecs,
+        string[]? refSpecs,
         Action<Remote, CredentialsHandler>? before,
         CancellationToken token
     )
@@ -234,6 +263,11 @@ internal sealed partial class GitMirror
                 () =>
                 {
                     before?.Invoke(origin, OtherCredentials());
+                    if (refSpecs is null)
+                    {
+                        return;
+                    }
+
                     Commands.Fetch(
                         repository,
                         "origin",

@@ -151,7 +151,7 @@ internal sealed class AgentOperations(GraphQLTransport transport, ServerDialect 
             return [];
         }
 
-        var names = (await queues.ListAsync(entity, project, token)).ToDictionary(q => q.Id, q => q.Name);
+        var names = (await queues.ListAsync(entity, project, false, token)).ToDictionary(q => q.Id, q => q.Name);
         return
         [
             .. data.Items("project", "launchAgents")

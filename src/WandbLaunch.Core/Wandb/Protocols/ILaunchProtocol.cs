@@ -45,6 +45,9 @@ internal interface ILaunchProtocol
 
     Task<IReadOnlyList<WandbRunQueue>> QueuesAsync(string entity, string project, CancellationToken token);
 
+    /// <summary>As <see cref="QueuesAsync"/>, with how many items run and failed and the age of what waits, where the server tells.</summary>
+    Task<IReadOnlyList<WandbRunQueue>> CountedQueuesAsync(string entity, string project, CancellationToken token);
+
     /// <summary>Makes a queue in a project that is there, and gives its id; null when the server did not.</summary>
     Task<string?> CreateQueueAsync(NewQueue queue, CancellationToken token);
 

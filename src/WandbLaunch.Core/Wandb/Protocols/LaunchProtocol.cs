@@ -84,7 +84,13 @@ internal abstract class LaunchProtocol : ILaunchProtocol
     public virtual Task<bool> IsSharedAsync(string entity, CancellationToken token) => Task.FromResult(false);
 
     public Task<IReadOnlyList<WandbRunQueue>> QueuesAsync(string entity, string project, CancellationToken token) =>
-        Queues.ListAsync(entity, project, token);
+        Queues.ListAsync(entity, project, false, token);
+
+    public Task<IReadOnlyList<WandbRunQueue>> CountedQueuesAsync(
+        string entity,
+        string project,
+        CancellationToken token
+    ) => Queues.ListAsync(entity, project, true, token);
 
     public abstract Task<string?> CreateQueueAsync(NewQueue queue, CancellationToken token);
 

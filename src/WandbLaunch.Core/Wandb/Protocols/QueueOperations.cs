@@ -17,9 +17,17 @@ internal sealed class QueueOperations(GraphQLTransport transport, ServerDialect 
         "defaultResourceConfigID",
     ];
 
-    internal async Task<IReadOnlyList<WandbRunQueue>> ListAsync(string entity, string project, CancellationToken token)
+    // More than a list needs: each is counted for it.
+    private static readonly string[] Counts = ["runningCount", "failedCount", "oldestPending"];
+
+    internal async Task<IReadOnlyList<WandbRunQueue>> ListAsync(
+        string entity,
+        string project,
+        bool counted,
+        CancellationToken token
+    )
     {
-        var fields = string.Join(' ', Fields.Where(dialect.QueueFields.Contains));
+        var fields = string.Join(' ', Fields.Concat(counted ? Counts : []).Where(dialect.QueueFields.Contains));
         var data = await transport.QueryAsync(
             "ProjectRunQueues",
             $$"""
@@ -50,6 +58,9 @@ internal sealed class QueueOperations(GraphQLTransport transport, ServerDialect 
                     Resource = q.Text("resource"),
                     Pending = q.Number("pendingCount"),
                     Items = q.Number("itemCount"),
+                    Running = q.Number("runningCount"),
+                    Failed = q.Number("failedCount"),
+                    Oldest = q.Time("oldestPending"),
                     ConfigId = q.Text("defaultResourceConfigID"),
                 }),
         ];

@@ -42,6 +42,18 @@ public sealed record WandbRunQueue
     /// <summary>Items that wait, where the server tells.</summary>
     public int? Pending { get; init; }
 
+    /// <summary>Items that agents have taken and that are not done; counted by Watch-WandbRunQueue alone.</summary>
+    public int? Running { get; init; }
+
+    /// <summary>Items that failed; counted by Watch-WandbRunQueue alone.</summary>
+    public int? Failed { get; init; }
+
+    /// <summary>When what waits longest was queued; found by Watch-WandbRunQueue alone.</summary>
+    public DateTimeOffset? Oldest { get; init; }
+
+    /// <summary>Agents that take items of it now; found by Watch-WandbRunQueue alone.</summary>
+    public int? Agents { get; init; }
+
     /// <summary>All items, where the server tells.</summary>
     public int? Items { get; init; }
 

@@ -51,6 +51,25 @@ internal static partial class Netrc
         return null;
     }
 
+    /// <summary>The machines that have an entry.</summary>
+    internal static IReadOnlyList<string> Machines(string path)
+    {
+        if (!File.Exists(path))
+        {
+            return [];
+        }
+
+        var tokens = Tokens(File.ReadAllText(path)).ToList();
+        return
+        [
+            .. tokens
+                .Zip(tokens.Skip(1))
+                .Where(p => p.First == "machine")
+                .Select(p => p.Second)
+                .Distinct(StringComparer.OrdinalIgnoreCase),
+        ];
+    }
+
     /// <summary>Replaces the machine's entry by a new one at the end; other entries stay letter for letter.</summary>
     internal static void Save(string path, string machine, string login, string password)
     {

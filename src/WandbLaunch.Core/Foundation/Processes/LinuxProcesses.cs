@@ -2,7 +2,7 @@ using System.Globalization;
 using System.Runtime.InteropServices;
 using System.Text;
 
-namespace WandbLaunch.Resources;
+namespace WandbLaunch.Foundation;
 
 /// <summary>A process that cannot be mistaken for another one that has its number later: the number and the moment of its start, in clock ticks since boot.</summary>
 internal readonly record struct ProcessKey(int Id, ulong Start);

@@ -1,7 +1,6 @@
 using System.Globalization;
-using WandbLaunch.Foundation;
 
-namespace WandbLaunch.Resources;
+namespace WandbLaunch.Foundation;
 
 /// <summary>
 /// A control group for one run (Linux, cgroup v2), below the one that this process is in. Nothing that is born in it can
@@ -16,13 +15,9 @@ internal sealed class RunCgroup
     internal string Path { get; }
 
     /// <summary>Makes one; null where this user may not, or the system has none. <c>WANDBLAUNCH_CGROUP=0</c> does without.</summary>
-    internal static RunCgroup? TryCreate(string id)
+    internal static RunCgroup? TryCreate(LaunchEnvironment environment, string id)
     {
-        if (
-            !OperatingSystem.IsLinux()
-            || LaunchEnvironment.Current["WANDBLAUNCH_CGROUP"] == "0"
-            || Own() is not { } own
-        )
+        if (!OperatingSystem.IsLinux() || environment["WANDBLAUNCH_CGROUP"] == "0" || Own() is not { } own)
         {
             return null;
         }

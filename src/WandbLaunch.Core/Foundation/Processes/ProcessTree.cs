@@ -1,8 +1,7 @@
 using System.Diagnostics;
 using System.Runtime.InteropServices;
-using WandbLaunch.Foundation;
 
-namespace WandbLaunch.Resources;
+namespace WandbLaunch.Foundation;
 
 /// <summary>
 /// Ends a program with all that it started. On Windows a Job Object holds them. On Linux they are the processes of the

@@ -1,14 +1,13 @@
 using System.IO.Enumeration;
-using System.Text.Json.Nodes;
 using WandbLaunch.Foundation;
 using WandbLaunch.Model;
-using WandbLaunch.Resources;
 using WandbLaunch.Sources;
 
-namespace WandbLaunch.Agents;
+namespace WandbLaunch.Resources;
 
 /// <summary>
-/// What an agent runs of what others queue. The default: containers only, code of the agent's own entity from the public
+/// What an agent runs of what others queue. The default: resources that keep the code from the
+/// agent's files, code of the agent's own entity from the public
 /// git hosts, no mounts, and docker arguments of the fixed list. Names may hold * and ?.
 /// </summary>
 internal sealed record AgentPolicy
@@ -24,14 +23,14 @@ internal sealed record AgentPolicy
 
     internal IReadOnlyList<string> Images { get; init; } = ["*"];
 
-    /// <summary>A process runs other people's code as the agent's user, so it must be asked for.</summary>
-    internal IReadOnlyList<string> Resources { get; init; } = ["local-container"];
+    /// <summary>Resources that items may ask for; null: those that need no leave.</summary>
+    internal IReadOnlyList<string>? Resources { get; init; }
 
     /// <summary>Folders of this machine that items may mount.</summary>
     internal IReadOnlyList<string> Mounts { get; init; } = [];
 
-    /// <summary>Docker arguments beyond the fixed list.</summary>
-    internal IReadOnlyList<string> DockerArguments { get; init; } = [];
+    /// <summary>Arguments of a resource beyond its fixed list.</summary>
+    internal IReadOnlyList<string> ExtraArguments { get; init; } = [];
 
     /// <summary>Items may not say which program runs (protocol F.6): see <see cref="CheckSecure"/>.</summary>
     internal bool SecureMode { get; init; }
@@ -40,25 +39,20 @@ internal sealed record AgentPolicy
     internal IReadOnlyList<string> Describe(string entity) =>
         [
             "entities: " + List(Entities ?? [entity]),
-            "resources: " + List(Resources),
+            "resources: " + List(Resources ?? []),
             "git hosts: " + List(GitHosts),
             "images: " + List(Images),
             "mounts: " + List(Mounts),
-            "docker arguments: the fixed list" + (DockerArguments.Count > 0 ? " and " + List(DockerArguments) : ""),
+            "docker arguments: the fixed list" + (ExtraArguments.Count > 0 ? " and " + List(ExtraArguments) : ""),
             .. SecureMode
                 ? ["secure mode: items bring no entry points, no arguments for images, no docker env or workdir"]
                 : Array.Empty<string>(),
         ];
 
-    /// <summary>Checks an item before anything is fetched. What the item may mount comes back, taken out of its config.</summary>
+    /// <summary>Checks what an item launches, and for whom, before anything is fetched. What it asks of its resource is that resource's to check.</summary>
     /// <exception cref="LaunchException"><c>PolicyRefused</c>.</exception>
-    internal (LaunchConfig Config, IReadOnlyList<string> Volumes) Check(
-        LaunchConfig config,
-        string agentEntity,
-        string targetEntity
-    )
+    internal void Check(LaunchConfig config, string agentEntity, string targetEntity)
     {
-        config = ResourceNames.Canonical(config);
         var entities = Entities ?? [agentEntity];
         if (!Matches(entities, targetEntity))
         {
@@ -68,29 +62,7 @@ internal sealed record AgentPolicy
             );
         }
 
-        var resource = ResourceName.Of(config);
-        if (!Resources.Contains(resource))
-        {
-            throw Refused(
-                $"the resource {resource} is not allowed on this agent, only {List(Resources)}{(resource == "local-process" ? "; a process would run this code as the agent's own user" : "")}",
-                "-AllowResource"
-            );
-        }
-
         CheckSecure(config);
-        if (
-            resource == ResourceName.Process
-            && config.IsScheduler
-            && config.EntryPoint is not ["wandb", "scheduler", _, ..]
-        )
-        {
-            // It brings no code that a git host could be asked about, so its command would be anybody's (protocol F.7).
-            throw Refused(
-                "a scheduler that runs as a process must have the entry point 'wandb scheduler' with its sweep",
-                null
-            );
-        }
-
         if (config.BaseImage is { } baseImage)
         {
             CheckImage(baseImage);
@@ -100,7 +72,6 @@ internal sealed record AgentPolicy
             config,
             new SourcePolicy(e => Matches(entities, e), List(entities), CheckRemote, CheckImage, Refused)
         );
-        return TakeVolumes(config);
     }
 
     /// <summary>
@@ -127,22 +98,6 @@ internal sealed record AgentPolicy
                 "-SecureMode"
             );
         }
-
-        foreach (var map in new[] { config.DockerArgs, config.ResourceArgs?[ResourceName.Container] as JsonObject })
-        {
-            if (
-                map
-                    ?.Select(p => WandbLaunch.Resources.DockerArguments.NameOf(p.Key))
-                    .FirstOrDefault(n => n is "env" or "workdir") is
-                { } name
-            )
-            {
-                throw Refused(
-                    $"the docker argument '{name}' is not allowed in secure mode, for it can change which program runs",
-                    "-SecureMode"
-                );
-            }
-        }
     }
 
     internal void CheckRemote(string location)
@@ -167,47 +122,8 @@ internal sealed record AgentPolicy
         }
     }
 
-    // resource_args.local-container.volume or docker.args.volume: host:container[:ro], as docker takes it.
-    private (LaunchConfig Config, IReadOnlyList<string> Volumes) TakeVolumes(LaunchConfig config)
-    {
-        var volumes = new List<string>();
-        var dockerArguments = Without(config.DockerArgs);
-        var resourceArguments = config.ResourceArgs is null ? null : (JsonObject)config.ResourceArgs.DeepClone();
-        if (resourceArguments?[ResourceName.Container] is JsonObject container)
-        {
-            resourceArguments[ResourceName.Container] = Without(container);
-        }
-
-        return (
-            config with
-            {
-                DockerArgs = dockerArguments,
-                ResourceArgs = resourceArguments,
-            },
-            [.. volumes.Select(CheckMount)]
-        );
-
-        JsonObject? Without(JsonObject? given)
-        {
-            var map = (JsonObject?)given?.DeepClone();
-            foreach (
-                var key in map?.Select(p => p.Key)
-                    .Where(k => WandbLaunch.Resources.DockerArguments.NameOf(k) == "volume")
-                    .ToList()
-                    ?? []
-            )
-            {
-                volumes.AddRange(
-                    map![key] is JsonArray many ? many.Select(v => v?.ToString() ?? "") : [map[key]?.ToString() ?? ""]
-                );
-                map.Remove(key);
-            }
-
-            return map;
-        }
-    }
-
-    private string CheckMount(string volume)
+    /// <summary>Checks a mount, host:container[:ro] as docker takes it, and gives it with the place that was judged.</summary>
+    internal string CheckMount(string volume)
     {
         // A drive letter is no separator.
         var drive =
@@ -289,9 +205,9 @@ internal sealed record AgentPolicy
     private static bool Matches(IEnumerable<string> patterns, string value) =>
         patterns.Any(p => FileSystemName.MatchesSimpleExpression(p, value));
 
-    private static string List(IReadOnlyList<string> names) => names.Count == 0 ? "none" : string.Join(", ", names);
+    internal static string List(IReadOnlyList<string> names) => names.Count == 0 ? "none" : string.Join(", ", names);
 
-    private static LaunchException Refused(string why, string? parameter) =>
+    internal static LaunchException Refused(string why, string? parameter) =>
         new(
             Refusal,
             LaunchErrorCategory.PermissionDenied,

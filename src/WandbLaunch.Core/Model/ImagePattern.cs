@@ -1,7 +1,7 @@
 using System.IO.Enumeration;
 using System.Text.RegularExpressions;
 
-namespace WandbLaunch.Agents;
+namespace WandbLaunch.Model;
 
 /// <summary>
 /// What -AllowImage allows. Names and patterns are read as docker reads them, so that "python", "docker.io/python:latest"

@@ -1,0 +1,130 @@
+using WandbLaunch.Foundation;
+using WandbLaunch.Model;
+
+namespace WandbLaunch.Resources;
+
+/// <summary>One way to run. Listed once, in <see cref="ResourceCatalog"/>; nobody else asks which it is.</summary>
+internal interface ILaunchResource
+{
+    /// <summary>What others may know of it.</summary>
+    ResourceInfo Info { get; }
+
+    /// <summary>The config with one name for each of the resource's arguments: a check that knows one way to write it and a use that takes another is a hole.</summary>
+    /// <exception cref="LaunchException">An argument is given twice.</exception>
+    LaunchConfig Canonical(LaunchConfig config) => config;
+
+    /// <summary>Says what is wrong with a config before anything is fetched.</summary>
+    void Validate(LaunchConfig config, LaunchOptions options);
+
+    /// <summary>Checks what a queue's item asks of the resource, and gives the config and options that it may have.</summary>
+    /// <exception cref="LaunchException"><c>PolicyRefused</c>.</exception>
+    (LaunchConfig Config, LaunchOptions Options) ApplyPolicy(
+        LaunchConfig config,
+        LaunchOptions options,
+        AgentPolicy policy,
+        ItemContext item
+    );
+
+    /// <summary>The name of an argument that an agent's admin allows beyond the fixed list.</summary>
+    /// <exception cref="LaunchException">There is no such argument.</exception>
+    string CheckExtraArgument(string given) =>
+        throw new LaunchException(
+            "ResourceArgumentUnknown",
+            LaunchErrorCategory.InvalidArgument,
+            $"'{given}' cannot be allowed: the resource {Info.Name} has no arguments beyond its own.",
+            given
+        );
+
+    /// <summary>How it would run. Looks, but makes nothing.</summary>
+    Task<ResourcePlan> PlanAsync(ResourceRequest request, CancellationToken token);
+
+    /// <summary>Makes what it runs in, and says how it runs.</summary>
+    Task<RunSpec> PrepareAsync(PrepareContext context, CancellationToken token);
+
+    /// <summary>Starts it, or finds what was started of this very spec before: its id is the name.</summary>
+    Task<RunHandle> StartAsync(RunSpec spec, IReadOnlyDictionary<string, string> secrets, CancellationToken token);
+
+    /// <summary>What was started of a spec by somebody who could not write it down.</summary>
+    Task<RunHandle?> FindAsync(RunSpec spec, CancellationToken token);
+
+    /// <summary>How runs stand, all asked for at once: by id its end, or null for one that runs. One that cannot be asked for now is left out.</summary>
+    Task<IReadOnlyDictionary<string, RunOutcome?>> LookAsync(
+        IReadOnlyCollection<LaunchedRun> runs,
+        CancellationToken token
+    );
+
+    /// <summary>The ends of many runs as they come, each once. Runs may be added and taken away meanwhile.</summary>
+    IAsyncEnumerable<RunChange> WatchAsync(WatchedRuns runs, CancellationToken token);
+
+    /// <summary>Hands over what a run printed.</summary>
+    /// <param name="run">The run.</param>
+    /// <param name="from">How far it was read before, as the sink was told; null: from its start.</param>
+    /// <param name="follow">Until the run is over; else up to now.</param>
+    /// <param name="to">Who gets it.</param>
+    /// <param name="token">Ends the reading, never the run.</param>
+    Task ReadLogAsync(LaunchedRun run, string? from, bool follow, IRunLogSink to, CancellationToken token);
+
+    /// <summary>Ends it with all that it started: gracefully first. Its outcome comes by the watch.</summary>
+    Task StopAsync(LaunchedRun run, TimeSpan grace, CancellationToken token);
+
+    /// <summary>Takes away what is kept of a run that is over. Its end and its log are safe, or nobody wants them.</summary>
+    Task ForgetAsync(LaunchedRun run, CancellationToken token) => Task.CompletedTask;
+}
+
+/// <summary>What others may know of a resource.</summary>
+internal sealed record ResourceInfo
+{
+    /// <summary>The name that is written.</summary>
+    internal required string Name { get; init; }
+
+    /// <summary>Other names that it had or has at W&amp;B.</summary>
+    internal IReadOnlyList<string> Aliases { get; init; } = [];
+
+    /// <summary>A line for completion and help.</summary>
+    internal required string Tip { get; init; }
+
+    /// <summary>Its key in resource_args.</summary>
+    internal string ArgumentKey => Name;
+
+    /// <summary>Key of the agent's policy under which its admin allows arguments beyond the fixed list; null: there are none.</summary>
+    internal string? PolicyKey { get; init; }
+
+    /// <summary>The engine knows how a run ended, whoever asks and whenever. Else each run needs a supervisor that stays.</summary>
+    internal bool EngineRemembers { get; init; }
+
+    /// <summary>An agent takes its items unless told otherwise.</summary>
+    internal bool AllowedByDefault { get; init; }
+
+    /// <summary>What an admin should know before allowing it, as the end of a sentence.</summary>
+    internal string? Risk { get; init; }
+}
+
+/// <summary>What a queue's item has from its agent.</summary>
+/// <param name="Gpus">The GPUs that are the run's own; null: no choice.</param>
+internal sealed record ItemContext(IReadOnlyList<string>? Gpus);
+
+/// <summary>How a run ended.</summary>
+internal sealed record RunOutcome(int? ExitCode, string? Reason = null, bool OutOfMemory = false);
+
+/// <summary>A run of this id is over.</summary>
+internal sealed record RunChange(string Id, RunOutcome Outcome);
+
+/// <summary>The two ways out of a program.</summary>
+internal enum RunStream
+{
+    /// <summary>Standard output.</summary>
+    Output,
+
+    /// <summary>Standard error.</summary>
+    Error,
+}
+
+/// <summary>Who gets what a run printed.</summary>
+internal interface IRunLogSink
+{
+    /// <summary>A piece; it may end within a character. Never throws: whoever reads a pipe goes on reading.</summary>
+    void Output(RunStream stream, ReadOnlySpan<byte> bytes);
+
+    /// <summary>All up to here was handed over: reading can go on from this place, by its text.</summary>
+    void Reached(object position);
+}
