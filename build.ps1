@@ -13,7 +13,7 @@ The tasks are in build/WandbLaunch.build.ps1. Without pwsh they are run by: dotn
 #>
 [CmdletBinding()]
 param(
-    [ValidateSet('Build', 'Module', 'Quickstart', 'Test', 'TestOnlyPwsh', 'TestPackage', 'Pester', 'Docs', 'Recording', 'Format', 'CheckFormat', 'Package')]
+    [ValidateSet('Build', 'Module', 'Quickstart', 'Test', 'TestOnlyPwsh', 'TestPackage', 'TestWindows', 'Pester', 'Docs', 'Recording', 'Format', 'CheckFormat', 'Package')]
     [Parameter(Position = 0)] [string[]] $Task = 'Build',
     [ValidateSet('Debug', 'Release')] [string] $Configuration = 'Debug',
     # Further words: those of quickstart.ps1, of dotnet test, or names of Pester's files.

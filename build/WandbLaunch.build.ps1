@@ -81,6 +81,12 @@ task TestOnlyPwsh Module, OnlyPwsh, {
     & $PSScriptRoot/Test-Leg.ps1 -Name only-pwsh -Pwsh $BuildRoot/out/only-pwsh/pwsh -File $files -WithoutDotnet
 }
 
+# A leg of its own: what Windows does, on Windows or in Wine. The assemblies are the portable ones; nothing is published.
+task TestWindows Module, {
+    exec { dotnet build tests/WandbLaunch.WindowsLayout -c $Configuration --nologo --verbosity quiet -consoleLoggerParameters:ErrorsOnly }
+    & $PSScriptRoot/Test-Windows.ps1 -Configuration $Configuration -Argument $Argument
+}
+
 task Docs {
     exec { dotnet run --project tools/WandbLaunch.Docs -- $BuildRoot }
 }

@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using System.Text;
 using System.Text.Json;
 using WandbLaunch.Foundation;
 using WandbLaunch.Launching;
@@ -11,14 +12,30 @@ namespace WandbLaunch.Host;
 internal static class Program
 {
     // The server needs nothing of the rest, and its libraries are not loaded.
-    private static Task<int> Main(string[] args) =>
-        args is ["server", var server, ..] ? Task.FromResult(ServerEntry.Run(server, args[2..])) : RunAsync(args);
+    private static Task<int> Main(string[] args)
+    {
+        if (OperatingSystem.IsWindows())
+        {
+            // Whoever reads a pipe of this process takes it for UTF-8; the console's code page is another.
+            Console.OutputEncoding = new UTF8Encoding(false);
+        }
+
+        return args is ["server", var server, ..]
+            ? Task.FromResult(ServerEntry.Run(server, args[2..]))
+            : RunAsync(args);
+    }
 
     private static async Task<int> RunAsync(string[] args)
     {
-        if (args is ["agent", var config])
+        if (args is ["agent", _] or ["agent", _, "--home", _])
         {
-            return await AgentService.RunAsync(config);
+            // Of a scheduled task, which has no variables of its own.
+            if (args.Length > 2)
+            {
+                Environment.SetEnvironmentVariable("WANDBLAUNCH_HOME", args[3]);
+            }
+
+            return await AgentService.RunAsync(args[1]);
         }
 
         if (args is ["adopt", "keep" or "end", _, ..])

@@ -1,3 +1,5 @@
+using System.Text;
+
 namespace WandbLaunch.Server;
 
 /// <summary>The local launch server: <c>--path FILE [--port N] [--listen ADDRESS]</c>.</summary>
@@ -5,6 +7,12 @@ internal static class Program
 {
     private static async Task<int> Main(string[] args)
     {
+        if (OperatingSystem.IsWindows())
+        {
+            // Whoever reads a pipe of this process takes it for UTF-8; the console's code page is another.
+            Console.OutputEncoding = new UTF8Encoding(false);
+        }
+
         string? path = null;
         var port = 0;
         var listen = "127.0.0.1";

@@ -97,10 +97,10 @@ public sealed class AgentServiceTests
     [Fact]
     public void A_word_is_quoted_as_windows_reads_it_back()
     {
-        Assert.Equal("plain", TaskSchedulerService.QuoteWindows("plain"));
-        Assert.Equal("\"\"", TaskSchedulerService.QuoteWindows(""));
-        Assert.Equal("\"C:\\dir with blank\\\\\"", TaskSchedulerService.QuoteWindows("C:\\dir with blank\\"));
-        Assert.Equal("\"a \\\"b\\\" c\\\\\\\"d\"", TaskSchedulerService.QuoteWindows("a \"b\" c\\\"d"));
+        Assert.Equal("plain", WindowsProcess.Quote("plain"));
+        Assert.Equal("\"\"", WindowsProcess.Quote(""));
+        Assert.Equal("\"C:\\dir with blank\\\\\"", WindowsProcess.Quote("C:\\dir with blank\\"));
+        Assert.Equal("\"a \\\"b\\\" c\\\\\\\"d\"", WindowsProcess.Quote("a \"b\" c\\\"d"));
     }
 
     [Fact]

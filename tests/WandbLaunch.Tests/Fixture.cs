@@ -26,6 +26,9 @@ public sealed class Fixture : IAsyncLifetime
     public static string OfflineRun => Path.Combine(Root, "wandb", "offline-run-20261124_070622-22stxuh9");
     public static string Module { get; private set; } = "";
 
+    /// <summary>True in Wine, where there is neither git nor Python for Windows.</summary>
+    public static bool InWine { get; } = Environment.GetEnvironmentVariable("WINEPREFIX") is { Length: > 0 };
+
     [ModuleInitializer]
     internal static void Isolate()
     {
@@ -51,13 +54,21 @@ public sealed class Fixture : IAsyncLifetime
             Path.Combine(Root, "gitconfig"),
             "[user]\nname = Test\nemail = test@example.org\n[init]\ndefaultBranch = main\n[protocol \"file\"]\nallow = always\n"
         );
-        Git(
-            Root,
-            "clone",
-            "--quiet",
-            Path.Combine(AppContext.BaseDirectory, "data", "sdk-run-v0.12.21", "train.bundle"),
-            Repository
-        );
+        if (Environment.GetEnvironmentVariable("WANDBLAUNCH_TEST_REPOSITORY") is { Length: > 0 } cloned)
+        {
+            // A machine without git, as Wine is.
+            CopyFolder(cloned, Repository);
+        }
+        else
+        {
+            Git(
+                Root,
+                "clone",
+                "--quiet",
+                Path.Combine(AppContext.BaseDirectory, "data", "sdk-run-v0.12.21", "train.bundle"),
+                Repository
+            );
+        }
 
         // The SDK itself cannot be installed without an index: a stand-in with what the program calls, that reads the launch environment as protocol E.4 says.
         Directory.CreateDirectory(Path.Combine(Root, "stub", "wandb"));
@@ -108,7 +119,7 @@ public sealed class Fixture : IAsyncLifetime
         {
             Directory.Delete(Root, true);
         }
-        catch (IOException)
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
             // A program of a test still ends.
         }
@@ -116,6 +127,7 @@ public sealed class Fixture : IAsyncLifetime
 
     public static string Git(string folder, params string[] arguments)
     {
+        Assert.SkipWhen(InWine, "needs git for Windows");
         var start = new ProcessStartInfo("git")
         {
             WorkingDirectory = folder,
@@ -171,6 +183,12 @@ public sealed class Shell : IDisposable
     public Shell(bool connect = true)
     {
         var state = InitialSessionState.CreateDefault2();
+        if (OperatingSystem.IsWindows())
+        {
+            // As pwsh has it from its own configuration; views are refused without.
+            state.ExecutionPolicy = Microsoft.PowerShell.ExecutionPolicy.RemoteSigned;
+        }
+
         state.ImportPSModule([Path.Combine(Fixture.Module, "WandbLaunch.psd1")]);
         _runspace = RunspaceFactory.CreateRunspace(state);
         _runspace.Open();

@@ -160,7 +160,7 @@ internal sealed class AgentJournal(string folder)
             string text;
             try
             {
-                text = File.ReadAllText(path);
+                text = FileModes.ReadShared(path);
             }
             catch (Exception e) when (e is IOException or UnauthorizedAccessException)
             {

@@ -114,7 +114,10 @@ internal sealed class AgentStore(string dataFolder)
         WandbLaunchAgent? agent;
         try
         {
-            agent = JsonSerializer.Deserialize<WandbLaunchAgent>(File.ReadAllText(StatePath(folder)), LaunchStore.Json);
+            agent = JsonSerializer.Deserialize<WandbLaunchAgent>(
+                FileModes.ReadShared(StatePath(folder)),
+                LaunchStore.Json
+            );
         }
         catch (Exception e) when (e is IOException or JsonException or UnauthorizedAccessException)
         {

@@ -1,5 +1,4 @@
-using System.Security.AccessControl;
-using System.Security.Principal;
+using System.Diagnostics;
 using System.Text;
 
 namespace WandbLaunch.Foundation;
@@ -10,20 +9,16 @@ internal static class FileModes
     private const UnixFileMode PrivateFolder =
         UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute;
 
+    private static readonly TimeSpan LongestUse = TimeSpan.FromSeconds(2);
+
     private const UnixFileMode PrivateFile = UnixFileMode.UserRead | UnixFileMode.UserWrite;
 
     /// <summary>Makes a folder, and those above it that are missing, for its owner alone, whatever the umask says. One of the module's own that is there already is closed to others; a folder of the user's choice stays as it is.</summary>
     internal static string CreatePrivateFolder(string path)
     {
-        if (OperatingSystem.IsWindows())
-        {
-            Directory.CreateDirectory(path);
-            return path;
-        }
-
         var own = Path.GetFullPath(new LaunchEnvironment().DataFolder);
         var full = Path.GetFullPath(path);
-        if (full == own || full.StartsWith(own + "/", StringComparison.Ordinal))
+        if (SafePath.IsInside(own, full))
         {
             Close(own);
             Close(full);
@@ -43,6 +38,12 @@ internal static class FileModes
 
         while (missing.TryPop(out var folder))
         {
+            if (OperatingSystem.IsWindows())
+            {
+                WindowsAccess.CreateFolder(folder);
+                continue;
+            }
+
             Directory.CreateDirectory(folder, PrivateFolder);
             if ((File.GetUnixFileMode(folder) & PrivateFolder) != PrivateFolder)
             {
@@ -57,6 +58,11 @@ internal static class FileModes
     /// <summary>Opens a file that is private when it is made here.</summary>
     internal static FileStream OpenPrivate(string path, FileMode mode, FileAccess access, FileShare share)
     {
+        if (OperatingSystem.IsWindows() && mode != FileMode.Open && !File.Exists(path))
+        {
+            return WindowsAccess.OpenFile(path, mode, access, share);
+        }
+
         var options = new FileStreamOptions
         {
             Mode = mode,
@@ -94,8 +100,14 @@ internal static class FileModes
     // Of an older version, or of a umask that was not meant for it. A folder of somebody else cannot be changed, and need not be.
     private static void Close(string path)
     {
-        if (OperatingSystem.IsWindows() || !Directory.Exists(path))
+        if (!Directory.Exists(path))
         {
+            return;
+        }
+
+        if (OperatingSystem.IsWindows())
+        {
+            WindowsAccess.Close(path);
             return;
         }
 
@@ -123,26 +135,19 @@ internal static class FileModes
         }
 
         var temporary = Path.Combine(folder, "." + Path.GetFileName(path) + "." + Guid.NewGuid().ToString("n")[..8]);
-        var options = new FileStreamOptions { Mode = FileMode.CreateNew, Access = FileAccess.Write };
-        if (!OperatingSystem.IsWindows())
-        {
-            options.UnixCreateMode = PrivateFile;
-        }
-
         try
         {
-            using (var stream = new FileStream(temporary, options))
+            using (var stream = OpenPrivate(temporary, FileMode.CreateNew, FileAccess.Write, FileShare.None))
             {
-                if (OperatingSystem.IsWindows())
-                {
-                    RestrictOnWindows(temporary);
-                }
-
                 stream.Write(Encoding.UTF8.GetBytes(text));
                 stream.Flush(true);
             }
 
-            File.Move(temporary, path, true);
+            WhileInUse(() =>
+            {
+                File.Move(temporary, path, true);
+                return true;
+            });
         }
         catch
         {
@@ -151,16 +156,39 @@ internal static class FileModes
         }
     }
 
-    [System.Runtime.Versioning.SupportedOSPlatform("windows")]
-    private static void RestrictOnWindows(string path)
+    /// <summary>The text of a file that others write by <see cref="WritePrivate"/>. Whoever reads it does not keep them from that.</summary>
+    internal static string ReadShared(string path) =>
+        WhileInUse(() =>
+        {
+            using var stream = new FileStream(
+                path,
+                FileMode.Open,
+                FileAccess.Read,
+                FileShare.ReadWrite | FileShare.Delete
+            );
+            using var reader = new StreamReader(stream, Encoding.UTF8);
+            return reader.ReadToEnd();
+        });
+
+    // On Windows a file that somebody has open cannot be replaced, nor opened while it is: readers of state files, virus scanners and indexers have it for some milliseconds.
+    private static T WhileInUse<T>(Func<T> act)
     {
-        var file = new FileInfo(path);
-        var security = file.GetAccessControl();
-        security.SetAccessRuleProtection(true, false);
-        using var user = WindowsIdentity.GetCurrent();
-        security.AddAccessRule(
-            new FileSystemAccessRule(user.User!, FileSystemRights.FullControl, AccessControlType.Allow)
-        );
-        file.SetAccessControl(security);
+        for (var clock = Stopwatch.StartNew(); ; )
+        {
+            try
+            {
+                return act();
+            }
+            catch (Exception e) when (clock.Elapsed < LongestUse && IsInUse(e))
+            {
+                Thread.Sleep(2);
+            }
+        }
     }
+
+    // ERROR_ACCESS_DENIED (being deleted or replaced), ERROR_SHARING_VIOLATION, ERROR_LOCK_VIOLATION.
+    private static bool IsInUse(Exception e) =>
+        OperatingSystem.IsWindows()
+        && e is (IOException or UnauthorizedAccessException)
+        && (e.HResult & 0xffff) is 5 or 32 or 33;
 }

@@ -285,7 +285,7 @@ internal sealed class WindowsFolder : FolderHandle
 
     internal static WindowsFolder OpenRoot(string path)
     {
-        var full = Path.GetFullPath(path);
+        var full = Exact(Path.GetFullPath(path));
         return new WindowsFolder(OpenFile(full, ListFolder | ReadAttributes, FileMode.Open, BackupSemantics), full);
     }
 
@@ -357,11 +357,28 @@ internal sealed class WindowsFolder : FolderHandle
         }
     }
 
-    internal override void Delete(string name) => File.Delete(Full(name));
+    internal override void Delete(string name)
+    {
+        // A link to a folder is a folder to Windows; only what is empty is removed so, and a link is.
+        if (File.GetAttributes(Full(name)).HasFlag(FileAttributes.Directory))
+        {
+            Directory.Delete(Full(name), false);
+        }
+        else
+        {
+            File.Delete(Full(name));
+        }
+    }
 
     public override void Dispose() => _handle.Dispose();
 
-    private string Full(string name) => Path.Combine(_path, name);
+    private string Full(string name) => _path.EndsWith('\\') ? _path + name : _path + '\\' + name;
+
+    // In this form a path is taken letter by letter: "aux" is no device, a blank at the end stays, and it may be long.
+    private static string Exact(string path) =>
+        path.StartsWith(@"\\?\", StringComparison.Ordinal) || path.StartsWith(@"\\.\", StringComparison.Ordinal) ? path
+        : path.StartsWith(@"\\", StringComparison.Ordinal) ? @"\\?\UNC\" + path[2..]
+        : @"\\?\" + path;
 
     // Where the file really is must be in the folder that is held.
     private FileStream Checked(SafeFileHandle handle, FileAccess access, string name)
@@ -395,7 +412,7 @@ internal sealed class WindowsFolder : FolderHandle
     /// <summary>Where a path really leads; links are followed.</summary>
     internal static string FinalPath(string path)
     {
-        using var handle = OpenFile(path, ReadAttributes, FileMode.Open, BackupSemantics);
+        using var handle = OpenFile(Exact(path), ReadAttributes, FileMode.Open, BackupSemantics);
         return FinalPath(handle);
     }
 

@@ -93,7 +93,7 @@ internal sealed class OwnProgram
     }
 
     /// <summary>Starts it detached from this shell, with its input open for one message.</summary>
-    internal Process Start(IEnumerable<string> arguments, IReadOnlyDictionary<string, string>? environment = null)
+    internal ChildProcess Start(IEnumerable<string> arguments, IReadOnlyDictionary<string, string>? environment = null)
     {
         var command = Command(arguments);
         var start = new ProcessStartInfo(command.Words[0], command.Words.Skip(1))
@@ -110,7 +110,7 @@ internal sealed class OwnProgram
             start.Environment[name] = value;
         }
 
-        return Process.Start(start)!;
+        return ChildProcess.Start(start, outlives: true);
     }
 
     private Dictionary<string, string> StartupEnvironment(string host)

@@ -42,10 +42,31 @@ internal static class ProgramPath
     internal static string? Find(string name) =>
         Find(name, "", Environment.GetEnvironmentVariable("PATH") ?? "", OperatingSystem.IsWindows());
 
+    /// <summary>An alias of a Store app on PATH, which <see cref="Find(string)"/> passes by: it may be none that works.</summary>
+    internal static string? FindAlias(string name) =>
+        OperatingSystem.IsWindows()
+            ? (Environment.GetEnvironmentVariable("PATH") ?? "")
+                .Split(';', StringSplitOptions.RemoveEmptyEntries)
+                .Where(Path.IsPathRooted)
+                .Select(f => Path.Combine(f, name + ".exe"))
+                .FirstOrDefault(f => File.Exists(f) && IsAlias(f))
+            : null;
+
+    private static readonly string[] ProgramEndings = [".exe", ".com", ".cmd", ".bat"];
+
+    private static bool HasEnding(string program) =>
+        ProgramEndings.Contains(Path.GetExtension(program), StringComparer.OrdinalIgnoreCase);
+
+    private static bool IsAlias(string file) =>
+        file.Contains("WindowsApps", StringComparison.OrdinalIgnoreCase) && new FileInfo(file).Length == 0;
+
     private static string? Find(string program, string folder, string path, bool windows)
     {
-        // On Windows what has no ending may be an .exe; scripts are found too, to be refused with the reason.
-        string[] endings = windows && Path.GetExtension(program).Length == 0 ? [".exe", ".com", ".cmd", ".bat"] : [""];
+        // On Windows what has no ending of a program may have one on disk (python3.11 too); scripts are found too, to be refused with the reason.
+        string[] endings =
+            !windows || HasEnding(program) ? [""]
+            : Path.GetExtension(program).Length == 0 ? ProgramEndings
+            : ["", .. ProgramEndings];
         if (
             Path.IsPathRooted(program)
             || program.Contains('/', StringComparison.Ordinal)
@@ -63,8 +84,8 @@ internal static class ProgramPath
 
     private static bool IsProgram(string file, bool windows) =>
         windows
-            // The WindowsApps alias only opens the store.
-            ? !(file.Contains("WindowsApps", StringComparison.OrdinalIgnoreCase) && new FileInfo(file).Length == 0)
+            // It may only open the Store.
+            ? !IsAlias(file)
             : OperatingSystem.IsWindows() || IsExecutable(file);
 
     [UnsupportedOSPlatform("windows")]

@@ -6,9 +6,15 @@ internal static class SafePath
     private static readonly HashSet<string> DeviceNames = new(StringComparer.OrdinalIgnoreCase)
     {
         "CON",
+        "CONIN$",
+        "CONOUT$",
         "PRN",
         "AUX",
         "NUL",
+        "COM0",
+        "COM\u00b9",
+        "COM\u00b2",
+        "COM\u00b3",
         "COM1",
         "COM2",
         "COM3",
@@ -18,6 +24,10 @@ internal static class SafePath
         "COM7",
         "COM8",
         "COM9",
+        "LPT0",
+        "LPT\u00b9",
+        "LPT\u00b2",
+        "LPT\u00b3",
         "LPT1",
         "LPT2",
         "LPT3",
@@ -175,11 +185,15 @@ internal static class SafePath
         return full;
     }
 
+    /// <summary>How two paths of this system are compared.</summary>
+    internal static StringComparison Comparison { get; } =
+        OperatingSystem.IsWindows() ? StringComparison.OrdinalIgnoreCase : StringComparison.Ordinal;
+
     internal static bool IsInside(string root, string full) =>
-        full == root
+        string.Equals(full, root, Comparison)
         || full.StartsWith(
             root.EndsWith(Path.DirectorySeparatorChar) ? root : root + Path.DirectorySeparatorChar,
-            StringComparison.Ordinal
+            Comparison
         );
 
     /// <summary>

@@ -62,13 +62,13 @@ internal sealed partial class LaunchStore(string root, ResourceCatalog resources
         FileModes.WritePrivate(Path.Combine(folder, "spec.json"), spec.Write());
 
     internal static RunSpec LoadSpec(string folder) =>
-        RunSpec.Read(File.ReadAllText(Path.Combine(folder, "spec.json")));
+        RunSpec.Read(FileModes.ReadShared(Path.Combine(folder, "spec.json")));
 
     internal static LaunchedRun? Load(string folder)
     {
         try
         {
-            var text = File.ReadAllText(Path.Combine(folder, "run.json"));
+            var text = FileModes.ReadShared(Path.Combine(folder, "run.json"));
             var run = JsonSerializer.Deserialize<LaunchedRun>(text, Json);
             return run is { Handle: null, State: not LaunchState.Starting }
                 ? run with

@@ -52,7 +52,7 @@ internal static class LocalServers
 
     private static string KeyPath(string path) => path + ".key";
 
-    internal static string ReadKey(string path) => Secrets.Register(File.ReadAllText(KeyPath(path)).Trim());
+    internal static string ReadKey(string path) => Secrets.Register(FileModes.ReadShared(KeyPath(path)).Trim());
 
     internal static async Task<LaunchServerInfo?> FindAsync(string path, CancellationToken token)
     {
@@ -66,7 +66,7 @@ internal static class LocalServers
         try
         {
             state = JsonSerializer.Deserialize<LaunchServerInfo>(
-                await File.ReadAllTextAsync(StatePath(full), token),
+                FileModes.ReadShared(StatePath(full)),
                 LaunchStore.Json
             );
         }
@@ -215,13 +215,19 @@ internal static class LocalServers
     }
 
     // Another port would not help.
-    private static async Task<bool> FailedForGoodAsync(Process process, CancellationToken token)
+    private static async Task<bool> FailedForGoodAsync(ChildProcess process, CancellationToken token)
     {
         await process.WaitForExitAsync(token);
         return process.ExitCode is DatabaseUnusable or DatabaseInUse;
     }
 
-    private static Process Launch(LaunchEnvironment environment, string path, int port, string listen, string key) =>
+    private static ChildProcess Launch(
+        LaunchEnvironment environment,
+        string path,
+        int port,
+        string listen,
+        string key
+    ) =>
         OwnProgram
             .Server(environment)
             .Start(
@@ -236,7 +242,11 @@ internal static class LocalServers
                 new Dictionary<string, string> { ["WANDBLAUNCH_SERVER_KEY"] = key }
             );
 
-    private static async Task<string?> WaitForUrlAsync(Process process, Action<string>? say, CancellationToken token)
+    private static async Task<string?> WaitForUrlAsync(
+        ChildProcess process,
+        Action<string>? say,
+        CancellationToken token
+    )
     {
         process.StandardInput.Close();
         var line = await process.StandardOutput.ReadLineAsync(token);

@@ -6,46 +6,6 @@ namespace WandbLaunch.Python;
 /// <summary>A virtual environment for each (python, requirements), made once and kept in the cache.</summary>
 internal static class VirtualEnvironment
 {
-    /// <summary>The interpreter that fits a version best: <c>python3.11</c>, then <c>python3</c>, <c>python</c>, on Windows <c>py -3.11</c>.</summary>
-    internal static async Task<(string Path, string? Warning)> FindPythonAsync(string? version, CancellationToken token)
-    {
-        var wanted = version is null ? null : string.Join('.', version.Split('.').Take(2));
-        var names = new List<string>();
-        if (wanted is not null)
-        {
-            names.Add("python" + wanted);
-            if (OperatingSystem.IsWindows() && await PyLauncherAsync(wanted, token) is { } found)
-            {
-                return (found, null);
-            }
-        }
-
-        names.AddRange(OperatingSystem.IsWindows() ? ["python", "python3"] : ["python3", "python"]);
-        foreach (var name in names)
-        {
-            if (OnPath(name) is { } path)
-            {
-                return (
-                    path,
-                    wanted is not null
-                    && wanted.Contains('.', StringComparison.Ordinal)
-                    && name != "python" + wanted
-                    && await VersionOfAsync(path, token) is { } actual
-                    && actual != wanted
-                        ? $"the run used Python {version}; this machine has {actual} ({path})"
-                        : null
-                );
-            }
-        }
-
-        throw new LaunchException(
-            "PythonNotFound",
-            LaunchErrorCategory.ResourceUnavailable,
-            $"There is no Python{(wanted is null ? "" : " " + wanted)} on this machine's PATH. Install it, or launch with another -Resource, such as a container.",
-            "python"
-        );
-    }
-
     internal static string? OnPath(string name) => ProgramPath.Find(name);
 
     internal static string FolderFor(LaunchCache cache, string python, RequirementSet requirements) =>
@@ -172,29 +132,5 @@ internal static class VirtualEnvironment
     {
         var real = SafePath.RealPath(python);
         return $"{python}\n{real}\n{new FileInfo(real).Length}";
-    }
-
-    private static async Task<string?> PyLauncherAsync(string version, CancellationToken token) =>
-        OnPath("py") is { } launcher
-        && await AskAsync([launcher, "-" + version, "-c", "import sys; print(sys.executable)"], token) is { } path
-        && File.Exists(path)
-            ? path
-            : null;
-
-    private static Task<string?> VersionOfAsync(string python, CancellationToken token) =>
-        AskAsync([python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"], token);
-
-    // An interpreter that does not answer is not asked for ever; it then counts as one that says nothing.
-    private static async Task<string?> AskAsync(string[] words, CancellationToken token)
-    {
-        try
-        {
-            var answer = await new ExternalProgram(words) { TimeLimit = TimeSpan.FromSeconds(15) }.RunAsync(token);
-            return answer.Succeeded ? answer.Output.Trim() : null;
-        }
-        catch (LaunchException)
-        {
-            return null;
-        }
     }
 }

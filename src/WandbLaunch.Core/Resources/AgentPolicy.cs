@@ -158,14 +158,17 @@ internal sealed record AgentPolicy
                     )
                     .Where(m =>
                         m.Path is { } place
-                        && (real == place || (Directory.Exists(place) && SafePath.IsInside(place, real)))
+                        && (
+                            string.Equals(real, place, SafePath.Comparison)
+                            || (Directory.Exists(place) && SafePath.IsInside(place, real))
+                        )
                     )
                     .GroupBy(m => m.Path!.Length)
                     .MaxBy(g => g.Key)
                     ?.ToList();
 
         // A socket or device is another machine's or another program's door: only by its own name.
-        if (allowed is null || (IsDoor(real!) && allowed[0].Path != real))
+        if (allowed is null || (IsDoor(real!) && !string.Equals(allowed[0].Path, real, SafePath.Comparison)))
         {
             throw Refused(
                 $"the mount of '{host}' is not allowed on this agent{(Mounts.Count > 0 ? ", only of " + List(Mounts) : "")}",

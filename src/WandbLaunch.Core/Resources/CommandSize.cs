@@ -32,7 +32,9 @@ internal static class CommandSize
         new(
             "CommandTooLarge",
             LaunchErrorCategory.InvalidArgument,
-            "The program's arguments and environment variables are together larger than the system takes (about 2 MiB on Linux). Put large values into a file of the code or an artifact.",
+            OperatingSystem.IsWindows()
+                ? "The program and its arguments are together longer than the 32,767 characters that Windows takes. Put large values into a file of the code or an artifact."
+                : "The program's arguments and environment variables are together larger than the system takes (about 2 MiB on Linux). Put large values into a file of the code or an artifact.",
             id,
             inner
         );

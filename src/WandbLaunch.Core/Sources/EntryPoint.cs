@@ -12,7 +12,9 @@ internal static class EntryPoint
     /// <summary>The first program file among a command's words.</summary>
     internal static string? ProgramOf(IEnumerable<string> words) =>
         words.FirstOrDefault(w =>
-            w.EndsWith(".py", StringComparison.Ordinal) || w.EndsWith(".sh", StringComparison.Ordinal)
+            w.EndsWith(".py", StringComparison.Ordinal)
+            || w.EndsWith(".sh", StringComparison.Ordinal)
+            || w.EndsWith(".ps1", StringComparison.Ordinal)
         );
 
     /// <summary>The command for a program of a workspace. A notebook becomes a script in a copy of the workspace.</summary>
@@ -24,6 +26,8 @@ internal static class EntryPoint
                 return ["python", program];
             case ".sh":
                 return ["bash", program];
+            case ".ps1":
+                return [program];
             case ".ipynb":
                 (workspace, var script) = Script(program, workspace, scratch());
                 return ["python", script];
@@ -31,7 +35,7 @@ internal static class EntryPoint
                 throw new LaunchException(
                     "EntryPointUnsupported",
                     LaunchErrorCategory.InvalidData,
-                    $"'{program}' is neither a .py, .sh nor .ipynb program. Say how to run it with -EntryPoint, such as -EntryPoint 'python {program}'.",
+                    $"'{program}' is neither a .py, .sh, .ps1 nor .ipynb program. Say how to run it with -EntryPoint, such as -EntryPoint 'python {program}'.",
                     program
                 );
         }

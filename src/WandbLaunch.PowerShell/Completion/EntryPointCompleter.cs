@@ -42,6 +42,8 @@ public sealed class EntryPointCompleter : RepositoryCompleter
     {
         // Words are split again where they are used: a blank in a name stays in it.
         var word = program.Any(char.IsWhiteSpace) ? '"' + program + '"' : program;
-        return (program.EndsWith(".sh", StringComparison.Ordinal) ? "bash " : "python ") + word;
+        return program.EndsWith(".ps1", StringComparison.Ordinal)
+            ? word
+            : (program.EndsWith(".sh", StringComparison.Ordinal) ? "bash " : "python ") + word;
     }
 }

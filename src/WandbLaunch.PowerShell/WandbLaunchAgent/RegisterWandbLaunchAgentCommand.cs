@@ -29,7 +29,7 @@ public sealed class RegisterWandbLaunchAgentCommand : AgentSettingsCommand
     [Parameter]
     public SwitchParameter System { get; set; }
 
-    /// <summary>Account without a password of its own: a user of Linux or macOS; on Windows a built-in or managed service account (NETWORK SERVICE, DOMAIN\name$).</summary>
+    /// <summary>Account without a password of its own: a user of Linux or macOS; on Windows a built-in, virtual or managed service account (NETWORK SERVICE, NT SERVICE\name, DOMAIN\name$), or a user whose agent needs no network under its own name.</summary>
     [Parameter]
     public string? User { get; set; }
 
@@ -91,7 +91,9 @@ public sealed class RegisterWandbLaunchAgentCommand : AgentSettingsCommand
             variables[name] = value;
         }
 
-        var definition = service.Define(new AgentServiceRequest(Name, config, command.Words, account, variables));
+        var definition = service.Define(
+            new AgentServiceRequest(Name, config, command.Words, account, variables, Credential is not null)
+        );
         if (!await ShouldProcessAsync($"{definition.Path} ({definition.Kind})", "Register agent"))
         {
             Output(definition);
@@ -158,13 +160,19 @@ public sealed class RegisterWandbLaunchAgentCommand : AgentSettingsCommand
         var module = Path.Combine(Path.GetDirectoryName(OwnProgram.LibraryFolder)!, "WandbLaunch.psd1");
         var connect =
             $"Connect-Wandb {Quote(settings.BaseUrl)} -SecretName {Quote(SecretName!)}{(Vault is null ? "" : " -Vault " + Quote(Vault))}";
+
+        // A scheduled task has no variables of its own.
+        var set =
+            Context.Environment["WANDBLAUNCH_HOME"] is { } home && !System
+                ? $"$env:WANDBLAUNCH_HOME = {Quote(home)}; "
+                : "";
         return
         [
             .. FindPwsh(),
             "-NoProfile",
             "-NonInteractive",
             "-Command",
-            $"$ErrorActionPreference = 'Stop'; Import-Module {Quote(module)}; $null = {connect}; Start-WandbLaunchAgent -Config {Quote(configPath)} -Quiet; exit $LASTEXITCODE",
+            $"{set}$ErrorActionPreference = 'Stop'; Import-Module {Quote(module)}; $null = {connect}; Start-WandbLaunchAgent -Config {Quote(configPath)} -Quiet; exit $LASTEXITCODE",
         ];
 
         static string Quote(string text) => "'" + text.Replace("'", "''", StringComparison.Ordinal) + "'";

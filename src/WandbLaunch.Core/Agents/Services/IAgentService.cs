@@ -27,12 +27,14 @@ internal interface IAgentService
 /// <param name="Command">Words of the program that is the agent.</param>
 /// <param name="Account">Account that it runs under; null is the current user.</param>
 /// <param name="Variables">Environment of the service; no secrets.</param>
+/// <param name="HasPassword">True when the account's password is given to the service manager.</param>
 internal sealed record AgentServiceRequest(
     string Name,
     AgentConfig Config,
     IReadOnlyList<string> Command,
     string? Account,
-    IReadOnlyDictionary<string, string> Variables
+    IReadOnlyDictionary<string, string> Variables,
+    bool HasPassword = false
 );
 
 /// <summary>Where the parts of a service are: the user's own folders, or the machine's.</summary>

@@ -1,12 +1,14 @@
 using System.Security.Principal;
-using System.Text;
 using System.Xml.Linq;
+using WandbLaunch.Foundation;
 
 namespace WandbLaunch.Agents;
 
 /// <summary>Agents as tasks of the Windows Task Scheduler.</summary>
 internal sealed class TaskSchedulerService(ServicePlace place) : AgentService(place)
 {
+    private const string HomeVariable = "WANDBLAUNCH_HOME";
+
     private protected override AgentServiceKind Kind => AgentServiceKind.ScheduledTask;
 
     public override string ConfigPath(string name) =>
@@ -38,7 +40,13 @@ internal sealed class TaskSchedulerService(ServicePlace place) : AgentService(pl
     {
         if (OperatingSystem.IsWindows())
         {
-            TaskSchedulerInterface.Register(definition.Path, definition.Content, definition.Account, password);
+            TaskSchedulerInterface.Register(
+                definition.Path,
+                definition.Content,
+                definition.Account,
+                password,
+                AtStart(definition.Account)
+            );
         }
 
         return Task.FromResult<string?>(null);
@@ -59,18 +67,7 @@ internal sealed class TaskSchedulerService(ServicePlace place) : AgentService(pl
         var account = request.Account;
         XNamespace ns = "http://schemas.microsoft.com/windows/2004/02/mit/task";
 
-        // Built-in and managed service accounts have no password to store; others run with a stored one, or (S4U) without one where only this machine is used.
-        var service = account is null
-            ? false
-            : account.EndsWith('$')
-                || account.ToUpperInvariant()
-                    is "SYSTEM"
-                        or "LOCAL SERVICE"
-                        or "NETWORK SERVICE"
-                        or @"NT AUTHORITY\SYSTEM"
-                        or @"NT AUTHORITY\LOCAL SERVICE"
-                        or @"NT AUTHORITY\NETWORK SERVICE";
-        var atStart = Place.MachineWide || account is not null;
+        var atStart = AtStart(account);
         var user = account ?? (OperatingSystem.IsWindows() ? WindowsIdentity.GetCurrent().Name : Environment.UserName);
         return new XDeclaration("1.0", "UTF-16", null)
             + "\n"
@@ -102,9 +99,9 @@ internal sealed class TaskSchedulerService(ServicePlace place) : AgentService(pl
                         ns + "Principal",
                         new XAttribute("id", "Author"),
                         new XElement(ns + "UserId", user),
-                        service && !account!.EndsWith('$')
-                            ? null
-                            : new XElement(ns + "LogonType", atStart ? "Password" : "InteractiveToken"),
+                        TaskLogon.Element(account, request.HasPassword, atStart) is { } logon
+                            ? new XElement(ns + "LogonType", logon)
+                            : null,
                         new XElement(ns + "RunLevel", "LeastPrivilege")
                     )
                 ),
@@ -115,9 +112,17 @@ internal sealed class TaskSchedulerService(ServicePlace place) : AgentService(pl
                     new XElement(ns + "StopIfGoingOnBatteries", false),
                     new XElement(ns + "AllowHardTerminate", true),
                     new XElement(ns + "StartWhenAvailable", true),
+                    new XElement(ns + "RunOnlyIfNetworkAvailable", false),
+                    new XElement(
+                        ns + "IdleSettings",
+                        new XElement(ns + "StopOnIdleEnd", false),
+                        new XElement(ns + "RestartOnIdle", false)
+                    ),
                     new XElement(ns + "AllowStartOnDemand", true),
                     new XElement(ns + "Enabled", true),
                     new XElement(ns + "Hidden", false),
+                    new XElement(ns + "RunOnlyIfIdle", false),
+                    new XElement(ns + "WakeToRun", false),
                     new XElement(ns + "ExecutionTimeLimit", "PT0S"),
                     new XElement(ns + "Priority", 7),
                     new XElement(
@@ -132,36 +137,21 @@ internal sealed class TaskSchedulerService(ServicePlace place) : AgentService(pl
                     new XElement(
                         ns + "Exec",
                         new XElement(ns + "Command", request.Command[0]),
-                        new XElement(ns + "Arguments", string.Join(' ', request.Command.Skip(1).Select(QuoteWindows)))
+                        new XElement(
+                            ns + "Arguments",
+                            string.Join(' ', Words(request).Skip(1).Select(WindowsProcess.Quote))
+                        )
                     )
                 )
             )
             + "\n";
     }
 
-    /// <summary>A word as the C runtime of Windows reads it back.</summary>
-    internal static string QuoteWindows(string word)
-    {
-        if (word.Length > 0 && !word.Any(c => char.IsWhiteSpace(c) || c == '"'))
-        {
-            return word;
-        }
+    private bool AtStart(string? account) => Place.MachineWide || account is not null;
 
-        var text = new StringBuilder("\"");
-        var slashes = 0;
-        foreach (var c in word)
-        {
-            if (c == '\\')
-            {
-                slashes++;
-                continue;
-            }
-
-            // Backslashes count double only before a quote.
-            text.Append('\\', c == '"' ? (slashes * 2) + 1 : slashes).Append(c);
-            slashes = 0;
-        }
-
-        return text.Append('\\', slashes * 2).Append('"').ToString();
-    }
+    // A task has no variables of its own: the host takes the one that it needs as words. In pwsh the command sets it.
+    private static IEnumerable<string> Words(AgentServiceRequest request) =>
+        request.Command.Contains("agent") && request.Variables.TryGetValue(HomeVariable, out var home)
+            ? [.. request.Command, "--home", home]
+            : request.Command;
 }

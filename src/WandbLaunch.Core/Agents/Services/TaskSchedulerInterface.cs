@@ -8,16 +8,9 @@ namespace WandbLaunch.Agents;
 internal static class TaskSchedulerInterface
 {
     private const int CreateOrUpdate = 6;
-    private const int LogonPassword = 1;
-    private const int LogonInteractive = 3;
-    private const int LogonService = 5;
 
-    internal static void Register(string path, string xml, string? account, string? password)
+    internal static void Register(string path, string xml, string? account, string? password, bool atStart)
     {
-        var logon =
-            account is null ? LogonInteractive
-            : password is not null || account.EndsWith('$') ? LogonPassword
-            : LogonService;
         var task = Call(
             Folder(),
             "RegisterTask",
@@ -26,7 +19,7 @@ internal static class TaskSchedulerInterface
             CreateOrUpdate,
             account,
             password,
-            logon,
+            TaskLogon.Type(account, password is not null, atStart),
             null
         );
         Call(task!, "Run", new object?[] { null });

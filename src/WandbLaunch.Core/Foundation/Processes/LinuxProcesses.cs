@@ -118,6 +118,12 @@ internal static class LinuxProcesses
     /// <summary>Takes note of the end of adopted processes, so that they do not fill the process table. The runtime does so for those that it started itself.</summary>
     internal static void Reap(int notThisOne)
     {
+        if (!OperatingSystem.IsLinux())
+        {
+            // Nothing is adopted elsewhere.
+            return;
+        }
+
         var info = new byte[128];
         for (var i = 0; i < 10_000; i++)
         {

@@ -1,6 +1,5 @@
 using System.Diagnostics;
 using System.Runtime.InteropServices;
-using System.Runtime.Versioning;
 
 namespace WandbLaunch.Foundation;
 
@@ -22,25 +21,27 @@ internal sealed class ProcessTree : IDisposable
     private readonly bool _adopts;
     private readonly RunCgroup? _cgroup;
     private readonly Task _gathered = Task.CompletedTask;
-    private IntPtr _job;
+    private readonly WindowsJob? _job;
 
     /// <param name="process">The program, just started.</param>
     /// <param name="id">Id of the run.</param>
     /// <param name="adopts">True when this process gets the orphans of the run, and starts nothing else.</param>
     /// <param name="cgroup">The run's control group, not entered yet.</param>
-    /// <param name="keep">True when what the program started may outlive it.</param>
-    internal ProcessTree(Process process, string id, bool adopts = false, RunCgroup? cgroup = null, bool keep = false)
+    /// <param name="job">On Windows the job that the program was started in; it ends with this.</param>
+    internal ProcessTree(
+        Process process,
+        string id,
+        bool adopts = false,
+        RunCgroup? cgroup = null,
+        WindowsJob? job = null
+    )
     {
         _process = process;
         _cookie = $"{Cookie}={id}";
         _adopts = adopts;
         _cgroup = cgroup;
-        if (OperatingSystem.IsWindows())
-        {
-            // Between the program's start and this lie some microseconds: a child that is made in them is not held.
-            _job = CreateJob(process.Handle, !keep);
-        }
-        else if (OperatingSystem.IsLinux())
+        _job = job;
+        if (OperatingSystem.IsLinux())
         {
             _program = adopts ? null : LinuxProcesses.Find(process.Id)?.Key;
             if (cgroup is not null)
@@ -51,12 +52,15 @@ internal sealed class ProcessTree : IDisposable
         }
     }
 
-    /// <summary>Asks all to end: SIGTERM; on Windows there is no such question for a console program, so the job ends at once.</summary>
+    /// <summary>Asks all to end: SIGTERM; on Windows CTRL_BREAK, and what has no console ends at once.</summary>
     internal void Terminate()
     {
         if (OperatingSystem.IsWindows())
         {
-            Kill();
+            if (!WindowsConsole.Break(_process.Id))
+            {
+                Kill();
+            }
         }
         else if (OperatingSystem.IsLinux())
         {
@@ -86,9 +90,9 @@ internal sealed class ProcessTree : IDisposable
             return;
         }
 
-        if (OperatingSystem.IsWindows() && _job != 0)
+        if (OperatingSystem.IsWindows())
         {
-            TerminateJobObject(_job, 137);
+            _job?.End(137);
         }
 
         try
@@ -127,7 +131,10 @@ internal sealed class ProcessTree : IDisposable
     }
 
     /// <summary>True while something of it lives.</summary>
-    internal bool HasMembers => OperatingSystem.IsLinux() ? Members(LinuxProcesses.All()).Count > 0 : !HasExited;
+    internal bool HasMembers =>
+        OperatingSystem.IsLinux() ? Members(LinuxProcesses.All()).Count > 0
+        : OperatingSystem.IsWindows() && _job is not null ? _job.Count > 0
+        : !HasExited;
 
     /// <summary>Takes note of the end of orphans that this process adopted.</summary>
     internal void Reap()
@@ -144,10 +151,9 @@ internal sealed class ProcessTree : IDisposable
 #pragma warning disable VSTHRD002
         _gathered.Wait();
 #pragma warning restore VSTHRD002
-        if (_job != 0)
+        if (OperatingSystem.IsWindows())
         {
-            CloseHandle(_job);
-            _job = 0;
+            _job?.Dispose();
         }
     }
 
@@ -296,82 +302,6 @@ internal sealed class ProcessTree : IDisposable
         }
     }
 
-    [SupportedOSPlatform("windows")]
-    private static IntPtr CreateJob(IntPtr process, bool endsWithHandle)
-    {
-        var job = CreateJobObjectW(0, null);
-        var limits = new JobLimits
-        {
-            Flags = endsWithHandle
-                ? 0x2000u /* JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE */
-                : 0,
-        };
-        if (
-            job == 0
-            || !SetInformationJobObject(
-                job,
-                9 /* JobObjectExtendedLimitInformation */
-                ,
-                ref limits,
-                (uint)Marshal.SizeOf<JobLimits>()
-            )
-            || !AssignProcessToJobObject(job, process)
-        )
-        {
-            if (job != 0)
-            {
-                CloseHandle(job);
-            }
-
-            return 0;
-        }
-
-        return job;
-    }
-
-    [StructLayout(LayoutKind.Sequential)]
-    private struct JobLimits
-    {
-        internal long ProcessTime;
-        internal long JobTime;
-        internal uint Flags;
-        internal nuint MinimumWorkingSet;
-        internal nuint MaximumWorkingSet;
-        internal uint ActiveProcesses;
-        internal nuint Affinity;
-        internal uint Priority;
-        internal uint Scheduling;
-        internal ulong ReadOperations;
-        internal ulong WriteOperations;
-        internal ulong OtherOperations;
-        internal ulong ReadBytes;
-        internal ulong WriteBytes;
-        internal ulong OtherBytes;
-        internal nuint ProcessMemory;
-        internal nuint JobMemory;
-        internal nuint PeakProcessMemory;
-        internal nuint PeakJobMemory;
-    }
-
     [DllImport("libc", SetLastError = true)]
     private static extern int kill(int process, int signal);
-
-    [DllImport("kernel32", CharSet = CharSet.Unicode, SetLastError = true)]
-    private static extern IntPtr CreateJobObjectW(IntPtr attributes, string? name);
-
-    [DllImport("kernel32", SetLastError = true)]
-    [return: MarshalAs(UnmanagedType.Bool)]
-    private static extern bool SetInformationJobObject(IntPtr job, int kind, ref JobLimits limits, uint size);
-
-    [DllImport("kernel32", SetLastError = true)]
-    [return: MarshalAs(UnmanagedType.Bool)]
-    private static extern bool AssignProcessToJobObject(IntPtr job, IntPtr process);
-
-    [DllImport("kernel32", SetLastError = true)]
-    [return: MarshalAs(UnmanagedType.Bool)]
-    private static extern bool TerminateJobObject(IntPtr job, uint code);
-
-    [DllImport("kernel32", SetLastError = true)]
-    [return: MarshalAs(UnmanagedType.Bool)]
-    private static extern bool CloseHandle(IntPtr handle);
 }

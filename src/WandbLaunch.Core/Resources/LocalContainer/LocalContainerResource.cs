@@ -193,6 +193,10 @@ internal sealed class LocalContainerResource(LaunchContext context) : ILaunchRes
             {
                 entry.Insert(0, "bash");
             }
+            else if (entry[0].EndsWith(".ps1", StringComparison.Ordinal))
+            {
+                entry.InsertRange(0, ["pwsh", .. EntryCommand.ScriptWords]);
+            }
         }
 
         return context.NewSpec(entry, ImageBuilder.Home) with

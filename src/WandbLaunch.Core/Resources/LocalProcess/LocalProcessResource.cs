@@ -9,7 +9,7 @@ using WandbLaunch.Sources;
 namespace WandbLaunch.Resources;
 
 /// <summary>Runs a program as a process of this machine, in a virtual environment of its own.</summary>
-internal sealed partial class LocalProcessResource(SupervisorPlace place) : ILaunchResource
+internal sealed class LocalProcessResource(SupervisorPlace place) : ILaunchResource
 {
     // Those that this process started: of others only a sign of life is known.
     private readonly ConcurrentDictionary<string, RunningProcess> _running = new(StringComparer.Ordinal);
@@ -55,9 +55,9 @@ internal sealed partial class LocalProcessResource(SupervisorPlace place) : ILau
         var python = "python";
         var prepared = true;
         var resolved = request.Resolved;
-        if (NeedsPython(resolved, request.Options))
+        if (EntryCommand.NeedsPython(resolved, request.Options))
         {
-            (python, _) = await VirtualEnvironment.FindPythonAsync(resolved.PythonVersion, token);
+            (python, _) = await PythonFinder.FindAsync(resolved.PythonVersion, token);
             if (!request.Options.NoInstall)
             {
                 var venv = VirtualEnvironment.FolderFor(request.Cache, python, resolved.Requirements);
@@ -66,7 +66,7 @@ internal sealed partial class LocalProcessResource(SupervisorPlace place) : ILau
             }
         }
 
-        return new ResourcePlan([.. Command(resolved, python), .. resolved.Arguments], null, prepared);
+        return new ResourcePlan([.. EntryCommand.Of(resolved, python), .. resolved.Arguments], null, prepared);
     }
 
     public async Task<RunSpec> PrepareAsync(PrepareContext context, CancellationToken token)
@@ -83,10 +83,10 @@ internal sealed partial class LocalProcessResource(SupervisorPlace place) : ILau
         }
 
         var python = "python";
-        var needsPython = NeedsPython(resolved, options);
+        var needsPython = EntryCommand.NeedsPython(resolved, options);
         if (needsPython)
         {
-            (python, var mismatch) = await VirtualEnvironment.FindPythonAsync(resolved.PythonVersion, token);
+            (python, var mismatch) = await PythonFinder.FindAsync(resolved.PythonVersion, token);
             if (mismatch is not null)
             {
                 context.Warnings.Add(mismatch);
@@ -126,7 +126,7 @@ internal sealed partial class LocalProcessResource(SupervisorPlace place) : ILau
             environment["CUDA_VISIBLE_DEVICES"] = string.Join(',', own);
         }
 
-        return context.NewSpec(Command(resolved, python), code) with
+        return context.NewSpec(EntryCommand.Of(resolved, python), code) with
         {
             Resource = Info.Name,
             Data = RunSpec.DataOf(new ProcessData { KeepChildren = options.KeepChildren }),
@@ -216,49 +216,6 @@ internal sealed partial class LocalProcessResource(SupervisorPlace place) : ILau
         ProcessTree.KillOrphans(run.Id, run.Handle?.Place);
         return Task.CompletedTask;
     }
-
-    // A shell script, a binary, any other program runs on a machine without Python, unless packages are to be installed for it.
-    private static bool NeedsPython(ResolvedRun resolved, LaunchOptions options) =>
-        (!options.NoInstall && !resolved.Requirements.IsEmpty)
-        || (
-            resolved.EntryPoint.Count > 0
-            && (
-                PythonName().IsMatch(resolved.EntryPoint[0])
-                || resolved.EntryPoint[0].EndsWith(".py", StringComparison.Ordinal)
-            )
-        );
-
-    // "python" is the environment's own; a shell is the user's (protocol D.2, step 10).
-    private static List<string> Command(ResolvedRun resolved, string python)
-    {
-        var entry = resolved.EntryPoint.ToList();
-        if (entry.Count > 0 && PythonName().IsMatch(entry[0]))
-        {
-            entry[0] = python;
-        }
-        else if (entry.Count > 0 && entry[0].EndsWith(".py", StringComparison.Ordinal))
-        {
-            entry.Insert(0, python);
-        }
-        else if (entry.Count > 0 && entry[0].EndsWith(".sh", StringComparison.Ordinal))
-        {
-            entry.Insert(0, "bash");
-        }
-
-        if (entry.Count > 0 && entry[0] == "bash")
-        {
-            entry[0] =
-                Environment.GetEnvironmentVariable("SHELL") is { Length: > 0 } shell && File.Exists(shell)
-                    ? shell
-                    : "bash";
-        }
-
-        return entry;
-    }
-
-    // Jobs say python3.11, where the version is the environment's already.
-    [System.Text.RegularExpressions.GeneratedRegex(@"^python(3(\.\d+)?)?$")]
-    private static partial System.Text.RegularExpressions.Regex PythonName();
 
     /// <summary>The process's own part of a spec.</summary>
     private sealed record ProcessData

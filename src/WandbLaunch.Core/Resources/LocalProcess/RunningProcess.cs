@@ -9,7 +9,7 @@ internal sealed class RunningProcess : IDisposable
 {
     private static readonly TimeSpan PipeGrace = TimeSpan.FromSeconds(2);
 
-    private readonly Process _process;
+    private readonly ChildProcess _process;
     private readonly ProcessTree _tree;
     private readonly RunCgroup? _cgroup;
     private readonly bool _keep;
@@ -20,7 +20,7 @@ internal sealed class RunningProcess : IDisposable
     private readonly TaskCompletionSource _drained = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private TimeSpan _grace;
 
-    private RunningProcess(Process process, ProcessTree tree, RunCgroup? cgroup, bool keep, SupervisorPlace place)
+    private RunningProcess(ChildProcess process, ProcessTree tree, RunCgroup? cgroup, bool keep, SupervisorPlace place)
     {
         _process = process;
         _tree = tree;
@@ -46,14 +46,14 @@ internal sealed class RunningProcess : IDisposable
     )
     {
         var cgroup = RunCgroup.TryCreate(place.Environment, spec.Id);
-        Process? process = null;
+        var job = OperatingSystem.IsWindows() ? WindowsJob.TryCreate(keep) : null;
+        ChildProcess? process = null;
         try
         {
             var start = StartInfo(spec, keep, secrets, cgroup, place);
-            process = new Process { StartInfo = start };
             try
             {
-                process.Start();
+                process = ChildProcess.Start(start, job);
             }
             catch (Win32Exception e) when (IsTooLarge(e))
             {
@@ -74,7 +74,7 @@ internal sealed class RunningProcess : IDisposable
                 );
             }
 
-            var tree = new ProcessTree(process, spec.Id, place.IsOwn, cgroup, keep);
+            var tree = new ProcessTree(process.Process, spec.Id, place.IsOwn, cgroup, job);
             process.StandardInput.Close();
             return new RunningProcess(process, tree, cgroup, keep, place);
         }
@@ -82,6 +82,11 @@ internal sealed class RunningProcess : IDisposable
         {
             process?.Dispose();
             cgroup?.Remove();
+            if (OperatingSystem.IsWindows())
+            {
+                job?.Dispose();
+            }
+
             throw;
         }
     }
@@ -148,7 +153,7 @@ internal sealed class RunningProcess : IDisposable
             await reaping;
             return new RunOutcome(
                 _process.ExitCode,
-                _process.ExitCode == 137 && !_stop.IsCancellationRequested
+                _process.ExitCode == 137 && !_stop.IsCancellationRequested && !OperatingSystem.IsWindows()
                     ? "killed (SIGKILL); the machine may be out of memory"
                     : null
             );
