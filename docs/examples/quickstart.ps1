@@ -27,6 +27,9 @@ $changed = Start-WandbLaunch $original.Uri @options -Argument @{ lr = 0.5 }
 
 # 4. Both results.
 $again, $changed | Format-Table
-$again, $changed | ForEach-Object { "$($_.Id): $($_ | Receive-WandbLaunchLog -Tail 1)" }
+$again, $changed | ForEach-Object {
+    "$($_.Id): $($_.Arguments -join ' ')"
+    "$($_.Id): $($_ | Receive-WandbLaunchLog -Tail 1)"
+}
 
 Remove-Item $work -Recurse -Force

@@ -5,6 +5,7 @@ using System.Management.Automation.Host;
 using System.Runtime.CompilerServices;
 using System.Runtime.ExceptionServices;
 using WandbLaunch.Foundation;
+using WandbLaunch.Model;
 using WandbLaunch.Wandb;
 
 namespace WandbLaunch.PowerShell;
@@ -73,7 +74,27 @@ public abstract partial class AsyncPSCmdlet : PSCmdlet, IDisposable
         // Asked here, for preferences are the pipeline thread's to read.
         _wantsDebug = Wants("Debug");
         _wantsVerbose = Wants("Verbose");
+        SetExitCode(0);
         Pump(BeginAsync, true);
+    }
+
+    /// <summary>True for commands that say by <c>$LASTEXITCODE</c>, as programs do, how they ended: on every way out.</summary>
+    private protected virtual bool SetsExitCode => false;
+
+    /// <summary>Sets <c>$LASTEXITCODE</c>, where this command does; on the pipeline's thread.</summary>
+    private protected void SetExitCode(int code)
+    {
+        if (SetsExitCode)
+        {
+            SessionState.PSVariable.Set("global:LASTEXITCODE", code);
+        }
+    }
+
+    // Set before it is written, for -ErrorAction Stop ends the command there.
+    private void WriteFault(ErrorRecord record)
+    {
+        SetExitCode(record.TargetObject is LaunchedRun { ExitCode: { } code and not 0 } ? code : 1);
+        WriteError(record);
     }
 
     private bool Wants(string stream) =>
@@ -104,7 +125,7 @@ public abstract partial class AsyncPSCmdlet : PSCmdlet, IDisposable
         ThrowIfStopped();
         if (Refusal() is { } refusal)
         {
-            WriteNow(() => WriteError(ErrorRecords.Of(refusal, null)));
+            WriteNow(() => WriteFault(ErrorRecords.Of(refusal, null)));
             return;
         }
 
@@ -120,7 +141,7 @@ public abstract partial class AsyncPSCmdlet : PSCmdlet, IDisposable
         }
         catch (Exception e) when (_ended is null && !IsPowerShells(e))
         {
-            WriteNow(() => WriteError(ErrorRecords.Of(e, null)));
+            WriteNow(() => WriteFault(ErrorRecords.Of(e, null)));
             return;
         }
         finally
@@ -207,7 +228,7 @@ public abstract partial class AsyncPSCmdlet : PSCmdlet, IDisposable
     protected void Error(Exception exception, object? target = null)
     {
         var record = ErrorRecords.Of(exception, target);
-        Post(() => WriteError(record));
+        Post(() => WriteFault(record));
     }
 
     /// <summary>The given connection, else the session's, else one from the settings.</summary>
@@ -348,10 +369,11 @@ public abstract partial class AsyncPSCmdlet : PSCmdlet, IDisposable
                     ExceptionDispatchInfo.Throw(fault);
                     break;
                 case not null when terminating:
+                    SetExitCode(1);
                     WriteNow(() => base.ThrowTerminatingError(ErrorRecords.Of(fault, null)));
                     break;
                 default:
-                    WriteNow(() => WriteError(ErrorRecords.Of(fault, null)));
+                    WriteNow(() => WriteFault(ErrorRecords.Of(fault, null)));
                     break;
             }
         }

@@ -147,7 +147,7 @@ Describe 'Remove-WandbLaunchQueueItem' {
     }
 
     It 'removes hundreds in few requests, each for itself' {
-        $items = 1..450 | ForEach-Object { @{ n = $_ } } | Add-WandbLaunchQueueItem -Uri $uri -Queue work
+        $items = 1..450 | ForEach-Object { [pscustomobject]@{ n = $_ } } | Add-WandbLaunchQueueItem -Uri $uri -Queue work
         $items[3] | Remove-WandbLaunchQueueItem -Confirm:$false
         $requests = @($items | Remove-WandbLaunchQueueItem -Confirm:$false -Debug -ErrorAction SilentlyContinue -ErrorVariable fault 5>&1 | Where-Object { "$_" -match 'POST .*/graphql DeleteFromRunQueue 200' })
         $requests.Count | Should -Be 3

@@ -74,7 +74,7 @@ public sealed class ContainerLifeTests
     public void Its_end_is_found_by_the_next_who_looks()
     {
         Machine.NeedDocker();
-        var id = Start(Counter, "-Environment @{ MY_TOKEN = 'secret-of-mine' }");
+        var id = Start(Counter, "-Environment @{ MY_TOKEN = 'secret-of-its-life' }");
         if (OperatingSystem.IsLinux())
         {
             Assert.Empty(Hosts());
@@ -91,7 +91,7 @@ public sealed class ContainerLifeTests
         Assert.Equal("", Container(id));
         Assert.DoesNotContain(
             Directory.EnumerateFiles(Path.Combine(Machine.Root, "home"), "*", SearchOption.AllDirectories),
-            f => File.ReadAllText(f).Contains("secret-of-mine", StringComparison.Ordinal)
+            f => File.ReadAllText(f).Contains("secret-of-its-life", StringComparison.Ordinal)
         );
     }
 

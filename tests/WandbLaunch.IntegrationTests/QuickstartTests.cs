@@ -44,7 +44,7 @@ public sealed class QuickstartTests
                 output.Split('\n').Count(l => l.Contains("RunFailed", StringComparison.Ordinal))
             )
         );
-        Assert.Matches(@"demo +failed .*layers=4 lr=1 ", output);
+        Assert.Matches(@"demo +Failed +3 .*layers=4 lr=1 ", output);
         Assert.Contains("exit code of the agent: 2", output, StringComparison.Ordinal);
     }
 
@@ -55,7 +55,7 @@ public sealed class QuickstartTests
     {
         Assert.Matches(@"\w{8}: final loss 1\.458\b", output);
         Assert.Matches(@"\w{8}: final loss 0\.25\b", output);
-        Assert.Equal(2, output.Split('\n').Count(l => l.Contains("Finished", StringComparison.Ordinal)));
+        Assert.Equal(2, System.Text.RegularExpressions.Regex.Count(output, @"(?m)^\w{8} Finished +0 "));
         Assert.Contains("--lr 0.5 --epochs 3 --name two words", output, StringComparison.Ordinal);
     }
 }

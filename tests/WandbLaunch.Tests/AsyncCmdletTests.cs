@@ -158,14 +158,17 @@ public sealed class AsyncCmdletTests
     }
 
     [Fact]
-    public async Task A_question_that_cannot_be_asked_ends_the_command_and_its_work()
+    public async Task A_question_that_cannot_be_asked_is_an_error_of_its_input()
     {
         // This host cannot prompt.
         TestWorkCommand.Ended = new TaskCompletionSource();
         var shell = New("1, 2 | Test-Work -Do ask -Confirm");
         Assert.Empty(await RunAsync(shell));
         Assert.Equal(PSInvocationState.Completed, shell.InvocationStateInfo.State);
-        Assert.NotEqual("Unexpected", Assert.Single(shell.Streams.Error).FullyQualifiedErrorId.Split(',')[0]);
+        Assert.Equal(
+            ["ConfirmationMissing", "ConfirmationMissing"],
+            shell.Streams.Error.Select(e => e.FullyQualifiedErrorId.Split(',')[0])
+        );
         await TestWorkCommand.Ended.Task.WaitAsync(TimeSpan.FromSeconds(5));
         shell.Dispose();
     }

@@ -15,7 +15,7 @@ namespace WandbLaunch.PowerShell;
 /// <example><para>Choose the entity and project that commands use by default</para><code>Connect-Wandb -Local -Entity local -Project demo</code><para>Get-WandbRun needs no -Project after this.</para></example>
 [Cmdlet(VerbsCommunications.Connect, "Wandb", DefaultParameterSetName = "Key", SupportsShouldProcess = true)]
 [OutputType("WandbLaunch.Wandb.WandbConnection")]
-public sealed class ConnectWandbCommand : AsyncPSCmdlet
+public sealed class ConnectWandbCommand : PipelineCommand
 {
     /// <summary>Address of the API, such as https://api.wandb.ai. Default: WANDB_BASE_URL, the settings files, then https://api.wandb.ai.</summary>
     [Parameter(Position = 0, ParameterSetName = "Key", ValueFromPipelineByPropertyName = true)]
@@ -75,6 +75,9 @@ public sealed class ConnectWandbCommand : AsyncPSCmdlet
     private string? _secret;
 
     /// <inheritdoc/>
+    private protected override IReadOnlyList<string> Kinds => [nameof(LaunchServerInfo), nameof(WandbConnection)];
+
+    /// <inheritdoc/>
     protected override async Task BeginAsync()
     {
         if (ParameterSetName == "Secret")
@@ -88,16 +91,18 @@ public sealed class ConnectWandbCommand : AsyncPSCmdlet
     protected override async Task ProcessAsync()
     {
         WandbSettings settings;
-        if (Local)
+        // A server of this machine comes with its key.
+        var path = Kind == nameof(LaunchServerInfo) ? Text("Path") : Path;
+        if (Local || Kind == nameof(LaunchServerInfo))
         {
-            if (Path is not null && !Force && !await MayMakeAsync(FullPath(Path)))
+            if (path is not null && !Force && !await MayMakeAsync(FullPath(path)))
             {
                 return;
             }
 
             var server = await LocalServers.StartAsync(
                 Context,
-                Path is null ? LocalServers.DefaultPath(Context) : FullPath(Path),
+                path is null ? LocalServers.DefaultPath(Context) : FullPath(path),
                 null,
                 null,
                 Token,

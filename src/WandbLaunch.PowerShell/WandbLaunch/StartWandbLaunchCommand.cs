@@ -16,7 +16,7 @@ namespace WandbLaunch.PowerShell;
 /// <summary>Runs a W&amp;B run again, or a git repository or folder for the first time.</summary>
 /// <remarks>A W&amp;B run becomes the same run again: the same commit, uncommitted changes (diff.patch), packages and arguments, or with those that you change. By default it runs in a container whose image is built once for each list of packages; with -Resource local-process as a process in a virtual environment of its own. The program's output is shown as it comes (-Quiet leaves that out), and kept in a log.
 ///
-/// One LaunchedRun object is written for each run at its end, or at once with -NoWait, which leaves a container to its engine and a process to a supervisor of its own; Get-, Wait-, Stop-WandbLaunch and Receive-WandbLaunchLog work on it from any shell. A run that fails is an error with its last lines. Ctrl+C stops the run with everything that it started. -WhatIf shows what would run: commit, patch, program, arguments, image, command and environment, with secrets masked.
+/// One LaunchedRun object is written for each run at its end, or at once with -NoWait, which leaves a container to its engine and a process to a supervisor of its own; Get-, Wait-, Stop-WandbLaunch and Receive-WandbLaunchLog work on it from any shell. A run that fails is an error with its last lines. Ctrl+C stops the run with everything that it started. $LASTEXITCODE is 0 when all went well, the exit code of the last run that failed where it has one, else 1. -WhatIf shows what would run: commit, patch, program, arguments, image, command and environment, with secrets masked.
 ///
 /// Whoever wrote the code that you launch runs it as you. A container keeps it from your files; a process does not.</remarks>
 /// <example><para>Run a folder's train.py as a process</para><code>Start-WandbLaunch ./train -EntryPoint 'python train.py' -Resource local-process -Quiet</code><para>Needs a requirements.txt in the folder; it may be empty.</para></example>
@@ -24,83 +24,88 @@ namespace WandbLaunch.PowerShell;
 /// <example><para>See what would happen</para><code>Start-WandbLaunch ./train -EntryPoint 'python train.py' -Resource local-process -WhatIf</code><para>Writes the plan and starts nothing.</para></example>
 /// <example><para>Several at a time</para><code>1..3 | ForEach-Object { New-WandbLaunchConfig ./train -EntryPoint 'python train.py' -Argument "epochs=$_" } | Start-WandbLaunch -Resource local-process -ThrottleLimit 2</code><para>Each is a run of its own.</para></example>
 /// <example><para>In a container with a memory limit: what would be built and run?</para><code>Connect-Wandb -Local; Get-WandbRun -Project demo | Start-WandbLaunch -GitRepo ./repo -DockerArgs @{ memory = '4g'; cpus = 2 } -WhatIf</code><para>Without -WhatIf it needs a Docker Engine. An address such as https://wandb.ai/me/demo/runs/22stxuh9 does as well as the object.</para></example>
-[Cmdlet(VerbsLifecycle.Start, "WandbLaunch", SupportsShouldProcess = true)]
+[Cmdlet(VerbsLifecycle.Start, "WandbLaunch", DefaultParameterSetName = RunSet, SupportsShouldProcess = true)]
 [Alias("swl")]
 [OutputType("WandbLaunch.Model.LaunchedRun", "WandbLaunch.Model.LaunchPlan")]
 public sealed class StartWandbLaunchCommand : LaunchConfigCommand
 {
+    // What is about running here, and what is about a queue, where the agent decides how.
+    private const string RunSet = "Run";
+    private const string QueueSet = "Queue";
+
     /// <summary>Do not wait for the end: the run goes on without this shell.</summary>
     [Parameter]
     public SwitchParameter NoWait { get; set; }
 
     /// <summary>Put the run into this queue instead of running it here; an agent runs it (Start-WandbLaunchAgent). Add-WandbLaunchQueueItem can do more.</summary>
-    [Parameter]
+    [Parameter(Mandatory = true, ParameterSetName = QueueSet)]
     [Alias("q")]
     [ArgumentCompleter(typeof(QueueCompleter))]
+    [ValidateNotNullOrEmpty]
     public string? Queue { get; set; }
 
     /// <summary>How many runs at a time. Default 1.</summary>
-    [Parameter]
+    [Parameter(ParameterSetName = RunSet)]
     [ValidateRange(1, 1000)]
     public int ThrottleLimit { get; set; } = 1;
 
     /// <summary>Install no packages: take what the machine or the base image has.</summary>
-    [Parameter]
+    [Parameter(ParameterSetName = RunSet)]
     public SwitchParameter NoInstall { get; set; }
 
     /// <summary>Environment variables for the program. Values of names such as API_KEY or TOKEN are treated as secrets.</summary>
-    [Parameter]
+    [Parameter(ParameterSetName = RunSet)]
     public IDictionary? Environment { get; set; }
 
     /// <summary>Folders of this machine for the container: host:container, or host:container:ro.</summary>
-    [Parameter]
+    [Parameter(ParameterSetName = RunSet)]
     public string[] Volume { get; set; } = [];
 
     /// <summary>User and token or password for the git host.</summary>
-    [Parameter]
+    [Parameter(ParameterSetName = RunSet)]
     [Credential]
     public PSCredential? GitCredential { get; set; }
 
     /// <summary>Package index for pip. It reaches pip while it installs, and no image layer.</summary>
-    [Parameter]
+    [Parameter(ParameterSetName = RunSet)]
     public string? PipIndexUrl { get; set; }
 
     /// <summary>Further package indexes for pip.</summary>
-    [Parameter]
+    [Parameter(ParameterSetName = RunSet)]
     public string[] PipExtraIndexUrl { get; set; } = [];
 
     /// <summary>Hosts that pip trusts without TLS.</summary>
-    [Parameter]
+    [Parameter(ParameterSetName = RunSet)]
     public string[] PipTrustedHost { get; set; } = [];
 
     /// <summary>Folders or pages with wheels for pip.</summary>
-    [Parameter]
+    [Parameter(ParameterSetName = RunSet)]
     [Alias("WheelFolder")]
     public string[] PipFindLinks { get; set; } = [];
 
     /// <summary>A pip.conf to use while packages are installed.</summary>
-    [Parameter]
+    [Parameter(ParameterSetName = RunSet)]
     public string? PipConfigFile { get; set; }
 
     /// <summary>pip looks only into -PipFindLinks.</summary>
-    [Parameter]
+    [Parameter(ParameterSetName = RunSet)]
     public SwitchParameter PipNoIndex { get; set; }
 
     /// <summary>Docker Engine to use. Default: DOCKER_HOST, the docker context, then the usual sockets.</summary>
-    [Parameter]
+    [Parameter(ParameterSetName = RunSet)]
     public string? DockerHost { get; set; }
 
     /// <summary>Seconds that a run gets to end by itself when it is stopped. Default 10.</summary>
-    [Parameter]
+    [Parameter(ParameterSetName = RunSet)]
     [ValidateRange(0, 3600)]
     public int StopGracePeriod { get; set; } = 10;
 
     /// <summary>Let what the program started as processes of its own outlive it (local-process). Default: it is ended with the program, also after a normal end.</summary>
-    [Parameter]
+    [Parameter(ParameterSetName = RunSet)]
     public SwitchParameter KeepChildren { get; set; }
 
     /// <summary>Most bytes of the log, such as 100MB: the first half is the beginning of the output, the second half its end, which is added when the run is over. Default: no limit.</summary>
-    [Parameter]
+    [Parameter(ParameterSetName = RunSet)]
     [ValidateRange(4096L, long.MaxValue)]
     public long? MaxLogSize { get; set; }
 
@@ -123,6 +128,9 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
     private int _launches;
 
     /// <inheritdoc/>
+    private protected override bool SetsExitCode => true;
+
+    /// <inheritdoc/>
     protected override async Task BeginAsync()
     {
         if (Queue is not null)
@@ -135,6 +143,10 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
                     Queue
                 )
                 : new QueuePusher(await GetConnectionAsync(Connection), Queue, null, null, null, null, WorkingFolder);
+            if (await AskAsync(IsWhatIf))
+            {
+                await _pusher.CheckQueueAsync(Token);
+            }
         }
 
         _slots = new SemaphoreSlim(ThrottleLimit);

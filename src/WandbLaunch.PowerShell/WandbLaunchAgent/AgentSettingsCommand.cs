@@ -159,6 +159,9 @@ public abstract class AgentSettingsCommand : PipelineCommand
         return true;
     }
 
+    /// <summary>True when queues were to come from the pipeline and none did: without them the default queue would be served, which nobody asked for.</summary>
+    private protected bool LacksQueues => MyInvocation.ExpectingInput && _queues.Count == 0;
+
     private protected string? ConfigPath => Config is null ? null : FullPath(Config);
 
     /// <summary>What was given, under the names of the file.</summary>

@@ -51,6 +51,11 @@ public sealed class RegisterWandbLaunchAgentCommand : AgentSettingsCommand
     /// <inheritdoc/>
     protected override async Task EndAsync()
     {
+        if (LacksQueues)
+        {
+            return;
+        }
+
         var account = Credential?.UserName ?? User;
         if (account is not null && !System)
         {

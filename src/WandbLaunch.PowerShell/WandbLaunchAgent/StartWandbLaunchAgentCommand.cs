@@ -44,8 +44,16 @@ public sealed class StartWandbLaunchAgentCommand : AgentSettingsCommand
     private string _shown = "";
 
     /// <inheritdoc/>
+    private protected override bool SetsExitCode => true;
+
+    /// <inheritdoc/>
     protected override async Task EndAsync()
     {
+        if (LacksQueues)
+        {
+            return;
+        }
+
         var given = Given();
         if (Name is not null)
         {
