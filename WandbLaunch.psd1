@@ -28,6 +28,7 @@
         'New-WandbLaunchConfig'
         'New-WandbLaunchJob'
         'New-WandbRunQueue'
+        'Receive-WandbLaunchAgentLog'
         'Receive-WandbLaunchLog'
         'Register-WandbLaunchAgent'
         'Remove-WandbLaunch'

@@ -13,7 +13,7 @@ namespace WandbLaunch.PowerShell;
 /// A cmdlet whose work is asynchronous. The work runs on the thread pool; objects, errors, progress and questions come
 /// back in order through a bounded queue, and are written on the pipeline's thread. Ctrl+C cancels <see cref="Token"/>.
 /// </summary>
-public abstract class AsyncPSCmdlet : PSCmdlet, IDisposable
+public abstract partial class AsyncPSCmdlet : PSCmdlet, IDisposable
 {
     private const int QueueLength = 1000;
 
@@ -26,10 +26,7 @@ public abstract class AsyncPSCmdlet : PSCmdlet, IDisposable
     // closed but not disposed at the end, for a late writer may be inside it then.
     private readonly BlockingCollection<Action?> _queue = new(QueueLength);
 
-    // What the host shows of this cmdlet's progress, under a source of our own: PowerShell's is out of reach once the
-    // pipeline has ended. Both are used on the pipeline's thread alone.
-    private readonly long _progressSource = (1L << 40) + Random.Shared.Next();
-    private readonly Dictionary<int, string> _progress = [];
+    private readonly ProgressLines _progress;
 
     // Why the pipeline takes nothing more of us, as it was thrown by a write or a question.
     private ExceptionDispatchInfo? _ended;
@@ -41,6 +38,7 @@ public abstract class AsyncPSCmdlet : PSCmdlet, IDisposable
     {
         // Kept, for the source gives none once it is disposed, and work in the background may still ask.
         Token = _stop.Token;
+        _progress = new ProgressLines(this);
     }
 
     /// <summary>Cancelled when the pipeline stops. Work must heed it: a stopped pipeline waits for the work's clean-up.</summary>
@@ -106,7 +104,7 @@ public abstract class AsyncPSCmdlet : PSCmdlet, IDisposable
         ThrowIfStopped();
         if (Refusal() is { } refusal)
         {
-            WriteNow(() => WriteError(ToRecord(refusal, null)));
+            WriteNow(() => WriteError(ErrorRecords.Of(refusal, null)));
             return;
         }
 
@@ -122,7 +120,7 @@ public abstract class AsyncPSCmdlet : PSCmdlet, IDisposable
         }
         catch (Exception e) when (_ended is null && !IsPowerShells(e))
         {
-            WriteNow(() => WriteError(ToRecord(e, null)));
+            WriteNow(() => WriteError(ErrorRecords.Of(e, null)));
             return;
         }
         finally
@@ -139,7 +137,7 @@ public abstract class AsyncPSCmdlet : PSCmdlet, IDisposable
     protected sealed override void EndProcessing()
     {
         Pump(EndAsync, false);
-        EndProgress();
+        _progress.End();
     }
 
     /// <inheritdoc/>
@@ -203,84 +201,14 @@ public abstract class AsyncPSCmdlet : PSCmdlet, IDisposable
 
     /// <summary>Writes progress; a percentage of null is unknown, of 100 ends it.</summary>
     protected void Progress(string activity, string status, int? percent, int id = 0) =>
-        Post(() =>
-        {
-            var record = new ProgressRecord(
-                id,
-                activity,
-                status.Length == 0 ? " " : Secrets.Mask(status.Length > 200 ? status[..200] : status)
-            )
-            {
-                PercentComplete = percent is { } p ? Math.Clamp(p, 0, 100) : -1,
-                RecordType = percent >= 100 ? ProgressRecordType.Completed : ProgressRecordType.Processing,
-            };
-            CommandRuntime.WriteProgress(_progressSource, record);
-            if (record.RecordType == ProgressRecordType.Completed)
-            {
-                _progress.Remove(id);
-            }
-            else
-            {
-                _progress[id] = activity;
-            }
-        });
+        Post(() => _progress.Write(activity, status, percent, id));
 
     /// <summary>Writes an error that does not end the command.</summary>
     protected void Error(Exception exception, object? target = null)
     {
-        var record = ToRecord(exception, target);
+        var record = ErrorRecords.Of(exception, target);
         Post(() => WriteError(record));
     }
-
-    /// <summary>
-    /// False when ShouldProcess would say yes without a word: nothing of -WhatIf, -Confirm, -Verbose and their preferences is
-    /// set. For commands that take thousands of inputs, where the question costs more than the work.
-    /// </summary>
-    private protected bool MayAsk() =>
-        AskingParameters.Any(MyInvocation.BoundParameters.ContainsKey)
-        || LanguagePrimitives.IsTrue(GetVariableValue("WhatIfPreference"))
-        || !LanguagePrimitives.Equals(GetVariableValue("VerbosePreference"), ActionPreference.SilentlyContinue)
-        || !(
-            LanguagePrimitives.TryConvertTo<ConfirmImpact>(GetVariableValue("ConfirmPreference"), out var impact)
-            && impact is ConfirmImpact.None or ConfirmImpact.High
-        );
-
-    /// <summary>True where -WhatIf holds, given or as a preference. For checks that the work itself would make; on the pipeline's thread.</summary>
-    private protected bool IsWhatIf() =>
-        MyInvocation.BoundParameters.TryGetValue("WhatIf", out var given)
-            ? LanguagePrimitives.IsTrue(given)
-            : LanguagePrimitives.IsTrue(GetVariableValue("WhatIfPreference"));
-
-    /// <summary>Asks ShouldProcess on the pipeline's thread. Where a question is due and nobody can answer, it is an error of this object.</summary>
-    protected Task<bool> ShouldProcessAsync(string target, string action) =>
-        QuestionAsync(
-            () => ShouldProcess(Secrets.Mask(target), action),
-            e => new LaunchException(
-                "ConfirmationMissing",
-                LaunchErrorCategory.InvalidOperation,
-                $"{action}: {target}. This must be confirmed, and nobody can be asked here. Give -Confirm:$false to say yes, or -WhatIf to see what would happen.",
-                target,
-                e
-            )
-        );
-
-    /// <summary>Asks whether to go on, whatever -Confirm says. Where nobody can answer, it is an error that says how to go on without being asked.</summary>
-    private protected Task<bool> ContinueAsync(string query, string caption, Func<LaunchException> unanswered) =>
-        QuestionAsync(() => ShouldContinue(query, caption), _ => unanswered());
-
-    private Task<bool> QuestionAsync(Func<bool> question, Func<Exception, LaunchException> unanswered) =>
-        AskAsync(() =>
-        {
-            try
-            {
-                return question();
-            }
-            catch (Exception e) when (e is HostException or PSInvalidOperationException or NotImplementedException)
-            {
-                // -NonInteractive, or a host that shows no questions.
-                throw unanswered(e);
-            }
-        });
 
     /// <summary>The given connection, else the session's, else one from the settings.</summary>
     internal async Task<WandbConnection> GetConnectionAsync(WandbConnection? given) =>
@@ -300,36 +228,6 @@ public abstract class AsyncPSCmdlet : PSCmdlet, IDisposable
 
     /// <summary>A path of the session as a full path of the file system.</summary>
     internal string FullPath(string path) => SessionState.Path.GetUnresolvedProviderPathFromPSPath(path);
-
-    internal static ErrorRecord ToRecord(Exception exception, object? target)
-    {
-        if (exception is LaunchException launch)
-        {
-            return new ErrorRecord(
-                launch,
-                launch.ErrorId,
-                Enum.TryParse<ErrorCategory>(launch.Category.ToString(), out var category)
-                    ? category
-                    : ErrorCategory.NotSpecified,
-                launch.Target ?? target
-            );
-        }
-
-        var (id, kind) = exception switch
-        {
-            UnauthorizedAccessException => ("AccessDenied", ErrorCategory.PermissionDenied),
-            IOException => ("FileFailed", ErrorCategory.WriteError),
-            HttpRequestException => ("ConnectionFailed", ErrorCategory.ConnectionError),
-            TimeoutException => ("Timeout", ErrorCategory.OperationTimeout),
-            _ => ("Unexpected", ErrorCategory.NotSpecified),
-        };
-        return new ErrorRecord(
-            new LaunchException(id, LaunchErrorCategory.InvalidOperation, exception.Message, target, exception),
-            id,
-            kind,
-            target
-        );
-    }
 
     /// <summary>
     /// Runs an action on the pipeline's thread, in order, without waiting for it. Once the pipeline is over it is dropped
@@ -431,7 +329,7 @@ public abstract class AsyncPSCmdlet : PSCmdlet, IDisposable
             Drain();
             if (Token.IsCancellationRequested)
             {
-                EndProgress();
+                _progress.End();
             }
 
             // Over, or cancelled and cleaning up; writers and questions are let go by the token.
@@ -450,10 +348,10 @@ public abstract class AsyncPSCmdlet : PSCmdlet, IDisposable
                     ExceptionDispatchInfo.Throw(fault);
                     break;
                 case not null when terminating:
-                    WriteNow(() => base.ThrowTerminatingError(ToRecord(fault, null)));
+                    WriteNow(() => base.ThrowTerminatingError(ErrorRecords.Of(fault, null)));
                     break;
                 default:
-                    WriteNow(() => WriteError(ToRecord(fault, null)));
+                    WriteNow(() => WriteError(ErrorRecords.Of(fault, null)));
                     break;
             }
         }
@@ -508,27 +406,6 @@ public abstract class AsyncPSCmdlet : PSCmdlet, IDisposable
                 return;
             }
         }
-    }
-
-    // The pipeline would not take a record any more; the host does.
-    private void EndProgress()
-    {
-        foreach (var (id, activity) in _progress)
-        {
-            try
-            {
-                Host.UI.WriteProgress(
-                    _progressSource,
-                    new ProgressRecord(id, activity, " ") { RecordType = ProgressRecordType.Completed }
-                );
-            }
-            catch (Exception e) when (e is HostException or NotImplementedException or InvalidOperationException)
-            {
-                // A host without progress.
-            }
-        }
-
-        _progress.Clear();
     }
 
     private sealed class TerminatingErrorException(ErrorRecord record)

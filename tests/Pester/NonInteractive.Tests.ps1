@@ -8,6 +8,7 @@ BeforeDiscovery {
     $calls = @{
         'Clear-WandbLaunchCache'     = @{ Before = '$null = Start-WandbLaunch ([uri]::new("$PWD/repo").AbsoluteUri) -Resource local-process -Quiet -NoInstall'; Call = 'Clear-WandbLaunchCache'; There = '@(Get-WandbLaunchCache).Count -gt 0' }
         'Remove-WandbLaunch'         = @{ Before = '$run = Start-WandbLaunch ./train -EntryPoint "python main.py" -Resource local-process -Quiet -NoInstall'; Call = '$run | Remove-WandbLaunch'; There = '[bool](Get-WandbLaunch $run.Id)' }
+        'Remove-WandbLaunchAgent'    = @{ Before = '$null = Start-WandbLaunchAgent -Name done -Queue default -StopWhenEmpty'; Call = 'Remove-WandbLaunchAgent done'; There = '[bool](Get-WandbLaunchAgent done -ErrorAction Ignore)' }
         'Remove-WandbLaunchQueueItem' = @{ Before = '$item = Add-WandbLaunchQueueItem https://github.com/me/train'; Call = '$item | Remove-WandbLaunchQueueItem'; There = '[bool](Get-WandbLaunchQueueItem default -Id $item.Id)' }
         'Remove-WandbRunQueue'       = @{ Before = '$null = New-WandbRunQueue gone'; Call = 'Remove-WandbRunQueue gone'; There = '[bool](Get-WandbRunQueue gone)' }
         'Unregister-WandbLaunchAgent' = @{ Before = '$unit = New-Item (Register-WandbLaunchAgent -Name asked -WhatIf).Path -Force'; Call = 'Unregister-WandbLaunchAgent -Name asked'; There = 'Test-Path $unit'; Unix = $true }

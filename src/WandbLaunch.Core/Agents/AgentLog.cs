@@ -9,7 +9,7 @@ internal sealed class AgentLog(string folder, long maxBytes = 10 << 20) : IDispo
 {
     private const int Kept = 5;
 
-    private static readonly JsonSerializerOptions Json = new()
+    internal static readonly JsonSerializerOptions Json = new()
     {
         DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull,
         PropertyNamingPolicy = JsonNamingPolicy.CamelCase,
@@ -79,5 +79,11 @@ internal sealed class AgentLog(string folder, long maxBytes = 10 << 20) : IDispo
         }
     }
 
-    private string Numbered(int number) => System.IO.Path.ChangeExtension(Path, $".{number}.log");
+    private string Numbered(int number) => Numbered(Path, number);
+
+    private static string Numbered(string path, int number) => System.IO.Path.ChangeExtension(path, $".{number}.log");
+
+    /// <summary>The files before this one that are there, oldest first.</summary>
+    internal static IEnumerable<string> Rotated(string path) =>
+        Enumerable.Range(1, Kept).Reverse().Select(n => Numbered(path, n)).Where(File.Exists);
 }

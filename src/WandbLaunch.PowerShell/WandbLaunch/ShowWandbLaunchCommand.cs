@@ -9,6 +9,7 @@ namespace WandbLaunch.PowerShell;
 /// <remarks>Takes launches by id or from the pipeline. Where there is no browser the address is written instead. A launch that was started without a server has no page, and is an error.</remarks>
 /// <example><para>The page of what runs now</para><code>Get-WandbLaunch -State Running | Show-WandbLaunch</code><para>One page for each.</para></example>
 /// <example><para>Start a run and look at it</para><code>Connect-Wandb -Local; Start-WandbLaunch ./train -EntryPoint 'python train.py' -Resource local-process -Quiet | Show-WandbLaunch -PassThru</code><para>Writes the address too.</para></example>
+/// <example><para>Which page would be opened?</para><code>Get-WandbLaunch | Where-Object Uri | Select-Object -First 1 | Show-WandbLaunch -WhatIf</code><para>Opens nothing.</para></example>
 [Cmdlet(VerbsCommon.Show, "WandbLaunch", SupportsShouldProcess = true)]
 [OutputType(typeof(string))]
 public sealed class ShowWandbLaunchCommand : PageCommand

@@ -6,7 +6,7 @@ using WandbLaunch.Wandb;
 namespace WandbLaunch.PowerShell;
 
 /// <summary>Base of the commands for agents that exist.</summary>
-public abstract class AgentCommand : AsyncPSCmdlet
+public abstract class AgentCommand : PipelineCommand
 {
     /// <summary>Project of the queues, where it is not the usual one.</summary>
     [Parameter(ValueFromPipelineByPropertyName = true)]
@@ -20,6 +20,9 @@ public abstract class AgentCommand : AsyncPSCmdlet
     /// <summary>Connection to use. Default: the session's.</summary>
     [Parameter]
     public WandbConnection? Connection { get; set; }
+
+    /// <inheritdoc/>
+    private protected override IReadOnlyList<string> Kinds => [nameof(WandbLaunchAgent), nameof(AgentEvent)];
 
     /// <summary>This machine's agents, then those that the server knows.</summary>
     internal async Task<IReadOnlyList<WandbLaunchAgent>> AgentsAsync()

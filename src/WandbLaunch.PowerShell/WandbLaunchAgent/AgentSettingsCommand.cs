@@ -2,13 +2,17 @@ using System.Collections;
 using System.Management.Automation;
 using System.Text.Json.Nodes;
 using WandbLaunch.Model;
+using WandbLaunch.Wandb;
 
 namespace WandbLaunch.PowerShell;
 
 /// <summary>The settings of an agent; shared by the command that runs one and the one that registers one.</summary>
-public abstract class AgentSettingsCommand : AsyncPSCmdlet
+public abstract class AgentSettingsCommand : PipelineCommand
 {
     private readonly List<string> _queues = [];
+
+    /// <inheritdoc/>
+    private protected override IReadOnlyList<string> Kinds => [nameof(WandbRunQueue), nameof(WandbLaunchAgent)];
 
     /// <summary>Project whose queues are served, on a server of 2022. Servers of today keep queues apart from projects and need none.</summary>
     [Parameter(Position = 0)]

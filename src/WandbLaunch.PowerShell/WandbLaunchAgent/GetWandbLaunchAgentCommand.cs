@@ -26,7 +26,7 @@ public sealed class GetWandbLaunchAgentCommand : AgentCommand
     protected override async Task ProcessAsync()
     {
         var all = await AgentsAsync();
-        foreach (var name in Name)
+        foreach (var name in Kind == nameof(WandbLaunch.Agents.AgentEvent) ? Texts("Agent") : Name)
         {
             var pattern = WildcardPattern.Get(name, WildcardOptions.IgnoreCase);
             var found = all.Where(a => pattern.IsMatch(a.Name)).ToList();

@@ -9,6 +9,7 @@ namespace WandbLaunch.PowerShell;
 /// <remarks>An agent that stopped, or was killed, stays in the list of Get-WandbLaunchAgent with its log. This removes both. One that runs must be stopped first. One that holds items whose end the server does not know yet stays: the next agent of this machine takes them over. Runs and their logs are not touched. Asks before it removes.</remarks>
 /// <example><para>Tidy up</para><code>Get-WandbLaunchAgent -State stopped, lost | Where-Object Local | Remove-WandbLaunchAgent -Confirm:$false</code><para>Their logs go with them.</para></example>
 /// <example><para>Which would go?</para><code>Remove-WandbLaunchAgent test* -WhatIf</code><para>Removes nothing.</para></example>
+/// <example><para>Those that nobody has heard of for a month</para><code>Get-WandbLaunchAgent -State lost | Where-Object { $_.Local -and $_.Heartbeat -lt [DateTime]::Now.AddMonths(-1) } | Remove-WandbLaunchAgent -Confirm:$false</code><para>One that holds items is an error and stays.</para></example>
 [Cmdlet(VerbsCommon.Remove, "WandbLaunchAgent", SupportsShouldProcess = true, ConfirmImpact = ConfirmImpact.High)]
 public sealed class RemoveWandbLaunchAgentCommand : PipelineCommand
 {

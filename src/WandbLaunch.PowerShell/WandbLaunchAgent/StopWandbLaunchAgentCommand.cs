@@ -17,6 +17,7 @@ public sealed class StopWandbLaunchAgentCommand : AgentCommand
     /// <summary>Names of agents.</summary>
     [Parameter(Mandatory = true, Position = 0, ValueFromPipeline = true, ValueFromPipelineByPropertyName = true)]
     [ArgumentCompleter(typeof(AgentCompleter))]
+    [SupportsWildcards]
     public string[] Name { get; set; } = [];
 
     /// <summary>Let the runs finish.</summary>
@@ -35,7 +36,7 @@ public sealed class StopWandbLaunchAgentCommand : AgentCommand
     /// <inheritdoc/>
     protected override async Task ProcessAsync()
     {
-        foreach (var name in Name)
+        foreach (var name in await NamesAsync())
         {
             try
             {
@@ -46,6 +47,30 @@ public sealed class StopWandbLaunchAgentCommand : AgentCommand
                 Error(e, name);
             }
         }
+    }
+
+    // Of those that a wildcard fits, what runs.
+    private async Task<IReadOnlyList<string>> NamesAsync()
+    {
+        string[] given = Kind == nameof(AgentEvent) ? Texts("Agent") : Name;
+        if (!given.Any(WildcardPattern.ContainsWildcardCharacters))
+        {
+            return given;
+        }
+
+        var running = (await AgentsAsync())
+            .Where(a => a.State is not (AgentState.Stopped or AgentState.Lost))
+            .Select(a => a.Name)
+            .Distinct(StringComparer.OrdinalIgnoreCase)
+            .ToList();
+        return
+        [
+            .. given.SelectMany(n =>
+                WildcardPattern.ContainsWildcardCharacters(n)
+                    ? running.Where(r => WildcardPattern.Get(n, WildcardOptions.IgnoreCase).IsMatch(r))
+                    : [n]
+            ),
+        ];
     }
 
     private async Task StopAsync(string name)

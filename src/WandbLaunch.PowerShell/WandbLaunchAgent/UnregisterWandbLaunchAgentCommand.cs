@@ -15,7 +15,7 @@ namespace WandbLaunch.PowerShell;
     SupportsShouldProcess = true,
     ConfirmImpact = ConfirmImpact.High
 )]
-public sealed class UnregisterWandbLaunchAgentCommand : AsyncPSCmdlet
+public sealed class UnregisterWandbLaunchAgentCommand : PipelineCommand
 {
     /// <summary>Names of agents.</summary>
     [Parameter(Mandatory = true, Position = 0, ValueFromPipeline = true, ValueFromPipelineByPropertyName = true)]
@@ -26,6 +26,10 @@ public sealed class UnregisterWandbLaunchAgentCommand : AsyncPSCmdlet
     /// <summary>A service of the whole machine.</summary>
     [Parameter]
     public SwitchParameter System { get; set; }
+
+    /// <inheritdoc/>
+    private protected override IReadOnlyList<string> Kinds =>
+        [nameof(WandbLaunch.Wandb.WandbLaunchAgent), nameof(WandbLaunch.Agents.AgentServiceDefinition)];
 
     /// <inheritdoc/>
     protected override async Task ProcessAsync()

@@ -12,7 +12,7 @@ namespace WandbLaunch.PowerShell;
 /// <example><para>The newest version of each</para><code>Connect-Wandb -Local; Get-WandbLaunchJob -Project demo | Group-Object Name | ForEach-Object { $_.Group[0] } | Select-Object Name, Version, Created</code><para>An alias such as :latest or :v3 chooses one.</para></example>
 [Cmdlet(VerbsCommon.Get, "WandbLaunchJob")]
 [OutputType("WandbLaunch.Wandb.WandbLaunchJob")]
-public sealed class GetWandbLaunchJobCommand : AsyncPSCmdlet
+public sealed class GetWandbLaunchJobCommand : PipelineCommand
 {
     /// <summary>Names, with wildcards; or entity/project/name:alias of one version.</summary>
     [Parameter(Position = 0, ValueFromPipeline = true)]
@@ -41,11 +41,15 @@ public sealed class GetWandbLaunchJobCommand : AsyncPSCmdlet
     public WandbConnection? Connection { get; set; }
 
     /// <inheritdoc/>
+    private protected override IReadOnlyList<string> Kinds =>
+        [nameof(WandbLaunch.Wandb.WandbLaunchJob), nameof(WandbConnection)];
+
+    /// <inheritdoc/>
     protected override async Task ProcessAsync()
     {
         var server = await GetConnectionAsync(Connection);
         var api = new JobApi(new ArtifactApi(server.Transport, server.Api));
-        foreach (var name in Name)
+        foreach (var name in Kind == nameof(WandbLaunch.Wandb.WandbLaunchJob) ? Texts("Job") : Name)
         {
             try
             {

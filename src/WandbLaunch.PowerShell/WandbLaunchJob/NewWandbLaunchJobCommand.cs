@@ -15,7 +15,7 @@ namespace WandbLaunch.PowerShell;
 /// <example><para>Of a repository, with an alias</para><code>Connect-Wandb -Local; New-WandbLaunchJob ([uri]::new("$PWD/repo").AbsoluteUri) -EntryPoint 'python train.py' -Project demo -Alias stable</code><para>So it is with https://github.com/me/train too; the job's name is made of the address, and :stable names this version.</para></example>
 [Cmdlet(VerbsCommon.New, "WandbLaunchJob", SupportsShouldProcess = true)]
 [OutputType("WandbLaunch.Wandb.WandbLaunchJob")]
-public sealed class NewWandbLaunchJobCommand : AsyncPSCmdlet
+public sealed class NewWandbLaunchJobCommand : PipelineCommand
 {
     /// <summary>A git URL (with @branch, @tag or @commit), a folder, or the address of a run.</summary>
     [Parameter(Position = 0, ValueFromPipeline = true, ValueFromPipelineByPropertyName = true)]
@@ -79,6 +79,9 @@ public sealed class NewWandbLaunchJobCommand : AsyncPSCmdlet
     /// <summary>Connection to use. Default: the session's.</summary>
     [Parameter]
     public WandbConnection? Connection { get; set; }
+
+    /// <inheritdoc/>
+    private protected override IReadOnlyList<string> Kinds => [nameof(WandbLaunch.Wandb.WandbRun)];
 
     /// <inheritdoc/>
     protected override async Task ProcessAsync()

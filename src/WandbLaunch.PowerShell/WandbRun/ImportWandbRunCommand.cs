@@ -12,7 +12,7 @@ namespace WandbLaunch.PowerShell;
 /// <example><para>Import everything below a folder, once</para><code>Connect-Wandb -Local; Import-WandbRun . -Entity local -Project demo | Select-Object Id, State, Project</code><para>A run that is there already is brought up to date.</para></example>
 [Cmdlet(VerbsData.Import, "WandbRun", SupportsShouldProcess = true)]
 [OutputType("WandbLaunch.Wandb.WandbRun")]
-public sealed class ImportWandbRunCommand : AsyncPSCmdlet
+public sealed class ImportWandbRunCommand : PipelineCommand
 {
     /// <summary>Run folder, or a folder with run folders (or a wandb folder) in it.</summary>
     [Parameter(Mandatory = true, Position = 0, ValueFromPipeline = true, ValueFromPipelineByPropertyName = true)]
@@ -33,6 +33,9 @@ public sealed class ImportWandbRunCommand : AsyncPSCmdlet
     /// <summary>Connection to use. Default: the session's.</summary>
     [Parameter]
     public WandbConnection? Connection { get; set; }
+
+    /// <inheritdoc/>
+    private protected override IReadOnlyList<string> Kinds => Array.Empty<string>();
 
     /// <inheritdoc/>
     protected override async Task ProcessAsync()

@@ -10,6 +10,7 @@ namespace WandbLaunch.PowerShell;
 /// <remarks>Takes runs, launches, items and files from the pipeline, or an id or address; without any it is the newest of the project. Where there is no browser (a server, a container, another machine over ssh) the address is written instead. The variable BROWSER names the browser, where it should be another than the platform's, or none.</remarks>
 /// <example><para>The page of the newest run</para><code>Connect-Wandb -Local; Get-WandbRun -Project demo | Select-Object -First 1 | Show-WandbRun</code><para>Writes the address where there is no browser.</para></example>
 /// <example><para>Addresses for a message, without a browser</para><code>Connect-Wandb -Local; Get-WandbRun -Project demo | Show-WandbRun -WhatIf</code><para>Opens nothing. Get-WandbRun has the address too, in the property Uri.</para></example>
+/// <example><para>The newest run of a project, and its address</para><code>Connect-Wandb -Local; Show-WandbRun -Project demo -PassThru</code><para>Without an id it is the newest.</para></example>
 [Cmdlet(VerbsCommon.Show, "WandbRun", SupportsShouldProcess = true)]
 [OutputType(typeof(string))]
 public sealed class ShowWandbRunCommand : PageCommand

@@ -11,6 +11,7 @@ namespace WandbLaunch.PowerShell;
 /// <remarks>Asks the server for what runs have logged, sampled over their whole length, and draws it in block characters as wide as the terminal. Several runs are drawn one below the other, on the same axes, so that they can be compared. The chart is plain text and can go into a file or a message. Without a run it is the newest of the project.</remarks>
 /// <example><para>The loss of the newest run</para><code>Connect-Wandb -Local; Show-WandbRunHistory loss -Project demo</code><para>As wide as the terminal.</para></example>
 /// <example><para>Compare the last three runs</para><code>Connect-Wandb -Local; Get-WandbRun -Project demo | Select-Object -First 3 | Show-WandbRunHistory loss -Width 60 -Height 4</code><para>One below the other, on the same axes.</para></example>
+/// <example><para>Into a file</para><code>Connect-Wandb -Local; Show-WandbRunHistory loss -Project demo -Width 100 > loss.txt</code><para>It has no escape sequences.</para></example>
 [Cmdlet(VerbsCommon.Show, "WandbRunHistory")]
 [OutputType(typeof(string))]
 public sealed class ShowWandbRunHistoryCommand : PipelineCommand

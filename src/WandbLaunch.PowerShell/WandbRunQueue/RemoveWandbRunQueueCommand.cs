@@ -12,10 +12,11 @@ namespace WandbLaunch.PowerShell;
 [Cmdlet(VerbsCommon.Remove, "WandbRunQueue", SupportsShouldProcess = true, ConfirmImpact = ConfirmImpact.High)]
 public sealed class RemoveWandbRunQueueCommand : QueueCommand
 {
-    /// <summary>Names of queues.</summary>
+    /// <summary>Names of queues; wildcards are allowed.</summary>
     [Parameter(Mandatory = true, Position = 0, ValueFromPipeline = true, ValueFromPipelineByPropertyName = true)]
     [Alias("Queue")]
     [ArgumentCompleter(typeof(QueueCompleter))]
+    [SupportsWildcards]
     public string[] Name { get; set; } = [];
 
     /// <inheritdoc/>
@@ -25,7 +26,7 @@ public sealed class RemoveWandbRunQueueCommand : QueueCommand
     protected override async Task ProcessAsync()
     {
         var (server, entity, project) = await WhereAsync();
-        foreach (var name in Name)
+        foreach (var name in await NamesAsync(server, entity, project))
         {
             try
             {
@@ -55,5 +56,24 @@ public sealed class RemoveWandbRunQueueCommand : QueueCommand
                 Error(e, name);
             }
         }
+    }
+
+    // The default queue stays, so a wildcard does not mean it.
+    private async Task<IEnumerable<string>> NamesAsync(WandbConnection server, string entity, string project)
+    {
+        if (!Name.Any(WildcardPattern.ContainsWildcardCharacters))
+        {
+            return Name;
+        }
+
+        var all = await server.Queues.QueuesAsync(entity, project, Token);
+        return Name.SelectMany(n =>
+            WildcardPattern.ContainsWildcardCharacters(n)
+                ? all.Select(q => q.Name)
+                    .Where(q =>
+                        q != QueueApi.DefaultQueue && WildcardPattern.Get(n, WildcardOptions.IgnoreCase).IsMatch(q)
+                    )
+                : [n]
+        );
     }
 }

@@ -12,6 +12,7 @@ namespace WandbLaunch.PowerShell;
 /// <remarks>A table of the queues: how many items wait, how long the oldest has waited, how many run and failed, and how many agents listen. In a terminal it is drawn over again in place; where the output goes elsewhere, a line is written for each change. With -Until Empty it ends when nothing waits or runs any more, with -Timeout after that time; the key q ends it too. At the end the queues are written as objects, with Running, Failed, Oldest and Agents. Ctrl+C ends it at once, without them.</remarks>
 /// <example><para>Watch until the work is done</para><code>Connect-Wandb -Local; Watch-WandbRunQueue gpu -Until Empty</code><para>Ends at once when nothing waits or runs.</para></example>
 /// <example><para>What do all queues look like now?</para><code>Connect-Wandb -Local; Watch-WandbRunQueue -Timeout 0 | Where-Object Failed -gt 0</code><para>With a time of 0 they are counted once.</para></example>
+/// <example><para>In a script that waits for two queues, an hour at most</para><code>Connect-Wandb -Local; 'gpu', 'cpu' | Watch-WandbRunQueue -Until Empty -Interval 10 -Timeout 3600</code><para>A line for each change where nobody looks.</para></example>
 [Cmdlet(VerbsCommon.Watch, "WandbRunQueue")]
 [OutputType("WandbLaunch.Wandb.WandbRunQueue")]
 public sealed class WatchWandbRunQueueCommand : QueueCommand
