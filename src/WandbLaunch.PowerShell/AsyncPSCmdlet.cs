@@ -1,7 +1,6 @@
 using System.Collections.Concurrent;
 using System.Diagnostics.CodeAnalysis;
 using System.Management.Automation;
-using System.Management.Automation.Host;
 using System.Runtime.CompilerServices;
 using System.Runtime.ExceptionServices;
 using WandbLaunch.Foundation;

@@ -65,7 +65,7 @@ public sealed class AgentServiceTests
 
     [Theory]
     [InlineData(false, null, "LogonTrigger", "InteractiveToken")]
-    [InlineData(true, "DOMAIN\\launcher", "BootTrigger", "Password")]
+    [InlineData(true, "DOMAIN\\launcher", "BootTrigger", "S4U")]
     [InlineData(true, "DOMAIN\\managed$", "BootTrigger", "Password")]
     [InlineData(true, "NETWORK SERVICE", "BootTrigger", null)]
     public void A_scheduled_task_is_valid_by_the_schema_of_tasks(
@@ -207,7 +207,13 @@ public sealed class AgentServiceTests
         // With a vault the agent runs in pwsh, which reads the key itself.
         var folder = Fixture.NewFolder("path");
         var path = Environment.GetEnvironmentVariable("PATH");
-        File.WriteAllText(Path.Combine(folder, OperatingSystem.IsWindows() ? "pwsh.exe" : "pwsh"), "");
+        var pwsh = Path.Combine(folder, OperatingSystem.IsWindows() ? "pwsh.exe" : "pwsh");
+        File.WriteAllText(pwsh, "");
+        if (!OperatingSystem.IsWindows())
+        {
+            File.SetUnixFileMode(pwsh, UnixFileMode.UserRead | UnixFileMode.UserExecute);
+        }
+
         try
         {
             Environment.SetEnvironmentVariable("PATH", folder + Path.PathSeparator + path);

@@ -63,7 +63,9 @@ public sealed class ProcessTests
         );
         var clock = Stopwatch.StartNew();
         Assert.Equal(LaunchState.Stopped, Stop(run).State);
-        Assert.True(clock.Elapsed > TimeSpan.FromSeconds(0.9), "The grace was given.");
+
+        // What cannot be asked is ended at once, and Wine 8 has no way to ask.
+        Assert.True(Fixture.InWine || clock.Elapsed > TimeSpan.FromSeconds(0.9), "The grace was given.");
         await Windows.WaitAsync(() => !Windows.IsAlive(child), "the end of the child");
     }
 

@@ -9,6 +9,9 @@ internal static class EntryPoint
     /// <summary>What is run where nothing says it.</summary>
     internal const string DefaultProgram = "main.py";
 
+    /// <summary>What stands between pwsh and a script: no profile, no questions.</summary>
+    internal static IReadOnlyList<string> ScriptWords { get; } = ["-NoProfile", "-NonInteractive", "-File"];
+
     /// <summary>The first program file among a command's words.</summary>
     internal static string? ProgramOf(IEnumerable<string> words) =>
         words.FirstOrDefault(w =>

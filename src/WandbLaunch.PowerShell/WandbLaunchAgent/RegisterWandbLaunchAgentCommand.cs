@@ -168,7 +168,7 @@ public sealed class RegisterWandbLaunchAgentCommand : AgentSettingsCommand
 
         // A scheduled task has no variables of its own.
         var set =
-            Context.Environment["WANDBLAUNCH_HOME"] is { } home && !System
+            global::System.OperatingSystem.IsWindows() && !System && Context.Environment["WANDBLAUNCH_HOME"] is { } home
                 ? $"$env:WANDBLAUNCH_HOME = {Quote(home)}; "
                 : "";
         return

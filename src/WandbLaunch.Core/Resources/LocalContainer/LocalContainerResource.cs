@@ -6,6 +6,7 @@ using Docker.DotNet.Models;
 using WandbLaunch.Foundation;
 using WandbLaunch.Model;
 using WandbLaunch.Python;
+using WandbLaunch.Sources;
 
 namespace WandbLaunch.Resources;
 
@@ -195,7 +196,7 @@ internal sealed class LocalContainerResource(LaunchContext context) : ILaunchRes
             }
             else if (entry[0].EndsWith(".ps1", StringComparison.Ordinal))
             {
-                entry.InsertRange(0, ["pwsh", .. EntryCommand.ScriptWords]);
+                entry.InsertRange(0, ["pwsh", .. EntryPoint.ScriptWords]);
             }
         }
 

@@ -35,7 +35,7 @@ internal static partial class EntryCommand
         }
         else if (Is(entry[0], ".ps1"))
         {
-            entry.InsertRange(0, ["pwsh", .. ScriptWords]);
+            entry.InsertRange(0, ["pwsh", .. EntryPoint.ScriptWords]);
         }
         else if (Is(entry[0], ".sh"))
         {
@@ -55,7 +55,7 @@ internal static partial class EntryCommand
                     ? throw new LaunchException(
                         "ProgramIsScript",
                         LaunchErrorCategory.InvalidArgument,
-                        $"'{entry.ElementAtOrDefault(1) ?? "bash"}' is a script of a Unix shell, and Windows has none. Launch it with -Resource local-container, or name a shell by its path: -EntryPoint 'C:/Program Files/Git/bin/bash.exe', 'train.sh'.",
+                        $"'{entry.ElementAtOrDefault(1) ?? "bash"}' is a script of a Unix shell, and Windows has none. Launch it with another -Resource, such as a container, or name a shell by its path: -EntryPoint 'C:/Program Files/Git/bin/bash.exe', 'train.sh'.",
                         entry.ElementAtOrDefault(1)
                     )
                 : Environment.GetEnvironmentVariable("SHELL") is { Length: > 0 } shell && File.Exists(shell) ? shell
@@ -64,9 +64,6 @@ internal static partial class EntryCommand
 
         return entry;
     }
-
-    /// <summary>What stands between pwsh and a script: no profile, no questions.</summary>
-    internal static IReadOnlyList<string> ScriptWords { get; } = ["-NoProfile", "-NonInteractive", "-File"];
 
     /// <summary>The pwsh that this process is, or that lies beside its runtime, or of PATH, or where its installer puts it. As a .NET tool it is a library that dotnet runs.</summary>
     private static IReadOnlyList<string> Pwsh()
