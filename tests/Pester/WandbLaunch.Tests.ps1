@@ -210,6 +210,54 @@ Describe 'Remove-WandbLaunch' {
     }
 }
 
+Describe 'launches in the pipeline and in scripts' {
+    It 'launches a launch again, from its source, commit and arguments, also from another folder' {
+        $repository = New-TestRepository again
+        $first = Start-WandbLaunch $repository -Resource local-process -Argument lr=0.5 -Quiet
+        Set-Content (Join-Path (Join-Path $PWD again) main.py) 'print("changed since")'
+        git -C (Join-Path $PWD again) commit --quiet --all -m two
+        Push-Location ([IO.Path]::GetTempPath())
+        try { $second = $first | Start-WandbLaunch -Quiet } finally { Pop-Location }
+        $second.Id | Should -Not -Be $first.Id
+        $second.Commit | Should -Be $first.Commit
+        $second.Resource, ($second | Receive-WandbLaunchLog) | Should -Be local-process, "['--lr', '0.5']"
+        # From any shell, after a file, and with something changed.
+        (Get-WandbLaunch $first.Id | ConvertTo-Json | ConvertFrom-Json | Start-WandbLaunch -Argument lr=1 -Quiet | Receive-WandbLaunchLog) | Should -Be "['--lr', '1']"
+        $plain = Start-WandbLaunch $folder -Resource local-process -Quiet
+        ($plain | Start-WandbLaunch -Quiet).Source | Should -Be $folder
+        (Get-Fault { $plain | Start-WandbLaunch -Queue default }).Id | Should -BeIn FolderCannotBeQueued, ApiKeyMissing
+    }
+
+    It 'is found by its run, and stopped and removed by wildcard' {
+        $runs = 1..2 | ForEach-Object { Start-WandbLaunch $folder -Resource local-process -RunId "wild$_" -NoWait -Quiet }
+        (Wait-WandbLaunch wild* | Measure-Object).Count | Should -Be 2
+        ([pscustomobject]@{ PSTypeName = 'WandbLaunch.Wandb.WandbRun'; Id = 'wild1'; Name = 'other' } | Get-WandbLaunch).Id | Should -Be wild1
+        $item = [pscustomobject]@{ PSTypeName = 'WandbLaunch.Wandb.WandbLaunchQueueItem'; Id = '2063'; State = 'Claimed'; RunId = 'wild2' }
+        ($item | Get-WandbLaunch).Id | Should -Be wild2
+        $item | Receive-WandbLaunchLog | Should -Be '[]'
+        $item.RunId = $null
+        (Get-Fault { $item | Stop-WandbLaunch }).Id | Should -Be RunMissing
+        Remove-WandbLaunch wild* -Confirm:$false
+        Get-WandbLaunch wild* | Should -BeNullOrEmpty
+    }
+
+    It 'has parameters for here and for a queue that exclude each other' {
+        foreach ($more in @{ Volume = '/a:/b' }, @{ Environment = @{ a = 1 } }, @{ PipIndexUrl = 'https://example.org' }, @{ ThrottleLimit = 2 }) {
+            (Get-Fault { Start-WandbLaunch https://github.com/me/train -Queue default @more }).Id | Should -Be AmbiguousParameterSet
+        }
+    }
+
+    It 'says by $LASTEXITCODE how it ended, on every way out' {
+        $script = { param($Line) @(Invoke-Pwsh "`$global:LASTEXITCODE = 77; try { $Line *> `$null } catch { }; `$LASTEXITCODE")[-1] }
+        & $script "Start-WandbLaunch '$folder' -Resource local-process -Quiet" | Should -Be 0
+        & $script "Start-WandbLaunch '$(New-TestFolder exits 'import sys; sys.exit(5)')' -Resource local-process -Quiet" | Should -Be 5
+        & $script "Start-WandbLaunch ./nosuch -Resource local-process" | Should -Be 1
+        & $script "Start-WandbLaunch ./nosuch -Resource local-process -ErrorAction Stop" | Should -Be 1
+        & $script 'Start-WandbLaunchAgent -Queue nope' | Should -Be 1
+        & $script "`$null = Connect-Wandb -Local; Start-WandbLaunchAgent -Queue nope -ErrorAction Stop" | Should -Be 1
+    }
+}
+
 Describe 'Show-WandbLaunch' -Skip:$IsWindows {
     BeforeAll {
         $null = Connect-Wandb -Local

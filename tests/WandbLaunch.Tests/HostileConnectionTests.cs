@@ -372,7 +372,7 @@ public sealed class HostileConnectionTests : IDisposable
                 $"'{uri}' | Add-WandbLaunchQueueItem -Queue {queue}",
                 $"Add-WandbLaunchQueueItem https://github.com/a/b -GitRepo '{uri}' -Queue {queue}",
                 $"Add-WandbLaunchQueueItem -Config '{file}' -Queue {queue}",
-                $"Add-WandbLaunchQueueItem -Config @{{ uri = 'https://github.com/a/b'; git = @{{ remote = '{uri}' }} }} -Queue {queue}",
+                $"Add-WandbLaunchQueueItem -Config @{{ uri = 'https://github.com/a/b'; git = @{{ remote = '{uri}' }} }} -AllowUnknownKey -Queue {queue}",
                 $"Start-WandbLaunch '{uri}' -Queue {queue}",
             }
         )
