@@ -115,6 +115,8 @@ Describe 'New-WandbLaunchConfig' {
     It 'leaves empty cells of a table out, or keeps them' {
         $rows = "lr,epochs`n1,`n,2" | ConvertFrom-Csv
         ($rows | New-WandbLaunchConfig -Uri ./train).overrides.args | ConvertTo-Json -Compress | Should -Be '[{"lr":"1"},{"epochs":"2"}]'
+        (@{ lr = 1 }, [ordered]@{ a = 2 } | New-WandbLaunchConfig -Uri ./train).overrides.args | ConvertTo-Json -Compress | Should -Be '[{"lr":1},{"a":2}]'
+        (Get-Fault { @{ lr = 1; name = 'n' } | New-WandbLaunchConfig -Uri ./train }).Id | Should -Be ConfigKeyUnknown
         ($rows[0] | New-WandbLaunchConfig -Uri ./train -KeepEmpty).overrides.args.epochs | Should -Be ''
     }
 

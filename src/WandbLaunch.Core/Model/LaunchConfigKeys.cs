@@ -6,6 +6,9 @@ namespace WandbLaunch.Model;
 /// <summary>Keys that nobody reads: of a person they are mistyped as a rule, and what they were to say would be lost in silence.</summary>
 internal sealed partial record LaunchConfig
 {
+    /// <summary>True when nothing in it is a launch config's: a table of something else.</summary>
+    internal bool HasUnknownKeysAlone => Extra is { Count: > 0 } && this with { Extra = null } == Nothing;
+
     /// <summary>Refuses keys that this version does not know. For what a person writes; items may come from newer versions.</summary>
     /// <exception cref="LaunchException"><c>ConfigKeyUnknown</c>: all of them, each with the key that is meant where one is near.</exception>
     internal void CheckKeys()

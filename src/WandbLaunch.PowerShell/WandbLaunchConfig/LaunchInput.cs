@@ -47,7 +47,8 @@ internal sealed class LaunchInput(ShellJson json, string workingFolder, Func<str
                     ? Known(LaunchConfig.Read(file.FullName, workingFolder))
                     : new LaunchConfig { Uri = file.FullName };
             case IDictionary map:
-                return Known(LaunchConfig.FromUtf8(json.Write(map)));
+                var table = LaunchConfig.FromUtf8(json.Write(map));
+                return RowsAreArguments && !isConfig && table.HasUnknownKeysAlone ? Row(map) : Known(table);
             case WandbLaunchQueueItem { Spec: { } spec }:
                 // The same again, as a run of its own.
                 return LaunchConfig.FromJson(spec) with { RunId = null };
@@ -68,15 +69,7 @@ internal sealed class LaunchInput(ShellJson json, string workingFolder, Func<str
                 RowsAreArguments
                 && !shell.TypeNames.Contains(LaunchConfigCommand.ConfigType)
                 && !ConfigKeys.Any(k => shell.Properties[k]?.Name == k)
-                ? new LaunchConfig
-                {
-                    Args = ArgumentSet.FromPairs(
-                        ShellJson
-                            .Tree(shell)
-                            .Select(p => new KeyValuePair<string, object?>(p.Key, ArgumentSet.Plain(p.Value)))
-                            .Where(p => KeepsEmpty || p.Value is not "")
-                    ),
-                }
+                ? Row(shell)
                 : Known(LaunchConfig.FromUtf8(json.Write(shell)));
         }
 
@@ -84,6 +77,17 @@ internal sealed class LaunchInput(ShellJson json, string workingFolder, Func<str
             ? new LaunchConfig { Uri = uriText }
             : throw NotSupported(shell, shell.BaseObject.GetType().Name);
     }
+
+    private LaunchConfig Row(object row) =>
+        new()
+        {
+            Args = ArgumentSet.FromPairs(
+                ShellJson
+                    .Tree(row)
+                    .Select(p => new KeyValuePair<string, object?>(p.Key, ArgumentSet.Plain(p.Value)))
+                    .Where(p => KeepsEmpty || p.Value is not "")
+            ),
+        };
 
     private LaunchConfig Known(LaunchConfig config)
     {

@@ -43,11 +43,12 @@ internal sealed class ItemOperations(GraphQLTransport transport, ServerDialect d
                   $projectName: String!
                   $entityName: String!
                   $runQueue: String!
+                  $first: Int!
                   $after: String{{(filtered ? ", $states: [String!]" : "")}}
                 ) {
                   project(name: $projectName, entityName: $entityName) {
                     runQueue(name: $runQueue) {
-                      runQueueItems(first: 500, after: $after{{(filtered ? ", states: $states" : "")}}) {
+                      runQueueItems(first: $first, after: $after{{(filtered ? ", states: $states" : "")}}) {
                         edges { node { {{ItemFields()}} } }
                         pageInfo { endCursor hasNextPage }
                       }
@@ -77,6 +78,8 @@ internal sealed class ItemOperations(GraphQLTransport transport, ServerDialect d
             };
             if (pages)
             {
+                // Whoever wants the first alone does not wait for hundreds.
+                variables["first"] = after is null ? 50 : 500;
                 variables["after"] = after;
             }
 
