@@ -77,93 +77,6 @@ public sealed partial class DocsTests
         }
     }
 
-    public static TheoryData<string, string> Examples()
-    {
-        var data = new TheoryData<string, string>();
-        foreach (var example in Generator.CmdletTypes.SelectMany(Generator.Examples))
-        {
-            // Those that name a host of the outside world, or ask at the console, cannot run here.
-            if (
-                !example.Code.Contains("https://", StringComparison.Ordinal)
-                && !example.Code.Contains("Read-Host", StringComparison.Ordinal)
-                // Commands of PowerShell's own modules are not in this engine: tests/Pester/Examples.Tests.ps1 has those too.
-                && OtherCommands()
-                    .Matches(example.Code)
-                    .All(m =>
-                        m.Value is "ForEach-Object" or "Where-Object"
-                        || m.Value.Contains("-Wandb", StringComparison.Ordinal)
-                    )
-            )
-            {
-                data.Add(example.Cmdlet, example.Code);
-            }
-        }
-
-        return data;
-    }
-
-    [Theory]
-    [MemberData(nameof(Examples))]
-    public void Every_example_runs(string cmdlet, string code)
-    {
-        // What the examples take for granted: the local server with the demo run, the program's stand-in for the SDK, a launch that is done.
-        Environment.SetEnvironmentVariable("PYTHONPATH", Path.Combine(Fixture.Root, "stub"));
-        Environment.SetEnvironmentVariable("WANDBLAUNCH_GPUS", "0,1,2,3");
-        using var shell = new Shell(false);
-        try
-        {
-            shell.Ok(
-                "$null = Connect-Wandb -Local; $null = Import-WandbRun ./wandb/offline-run-20261124_070622-22stxuh9 -Entity local"
-            );
-            if (
-                cmdlet.EndsWith("-WandbLaunch", StringComparison.Ordinal)
-                || cmdlet.EndsWith("Log", StringComparison.Ordinal)
-            )
-            {
-                shell.Ok(
-                    "$null = Start-WandbLaunch ./train -EntryPoint 'python train.py' -Resource local-process -Quiet"
-                );
-            }
-
-            if (cmdlet.Contains("Queue", StringComparison.Ordinal))
-            {
-                shell.Run(
-                    "'gpu', 'gpu-night', 'small', 'large', 'old' | Remove-WandbRunQueue -Confirm:$false -ErrorAction SilentlyContinue"
-                );
-                shell.Ok(
-                    cmdlet == "New-WandbRunQueue" && !code.Contains("Get-WandbRunQueue gpu", StringComparison.Ordinal)
-                        ? ""
-                        : "$null = 'gpu', 'old' | New-WandbRunQueue"
-                );
-            }
-
-            if (code.Contains("-Queue gpu, cpu", StringComparison.Ordinal))
-            {
-                shell.Run("$null = 'gpu', 'cpu', 'default' | New-WandbRunQueue -ErrorAction SilentlyContinue");
-            }
-
-            shell.Run(code);
-            Assert.True(
-                shell.Errors.Count == 0
-                    || (
-                        cmdlet == "Stop-WandbLaunchServer"
-                        && shell.Errors.All(e =>
-                            e.FullyQualifiedErrorId.StartsWith("ServerNotRunning", StringComparison.Ordinal)
-                        )
-                    ),
-                string.Join("\n", shell.Errors)
-            );
-        }
-        finally
-        {
-            Environment.SetEnvironmentVariable("PYTHONPATH", null);
-            Environment.SetEnvironmentVariable("WANDBLAUNCH_GPUS", null);
-            shell.Run(
-                "Get-WandbLaunch -State Running | Stop-WandbLaunch; Get-WandbLaunchServer | Where-Object Running | Stop-WandbLaunchServer"
-            );
-        }
-    }
-
     [Fact]
     public void Every_object_has_a_table_view_and_a_list_view()
     {
@@ -190,9 +103,6 @@ public sealed partial class DocsTests
             );
         }
     }
-
-    [GeneratedRegex(@"\b[A-Z][a-z]+-[A-Z]\w+")]
-    private static partial Regex OtherCommands();
 
     // "protocol B.2 to B.4", "protocol F.4, row 4; K 7", "protocol C.4 and K 4": what follows the word may name several.
     [GeneratedRegex(
