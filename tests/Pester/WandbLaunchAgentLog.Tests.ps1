@@ -22,6 +22,21 @@ Describe 'Receive-WandbLaunchAgentLog' {
         ($failed | Get-WandbLaunchQueueItem).Id | Should -Be $items[1].Id
         ($failed | Get-WandbLaunch).ExitCode | Should -Be 3
         $failed | Receive-WandbLaunchLog | Should -Be "['--code', '3']"
+        # A run that goes on after it was preempted is a launch of another id. People know it by its run: every command finds it by that, and acts on the launch.
+        $launch = $failed | Get-WandbLaunch
+        $state = Join-Path (Split-Path $launch.LogPath) run.json
+        $written = Get-Content $state -Raw | ConvertFrom-Json -AsHashtable
+        $written.RunId = 'preempted'
+        Set-Content $state (ConvertTo-Json $written -Depth 9)
+        $launch = $failed | Get-WandbLaunch
+        $launch.RunId | Should -Be preempted
+        (Get-WandbLaunch $launch.RunId).Id | Should -Be $launch.Id
+        Receive-WandbLaunchLog $launch.RunId -Follow | Should -Be "['--code', '3']"
+        (Wait-WandbLaunch $launch.RunId -ErrorAction SilentlyContinue).Id | Should -Be $launch.Id
+        (Stop-WandbLaunch $launch.RunId -PassThru).Id | Should -Be $launch.Id
+        Remove-WandbLaunch $launch.RunId -Confirm:$false
+        $launch.LogPath | Should -Not -Exist
+        (Get-Fault { Get-WandbLaunch $launch.Id }).Id | Should -Be LaunchNotFound
     }
 
     It 'follows an agent until it ends' {

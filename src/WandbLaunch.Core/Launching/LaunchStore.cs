@@ -100,8 +100,7 @@ internal sealed partial class LaunchStore(string root, ResourceCatalog resources
     /// <summary>A launch, as whoever runs it knows it now.</summary>
     /// <exception cref="LaunchException"><c>LaunchNotFound</c>.</exception>
     internal async Task<LaunchedRun> GetAsync(string id, CancellationToken token) =>
-        await RefreshAsync(Folder(id), token)
-        ?? (OfRun(id).FirstOrDefault() is { } other ? await RefreshAsync(Folder(other), token) : null)
+        await RefreshAsync(Folder(IdOf(id)), token)
         ?? throw new LaunchException(
             "LaunchNotFound",
             LaunchErrorCategory.ObjectNotFound,
@@ -115,6 +114,9 @@ internal sealed partial class LaunchStore(string root, ResourceCatalog resources
 
     /// <summary>All launches, newest first, as they were written down last: nobody is asked.</summary>
     internal IEnumerable<LaunchedRun> Known() => Folders().Select(Load).OfType<LaunchedRun>();
+
+    /// <summary>The id of the launch that is meant: an agent's is not that of its W&amp;B run, which people know it by.</summary>
+    internal string IdOf(string id) => Directory.Exists(Folder(id)) ? id : OfRun(id).FirstOrDefault() ?? id;
 
     /// <summary>Ids of the launches of a W&amp;B run on this machine, newest first.</summary>
     internal IEnumerable<string> OfRun(string run) => Known().Where(r => (r.RunId ?? r.Id) == run).Select(r => r.Id);

@@ -133,12 +133,11 @@ public abstract class PipelineCommand : AsyncPSCmdlet
         };
         if (run is null)
         {
-            return given;
+            return [.. given.Select(id => WildcardPattern.ContainsWildcardCharacters(id) ? id : store.IdOf(id))];
         }
 
-        var launches = store.OfRun(run).Take(1).ToList();
-        return launches.Count > 0
-            ? launches
+        return store.OfRun(run).FirstOrDefault() is { } launch
+            ? [launch]
             : throw new LaunchException(
                 "LaunchNotFound",
                 LaunchErrorCategory.ObjectNotFound,
