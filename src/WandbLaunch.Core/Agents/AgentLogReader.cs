@@ -33,9 +33,12 @@ internal sealed class AgentLogReader(string path)
             if (File.Exists(path) && new FileInfo(path).Length < from)
             {
                 // Rotated meanwhile: the rest is in the file before.
-                foreach (var happened in Lines(AgentLog.Rotated(path).Last(), from).Events)
+                if (AgentLog.Rotated(path).LastOrDefault() is { } before)
                 {
-                    yield return happened;
+                    foreach (var happened in Lines(before, from).Events)
+                    {
+                        yield return happened;
+                    }
                 }
 
                 from = 0;

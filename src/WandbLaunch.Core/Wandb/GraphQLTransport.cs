@@ -416,7 +416,7 @@ internal sealed class GraphQLTransport : IDisposable
         }
     }
 
-    // Without its query: a signed address is a key.
+    // Without its query, for a signed address is a key, and without a login.
     private static void LogRequest(HttpRequestMessage request, HttpResponseMessage response, TimeSpan took)
     {
         if (ServerPatience.Current?.Context.Log is { } log && log.IsEnabled(LogLevel.Debug))
@@ -424,7 +424,10 @@ internal sealed class GraphQLTransport : IDisposable
             log.LogDebug(
                 "{Method} {Address} {Operation} {Status} in {Time:0} ms",
                 request.Method,
-                request.RequestUri!.GetLeftPart(UriPartial.Path),
+                request.RequestUri!.GetComponents(
+                    UriComponents.SchemeAndServer | UriComponents.Path,
+                    UriFormat.UriEscaped
+                ),
                 request.Options.TryGetValue(OperationKey, out var operation) ? operation : "-",
                 (int)response.StatusCode,
                 took.TotalMilliseconds
