@@ -9,8 +9,6 @@ namespace WandbLaunch.Host;
 /// <summary>An agent as a service: no shell, no console. What it says goes to its log, and in short to standard output for the service manager.</summary>
 internal static class AgentService
 {
-    private static readonly TimeSpan MostPause = TimeSpan.FromMinutes(1);
-
     internal static async Task<int> RunAsync(string path)
     {
         LaunchAgent? agent = null;
@@ -18,7 +16,7 @@ internal static class AgentService
         var ended = false;
         using var over = new CancellationTokenSource();
 
-        // A service that is restarted leaves its runs to their watchers; the next start goes on with them.
+        // A service that is restarted leaves its runs to their supervisors; the next start goes on with them.
         using var terminate = PosixSignalRegistration.Create(
             PosixSignal.SIGTERM,
             c =>
@@ -50,7 +48,6 @@ internal static class AgentService
         try
         {
             var config = AgentConfig.Resolve(new LaunchEnvironment(), path, []);
-            using var connection = await ConnectAsync(config, over.Token);
             webhook = config.Webhook is null ? null : new AgentWebhook(config.Webhook, Console.Error.WriteLine);
             var callbacks = new AgentCallbacks
             {
@@ -61,7 +58,16 @@ internal static class AgentService
                 },
                 Rests = GiveMemoryBack,
             };
-            using (agent = await LaunchAgent.StartAsync(config, connection, callbacks, over.Token))
+            (var connection, agent) = await PatientStart.WhenReachableAsync(
+                () => StartAsync(config, callbacks, over.Token),
+                (e, pause) =>
+                    Console.Error.WriteLine($"{e.ErrorId}: {e.Message} Tried again in {pause.TotalSeconds:0} s."),
+                TimeSpan.FromSeconds(2),
+                TimeProvider.System,
+                over.Token
+            );
+            using (connection)
+            using (agent)
             {
                 return await agent.RunAsync();
             }
@@ -104,64 +110,51 @@ internal static class AgentService
     [DllImport("libc", EntryPoint = "malloc_trim")]
     private static extern int TrimNative(nuint keep);
 
-    // At a machine's start the network, or the server, may come later than the service.
     private static async Task<WandbConnection> ConnectAsync(AgentConfig config, CancellationToken token)
     {
-        var pause = TimeSpan.FromSeconds(2);
-        while (true)
+        var (address, key) = (config.BaseUrl, config.ApiKey);
+        if (config.LocalServer is { } database)
         {
-            try
-            {
-                if (config.LocalServer is { } database)
-                {
-                    var server = await LocalServers.StartAsync(
-                        new LaunchContext(),
-                        database,
-                        null,
-                        null,
-                        token,
-                        Console.WriteLine
-                    );
-                    return await WandbConnection.OpenAsync(
-                        WandbSettings.Resolve(
-                            new LaunchEnvironment(),
-                            Path.GetTempPath(),
-                            server.Url,
-                            LocalServers.ReadKey(server.Path),
-                            config.Entity,
-                            config.Project
-                        ),
-                        null,
-                        token
-                    );
-                }
+            var server = await LocalServers.StartAsync(
+                new LaunchContext(),
+                database,
+                null,
+                null,
+                token,
+                Console.WriteLine
+            );
+            (address, key) = (server.Url, LocalServers.ReadKey(server.Path));
+        }
 
-                return await WandbConnection.OpenAsync(
-                    WandbSettings.Resolve(
-                        new LaunchEnvironment(),
-                        Path.GetTempPath(),
-                        config.BaseUrl,
-                        config.ApiKey,
-                        config.Entity,
-                        config.Project
-                    ),
-                    null,
-                    token
-                );
-            }
-            catch (LaunchException e)
-                when (e.Category
-                        is LaunchErrorCategory.ConnectionError
-                            or LaunchErrorCategory.OperationTimeout
-                            or LaunchErrorCategory.ResourceUnavailable
-                )
-            {
-                await Console.Error.WriteLineAsync(
-                    $"{e.ErrorId}: {e.Message} Tried again in {pause.TotalSeconds:0} s."
-                );
-                await Task.Delay(pause, token);
-                pause = pause * 2 > MostPause ? MostPause : pause * 2;
-            }
+        return await WandbConnection.OpenAsync(
+            WandbSettings.Resolve(
+                new LaunchEnvironment(),
+                Path.GetTempPath(),
+                address,
+                key,
+                config.Entity,
+                config.Project
+            ),
+            null,
+            token
+        );
+    }
+
+    private static async Task<(WandbConnection Connection, LaunchAgent Agent)> StartAsync(
+        AgentConfig config,
+        AgentCallbacks callbacks,
+        CancellationToken token
+    )
+    {
+        var connection = await ConnectAsync(config, token);
+        try
+        {
+            return (connection, await LaunchAgent.StartAsync(config, connection, callbacks, token));
+        }
+        catch
+        {
+            connection.Dispose();
+            throw;
         }
     }
 }

@@ -34,30 +34,49 @@ internal static class Program
         }
 
         var config = AgentConfig.Resolve(new LaunchEnvironment(), null, (JsonObject)JsonNode.Parse(args[1])!);
-        using var connection = await WandbConnection.OpenAsync(
-            WandbSettings.Resolve(new LaunchEnvironment(), Path.GetTempPath(), args[0]),
-            null,
-            default
-        );
-        using var agent = await LaunchAgent.StartAsync(
-            config,
-            connection,
-            new AgentCallbacks
+        var callbacks = new AgentCallbacks
+        {
+            Happened = Console.WriteLine,
+            Step = step =>
             {
-                Happened = Console.WriteLine,
-                Step = step =>
+                if (args.Length > 2 && step == args[2])
                 {
-                    if (args.Length > 2 && step == args[2])
-                    {
-                        Process.GetCurrentProcess().Kill();
-                        Thread.Sleep(Timeout.Infinite);
-                    }
-                },
-                RetryPause = _ => TimeSpan.FromMilliseconds(200),
-                AwayPause = _ => TimeSpan.FromMilliseconds(200),
+                    Process.GetCurrentProcess().Kill();
+                    Thread.Sleep(Timeout.Infinite);
+                }
             },
+            RetryPause = _ => TimeSpan.FromMilliseconds(200),
+            AwayPause = _ => TimeSpan.FromMilliseconds(200),
+        };
+
+        // As a service starts: the server may be killed at that moment too.
+        var (connection, agent) = await PatientStart.WhenReachableAsync(
+            async () =>
+            {
+                var connection = await WandbConnection.OpenAsync(
+                    WandbSettings.Resolve(new LaunchEnvironment(), Path.GetTempPath(), args[0]),
+                    null,
+                    default
+                );
+                try
+                {
+                    return (connection, await LaunchAgent.StartAsync(config, connection, callbacks, default));
+                }
+                catch
+                {
+                    connection.Dispose();
+                    throw;
+                }
+            },
+            (e, _) => Console.Error.WriteLine(e.Message),
+            TimeSpan.FromMilliseconds(200),
+            TimeProvider.System,
             default
         );
-        return await agent.RunAsync();
+        using (connection)
+        using (agent)
+        {
+            return await agent.RunAsync();
+        }
     }
 }
