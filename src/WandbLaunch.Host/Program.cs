@@ -57,11 +57,8 @@ internal static class Program
             Secrets.Register(secret);
         }
 
-        if (!OperatingSystem.IsWindows())
-        {
-            // A session of its own: the end of the terminal is not the end of the run.
-            _ = setsid();
-        }
+        // The end of the terminal is not the end of the run.
+        OwnSession.Begin();
 
         LinuxProcesses.AdoptOrphans();
         using var ignore = PosixSignalRegistration.Create(PosixSignal.SIGHUP, c => c.Cancel = true);
@@ -80,7 +77,4 @@ internal static class Program
         var end = await run;
         return end.State == LaunchState.Finished ? 0 : 1;
     }
-
-    [DllImport("libc", SetLastError = true)]
-    private static extern int setsid();
 }

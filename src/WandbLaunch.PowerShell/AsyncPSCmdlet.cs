@@ -27,6 +27,7 @@ public abstract partial class AsyncPSCmdlet : PSCmdlet, IDisposable
     private readonly BlockingCollection<Action?> _queue = new(QueueLength);
 
     private readonly ProgressLines _progress;
+    private readonly ProgressSteps _steps = new();
 
     // Why the pipeline takes nothing more of us, as it was thrown by a write or a question.
     private ExceptionDispatchInfo? _ended;
@@ -106,16 +107,8 @@ public abstract partial class AsyncPSCmdlet : PSCmdlet, IDisposable
         _context ??= LaunchContext.ForPerson(
             _wantsDebug ? text => Post(() => WriteDebug(text)) : null,
             _wantsVerbose ? text => Post(() => WriteVerbose(text)) : null,
-            Warn,
-            new Reporter(this)
+            Warn
         );
-
-    // One line for each command; its name is the activity.
-    private sealed class Reporter(AsyncPSCmdlet cmdlet) : IProgress<LaunchProgress>
-    {
-        public void Report(LaunchProgress value) =>
-            cmdlet.Progress(cmdlet.MyInvocation.MyCommand.Name, value.Text, value.Percent);
-    }
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
@@ -220,8 +213,15 @@ public abstract partial class AsyncPSCmdlet : PSCmdlet, IDisposable
         );
 
     /// <summary>Writes progress; a percentage of null is unknown, of 100 ends it.</summary>
-    protected void Progress(string activity, string status, int? percent, int id = 0) =>
+    protected void Progress(string activity, string status, int? percent, int id = 0)
+    {
+        if (_wantsVerbose && _steps.IsNew(id, status))
+        {
+            Context.Step($"{activity}: {status}");
+        }
+
         Post(() => _progress.Write(activity, status, percent, id));
+    }
 
     /// <summary>Writes an error that does not end the command.</summary>
     protected void Error(Exception exception, object? target = null)

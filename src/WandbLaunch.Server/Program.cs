@@ -91,10 +91,7 @@ internal static class Program
                     System.Runtime.InteropServices.PosixSignal.SIGHUP,
                     c => c.Cancel = true
                 );
-            if (!OperatingSystem.IsWindows())
-            {
-                _ = setsid();
-            }
+            WandbLaunch.Foundation.OwnSession.Begin();
 
             await Console.Out.WriteLineAsync("listening " + server.Url);
             await Console.Out.FlushAsync();
@@ -104,9 +101,6 @@ internal static class Program
 
         return 0;
     }
-
-    [System.Runtime.InteropServices.DllImport("libc", SetLastError = true)]
-    private static extern int setsid();
 
     [System.Runtime.InteropServices.DllImport("libc")]
     private static extern int umask(int mask);

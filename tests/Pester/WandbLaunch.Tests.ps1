@@ -247,6 +247,12 @@ Describe 'launches in the pipeline and in scripts' {
         }
     }
 
+    It 'tells its steps with their time when it is asked to' {
+        $said = Start-WandbLaunch $folder -Resource local-process -Quiet -Verbose 4>&1 | Where-Object { $_ -is [Management.Automation.VerboseRecord] }
+        @($said) -match '^\[\d+\.\d{3} s\] Launching: resolving ' | Should -HaveCount 1
+        Start-WandbLaunch $folder -Resource local-process -Quiet 4>&1 | Where-Object { $_ -is [Management.Automation.VerboseRecord] } | Should -BeNullOrEmpty
+    }
+
     It 'says by $LASTEXITCODE how it ended, on every way out' {
         $script = { param($Line) @(Invoke-Pwsh "`$global:LASTEXITCODE = 77; try { $Line *> `$null } catch { }; `$LASTEXITCODE")[-1] }
         & $script "Start-WandbLaunch '$folder' -Resource local-process -Quiet" | Should -Be 0

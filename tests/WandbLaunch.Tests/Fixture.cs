@@ -106,7 +106,15 @@ public sealed class Fixture : IAsyncLifetime
 
         Server = await LaunchServer.StartAsync(Path.Combine(Root, "server", "wandb.db"), "127.0.0.1", 0, Key);
         using var connection = await ConnectAsync();
-        await RunFolderImport.ImportAsync(connection.Api, OfflineRun, "local", null, "local", (_, _) => { }, default);
+        await RunFolderImport.ImportAsync(
+            connection.Api,
+            OfflineRun,
+            "local",
+            null,
+            "local",
+            Foundation.CallbackProgress.None,
+            default
+        );
     }
 
     internal static Task<WandbConnection> ConnectAsync(string key = Key) =>

@@ -329,10 +329,11 @@ public sealed class HostileProcessTests : IDisposable
                 var (client, _) = await DockerEngine.ConnectAsync(null, default);
                 using (client)
                 {
-                    return await new ImageBuilder(new LaunchEnvironment(), client, (_, _) => { }).ExistsAsync(
-                        image,
-                        default
-                    );
+                    return await new ImageBuilder(
+                        new LaunchEnvironment(),
+                        client,
+                        Foundation.CallbackProgress.None
+                    ).ExistsAsync(image, default);
                 }
             }
             catch (LaunchException)

@@ -485,7 +485,7 @@ public sealed class HostileSourceTests
             "local",
             "hostile",
             "local",
-            (_, _) => { },
+            Foundation.CallbackProgress.None,
             default
         );
         var names = (await connection.Api.FilesAsync(run, null, default)).Select(f => f.Name).ToList();
@@ -505,7 +505,15 @@ public sealed class HostileSourceTests
             );
             File.CreateSymbolicLink(Path.Combine(files, name), Path.Combine(disk.Root, "cache", "values"));
             var error = await Record.ExceptionAsync(() =>
-                RunFolderImport.ImportAsync(connection.Api, folder, "local", "hostile", "local", (_, _) => { }, default)
+                RunFolderImport.ImportAsync(
+                    connection.Api,
+                    folder,
+                    "local",
+                    "hostile",
+                    "local",
+                    Foundation.CallbackProgress.None,
+                    default
+                )
             );
             Assert.Equal("PathOutside", Assert.IsType<LaunchException>(error).ErrorId);
             File.Delete(Path.Combine(files, name));
@@ -524,7 +532,7 @@ public sealed class HostileSourceTests
                             "local",
                             "hostile",
                             "local",
-                            (_, _) => { },
+                            Foundation.CallbackProgress.None,
                             default
                         )
                     )
@@ -562,7 +570,7 @@ public sealed class HostileSourceTests
             "local",
             "agents",
             "local",
-            (_, _) => { },
+            Foundation.CallbackProgress.None,
             default
         );
         var queue = "hostile-" + Guid.NewGuid().ToString("n")[..6];

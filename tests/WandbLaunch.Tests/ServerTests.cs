@@ -236,7 +236,7 @@ public sealed class ServerTests
             "local",
             "deleted",
             "local",
-            (_, _) => { },
+            Foundation.CallbackProgress.None,
             default
         );
         var run = new RunPath("local", "deleted", "22stxuh9");

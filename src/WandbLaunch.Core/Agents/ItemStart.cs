@@ -145,11 +145,11 @@ internal sealed class ItemStart(LaunchAgent agent, AgentItem item)
         var (config, options) = ItemPreparation.Prepare(agent, item.Entry);
         var launcher = new Launcher(agent.Runs, _ => Task.FromResult<WandbConnection?>(agent.Connection))
         {
-            Progress = (text, _) =>
+            Progress = new CallbackProgress(p =>
             {
-                item.Doing = text;
+                item.Doing = p.Text;
                 agent.Status(item.Describe());
-            },
+            }),
         };
         var prepared = await launcher.PrepareAsync(config, options, Path.GetTempPath(), token);
         foreach (var warning in prepared.Warnings)

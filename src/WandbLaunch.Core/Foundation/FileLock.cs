@@ -27,9 +27,9 @@ internal sealed class FileLock : IDisposable
         var wait = 5;
         while (true)
         {
-            if (TryEnter(path) is { } gate)
+            if (TryEnter(path) is { } held)
             {
-                return gate;
+                return held;
             }
 
             await Task.Delay(wait, token);

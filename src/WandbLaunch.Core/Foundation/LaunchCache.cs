@@ -57,8 +57,8 @@ internal sealed class LaunchCache(string root)
     /// <summary>Removes one entry unless a launch holds it.</summary>
     internal static bool Remove(CacheEntry entry)
     {
-        using var gate = FileLock.TryEnter(entry.Path + ".lock");
-        if (gate is null)
+        using var held = FileLock.TryEnter(entry.Path + ".lock");
+        if (held is null)
         {
             return false;
         }

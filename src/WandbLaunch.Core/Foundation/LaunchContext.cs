@@ -18,9 +18,6 @@ internal sealed record LaunchContext
     /// <summary>What the launcher says to whoever reads logs; nothing with a secret in it.</summary>
     internal ILogger Log { get; init; } = NullLogger.Instance;
 
-    /// <summary>Told what is being done, and how much of it.</summary>
-    internal IProgress<LaunchProgress> Progress { get; init; } = new NoProgress();
-
     /// <summary>The module's data folder: runs, agents, caches, the server's database.</summary>
     internal string DataFolder => Environment.DataFolder;
 
@@ -28,15 +25,9 @@ internal sealed record LaunchContext
     internal LaunchCache Cache => new(Environment["WANDBLAUNCH_CACHE"] ?? Path.Combine(DataFolder, "cache"));
 
     /// <summary>For a person who watches: callers need not know the logger's types.</summary>
-    internal static LaunchContext ForPerson(
-        Action<string>? debug,
-        Action<string>? verbose,
-        Action<string> warn,
-        IProgress<LaunchProgress>? progress = null
-    ) => new() { Log = new CallbackLogger(debug, verbose, warn), Progress = progress ?? new NoProgress() };
+    internal static LaunchContext ForPerson(Action<string>? debug, Action<string>? verbose, Action<string> warn) =>
+        new() { Log = new CallbackLogger(debug, verbose, warn) };
 
-    private sealed class NoProgress : IProgress<LaunchProgress>
-    {
-        public void Report(LaunchProgress value) { }
-    }
+    /// <summary>A step of the work, for whoever asked to see them.</summary>
+    internal void Step(string text) => Log.LogInformation("{Text}", text);
 }

@@ -76,7 +76,7 @@ internal static class RunFolderImport
         string? entity,
         string? project,
         string defaultEntity,
-        Action<string, int?> progress,
+        IProgress<LaunchProgress> progress,
         CancellationToken token,
         Action<string>? warn = null
     )
@@ -126,7 +126,7 @@ internal static class RunFolderImport
             project ?? run.Project ?? "uncategorized",
             CheckId(run.Id ?? name[(name.LastIndexOf('-') + 1)..], folder)
         );
-        progress($"{path}: run", 0);
+        progress.Report($"{path}: run", 0);
         await api.UpsertProjectAsync(path.Entity, path.Project, token);
         await api.UpsertRunAsync(
             new RunUpsert(path.Id, path.Entity, path.Project)
@@ -157,7 +157,7 @@ internal static class RunFolderImport
             .ToArray();
         for (var i = 0; i < all.Length; i += 50)
         {
-            progress($"{path}: files", 100 * i / all.Length);
+            progress.Report($"{path}: files", 100 * i / all.Length);
             await api.UploadFilesAsync(
                 path,
                 [.. all.Skip(i).Take(50).Select(f => (f, (Func<Stream>)(() => opened.OpenExactly("files/" + f))))],
@@ -193,7 +193,7 @@ internal static class RunFolderImport
             {
                 if (batch.Count > 0)
                 {
-                    progress($"{path}: history", (int)(100L * sent / rows));
+                    progress.Report($"{path}: history", (int)(100L * sent / rows));
                     await api.FileStreamAsync(path, "wandb-history.jsonl", sent, batch, token);
                     sent += batch.Count;
                     batch.Clear();

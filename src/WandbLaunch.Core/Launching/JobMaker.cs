@@ -16,7 +16,7 @@ internal static partial class JobMaker
         LaunchContext context,
         string workingFolder,
         string scratch,
-        Action<string> progress,
+        IProgress<LaunchProgress> progress,
         Action<string> warn,
         CancellationToken token
     )

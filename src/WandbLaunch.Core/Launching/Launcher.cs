@@ -23,7 +23,7 @@ internal sealed class Launcher(LaunchStore store, Func<CancellationToken, Task<W
     private readonly LaunchContext _machine = store.Resources.Context;
 
     /// <summary>Told what is being done, with a percentage where one is known.</summary>
-    internal Action<string, int?> Progress { get; init; } = (_, _) => { };
+    internal IProgress<LaunchProgress> Progress { get; init; } = CallbackProgress.None;
 
     /// <summary>Says what a launch would do. Reads and fetches, but starts, builds and installs nothing.</summary>
     internal async Task<LaunchPlan> PlanAsync(
@@ -257,7 +257,7 @@ internal sealed class Launcher(LaunchStore store, Func<CancellationToken, Task<W
                 CheckRemote = options.CheckRemote,
                 Job = job,
                 NoInstall = options.NoInstall,
-                Progress = text => Progress(text, null),
+                Progress = Progress,
                 ScratchFolder = scratch,
             },
             token

@@ -89,7 +89,7 @@ internal static class LocalServers
     {
         var full = Path.GetFullPath(path);
         FileModes.CreatePrivateFolder(Path.GetDirectoryName(full)!);
-        using var gate = await FileLock.EnterAsync(full + ".lock", token);
+        using var held = await FileLock.EnterAsync(full + ".lock", token);
         var known = await FindAsync(full, token);
         if (known is { Running: true })
         {

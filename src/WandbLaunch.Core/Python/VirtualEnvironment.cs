@@ -22,12 +22,12 @@ internal static class VirtualEnvironment
         string python,
         RequirementSet requirements,
         PipSettings pip,
-        Action<string> progress,
+        IProgress<LaunchProgress> progress,
         CancellationToken token
     )
     {
         var folder = FolderFor(cache, python, requirements);
-        using var gate = await FileLock.EnterAsync(folder + ".lock", token);
+        using var held = await FileLock.EnterAsync(folder + ".lock", token);
         var inside = PythonIn(folder);
         if (File.Exists(Path.Combine(folder, "wandblaunch-ready")))
         {
@@ -38,7 +38,7 @@ internal static class VirtualEnvironment
         LaunchCache.DeleteFolder(folder);
         try
         {
-            progress("making a virtual environment");
+            progress.Report("making a virtual environment");
             var uv = OnPath("uv");
             string[] make = uv is not null
                 ? [uv, "venv", "--python", python, "--seed", folder]
@@ -68,7 +68,7 @@ internal static class VirtualEnvironment
             string? warning = null;
             if (!requirements.IsEmpty)
             {
-                progress($"installing {requirements.Lines.Count} packages");
+                progress.Report($"installing {requirements.Lines.Count} packages");
                 var list = Path.Combine(folder, "requirements.wandblaunch.txt");
                 var bootstrap = Path.Combine(folder, "wandblaunch_bootstrap.py");
                 await File.WriteAllTextAsync(list, requirements.Text, new UTF8Encoding(false), token);
@@ -78,7 +78,7 @@ internal static class VirtualEnvironment
                     Environment = pip.Environment(pip.ConfigFile, pip.FindLinks)
                         .ToDictionary(v => v.Key, v => (string?)v.Value),
                     Merged = true,
-                    Said = progress,
+                    Said = text => progress.Report(text),
                 };
                 var installed = await installer.RunAsync(token);
                 if (!installed.Succeeded)

@@ -86,7 +86,7 @@ internal sealed record PrepareContext(
     internal required List<string> Warnings { get; init; }
 
     /// <summary>Told what is being done, with a percentage where one is known.</summary>
-    internal required Action<string, int?> Progress { get; init; }
+    internal required IProgress<LaunchProgress> Progress { get; init; }
 
     /// <summary>The part of the spec that is the same for every resource.</summary>
     internal RunSpec NewSpec(IReadOnlyList<string> command, string workingFolder) =>

@@ -45,7 +45,7 @@ internal sealed class FolderSource(string folder, string text) : ILaunchSource
             );
         }
 
-        context.Progress($"resolving {Secrets.Mask(text)}");
+        context.Progress.Report($"resolving {Secrets.Mask(text)}");
         var warnings = new List<string>();
         var copy = context.ScratchFolder();
         Workspace.CopyFolder(folder, copy, context.DataFolder, warnings, token);

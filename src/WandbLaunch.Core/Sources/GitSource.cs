@@ -25,7 +25,7 @@ internal sealed partial class GitSource(LaunchUri address) : ILaunchSource
 
     public async Task<ResolvedRun> ResolveAsync(LaunchConfig config, ResolveContext context, CancellationToken token)
     {
-        context.Progress($"resolving {Secrets.Mask(address.Text)}");
+        context.Progress.Report($"resolving {Secrets.Mask(address.Text)}");
         var (workspace, commit) = await CheckoutAsync(config.GitVersion, context, token);
         if (address.Subfolder is { } subfolder)
         {

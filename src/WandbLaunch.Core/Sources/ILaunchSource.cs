@@ -70,7 +70,7 @@ internal sealed record ResolveContext(
     internal (JobApi Api, WandbLaunchJob Job)? Job { get; init; }
 
     internal bool NoInstall { get; init; }
-    internal Action<string> Progress { get; init; } = _ => { };
+    internal IProgress<LaunchProgress> Progress { get; init; } = CallbackProgress.None;
     internal Action<string> Warn { get; init; } = _ => { };
     internal required Func<string> ScratchFolder { get; init; }
 

@@ -32,7 +32,7 @@ internal sealed class JobVersionSource(string text) : ILaunchSource
     {
         var (api, job) =
             context.Job ?? throw new InvalidOperationException("a job is read before it is resolved (Launcher)");
-        context.Progress($"resolving the job {job.Job}");
+        context.Progress.Report($"resolving the job {job.Job}");
         var source = job.Json?["source"];
         var remote = source?["git"]?["remote"]?.ToString();
         var reference = source?["artifact"]?.ToString();

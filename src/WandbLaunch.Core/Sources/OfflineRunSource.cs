@@ -32,7 +32,7 @@ internal sealed class OfflineRunSource(string folder, string text) : ILaunchSour
 
     public Task<ResolvedRun> ResolveAsync(LaunchConfig config, ResolveContext context, CancellationToken token)
     {
-        context.Progress($"resolving {Secrets.Mask(text)}");
+        context.Progress.Report($"resolving {Secrets.Mask(text)}");
         return RecordedRun.ResolveAsync(text, new FolderRunRecord(folder), config, context, token);
     }
 

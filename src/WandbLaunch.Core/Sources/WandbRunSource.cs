@@ -41,7 +41,7 @@ internal sealed class WandbRunSource(LaunchUri address) : ILaunchSource
 
     public async Task<ResolvedRun> ResolveAsync(LaunchConfig config, ResolveContext context, CancellationToken token)
     {
-        context.Progress($"resolving {Secrets.Mask(address.Text)}");
+        context.Progress.Report($"resolving {Secrets.Mask(address.Text)}");
         var connection = await context.Connect(token);
         if (address.RunHost is { } host && !IsOf(host, connection))
         {

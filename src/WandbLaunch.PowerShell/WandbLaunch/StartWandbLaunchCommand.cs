@@ -267,7 +267,7 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
         {
             var launcher = new Launcher(Runs, ConnectAsync)
             {
-                Progress = (text, percent) => Progress(activity, text, percent, number),
+                Progress = new CallbackProgress(p => Progress(activity, p.Text, p.Percent, number)),
             };
             if (IsWhatIf())
             {

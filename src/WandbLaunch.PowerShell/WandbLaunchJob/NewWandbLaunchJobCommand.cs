@@ -141,7 +141,7 @@ public sealed class NewWandbLaunchJobCommand : PipelineCommand
                 Context,
                 WorkingFolder,
                 scratch,
-                text => Progress("Making a job", text, null),
+                new CallbackProgress(p => Progress("Making a job", p.Text, p.Percent)),
                 Warn,
                 Token
             );

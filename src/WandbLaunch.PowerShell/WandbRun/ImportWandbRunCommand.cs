@@ -65,7 +65,7 @@ public sealed class ImportWandbRunCommand : PipelineCommand
                             Entity,
                             Project,
                             connection.Entity ?? "local",
-                            (text, percent) => Progress("Importing runs", text, percent),
+                            new CallbackProgress(p => Progress("Importing runs", p.Text, p.Percent)),
                             Token,
                             Warn
                         );

@@ -190,7 +190,7 @@ internal sealed class FileStore
         while (true)
         {
             var upload = _uploads.GetOrAdd(file, f => new PartialUpload(Path.Combine(_temporary, f)));
-            if (!await upload.Gate.WaitAsync(TimeSpan.FromSeconds(15), token))
+            if (!await upload.Lock.WaitAsync(TimeSpan.FromSeconds(15), token))
             {
                 throw new FileFault(503, "UploadBusy", "Another request uploads this very file now.");
             }
@@ -200,7 +200,7 @@ internal sealed class FileStore
                 return upload;
             }
 
-            upload.Gate.Release();
+            upload.Lock.Release();
         }
     }
 
@@ -227,7 +227,7 @@ internal sealed class FileStore
             }
 
             upload.Used = DateTime.UtcNow;
-            upload.Gate.Release();
+            upload.Lock.Release();
         }
     }
 
@@ -242,14 +242,14 @@ internal sealed class FileStore
     {
         foreach (var (_, upload) in _uploads.Where(u => DateTime.UtcNow - u.Value.Used > Day))
         {
-            if (upload.Gate.Wait(0))
+            if (upload.Lock.Wait(0))
             {
                 if (!upload.Ended)
                 {
                     End(upload);
                 }
 
-                upload.Gate.Release();
+                upload.Lock.Release();
             }
         }
 
@@ -324,7 +324,7 @@ internal sealed class FileStore
 internal sealed class PartialUpload(string path)
 {
     internal FileWriter Writer { get; } = new(path);
-    internal SemaphoreSlim Gate { get; } = new(1, 1);
+    internal SemaphoreSlim Lock { get; } = new(1, 1);
     internal bool Ended { get; set; }
     internal DateTime Used { get; set; } = DateTime.UtcNow;
 }

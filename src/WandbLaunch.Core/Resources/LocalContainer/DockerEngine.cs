@@ -155,9 +155,13 @@ internal static class DockerEngine
     private static string ConfigFolder(LaunchEnvironment environment) =>
         environment["DOCKER_CONFIG"] ?? Path.Combine(environment.Home, ".docker");
 
+    /// <summary>The user's settings of docker: contexts, logins and their helpers.</summary>
+    internal static string ConfigPath(LaunchEnvironment environment) =>
+        Path.Combine(ConfigFolder(environment), "config.json");
+
     private static string? CurrentContext(LaunchEnvironment environment)
     {
-        var path = Path.Combine(ConfigFolder(environment), "config.json");
+        var path = ConfigPath(environment);
         try
         {
             if (!File.Exists(path))

@@ -18,7 +18,7 @@ namespace WandbLaunch.Resources;
 internal sealed partial class ImageBuilder(
     LaunchEnvironment environment,
     DockerClient client,
-    Action<string, int?> progress
+    IProgress<LaunchProgress> progress
 )
 {
     internal const string Repository = "wandb-launch";
@@ -136,14 +136,14 @@ internal sealed partial class ImageBuilder(
             if (m.ID is not null && m.Progress is { Total: > 0 })
             {
                 layers[m.ID] = (m.Progress.Current, m.Progress.Total);
-                progress(
+                progress.Report(
                     $"pulling {image}",
                     (int)(100.0 * layers.Values.Sum(l => l.Done) / layers.Values.Sum(l => l.Total))
                 );
             }
             else
             {
-                progress($"pulling {image}: {m.Status}", null);
+                progress.Report($"pulling {image}: {m.Status}", null);
             }
         });
         try
@@ -247,7 +247,7 @@ internal sealed partial class ImageBuilder(
             log.Append(m.Stream);
             if (m.Stream?.Trim() is { Length: > 0 } line)
             {
-                progress(
+                progress.Report(
                     "building image: " + line,
                     Step().Match(line) is { Success: true } s
                         ? 100

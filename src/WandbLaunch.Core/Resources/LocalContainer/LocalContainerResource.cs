@@ -441,7 +441,7 @@ internal sealed class LocalContainerResource(LaunchContext context) : ILaunchRes
         try
         {
             var (client, _) = await _engines.GetAsync(options.DockerHost, token);
-            return await new ImageBuilder(_machine, client, (_, _) => { }).ExistsAsync(image, token);
+            return await new ImageBuilder(_machine, client, CallbackProgress.None).ExistsAsync(image, token);
         }
         catch (LaunchException e) when (e.ErrorId == "DockerUnavailable")
         {

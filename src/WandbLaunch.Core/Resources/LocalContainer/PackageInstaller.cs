@@ -12,7 +12,7 @@ namespace WandbLaunch.Resources;
 /// Installs packages in a container of a base image and commits it: pip's settings are variables of one exec call and are in
 /// no layer or history.
 /// </summary>
-internal sealed class PackageInstaller(DockerClient client, Action<string, int?> progress)
+internal sealed class PackageInstaller(DockerClient client, IProgress<LaunchProgress> progress)
 {
     private const string Staging = "/tmp/wandb-launch-install";
 
@@ -207,7 +207,7 @@ internal sealed class PackageInstaller(DockerClient client, Action<string, int?>
                 is [.., var last]
             )
             {
-                progress("installing packages: " + Secrets.Mask(last), null);
+                progress.Report("installing packages: " + Secrets.Mask(last), null);
             }
         }
 

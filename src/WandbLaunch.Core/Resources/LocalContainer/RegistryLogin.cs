@@ -24,10 +24,7 @@ internal static class RegistryLogin
             )
                 ? first
                 : "https://index.docker.io/v1/";
-        var path = Path.Combine(
-            environment["DOCKER_CONFIG"] ?? Path.Combine(environment.Home, ".docker"),
-            "config.json"
-        );
+        var path = DockerEngine.ConfigPath(environment);
         if (!File.Exists(path))
         {
             return null;

@@ -100,7 +100,7 @@ internal sealed class LocalProcessResource(SupervisorPlace place) : ILaunchResou
                 python,
                 resolved.Requirements,
                 options.Pip,
-                text => context.Progress(text, null),
+                context.Progress,
                 token
             );
             if (failed is not null)

@@ -15,7 +15,7 @@ internal sealed partial class GitMirror
     private readonly string _folder;
     private readonly string _remote;
     private readonly GitCredential? _credential;
-    private readonly Action<string>? _progress;
+    private readonly IProgress<LaunchProgress>? _progress;
     private readonly Action<string>? _check;
     private readonly LaunchCache _cache;
     private readonly TimeSpan _silence;
@@ -33,7 +33,7 @@ internal sealed partial class GitMirror
         LaunchCache cache,
         string remote,
         GitCredential? credential,
-        Action<string>? progress,
+        IProgress<LaunchProgress>? progress,
         Action<string>? check = null,
         TimeSpan? silence = null
     )
@@ -78,7 +78,7 @@ internal sealed partial class GitMirror
     /// <summary>Finds a commit by hash, branch or tag; null is the remote's default branch. Fetches only when it must.</summary>
     internal async Task<string> ResolveAsync(string? version, CancellationToken token)
     {
-        using var gate = await FileLock.EnterAsync(_folder + ".lock", token);
+        using var held = await FileLock.EnterAsync(_folder + ".lock", token);
         while (true)
         {
             try
@@ -100,7 +100,7 @@ internal sealed partial class GitMirror
     /// <summary>The names of what the remote has now; nothing is fetched.</summary>
     internal async Task<IReadOnlyList<string>> ReferencesAsync(CancellationToken token)
     {
-        using var gate = await FileLock.EnterAsync(_folder + ".lock", token);
+        using var held = await FileLock.EnterAsync(_folder + ".lock", token);
         return await Task.Run(
             () =>
             {
@@ -279,7 +279,7 @@ internal sealed partial class GitMirror
                             TagFetchMode = TagFetchMode.None,
                             OnTransferProgress = p =>
                             {
-                                _progress?.Invoke($"{p.ReceivedObjects}/{p.TotalObjects} objects");
+                                _progress?.Report($"{p.ReceivedObjects}/{p.TotalObjects} objects");
                                 return !token.IsCancellationRequested;
                             },
                         },

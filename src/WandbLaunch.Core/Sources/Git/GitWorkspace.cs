@@ -44,7 +44,7 @@ internal static class GitWorkspace
             + tree.Sha
             + string.Concat(extra.Select(e => $"\n{e.Key}={LaunchCache.Hash(e.Value)}"));
         var folder = cache.WorkspaceFolder(key);
-        using var gate = await FileLock.EnterAsync(folder + ".lock", token);
+        using var held = await FileLock.EnterAsync(folder + ".lock", token);
         if (!Directory.Exists(folder))
         {
             var temporary = folder + ".new";
