@@ -79,7 +79,10 @@ Describe 'New-WandbLaunchConfig' {
 
     It 'warns of a name and a value in one word' {
         $null = New-WandbLaunchConfig ./train -Argument '--lr 5' -WarningVariable said -WarningAction SilentlyContinue
-        $said | Should -Match "'--lr 5' is one word.*-Argument --lr, 5"
+        $said | Should -Match "'--lr 5' is one word.*-Argument '--lr', 5"
+        # What it says can be typed as it is, also where the name would be taken for a parameter of the command.
+        $null = New-WandbLaunchConfig ./train -Argument '-l 5' -WarningVariable said -WarningAction SilentlyContinue
+        (Invoke-Expression "New-WandbLaunchConfig ./train $([regex]::Match("$said", "-Argument '.*?', 5").Value)").overrides.args | Should -Be '-l', '5'
         $null = New-WandbLaunchConfig ./train -Argument '--name=two words', '--lr', '5', '-5 degrees' -WarningVariable said -WarningAction SilentlyContinue
         @($said).Count | Should -Be 1 -Because 'only the last one looks like an option with a value'
     }

@@ -315,7 +315,7 @@ public abstract class LaunchConfigCommand : AsyncPSCmdlet
         {
             _warned = true;
             Warn(
-                $"The argument '{word}' is one word with a blank in it. For a name and its value give a list, -Argument {CommandLine.Show([word[..blank]])}, {CommandLine.Show([word[(blank + 1)..].Trim()])}, or a table, -Argument @{{ {word[..blank].TrimStart('-')} = {CommandLine.Show([word[(blank + 1)..].Trim()])} }}."
+                $"The argument '{word}' is one word with a blank in it. For a name and its value give a list, -Argument '{word[..blank].Replace("'", "''", StringComparison.Ordinal)}', {CommandLine.Show([word[(blank + 1)..].Trim()])}, or a table, -Argument @{{ {word[..blank].TrimStart('-')} = {CommandLine.Show([word[(blank + 1)..].Trim()])} }}."
             );
         }
     }
