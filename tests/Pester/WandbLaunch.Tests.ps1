@@ -228,6 +228,13 @@ Describe 'launches in the pipeline and in scripts' {
         (Get-Fault { $plain | Start-WandbLaunch -Queue default }).Id | Should -BeIn FolderCannotBeQueued, ApiKeyMissing
     }
 
+    It 'keeps no secret with what launches it again' {
+        $run = Start-WandbLaunch $folder -Resource local-process -Quiet -DockerArgs @{ e = 'MY_API_KEY=hunter2-kept', 'PLAIN=1' } -ResourceArgs @{ 'local-container' = @{ env = 'OTHER_TOKEN=hunter2-kept' } } -Environment @{ THIRD_SECRET = 'hunter2-kept' }
+        $run | ConvertTo-Json -Depth 9 | Should -Not -Match hunter2
+        $run.Config | Should -Match 'PLAIN=1'
+        Get-ChildItem (Split-Path $run.LogPath) -File -Recurse | Get-Content -Raw | Should -Not -Match hunter2
+    }
+
     It 'is found by its run, and stopped and removed by wildcard' {
         $runs = 1..2 | ForEach-Object { Start-WandbLaunch $folder -Resource local-process -RunId "wild$_" -NoWait -Quiet }
         (Wait-WandbLaunch wild* | Measure-Object).Count | Should -Be 2

@@ -123,7 +123,9 @@ internal sealed class Launcher(LaunchStore store, Func<CancellationToken, Task<W
                 RunId = runId == id ? null : runId,
                 Name = config.Name,
                 Source = SourceCatalog.Shown(config, workingFolder),
-                Config = SourceCatalog.Again(given, workingFolder, resolved.Commit).ToString(),
+                Config = SourceCatalog
+                    .Again(store.Resources.WithoutSecrets(given), workingFolder, resolved.Commit)
+                    .ToString(),
                 Commit = resolved.Commit,
                 Patched = resolved.Patched,
                 Resource = spec.Resource,

@@ -43,7 +43,7 @@ public sealed record LaunchedRun
     /// <summary>What was launched: a run URL, git URL, the full path of a folder, or an image. Credentials are masked.</summary>
     public required string Source { get; init; }
 
-    /// <summary>The launch config, as JSON, that launches the same again: source, commit, arguments. Credentials are masked; null for launches of older versions.</summary>
+    /// <summary>The launch config, as JSON, that launches the same again: source, commit, arguments. Credentials are masked, and secret environment variables left out; null for launches of older versions.</summary>
     public string? Config { get; init; }
 
     /// <summary>Git commit of the code.</summary>

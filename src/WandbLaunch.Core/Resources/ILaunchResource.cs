@@ -13,6 +13,9 @@ internal interface ILaunchResource
     /// <exception cref="LaunchException">An argument is given twice.</exception>
     LaunchConfig Canonical(LaunchConfig config) => config;
 
+    /// <summary>The config as it may be kept and shown: without values of the resource's arguments that are secrets.</summary>
+    LaunchConfig WithoutSecrets(LaunchConfig config) => config;
+
     /// <summary>Says what is wrong with a config before anything is fetched.</summary>
     void Validate(LaunchConfig config, LaunchOptions options);
 

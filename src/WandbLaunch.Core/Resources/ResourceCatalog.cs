@@ -103,6 +103,10 @@ internal sealed class ResourceCatalog
         return All.Aggregate(config, (c, r) => r.Canonical(c));
     }
 
+    /// <summary>The config as it may be kept and shown.</summary>
+    internal LaunchConfig WithoutSecrets(LaunchConfig config) =>
+        All.Aggregate(Canonical(config), (c, r) => r.WithoutSecrets(c));
+
     /// <summary>The resource of an item, when the agent's admin allows it.</summary>
     /// <exception cref="LaunchException"><c>PolicyRefused</c>.</exception>
     internal ILaunchResource Allowed(LaunchConfig config, AgentPolicy policy)

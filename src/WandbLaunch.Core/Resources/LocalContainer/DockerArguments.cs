@@ -254,6 +254,22 @@ internal static partial class DockerArguments
         return map;
     }
 
+    /// <summary>The same without environment variables whose names say that they are secrets.</summary>
+    internal static JsonObject WithoutSecrets(JsonObject arguments)
+    {
+        var map = Canonical(arguments);
+        if (map["env"] is { } env)
+        {
+            map["env"] = new JsonArray([
+                .. Many(env)
+                    .Where(v => !Secrets.IsSecretName(v.Split('=')[0]))
+                    .Select(v => (JsonNode)JsonValue.Create(v)),
+            ]);
+        }
+
+        return map;
+    }
+
     /// <summary>Checks without an engine, before anything is built.</summary>
     internal static void Check(JsonObject? arguments, IReadOnlyList<string>? extra = null) =>
         Apply(new CreateContainerParameters { HostConfig = new HostConfig(), Env = [] }, arguments, extra);

@@ -53,6 +53,15 @@ internal sealed class LocalContainerResource(LaunchContext context) : ILaunchRes
         };
     }
 
+    public LaunchConfig WithoutSecrets(LaunchConfig config) =>
+        config with
+        {
+            ResourceArgs = Own(config) is { } own
+                ? With(config.ResourceArgs!, DockerArguments.WithoutSecrets(own))
+                : config.ResourceArgs,
+            DockerArgs = config.DockerArgs is { } arguments ? DockerArguments.WithoutSecrets(arguments) : null,
+        };
+
     public void Validate(LaunchConfig config, LaunchOptions options)
     {
         if (config.DockerImage is not null)
