@@ -980,6 +980,31 @@ public sealed class HostileFileTests
         );
     }
 
+    // A server that was killed when all was moved, and before it gave the space back, leaves just this.
+    [Fact]
+    public async Task Space_that_a_killed_server_did_not_give_back_is_given_back_at_the_next_start()
+    {
+        var database = NewDatabase("emptied");
+        await using (await LaunchServer.StartAsync(database, "127.0.0.1", 0, Fixture.Key)) { }
+
+        using (var connection = new SqliteConnection($"Data Source={database};Pooling=false"))
+        {
+            connection.Open();
+            using var command = connection.CreateCommand();
+            command.CommandText =
+                "CREATE TABLE moved (content BLOB); INSERT INTO moved VALUES (zeroblob(20000000)); DROP TABLE moved; PRAGMA wal_checkpoint(TRUNCATE);";
+            command.ExecuteNonQuery();
+        }
+
+        Assert.True(new FileInfo(database).Length > 20_000_000);
+        await using var server = await LaunchServer.StartAsync(database, "127.0.0.1", 0, Fixture.Key);
+        for (var i = 0; new FileInfo(database).Length > 5_000_000; i++)
+        {
+            Assert.True(i < 300, $"{new FileInfo(database).Length} bytes");
+            await Task.Delay(100, TestContext.Current.CancellationToken);
+        }
+    }
+
     [Fact]
     public async Task The_console_of_a_run_that_has_ended_is_its_output_log()
     {

@@ -51,7 +51,7 @@ internal sealed class BlobMover : IDisposable
                     c,
                     "SELECT EXISTS (SELECT 1 FROM files WHERE hash IS NULL) OR EXISTS (SELECT 1 FROM blobs WHERE hash IS NULL)"
                 );
-                if (moved && !_stopping.IsCancellationRequested && left.ExecuteScalar() is 0L)
+                if (!_stopping.IsCancellationRequested && left.ExecuteScalar() is 0L && (moved || IsMostlyFree(c)))
                 {
                     // The space of the blobs goes back to the disk.
                     Database.Execute(c, "VACUUM");
@@ -63,6 +63,14 @@ internal sealed class BlobMover : IDisposable
         {
             // A full disk, most likely: what is not moved is served as it is, and the next start goes on.
         }
+    }
+
+    // The server before may have been killed when all was moved and the space not yet given back.
+    private static bool IsMostlyFree(SqliteConnection connection)
+    {
+        using var free = Database.Command(connection, "PRAGMA freelist_count");
+        using var all = Database.Command(connection, "PRAGMA page_count");
+        return (long)free.ExecuteScalar()! * 2 > (long)all.ExecuteScalar()!;
     }
 
     // A row counts as moved only when its file is in place: a kill at any moment costs at most one file's copy.
