@@ -37,11 +37,11 @@ internal sealed class ItemStart(LaunchAgent agent, AgentItem item)
             }
 
             await CheckSweepAsync();
-            using var limit = CancellationTokenSource.CreateLinkedTokenSource(agent.Stopping);
-            if (agent.Config.StartTimeout is { } longest)
-            {
-                limit.CancelAfter(longest);
-            }
+            using var late = new CancellationTokenSource(
+                agent.Config.StartTimeout ?? Timeout.InfiniteTimeSpan,
+                agent.Time
+            );
+            using var limit = CancellationTokenSource.CreateLinkedTokenSource(agent.Stopping, late.Token);
 
             try
             {
@@ -89,7 +89,7 @@ internal sealed class ItemStart(LaunchAgent agent, AgentItem item)
     }
 
     // A fetch from a host that accepts and never answers cannot be cancelled; it is left behind, and nothing starts after it.
-    private static async Task LeaveWhenHungAsync(Task work, CancellationToken token)
+    private async Task LeaveWhenHungAsync(Task work, CancellationToken token)
     {
         try
         {
@@ -97,7 +97,7 @@ internal sealed class ItemStart(LaunchAgent agent, AgentItem item)
         }
         catch (OperationCanceledException) when (!work.IsCompleted)
         {
-            await Task.WhenAny(work, Task.Delay(TimeSpan.FromSeconds(5), CancellationToken.None));
+            await Task.WhenAny(work, Task.Delay(TimeSpan.FromSeconds(5), agent.Time, CancellationToken.None));
             if (!work.IsCompleted)
             {
                 _ = work.ContinueWith(
@@ -212,7 +212,7 @@ internal sealed class ItemStart(LaunchAgent agent, AgentItem item)
             agent.LeaveSlot(item);
             try
             {
-                await Task.Delay(pause, agent.Stopping);
+                await Task.Delay(pause, agent.Time, agent.Stopping);
                 await agent.EnterSlotAsync(item, agent.Stopping);
             }
             catch (OperationCanceledException)

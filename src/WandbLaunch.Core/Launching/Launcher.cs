@@ -81,7 +81,7 @@ internal sealed class Launcher(LaunchStore store, Func<CancellationToken, Task<W
         (config, var job) = await WithJobAsync(config, options, token);
         var resource = store.Resources.Of(config);
         Validate(config, options, resource);
-        var runId = config.RunId ?? options.LaunchId ?? RunPath.NewId();
+        var runId = config.RunId ?? options.LaunchId ?? RunId.New();
         var id = options.LaunchId ?? runId;
         var folder = store.Create(id);
         try

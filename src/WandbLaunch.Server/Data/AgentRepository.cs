@@ -1,5 +1,7 @@
 using Dapper;
 
+using WandbLaunch.Model;
+
 namespace WandbLaunch.Server.Data;
 
 /// <summary>Agents that were registered, and what they said last (protocol B.4).</summary>
@@ -25,7 +27,7 @@ internal sealed class AgentRepository(Database database, QueueSignals signals)
                     project = Names.Project(project),
                     queues,
                     hostname,
-                    name = "agent-" + Names.NewId(),
+                    name = "agent-" + RunId.New(),
                     now = Database.Now,
                     config,
                     version,

@@ -2,6 +2,8 @@ using System.Text.Json;
 using GraphQL;
 using WandbLaunch.Server.Data;
 
+using WandbLaunch.Model;
+
 namespace WandbLaunch.Server.Schema;
 
 /// <summary>Runs: what they are, their history, and what is done with them (protocol B.6).</summary>
@@ -76,7 +78,7 @@ internal sealed class RunFields(
                 CheckDocument(input, "summaryMetrics");
                 var (run, inserted) = runs.Upsert(
                     project,
-                    known?.Name ?? input.Text("name") ?? input.Text("id") ?? Names.NewId(),
+                    known?.Name ?? input.Text("name") ?? input.Text("id") ?? RunId.New(),
                     input,
                     ResolveContext.Username
                 );
