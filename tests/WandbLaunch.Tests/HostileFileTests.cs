@@ -18,11 +18,11 @@ namespace WandbLaunch.Tests;
 #pragma warning disable CA5351
 public sealed class HostileFileTests
 {
-    private const long Megabyte = 1 << 20;
-    private static readonly RunPath Run = new("local", "files", "files001");
+    internal const long Megabyte = 1 << 20;
+    internal static readonly RunPath Run = new("local", "files", "files001");
     private static readonly string Route = "/files/local/files/files001/";
 
-    private static async Task<WandbConnection> ConnectAsync(string url)
+    internal static async Task<WandbConnection> ConnectAsync(string url)
     {
         var connection = await FileServer.ConnectAsync(url);
         await connection.Api.UpsertProjectAsync(Run.Entity, Run.Project, default);
@@ -30,7 +30,7 @@ public sealed class HostileFileTests
         return connection;
     }
 
-    private static string NewDatabase(string name) => Path.Combine(Fixture.NewFolder(name), "own.db");
+    internal static string NewDatabase(string name) => Path.Combine(Fixture.NewFolder(name), "own.db");
 
     private static string[] Stored(string database) =>
         [
@@ -49,7 +49,7 @@ public sealed class HostileFileTests
         return bytes;
     }
 
-    private static string Md5(Stream content)
+    internal static string Md5(Stream content)
     {
         using (content)
         {
@@ -214,7 +214,7 @@ public sealed class HostileFileTests
     }
 
     [Fact]
-    public async Task Our_client_passes_a_line_that_breaks_again_and_again_both_ways_without_beginning_anew()
+    public async Task Our_client_passes_a_line_that_breaks_again_and_again_without_beginning_anew()
     {
         await using var server = await LaunchServer.StartAsync(NewDatabase("line"), "127.0.0.1", 0, Fixture.Key);
         using var line = new BreakingLine(server.Url, 6 * Megabyte, 12);
@@ -223,22 +223,6 @@ public sealed class HostileFileTests
         await connection.Api.UploadFilesAsync(Run, [("large.bin", () => new Pattern(Size, 3))], default);
         Assert.InRange(line.CutsLeft, 4, 8);
         Assert.InRange(line.Passed, Size, Size * 3 / 2);
-
-        using var download = new BreakingLine(server.Url, 6 * Megabyte, 6);
-        using var shell = new Shell(false);
-        var folder = Fixture.NewFolder("line-out");
-        var saved = shell.Ok(
-            $"$null = Connect-Wandb {download.Url} -ApiKey $key; Get-WandbRunFile files001 -Entity local -Project files -Destination $to",
-            ("key", Shell.Secure(Fixture.Key)),
-            ("to", folder)
-        );
-        Assert.Equal(
-            Md5(new Pattern(Size, 3)),
-            Md5(File.OpenRead(((WandbRunFile)Assert.Single(saved).BaseObject).LocalPath!))
-        );
-        Assert.InRange(download.CutsLeft, -1, 1);
-        Assert.InRange(download.Passed, Size, Size * 3 / 2);
-        Assert.Equal(["large.bin"], Directory.GetFiles(Path.Combine(folder, "files001")).Select(Path.GetFileName));
     }
 
     [Fact]

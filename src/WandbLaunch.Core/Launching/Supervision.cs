@@ -58,8 +58,9 @@ internal sealed class Supervision(ResourceCatalog resources) : IDisposable
     )
     {
         var resource = resources.Get(spec.Resource);
-        if (!resource.Info.EngineRemembers)
+        if (!resource.Info.EngineRemembers || spec.HasLimits)
         {
+            // An engine remembers how a run ended, but ends none because its time is over.
             await HostProcess.StartRunAsync(resources.Context.Environment, folder, secrets, token);
             return;
         }
@@ -239,7 +240,7 @@ internal sealed class Supervision(ResourceCatalog resources) : IDisposable
     {
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(token);
         using var done = new CancellationTokenSource();
-        var asked = WatchForStopAsync(supervisor, folder, stop, done.Token);
+        var asked = WatchForStopAsync(supervisor, folder, spec, stop, done.Token);
         try
         {
             return !await supervisor.StartAsync(spec, secrets, stop.Token)
@@ -255,13 +256,14 @@ internal sealed class Supervision(ResourceCatalog resources) : IDisposable
     private async Task WatchForStopAsync(
         Supervisor supervisor,
         string folder,
+        RunSpec spec,
         CancellationTokenSource stop,
         CancellationToken done
     )
     {
         try
         {
-            for (var i = 0; !LaunchStore.StopAsked(folder); i++)
+            for (var i = 0; !LaunchStore.StopAsked(folder) && !supervisor.IsOver(spec); i++)
             {
                 // Runs of hours are looked at less often: an agent may have a thousand.
                 await Task.Delay(TimeSpan.FromMilliseconds(i < 300 ? 200 : 1000), _time, done);

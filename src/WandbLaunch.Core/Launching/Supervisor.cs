@@ -193,6 +193,17 @@ internal sealed class Supervisor : IRunLogSink, IDisposable
         Leave();
     }
 
+    /// <summary>True when a limit of the run is over: it is to be stopped, and says why.</summary>
+    internal bool IsOver(RunSpec spec)
+    {
+        if (LimitCheck.Apply(_run, spec, _time.GetUtcNow()) != _run)
+        {
+            Change(r => LimitCheck.Apply(r, spec, _time.GetUtcNow()));
+        }
+
+        return LimitCheck.IsOver(_run);
+    }
+
     /// <summary>Told that somebody asked for a stop.</summary>
     internal void Stopping() => Change(r => r with { State = LaunchState.Stopping });
 
@@ -276,11 +287,11 @@ internal sealed class Supervisor : IRunLogSink, IDisposable
         Change(r =>
             r with
             {
-                State = state,
+                State = LimitCheck.IsOver(r) ? LaunchState.Failed : state,
                 ExitCode = outcome.ExitCode,
-                Reason = outcome.Reason,
+                Reason = LimitCheck.IsOver(r) ? r.Reason : outcome.Reason,
                 IsStuck = false,
-                ErrorId = fault,
+                ErrorId = LimitCheck.IsOver(r) ? r.ErrorId : fault,
                 OutOfMemory = outcome.OutOfMemory,
                 Finished = _time.GetUtcNow(),
             }
