@@ -14,7 +14,8 @@ public sealed class TimeTests
             ["WandbLaunch.Foundation.CallbackLogger"] = "how long a command takes, for a person who watches",
             ["WandbLaunch.Foundation.ProgramPath"] =
                 "the PATH that the system itself starts programs by, which is the process's",
-            ["WandbLaunch.Foundation.ExternalProgram"] = "waits for a process of the system, which knows no other clock",
+            ["WandbLaunch.Foundation.ExternalProgram"] =
+                "waits for a process of the system, which knows no other clock",
             ["WandbLaunch.Foundation.ProcessTree"] = "waits for processes to end",
             ["WandbLaunch.Resources.RunningProcess"] = "waits for processes to end",
             ["WandbLaunch.LocalServer.LocalServers"] = "waits for a process to end",
@@ -37,10 +38,13 @@ public sealed class TimeTests
         Dictionary<string, string> known = new()
         {
             ["WandbLaunch.PowerShell.AsyncPSCmdlet"] = "the pipeline's thread is PowerShell's and waits for the work",
-            ["WandbLaunch.PowerShell.StartWandbLaunchCommand"] = "Dispose has no task, and ends the runs before it returns",
+            ["WandbLaunch.PowerShell.StartWandbLaunchCommand"] =
+                "Dispose has no task, and ends the runs before it returns",
             ["WandbLaunch.PowerShell.CompletionCache"] = "PowerShell waits for a completer, and this long at most",
-            ["WandbLaunch.Foundation.ProcessTree"] = "some milliseconds of work on the pool, in methods that must not await",
-            ["WandbLaunch.Sources.GitHttpTransport"] = "libgit2 calls it from native code and takes the bytes at its return",
+            ["WandbLaunch.Foundation.ProcessTree"] =
+                "some milliseconds of work on the pool, in methods that must not await",
+            ["WandbLaunch.Sources.GitHttpTransport"] =
+                "libgit2 calls it from native code and takes the bytes at its return",
         };
         Assemblies.AssertSame(
             known.Keys,
@@ -54,7 +58,10 @@ public sealed class TimeTests
         );
     }
 
-    private static IEnumerable<string> Callers(ModuleDefinition module, Func<MethodReference, MethodDefinition, bool> wrong) =>
+    private static IEnumerable<string> Callers(
+        ModuleDefinition module,
+        Func<MethodReference, MethodDefinition, bool> wrong
+    ) =>
         module
             .AllTypes()
             .SelectMany(t => t.Methods)

@@ -854,13 +854,13 @@ public sealed class AgentTests
                 (JsonObject)JsonNode.Parse(parameters)!
             );
         var plain = Resolve();
-        Assert.Equal(("of-file", "p", 3), (plain.Entity, plain.Project, plain.MaxJobs));
+        Assert.Equal(("of-file", "p", 3), (plain.Entity, plain.Project, plain.Jobs.Total));
         Assert.Equal(["a", "b", "c", "d"], plain.Queues);
         Assert.Contains("builder", Assert.Single(plain.Warnings), StringComparison.Ordinal);
         Assert.Equal(
             ("of-env", 5),
             Resolve("{}", ("WANDB_ENTITY", "of-env"), ("WANDB_LAUNCH_MAX_JOBS", "5")) is var e
-                ? (e.Entity, e.MaxJobs)
+                ? (e.Entity, e.Jobs.Total)
                 : default
         );
         Assert.Equal(
@@ -871,7 +871,7 @@ public sealed class AgentTests
                 ("WANDB_LAUNCH_MAX_JOBS", "5")
             )
                 is var g
-                ? (g.Entity, g.MaxJobs)
+                ? (g.Entity, g.Jobs.Total)
                 : default
         );
         var rules = Resolve("""{ "policy": { "git_hosts": ["y"] } }""").Policy;

@@ -10,7 +10,6 @@ using WandbLaunch.Foundation;
 using WandbLaunch.Model;
 using WandbLaunch.Server;
 using WandbLaunch.Wandb;
-
 using static WandbLaunch.Tests.HostileFileTests;
 
 namespace WandbLaunch.Tests;

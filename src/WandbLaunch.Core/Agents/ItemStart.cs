@@ -37,18 +37,26 @@ internal sealed class ItemStart(LaunchAgent agent, AgentItem item)
             }
 
             await CheckSweepAsync();
-            using var late = new CancellationTokenSource(
-                agent.Config.StartTimeout ?? Timeout.InfiniteTimeSpan,
-                agent.Time
-            );
+            var limits = await agent.LimitsOfAsync(item.Entry);
+            using var late = new CancellationTokenSource(TimeToStart(limits), agent.Time);
             using var limit = CancellationTokenSource.CreateLinkedTokenSource(agent.Stopping, late.Token);
 
             try
             {
-                await LeaveWhenHungAsync(PrepareAndStartAsync(limit.Token), limit.Token);
+                await LeaveWhenHungAsync(PrepareAndStartAsync(limits, limit.Token), limit.Token);
             }
             catch (OperationCanceledException) when (!agent.Stopping.IsCancellationRequested)
             {
+                if (limits.Start is { } longest && agent.Time.GetUtcNow() - item.Entry.Taken >= longest)
+                {
+                    throw new LaunchException(
+                        RunLimits.StartFault,
+                        LaunchErrorCategory.OperationTimeout,
+                        $"The run was not started: {RunLimits.StartIsOver(longest, item.Doing)}.",
+                        null
+                    );
+                }
+
                 throw new LaunchException(
                     "StartTimeout",
                     LaunchErrorCategory.OperationTimeout,
@@ -86,6 +94,18 @@ internal sealed class ItemStart(LaunchAgent agent, AgentItem item)
                 "build"
             );
         }
+    }
+
+    // The admin's patience counts from each try, a start limit from when the item was taken.
+    private TimeSpan TimeToStart(RunLimits limits)
+    {
+        var left = limits.Start - (agent.Time.GetUtcNow() - item.Entry.Taken);
+        var most = agent.Config.StartTimeout;
+        return left is { } own && (most is null || own < most)
+            ? own > TimeSpan.Zero
+                ? own
+                : TimeSpan.Zero
+            : most ?? Timeout.InfiniteTimeSpan;
     }
 
     // A fetch from a host that accepts and never answers cannot be cancelled; it is left behind, and nothing starts after it.
@@ -140,9 +160,10 @@ internal sealed class ItemStart(LaunchAgent agent, AgentItem item)
         return false;
     }
 
-    private async Task PrepareAndStartAsync(CancellationToken token)
+    private async Task PrepareAndStartAsync(RunLimits limits, CancellationToken token)
     {
         var (config, options) = ItemPreparation.Prepare(agent, item.Entry);
+        options = options with { Limits = limits, Asked = item.Entry.Taken };
         var launcher = new Launcher(agent.Runs, _ => Task.FromResult<WandbConnection?>(agent.Connection))
         {
             Progress = new CallbackProgress(p =>
@@ -229,7 +250,9 @@ internal sealed class ItemStart(LaunchAgent agent, AgentItem item)
                 "FAILED",
                 null,
                 fault.Message,
-                fault.ErrorId is AgentPolicy.Refusal or "StartTimeout" or "SweepEnded" ? "agent" : stage,
+                fault.ErrorId is AgentPolicy.Refusal or "StartTimeout" or "SweepEnded" or RunLimits.StartFault
+                    ? "agent"
+                    : stage,
                 null
             ),
             fault.ErrorId == AgentPolicy.Refusal ? AgentEventKind.ItemRefused : AgentEventKind.ItemFailed,

@@ -7,6 +7,8 @@ namespace WandbLaunch.Agents;
 /// <summary>Looks after a started run until it is over.</summary>
 internal sealed class ItemWatch(LaunchAgent agent, AgentItem item, ItemStart start)
 {
+    private static readonly TimeSpan NoteAfter = TimeSpan.FromSeconds(1);
+
     private bool _late;
 
     internal async Task WatchAsync()
@@ -18,6 +20,7 @@ internal sealed class ItemWatch(LaunchAgent agent, AgentItem item, ItemStart sta
         long? stopWanted = null;
         var stopSaid = false;
         string? waitsFor = null;
+        (string?, string?) noted = (null, null);
         var revived = 0;
         while (true)
         {
@@ -63,6 +66,13 @@ internal sealed class ItemWatch(LaunchAgent agent, AgentItem item, ItemStart sta
                 return;
             }
 
+            // What is over within a moment says so at its end.
+            if (noted != (run.EngineId, run.Reason) && agent.Time.GetElapsedTime(from) > NoteAfter)
+            {
+                noted = (run.EngineId, run.Reason);
+                await agent.OnceAsync(t => agent.Protocol.NoteRunAsync(item.Entry.Item, run.EngineId, run.Reason, t));
+            }
+
             if (own is null && !IsLookedAfter(run) && !await ReviveAsync(run, ++revived))
             {
                 return;
@@ -74,7 +84,9 @@ internal sealed class ItemWatch(LaunchAgent agent, AgentItem item, ItemStart sta
                 && (
                     agent.Stopping.IsCancellationRequested
                     || (stopWanted is { } since && agent.Time.GetElapsedTime(since) >= agent.Config.StoppedRunTimeout)
-                    || (run.State == LaunchState.Starting && agent.Time.GetElapsedTime(from) > agent.Config.StartTimeout)
+                    || (
+                        run.State == LaunchState.Starting && agent.Time.GetElapsedTime(from) > agent.Config.StartTimeout
+                    )
                 )
             )
             {
@@ -93,7 +105,9 @@ internal sealed class ItemWatch(LaunchAgent agent, AgentItem item, ItemStart sta
                 // A stop of the run that was asked for in W&B: the SDK ends it, and if it does not, the agent does (protocol F.5).
                 asked = agent.Time.GetTimestamp();
                 await agent.OnceAsync(async t =>
-                    stopWanted = await agent.Api.RunStoppedAsync(item.RunPathOf(run), t) ? agent.Time.GetTimestamp() : null
+                    stopWanted = await agent.Api.RunStoppedAsync(item.RunPathOf(run), t)
+                        ? agent.Time.GetTimestamp()
+                        : null
                 );
             }
 

@@ -15,7 +15,7 @@ internal static class LimitCheck
         run.IsDone || run.State == LaunchState.Stopping ? run
         : run.Started is { } began
             ? spec.TimeLimit is { } most && now - began >= most
-                ? Over(run, RunLimits.TimeFault, RunLimits.TimeIsOver(most))
+                    ? Over(run, RunLimits.TimeFault, RunLimits.TimeIsOver(most))
                 : run
         : spec is { StartBy: { } by, StartLimit: { } limit } && now >= by
             ? Over(run, RunLimits.StartFault, RunLimits.StartIsOver(limit, run.Reason))

@@ -66,7 +66,13 @@ internal sealed class Supervision(ResourceCatalog resources) : IDisposable
         }
 
         using var held = await FileLock.EnterAsync(LaunchStore.LockPath(folder), token);
-        using var supervisor = new Supervisor(folder, LaunchStore.Load(folder)!, resource, spec.MaxLogSize, time: _time);
+        using var supervisor = new Supervisor(
+            folder,
+            LaunchStore.Load(folder)!,
+            resource,
+            spec.MaxLogSize,
+            time: _time
+        );
         if (!await supervisor.StartAsync(spec, secrets, token))
         {
             await supervisor.SaveEndAsync();
@@ -200,7 +206,15 @@ internal sealed class Supervision(ResourceCatalog resources) : IDisposable
                 return known;
             }
 
-            supervisor = new Supervisor(folder, known, resources.Get(spec.Resource), spec.MaxLogSize, output, changed, _time);
+            supervisor = new Supervisor(
+                folder,
+                known,
+                resources.Get(spec.Resource),
+                spec.MaxLogSize,
+                output,
+                changed,
+                _time
+            );
             _supervisors[folder] = supervisor;
             if (!await SuperviseAsync(supervisor, folder, spec, secrets, token, leave))
             {

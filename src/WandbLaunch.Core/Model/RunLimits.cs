@@ -24,7 +24,8 @@ internal sealed record RunLimits
         new() { Time = Smaller(Time, other.Time), Start = Smaller(Start, other.Start) };
 
     /// <summary>Why a run was ended that ran too long.</summary>
-    internal static string TimeIsOver(TimeSpan limit) => $"it reached its time limit of {SpanText.Show(limit)} and was stopped";
+    internal static string TimeIsOver(TimeSpan limit) =>
+        $"it reached its time limit of {SpanText.Show(limit)} and was stopped";
 
     /// <summary>Why a run was given up that did not begin in time.</summary>
     /// <param name="limit">The limit.</param>

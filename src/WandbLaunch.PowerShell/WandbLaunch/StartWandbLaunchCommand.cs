@@ -337,10 +337,13 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
             );
         return new LaunchException(
             run.OutOfMemory ? "RunOutOfMemory"
+                : run.ErrorId is RunLimits.TimeFault or RunLimits.StartFault ? run.ErrorId
                 : run.ExitCode is not null ? "RunFailed"
                 : run.Started is null ? "RunNotStarted"
                 : "RunLost",
-            LaunchErrorCategory.OperationStopped,
+            run.ErrorId is RunLimits.TimeFault or RunLimits.StartFault
+                ? LaunchErrorCategory.OperationTimeout
+                : LaunchErrorCategory.OperationStopped,
             $"The run {run.Id} of {run.Source} failed: {why}.{(tail.Length > 0 ? $" Its last lines (all: Receive-WandbLaunchLog {run.Id}):\n{tail}" : "")}",
             run
         );

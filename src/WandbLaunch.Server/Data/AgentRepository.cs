@@ -1,5 +1,4 @@
 using Dapper;
-
 using WandbLaunch.Model;
 
 namespace WandbLaunch.Server.Data;

@@ -1,8 +1,7 @@
 using System.Text.Json;
 using GraphQL;
-using WandbLaunch.Server.Data;
-
 using WandbLaunch.Model;
+using WandbLaunch.Server.Data;
 
 namespace WandbLaunch.Server.Schema;
 

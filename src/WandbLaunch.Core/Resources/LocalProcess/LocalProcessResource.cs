@@ -66,7 +66,11 @@ internal sealed class LocalProcessResource(SupervisorPlace place) : ILaunchResou
             }
         }
 
-        return new ResourcePlan([.. EntryCommand.Of(resolved, python, place.Environment), .. resolved.Arguments], null, prepared);
+        return new ResourcePlan(
+            [.. EntryCommand.Of(resolved, python, place.Environment), .. resolved.Arguments],
+            null,
+            prepared
+        );
     }
 
     public async Task<RunSpec> PrepareAsync(PrepareContext context, CancellationToken token)
