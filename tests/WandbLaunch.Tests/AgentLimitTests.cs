@@ -11,7 +11,8 @@ namespace WandbLaunch.Tests;
 /// <summary>How long an agent's runs may take, and how many of each resource it has.</summary>
 public sealed class AgentLimitTests
 {
-    private static readonly string Sleeper = "import sys, time\nprint('up', flush=True)\ntime.sleep(float(sys.argv[1]))\n";
+    private static readonly string Sleeper =
+        "import sys, time\nprint('up', flush=True)\ntime.sleep(float(sys.argv[1]))\n";
 
     private static JsonObject With(JsonObject spec, string key, JsonNode value)
     {
@@ -49,7 +50,11 @@ public sealed class AgentLimitTests
             var run = LaunchStore.Of(new LaunchContext()).Get(item.RunId!);
             Assert.Equal((LaunchState.Failed, "TimeLimit"), (run.State, run.ErrorId));
             Assert.Equal(run.EngineId, item.EngineId);
-            Assert.InRange(run.Duration!.Value, TimeSpan.Parse(limit), TimeSpan.Parse(limit) + TimeSpan.FromSeconds(20));
+            Assert.InRange(
+                run.Duration!.Value,
+                TimeSpan.Parse(limit),
+                TimeSpan.Parse(limit) + TimeSpan.FromSeconds(20)
+            );
         }
 
         Assert.Equal(QueueItemState.Finished, (await place.ItemsAsync("agent"))[1].State);
@@ -119,10 +124,7 @@ public sealed class AgentLimitTests
         }
 
         await place.PushAsync("mixed", Spec(uri, "6"), Spec(uri, "0"), Spec(uri, "0"));
-        await place.PushAsync(
-            told ? "other" : "mixed",
-            With(Spec(uri, "0"), "resource", "local-container")
-        );
+        await place.PushAsync(told ? "other" : "mixed", With(Spec(uri, "0"), "resource", "local-container"));
         using var agent = await place.AgentAsync(
             """{ "queues": ["mixed", "other"], "stop_when_empty": true, "max_jobs": { "local-process": 1, "local-container": 2 }, "max_retry": 0, "docker_host": "unix:///nowhere/docker.sock" }"""
         );

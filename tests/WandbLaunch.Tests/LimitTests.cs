@@ -44,7 +44,9 @@ public sealed class LimitTests
     public void Limits_are_keys_of_a_launch_config_and_the_smallest_holds()
     {
         var config = LaunchConfig.FromJson(
-            JsonNode.Parse("""{ "uri": "https://h/a.git", "time_limit": "2h", "start_limit": "00:30:00" }""")!.AsObject()
+            JsonNode
+                .Parse("""{ "uri": "https://h/a.git", "time_limit": "2h", "start_limit": "00:30:00" }""")!
+                .AsObject()
         );
         Assert.Equal((TimeSpan.FromHours(2), TimeSpan.FromMinutes(30)), (config.TimeLimit, config.StartLimit));
         Assert.Equal("02:00:00", config.ToJson()["time_limit"]!.ToString());
@@ -119,7 +121,9 @@ public sealed class LimitTests
                 null,
                 JsonNode.Parse(json)!.AsObject()
             );
-        var docker = Resolve("""{ "builder": { "type": "docker" }, "environment": { "type": "local" }, "registry": { "type": "local" } }""");
+        var docker = Resolve(
+            """{ "builder": { "type": "docker" }, "environment": { "type": "local" }, "registry": { "type": "local" } }"""
+        );
         Assert.Empty(docker.Warnings);
         Assert.False(docker.Launch.NoInstall);
         Assert.True(Resolve("""{ "builder": { "type": "noop" } }""").Launch.NoInstall);
@@ -128,7 +132,16 @@ public sealed class LimitTests
             """{ "environment": { "type": "aws", "region": "eu-1" }, "registry": { "type": "ecr", "uri": "https://1.dkr.ecr.eu-1.amazonaws.com/team/" }, "builder": { "type": "kaniko", "build-context-store": "s3://x", "platform": "linux/riscv64" } }"""
         );
         Assert.Equal("1.dkr.ecr.eu-1.amazonaws.com/team", cloud.Repository);
-        foreach (var named in new[] { "builder.type kaniko", "builder.build-context-store", "builder.platform", "environment.region", "not pushed to 1.dkr" })
+        foreach (
+            var named in new[]
+            {
+                "builder.type kaniko",
+                "builder.build-context-store",
+                "builder.platform",
+                "environment.region",
+                "not pushed to 1.dkr",
+            }
+        )
         {
             Assert.Contains(cloud.Warnings, w => w.Contains(named, StringComparison.Ordinal));
         }
@@ -372,13 +385,8 @@ public sealed class LimitTests
             }
         }
 
-        public Task ReadLogAsync(
-            LaunchedRun run,
-            string? from,
-            bool follow,
-            IRunLogSink to,
-            CancellationToken token
-        ) => Task.CompletedTask;
+        public Task ReadLogAsync(LaunchedRun run, string? from, bool follow, IRunLogSink to, CancellationToken token) =>
+            Task.CompletedTask;
 
         public Task StopAsync(LaunchedRun run, TimeSpan grace, CancellationToken token)
         {

@@ -8,14 +8,22 @@ namespace WandbLaunch.PowerShell;
 public sealed class SpanAttribute : ArgumentTransformationAttribute
 {
     /// <inheritdoc/>
-    public override object? Transform(EngineIntrinsics engineIntrinsics, object? inputData) =>
-        (inputData is PSObject { BaseObject: { } plain } ? plain : inputData) switch
+    public override object? Transform(EngineIntrinsics engineIntrinsics, object? inputData)
+    {
+        switch (inputData is PSObject { BaseObject: { } plain } ? plain : inputData)
         {
-            null => null,
-            TimeSpan span when span > TimeSpan.Zero => span,
-            string text when SpanText.TryParse(text, out var span) => span,
-            var other => throw new ArgumentTransformationMetadataException(
-                $"'{other}' is not {SpanText.Forms}, or a TimeSpan longer than nothing."
-            ),
-        };
+            case null:
+                return null;
+            case TimeSpan span when span > TimeSpan.Zero:
+                return span;
+        }
+
+        // As it was typed: to PowerShell 90s and 1d are numbers, of 16 bits and with decimals.
+        var text = LanguagePrimitives.ConvertTo<string>(inputData);
+        return SpanText.TryParse(text, out var read)
+            ? read
+            : throw new ArgumentTransformationMetadataException(
+                $"'{text}' is not {SpanText.Forms}, or a TimeSpan longer than nothing."
+            );
+    }
 }

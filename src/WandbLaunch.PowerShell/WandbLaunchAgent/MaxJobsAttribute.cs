@@ -24,6 +24,11 @@ public sealed class MaxJobsAttribute : ArgumentTransformationAttribute
             return all;
         }
 
+        if (plain is string word && !word.Contains('=', StringComparison.Ordinal))
+        {
+            throw Wrong(word);
+        }
+
         if (new NameValueAttribute().Transform(engineIntrinsics, plain) is not IDictionary given || given.Count == 0)
         {
             throw Wrong(plain);
