@@ -22,6 +22,8 @@ function Start-TestHome {
     if ($Core) {
         Copy-Item $env:WANDBLAUNCH_MODULE (Join-Path $TestHome WandbLaunch) -Recurse
         $env:WANDBLAUNCH_MODULE = Join-Path $TestHome WandbLaunch
+        # The one that is compiled ahead would be taken before it.
+        Remove-Item (Join-Path $env:WANDBLAUNCH_MODULE lib/compiled) -Recurse -ErrorAction Ignore
         Copy-Item $Core (Join-Path $env:WANDBLAUNCH_MODULE lib)
     }
     Import-Module $env:WANDBLAUNCH_MODULE -Force

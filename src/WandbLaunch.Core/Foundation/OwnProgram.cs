@@ -18,6 +18,7 @@ internal sealed class OwnProgram
     {
         ["DOTNET_TieredPGO"] = "0",
         ["DOTNET_GCgen0MaxBudget"] = "400000",
+        ["DOTNET_gcConcurrent"] = "0",
         ["DOTNET_ThreadPool_UnfairSemaphoreSpinLimit"] = "0",
     };
 
