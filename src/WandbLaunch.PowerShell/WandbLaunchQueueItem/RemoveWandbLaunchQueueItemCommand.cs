@@ -1,4 +1,5 @@
 using System.Management.Automation;
+using System.Runtime.CompilerServices;
 using WandbLaunch.Foundation;
 using WandbLaunch.Wandb;
 
@@ -13,10 +14,35 @@ namespace WandbLaunch.PowerShell;
 public sealed class RemoveWandbLaunchQueueItemCommand : QueueItemCommand
 {
     // Together, for one request each would take longer than to fill the queue.
-    private const int Most = 200;
+    private const int Most = 5000;
 
     private readonly List<(WandbRunQueue Queue, string Id)> _pending = [];
+    private readonly Dictionary<(string?, string?, string), WandbRunQueue> _known = [];
     private WandbConnection? _server;
+    private bool? _asks;
+
+    /// <summary>Where nothing is to be asked and the queue is known, an item is only noted.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    protected override bool ProcessNow()
+    {
+        _asks ??= MayAsk(ConfirmImpact.High);
+        if (
+            _asks.Value
+            || _pending.Count + Id.Length > Most
+            || Kind is not (nameof(WandbLaunchQueueItem) or null)
+            || !_known.TryGetValue((Entity, QueueProject, Queue), out var queue)
+        )
+        {
+            return false;
+        }
+
+        foreach (var id in Id)
+        {
+            _pending.Add((queue, id));
+        }
+
+        return true;
+    }
 
     private protected override async Task ActAsync(WandbConnection server, WandbRunQueue queue, string id)
     {
@@ -31,6 +57,7 @@ public sealed class RemoveWandbLaunchQueueItemCommand : QueueItemCommand
         }
 
         _server = server;
+        _known[(Entity, QueueProject, Queue)] = queue;
         _pending.Add((queue, id));
         if (_pending.Count >= Most)
         {
