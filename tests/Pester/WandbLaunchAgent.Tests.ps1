@@ -255,7 +255,7 @@ Describe 'Register-WandbLaunchAgent and Unregister-WandbLaunchAgent' {
         (Get-Fault { Register-WandbLaunchAgent -Name 'a/b' -Queue work -WhatIf }).Id | Should -Be ParameterArgumentValidationError
         $fault = Get-Fault { Unregister-WandbLaunchAgent -Name nightly -Confirm:$false }
         $fault.Id, $fault.Category | Should -Be ServiceNotFound, ObjectNotFound
-        Unregister-WandbLaunchAgent nightly -WhatIf -ErrorAction SilentlyContinue | Should -BeNullOrEmpty
+        Unregister-WandbLaunchAgent nightly -WhatIf -PassThru -ErrorAction SilentlyContinue | Should -BeNullOrEmpty
     }
 }
 
@@ -271,7 +271,7 @@ Describe 'Remove-WandbLaunchAgent' {
         (Get-WandbLaunchAgent done*).Count | Should -Be 2
         $log = (Get-WandbLaunchAgent done).LogPath
         Get-Completion 'Remove-WandbLaunchAgent do' | Sort-Object | Should -Be done, done-too
-        Remove-WandbLaunchAgent done* -Confirm:$false
+        (Remove-WandbLaunchAgent done* -Confirm:$false -PassThru).Name | Sort-Object | Should -Be done, done-too
         Get-WandbLaunchAgent done* | Where-Object Local | Should -BeNullOrEmpty
         $log | Should -Not -Exist
         Get-WandbLaunchAgent other | Where-Object Local | Remove-WandbLaunchAgent -Confirm:$false
