@@ -246,7 +246,19 @@ public abstract partial class AsyncPSCmdlet : PSCmdlet, IDisposable
         else
         {
             Post(() => _progress.Write(activity, status, percent, id));
+            if (percent is not 100 && _progress.TryRemind(id))
+            {
+                _ = RemindAsync(id);
+            }
         }
+    }
+
+    // The console takes some lines a second and forgets the others: the last of several in a row is shown once more, for
+    // what it names may take minutes.
+    private async Task RemindAsync(int id)
+    {
+        await Task.Delay(ProgressLines.Pause);
+        Post(() => _progress.Again(id));
     }
 
     /// <summary>False where the user wants no live lines (-Quiet). Steps are told by -Verbose all the same.</summary>

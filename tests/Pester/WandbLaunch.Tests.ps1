@@ -228,6 +228,13 @@ Describe 'Wait-WandbLaunch' {
         ($fault | Where-Object FullyQualifiedErrorId -Like 'RunFailed,*').TargetObject.Id | Should -Contain $runs[1].Id
     }
 
+    It 'has one deadline for all that it waits for' {
+        $runs = 1..3 | ForEach-Object { Start-Sleeper }
+        $clock = [Diagnostics.Stopwatch]::StartNew()
+        @(Get-Fault { $runs | Wait-WandbLaunch -Timeout 1 }).Id | Should -Be WaitTimeout, WaitTimeout, WaitTimeout
+        $clock.Elapsed.TotalSeconds | Should -BeLessThan 2.5
+    }
+
     It 'gives up after -Timeout and leaves the run alone' {
         $run = Start-Sleeper
         $fault = Get-Fault { Wait-WandbLaunch -Id $run.Id -Timeout 0 }

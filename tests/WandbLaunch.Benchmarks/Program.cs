@@ -35,7 +35,20 @@ internal static class Program
         var wanted =
             args.Length > 0
                 ? args
-                : ["import", "process", "container", "stream", "log", "push", "items", "start", "idle", "server", "containers"];
+                :
+                [
+                    "import",
+                    "process",
+                    "container",
+                    "stream",
+                    "log",
+                    "push",
+                    "items",
+                    "start",
+                    "idle",
+                    "server",
+                    "containers",
+                ];
         try
         {
             foreach (var name in wanted)

@@ -1,7 +1,6 @@
 using System.Collections;
 using System.Management.Automation;
 using System.Management.Automation.Runspaces;
-using WandbLaunch.Foundation;
 
 namespace WandbLaunch.PowerShell;
 
@@ -74,9 +73,17 @@ internal sealed class CommandJob : Job
 
     /// <summary>The common parameters that were typed and that mean the same in the background.</summary>
     internal static IEnumerable<KeyValuePair<string, object?>> Common(PSCmdlet cmdlet) =>
-        new[] { "Verbose", "Debug", "ErrorAction", "WarningAction", "InformationAction", "ProgressAction" }
-            .Where(cmdlet.MyInvocation.BoundParameters.ContainsKey)
-            .Select(p => KeyValuePair.Create(p, (object?)cmdlet.MyInvocation.BoundParameters[p]));
+        cmdlet
+            .MyInvocation.BoundParameters.Where(p =>
+                p.Key
+                    is "Verbose"
+                        or "Debug"
+                        or "ErrorAction"
+                        or "WarningAction"
+                        or "InformationAction"
+                        or "ProgressAction"
+            )
+            .Select(p => KeyValuePair.Create(p.Key, (object?)p.Value));
 
     /// <summary>Writes an object that the pipeline takes no more, for it was stopped: Receive-Job gives it all the same.</summary>
     internal void Late(object value)
@@ -207,7 +214,7 @@ internal sealed class CommandJob : Job
         }
         else if (!IsOver)
         {
-            Task.Run(_shell.Stop);
+            _ = Task.Run(_shell.Stop);
             Finished.WaitOne(ExitLimit);
         }
     }

@@ -11,7 +11,11 @@ namespace WandbLaunch.PowerShell;
 internal sealed class ProgressLines(PSCmdlet cmdlet)
 {
     private readonly long _source = (1L << 40) + Random.Shared.Next();
-    private readonly Dictionary<int, string> _shown = [];
+    private readonly Dictionary<int, ProgressRecord> _shown = [];
+    private readonly HashSet<int> _reminded = [];
+
+    /// <summary>After so long the console takes the next line.</summary>
+    internal static readonly TimeSpan Pause = TimeSpan.FromMilliseconds(300);
 
     /// <summary>Shows how far a piece of work is; null is unknown, 100 ends it. On the pipeline's thread.</summary>
     internal void Write(string activity, string status, int? percent, int id) =>
@@ -21,19 +25,49 @@ internal sealed class ProgressLines(PSCmdlet cmdlet)
     internal void WriteToHost(string activity, string status, int? percent, int id) =>
         ToHost(Record(activity, status, percent, id));
 
+    /// <summary>True once until <see cref="Again"/>: somebody is to show the line again after a pause.</summary>
+    internal bool TryRemind(int id)
+    {
+        lock (_shown)
+        {
+            return _reminded.Add(id);
+        }
+    }
+
+    /// <summary>Shows a line again as it is now, where it still is. On the pipeline's thread.</summary>
+    internal void Again(int id)
+    {
+        ProgressRecord? record;
+        lock (_shown)
+        {
+            _reminded.Remove(id);
+            _shown.TryGetValue(id, out record);
+        }
+
+        if (record is not null)
+        {
+            cmdlet.CommandRuntime.WriteProgress(_source, record);
+        }
+    }
+
     /// <summary>Takes all lines away. The pipeline would not take a record any more; the host does.</summary>
     internal void End()
     {
-        KeyValuePair<int, string>[] left;
+        ProgressRecord[] left;
         lock (_shown)
         {
-            left = [.. _shown];
+            left = [.. _shown.Values];
             _shown.Clear();
         }
 
-        foreach (var (id, activity) in left)
+        foreach (var record in left)
         {
-            ToHost(new ProgressRecord(id, activity, " ") { RecordType = ProgressRecordType.Completed });
+            ToHost(
+                new ProgressRecord(record.ActivityId, record.Activity, " ")
+                {
+                    RecordType = ProgressRecordType.Completed,
+                }
+            );
         }
     }
 
@@ -56,7 +90,7 @@ internal sealed class ProgressLines(PSCmdlet cmdlet)
             }
             else
             {
-                _shown[id] = activity;
+                _shown[id] = record;
             }
         }
 

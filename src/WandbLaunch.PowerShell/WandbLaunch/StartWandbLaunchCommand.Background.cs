@@ -1,9 +1,6 @@
-using System.Collections;
 using System.Collections.Concurrent;
-using System.Management.Automation;
 using System.Management.Automation.Host;
 using WandbLaunch.Model;
-using WandbLaunch.Wandb;
 
 namespace WandbLaunch.PowerShell;
 

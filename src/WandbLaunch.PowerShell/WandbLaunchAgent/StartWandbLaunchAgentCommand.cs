@@ -13,6 +13,7 @@ namespace WandbLaunch.PowerShell;
 /// Ctrl+C, Stop-WandbLaunchAgent -Drain and a stop on the server let the runs finish; a second Ctrl+C, or Stop-WandbLaunchAgent, stops them. $LASTEXITCODE is 0 when all was well, 1 when the agent could not work, 2 when runs failed or were stopped, 3 when it was asked to stop, 4 when its runs were stopped with it. Register-WandbLaunchAgent makes it a service.</remarks>
 /// <example><para>Work off a queue, then end</para><code>Connect-Wandb -Local; Start-WandbLaunchAgent -Queue default -StopWhenEmpty</code><para>For scheduled tasks; see also -MaxRuns and -Until.</para></example>
 /// <example><para>Four runs at a time from three queues, each with a GPU of its own</para><code>Connect-Wandb -Local; Start-WandbLaunchAgent -Queue gpu, cpu, default -MaxJobs 4 -GpusPerJob 1 -QueueOrder Strict -StopWhenEmpty</code><para>gpu goes first while it has items. Without -StopWhenEmpty it goes on until it is stopped.</para></example>
+/// <example><para>In the background of this session</para><code>Connect-Wandb -Local; $job = Start-WandbLaunchAgent -Queue default -StopWhenEmpty -AsJob; $job | Receive-Job -Wait -AutoRemoveJob</code><para>Without -StopWhenEmpty it goes on until Stop-Job, or until the session ends.</para></example>
 /// <example><para>Run as processes what is in a git repository of your own</para><code>Connect-Wandb -Local; Start-WandbLaunchAgent -AllowResource local-process -AllowGitHost git.example.org, file -MaxRuns 1 -StopWhenEmpty -OnRunFinished { "$($_.RunId): $($_.ExitCode)" }</code><para>-OnRunFinished is called with the event as $_.</para></example>
 [Cmdlet(VerbsLifecycle.Start, "WandbLaunchAgent")]
 [OutputType("WandbLaunch.Agents.AgentEvent", "System.Management.Automation.Job")]
@@ -113,9 +114,15 @@ public sealed class StartWandbLaunchAgentCommand : AgentSettingsCommand
     private bool StartJob()
     {
         var parameters = CommandJob.Common(this).ToDictionary(p => p.Key, p => p.Value);
+        var own = GetType()
+            .GetProperties()
+            .Where(p => p.IsDefined(typeof(ParameterAttribute), true))
+            .Select(p => p.Name)
+            .Except([nameof(AsJob), nameof(InputObject), nameof(Queue)])
+            .ToHashSet(StringComparer.OrdinalIgnoreCase);
         foreach (var (name, value) in MyInvocation.BoundParameters)
         {
-            if (OwnParameters.Contains(name))
+            if (own.Contains(name))
             {
                 // A script block belongs to its session: the job gets its text, as Start-ThreadJob does.
                 parameters[name] = value is ScriptBlock script ? ScriptBlock.Create(script.ToString()) : value;
@@ -156,13 +163,6 @@ public sealed class StartWandbLaunchAgentCommand : AgentSettingsCommand
         );
         return true;
     }
-
-    private static readonly IReadOnlySet<string> OwnParameters = typeof(StartWandbLaunchAgentCommand)
-        .GetProperties()
-        .Where(p => p.IsDefined(typeof(ParameterAttribute), true))
-        .Select(p => p.Name)
-        .Except([nameof(AsJob), nameof(InputObject), nameof(Queue)])
-        .ToHashSet(StringComparer.OrdinalIgnoreCase);
 
     private async Task<WandbConnection> ConnectLocalAsync(AgentConfig config, string database)
     {

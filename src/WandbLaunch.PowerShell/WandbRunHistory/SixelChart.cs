@@ -136,9 +136,7 @@ internal sealed class SixelChart(int width, int height, (int Width, int Height) 
             if (column < columns || last != 0)
             {
                 var sign = (char)('?' + last);
-                _ = count > 3
-                    ? line.Append(CultureInfo.InvariantCulture, $"!{count}{sign}")
-                    : line.Append(sign, count);
+                _ = count > 3 ? line.Append(CultureInfo.InvariantCulture, $"!{count}{sign}") : line.Append(sign, count);
             }
 
             (last, count) = (bits, 1);

@@ -44,7 +44,9 @@ internal readonly partial record struct TerminalGraphics(bool Sixel, (int Width,
         var size = CellSize().Match(answer);
         return new TerminalGraphics(
             attributes.Contains(Attribute.ToString(CultureInfo.InvariantCulture)),
-            size.Success && Number(size, 2) is > 0 and < 200 and var width && Number(size, 1) is > 0 and < 400 and var height
+            size.Success
+            && Number(size, 2) is > 0 and < 200 and var width
+            && Number(size, 1) is > 0 and < 400 and var height
                 ? (width, height)
                 : Unasked.Cell
         );
