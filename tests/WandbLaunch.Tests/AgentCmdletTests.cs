@@ -57,6 +57,7 @@ public sealed class AgentCmdletTests
         Assert.Equal(
             [
                 "AgentStarted",
+                "Policy",
                 "ItemTaken",
                 "RunStarted",
                 "RunFinished",

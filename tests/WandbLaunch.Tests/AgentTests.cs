@@ -261,6 +261,7 @@ public sealed class AgentTests
         Assert.Equal(
             [
                 AgentEventKind.AgentStarted,
+                AgentEventKind.Policy,
                 AgentEventKind.ItemTaken,
                 AgentEventKind.RunStarted,
                 AgentEventKind.RunFinished,
@@ -388,7 +389,11 @@ public sealed class AgentTests
 
         Assert.Equal(QueueItemState.Finished, items[^1].State);
         Assert.Equal(7, place.Of(AgentEventKind.ItemRefused).Count());
-        Assert.Contains("git hosts: file", place.Events.First().Message, StringComparison.Ordinal);
+        Assert.Contains(
+            " from file",
+            Assert.Single(place.Events, e => e.Kind == AgentEventKind.Policy).Message,
+            StringComparison.Ordinal
+        );
     }
 
     [Fact]

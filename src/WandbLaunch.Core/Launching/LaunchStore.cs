@@ -60,7 +60,7 @@ internal sealed partial class LaunchStore(string root, ResourceCatalog resources
     }
 
     internal static void Save(string folder, LaunchedRun run) =>
-        FileModes.WritePrivate(Path.Combine(folder, "run.json"), JsonSerializer.Serialize(run, Json));
+        FileModes.WritePrivate(Path.Combine(folder, "run.json"), LaunchedRunText.Write(run));
 
     internal static void SaveSpec(string folder, RunSpec spec) =>
         FileModes.WritePrivate(Path.Combine(folder, "spec.json"), spec.Write());
@@ -73,7 +73,7 @@ internal sealed partial class LaunchStore(string root, ResourceCatalog resources
         try
         {
             var text = FileModes.ReadShared(Path.Combine(folder, "run.json"));
-            var run = JsonSerializer.Deserialize<LaunchedRun>(text, Json);
+            var run = LaunchedRunText.Read(text);
             return run is { Handle: null, State: not LaunchState.Starting }
                 ? run with
                 {
