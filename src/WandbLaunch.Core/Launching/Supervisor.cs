@@ -191,7 +191,7 @@ internal sealed class Supervisor : IRunLogSink, IDisposable
             && !Console.IsInputRedirected
         )
         {
-            await Task.WhenAny(Task.Delay(CtrlCPatience, stop));
+            await Task.WhenAny(Task.Delay(CtrlCPatience, _time, stop));
         }
     }
 
