@@ -16,7 +16,7 @@ namespace WandbLaunch.PowerShell;
 /// <summary>Runs a W&amp;B run again, or a git repository or folder for the first time.</summary>
 /// <remarks>A W&amp;B run becomes the same run again: the same commit, uncommitted changes (diff.patch), packages and arguments, or with those that you change. By default it runs in a container whose image is built once for each list of packages; with -Resource local-process as a process in a virtual environment of its own. The program's output is shown as it comes (-Quiet leaves that out), and kept in a log.
 ///
-/// One LaunchedRun object is written for each run at its end, or at once with -NoWait, which leaves a container to its engine and a process to a supervisor of its own; Get-, Wait-, Stop-WandbLaunch and Receive-WandbLaunchLog work on it from any shell. A run that fails is an error with its last lines. Ctrl+C stops the run with everything that it started, and says how to launch it again. With -ThrottleLimit each run has a live line with its time and its last line of output instead. -AsJob runs in the background of this session. $LASTEXITCODE is 0 when all went well, the exit code of the last run that failed where it has one, else 1. -WhatIf shows what would run: commit, patch, program, arguments, image, command and environment, with secrets masked.
+/// One LaunchedRun object is written for each run at its end, or at once with -NoWait, which leaves a container to its engine and a process, or whatever has a limit of time, to a supervisor of its own; Get-, Wait-, Stop-WandbLaunch and Receive-WandbLaunchLog work on it from any shell. A run that fails is an error with its last lines. Ctrl+C stops the run with everything that it started, and says how to launch it again. With -ThrottleLimit each run has a live line with its time and its last line of output instead. -AsJob runs in the background of this session. $LASTEXITCODE is 0 when all went well, the exit code of the last run that failed where it has one, else 1. -WhatIf shows what would run: commit, patch, program, arguments, image, command and environment, with secrets masked.
 ///
 /// Whoever wrote the code that you launch runs it as you. A container keeps it from your files; a process does not.</remarks>
 /// <example><para>Run a folder's train.py as a process</para><code>Start-WandbLaunch ./train -EntryPoint 'python train.py' -Resource local-process -Quiet</code><para>Needs a requirements.txt in the folder; it may be empty.</para></example>
@@ -403,10 +403,14 @@ public sealed partial class StartWandbLaunchCommand : LaunchConfigCommand
             );
         return new LaunchException(
             run.OutOfMemory ? "RunOutOfMemory"
+                : run.ErrorId == RunLimits.TimeFault ? "TimeLimit"
+                : run.ErrorId == RunLimits.StartFault ? "StartLimit"
                 : run.ExitCode is not null ? "RunFailed"
                 : run.Started is null ? "RunNotStarted"
                 : "RunLost",
-            LaunchErrorCategory.OperationStopped,
+            run.ErrorId is RunLimits.TimeFault or RunLimits.StartFault
+                ? LaunchErrorCategory.OperationTimeout
+                : LaunchErrorCategory.OperationStopped,
             $"The run {run.Id} of {run.Source} failed: {why}.{(tail.Length > 0 ? $" Its last lines (all: Receive-WandbLaunchLog {run.Id}):\n{tail}" : "")}",
             run
         );
