@@ -61,10 +61,21 @@ if (-not $ended) { $more += 'They did not end in ten minutes.' }
 elseif (-not $tests) { $more += "No test ran, or their process ended before they did ($($process.ExitCode)): $(($said.Result -split "`n" | Select-Object -First 5) -join ' ')" }
 elseif ($process.ExitCode -and -not (& $count Fail)) { $more += "The runner ended with $($process.ExitCode)." }
 if (-not $IsWindows) {
-    # What was told to end just now may take a moment.
-    do { $left = @(& $root/tests/Get-LeftProcess.ps1 $session) }
-    while ($left -and $clock.Elapsed.TotalSeconds -lt 600 -and ($tries = 1 + $tries) -lt 50 -and -not (Start-Sleep -Milliseconds 200))
-    $more += $left | ForEach-Object { "Left behind: $_" }
+    # What was told to end just now may take a moment. Wine's own services end when they like, seconds after the last program
+    # or not at all: they are sent away, and then nothing may be left.
+    $wait = {
+        param([string] $Except)
+        for ($tries = 0; $tries -lt 50; $tries++) {
+            $left = @(& $root/tests/Get-LeftProcess.ps1 $session | Where-Object { -not $Except -or $_ -notmatch $Except })
+            if (-not $left) { return }
+            Start-Sleep -Milliseconds 200
+        }
+        $left
+    }
+    $more += & $wait '^process \d+: (C:\\windows\\system32\\|\S*wineserver)' | ForEach-Object { "Left behind: $_" }
+    $env:WINEPREFIX = $start.Environment['WINEPREFIX']
+    wineserver -k
+    $more += & $wait '' | ForEach-Object { "Left behind by Wine: $_" }
 }
 
 $more | ForEach-Object { Write-Host "FAILED $_" }

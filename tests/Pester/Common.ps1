@@ -31,7 +31,7 @@ function Start-TestHome {
 
 function Stop-TestHome {
     # Ends what the tests started. Anything else that still runs is a fault of the tests or of the module.
-    Get-WandbLaunch -State Starting, Running | Stop-WandbLaunch
+    Get-WandbLaunch -State Starting, Pending, Running | Stop-WandbLaunch
     Get-ChildItem $TestHome -Recurse -Filter *.db | ForEach-Object { Get-WandbLaunchServer $_.FullName } | Where-Object Running | Stop-WandbLaunchServer
     Get-WandbLaunchServer | Where-Object Running | Stop-WandbLaunchServer
     $mine = [regex]::Escape("process ${PID}:")

@@ -65,6 +65,25 @@ Describe 'A resource that was added' {
         (Get-WandbLaunch ctrlc).State | Should -Be Stopped
     }
 
+    It 'waits for its engine, and says what for' {
+        $id = (Start-WandbLaunch $folder -Resource echo -ResourceArgs @{ echo = @{ breath = 2; exit_code = 7 } } -NoWait).Id
+        $run = Get-WandbLaunch $id
+        $run.State, $run.Reason, $run.Started | Should -Be Pending, 'it takes a breath', $null
+        $run = $run | Wait-WandbLaunch -ErrorAction SilentlyContinue
+        $run.State, $run.ExitCode, $run.Reason | Should -Be Failed, 7, $null
+        $run.Started | Should -BeLessThan $run.Finished
+
+        $pending = Start-WandbLaunch $folder -Resource echo -ResourceArgs @{ echo = @{ breath = 600 } } -NoWait
+        (Stop-WandbLaunch $pending.Id -PassThru).State | Should -Be Stopped
+
+        $null = New-WandbRunQueue breaths
+        $null = Add-WandbLaunchQueueItem $uri -Queue breaths -Resource echo -ResourceArgs @{ echo = @{ breath = 2 } }
+        $events = Start-WandbLaunchAgent -Queue breaths -Name patient -StopWhenEmpty -AllowResource echo -AllowGitHost file
+        $said = $events | Where-Object Kind -In RunPending, RunStarted, RunFinished
+        $said.Kind | Select-Object -Unique | Should -Be RunPending, RunStarted, RunFinished
+        @($said | Where-Object Kind -EQ RunPending)[-1].Message | Should -Be 'it takes a breath'
+    }
+
     It 'is queued and run by an agent that allows it' {
         $null = New-WandbRunQueue echoes
         $null = Add-WandbLaunchQueueItem $uri -Queue echoes -Resource echo -Argument one

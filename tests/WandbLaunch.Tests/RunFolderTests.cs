@@ -340,7 +340,7 @@ public sealed class RunFolderTests
         public Task<RunHandle?> FindAsync(RunSpec spec, CancellationToken token) =>
             Task.FromResult<RunHandle?>(new RunHandle("remembered", spec.Id));
 
-        public Task<IReadOnlyDictionary<string, RunOutcome?>> LookAsync(
+        public Task<IReadOnlyDictionary<string, RunStanding>> LookAsync(
             IReadOnlyCollection<LaunchedRun> runs,
             CancellationToken token
         ) => throw new NotSupportedException();
@@ -351,7 +351,7 @@ public sealed class RunFolderTests
         )
         {
             var outcome = await End.Task.WaitAsync(token);
-            yield return new RunChange(runs.All.Single().Id, outcome);
+            yield return new RunChange(runs.All.Single().Id, RunStanding.Ended(outcome));
         }
 
         public async Task ReadLogAsync(

@@ -25,6 +25,9 @@ public enum AgentEventKind
     /// <summary>An item that an earlier agent left behind is looked after.</summary>
     ItemAdopted,
 
+    /// <summary>A run waits for its cluster; the message says what for. Said again when that changes.</summary>
+    RunPending,
+
     /// <summary>A run's program runs.</summary>
     RunStarted,
 

@@ -8,6 +8,8 @@ namespace WandbLaunch.Agents;
 /// <summary>Looks after a started run until it is over.</summary>
 internal sealed class ItemWatch(LaunchAgent agent, AgentItem item, ItemStart start)
 {
+    private bool _late;
+
     internal async Task WatchAsync()
     {
         item.Doing = "starting";
@@ -16,6 +18,7 @@ internal sealed class ItemWatch(LaunchAgent agent, AgentItem item, ItemStart sta
         var asked = Stopwatch.StartNew();
         Stopwatch? stopWanted = null;
         var stopSaid = false;
+        string? waitsFor = null;
         var revived = 0;
         while (true)
         {
@@ -49,6 +52,12 @@ internal sealed class ItemWatch(LaunchAgent agent, AgentItem item, ItemStart sta
                 agent.Tell(AgentEventKind.RunStarted, item.Entry, run.Handle?.ToString() ?? "", run);
             }
 
+            if (run.State == LaunchState.Pending && run.Reason != waitsFor)
+            {
+                waitsFor = run.Reason;
+                await PendingAsync(run);
+            }
+
             if (run.IsDone)
             {
                 await EndedAsync(run);
@@ -71,6 +80,7 @@ internal sealed class ItemWatch(LaunchAgent agent, AgentItem item, ItemStart sta
             )
             {
                 stopSaid = true;
+                _late = run.State == LaunchState.Starting && !agent.Stopping.IsCancellationRequested;
                 LaunchStore.AskStop(item.Folder);
             }
 
@@ -96,6 +106,19 @@ internal sealed class ItemWatch(LaunchAgent agent, AgentItem item, ItemStart sta
                     _ => 1000,
                 },
                 CancellationToken.None
+            );
+        }
+    }
+
+    private async Task PendingAsync(LaunchedRun run)
+    {
+        var why = run.Reason ?? "it waits for its cluster";
+        item.Doing = $"waiting: {why}";
+        agent.Tell(AgentEventKind.RunPending, item.Entry, why, run);
+        if (run.IsStuck)
+        {
+            await agent.OnceAsync(t =>
+                agent.Protocol.WarnAsync(item.Entry.Item, $"The run {run.Id} does not start: {why}", "run", [], t)
             );
         }
     }
@@ -194,7 +217,7 @@ internal sealed class ItemWatch(LaunchAgent agent, AgentItem item, ItemStart sta
             LaunchState.Stopped => ("STOPPED", AgentEventKind.RunStopped),
             _ => ("FAILED", AgentEventKind.RunFailed),
         };
-        if (run is { State: LaunchState.Stopped, Started: null } && !agent.Stopping.IsCancellationRequested)
+        if (_late && run is { State: LaunchState.Stopped, Started: null })
         {
             (state, why) = ("FAILED", "It did not start in time (WANDB_LAUNCH_START_TIMEOUT).");
         }

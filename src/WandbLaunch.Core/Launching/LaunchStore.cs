@@ -151,25 +151,25 @@ internal sealed partial class LaunchStore(string root, ResourceCatalog resources
             }
 
             // Of each resource all that nobody looks after, asked for in one call.
-            var ends = new Dictionary<string, RunOutcome?>(StringComparer.Ordinal);
+            var standings = new Dictionary<string, RunStanding>(StringComparer.Ordinal);
             foreach (
                 var group in left.Where(l => l.Run is { IsDone: false, Handle: not null }).GroupBy(l => l.Run.Resource)
             )
             {
                 // Of a resource that another version has nothing is known here.
                 foreach (
-                    var (id, end) in resources.Find(group.Key) is { } resource
+                    var (id, standing) in resources.Find(group.Key) is { } resource
                         ? await resource.LookAsync([.. group.Select(l => l.Run)], token)
-                        : new Dictionary<string, RunOutcome?>()
+                        : new Dictionary<string, RunStanding>()
                 )
                 {
-                    ends[id] = end;
+                    standings[id] = standing;
                 }
             }
 
             foreach (var (index, folder, run, _) in left.Where(l => !l.Run.IsDone))
             {
-                all[index] = await RefreshAsync(folder, run, ends, token);
+                all[index] = await RefreshAsync(folder, run, standings, token);
             }
 
             return all;
@@ -183,7 +183,7 @@ internal sealed partial class LaunchStore(string root, ResourceCatalog resources
     private async Task<LaunchedRun> RefreshAsync(
         string folder,
         LaunchedRun run,
-        Dictionary<string, RunOutcome?> ends,
+        Dictionary<string, RunStanding> standings,
         CancellationToken token
     )
     {
@@ -210,12 +210,9 @@ internal sealed partial class LaunchStore(string root, ResourceCatalog resources
             {
                 if (await resource.FindAsync(LoadSpec(folder), token) is { } handle)
                 {
-                    run = run with
-                    {
-                        State = LaunchState.Running,
-                        Started = run.Started ?? DateTimeOffset.UtcNow,
-                        Handle = handle,
-                    };
+                    // How it stands is asked for at the next look.
+                    var found = resource.Info.Queues ? RunStanding.WaitsFor("it was handed over") : RunStanding.Runs;
+                    run = found.ApplyTo(run, DateTimeOffset.UtcNow) with { Handle = handle };
                     Save(folder, run);
                     return run;
                 }
@@ -229,8 +226,18 @@ internal sealed partial class LaunchStore(string root, ResourceCatalog resources
             return Lost(folder, run, SupervisorGone);
         }
 
-        if (!ends.TryGetValue(run.Id, out var end) || end is null)
+        if (!standings.TryGetValue(run.Id, out var standing))
         {
+            return run;
+        }
+
+        if (standing.End is not { } end)
+        {
+            if (resource.Info.Queues && standing.ApplyTo(run, DateTimeOffset.UtcNow) is var now && now != run)
+            {
+                Save(folder, run = now);
+            }
+
             return run;
         }
 

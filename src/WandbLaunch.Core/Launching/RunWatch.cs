@@ -10,9 +10,12 @@ internal sealed class RunWatch(Func<string, ILaunchResource> resourceOf)
     private readonly Dictionary<string, Group> _groups = new(StringComparer.Ordinal);
 
     /// <summary>How a run ended. Cancelling ends the waiting, not the run.</summary>
-    internal async Task<RunOutcome> EndOfAsync(LaunchedRun run, CancellationToken token)
+    /// <param name="run">The run.</param>
+    /// <param name="changed">Told how it stands before that, where its resource says so.</param>
+    /// <param name="token">Cancels.</param>
+    internal async Task<RunOutcome> EndOfAsync(LaunchedRun run, Action<RunStanding> changed, CancellationToken token)
     {
-        var end = new TaskCompletionSource<RunOutcome>(TaskCreationOptions.RunContinuationsAsynchronously);
+        var end = new Awaited(changed);
         lock (_lock)
         {
             if (!_groups.TryGetValue(run.Resource, out var group))
@@ -27,7 +30,7 @@ internal sealed class RunWatch(Func<string, ILaunchResource> resourceOf)
 
         try
         {
-            return await end.Task.WaitAsync(token);
+            return await end.End.Task.WaitAsync(token);
         }
         finally
         {
@@ -56,13 +59,20 @@ internal sealed class RunWatch(Func<string, ILaunchResource> resourceOf)
             {
                 await foreach (var change in resource.WatchAsync(group.Runs, group.Over.Token))
                 {
-                    TaskCompletionSource<RunOutcome>? end;
+                    Awaited? awaited;
                     lock (_lock)
                     {
-                        group.Ends.TryGetValue(change.Id, out end);
+                        group.Ends.TryGetValue(change.Id, out awaited);
                     }
 
-                    end?.TrySetResult(change.Outcome);
+                    if (change.Standing.End is { } end)
+                    {
+                        awaited?.End.TrySetResult(end);
+                    }
+                    else
+                    {
+                        awaited?.Changed(change.Standing);
+                    }
                 }
             }
             catch (OperationCanceledException) when (group.Over.IsCancellationRequested)
@@ -78,11 +88,17 @@ internal sealed class RunWatch(Func<string, ILaunchResource> resourceOf)
         }
     }
 
+    private sealed record Awaited(Action<RunStanding> Changed)
+    {
+        internal TaskCompletionSource<RunOutcome> End { get; } =
+            new(TaskCreationOptions.RunContinuationsAsynchronously);
+    }
+
     private sealed class Group
     {
         internal WatchedRuns Runs { get; } = new();
 
-        internal Dictionary<string, TaskCompletionSource<RunOutcome>> Ends { get; } = new(StringComparer.Ordinal);
+        internal Dictionary<string, Awaited> Ends { get; } = new(StringComparer.Ordinal);
 
         internal CancellationTokenSource Over { get; } = new();
     }

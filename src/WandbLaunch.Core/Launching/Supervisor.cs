@@ -93,11 +93,11 @@ internal sealed class Supervisor : IRunLogSink, IDisposable
                 return false;
             }
 
+            // Found again, the watch says which.
+            var now = _resource.Info.Queues ? RunStanding.WaitsFor("it was handed over") : RunStanding.Runs;
             Change(r =>
-                r with
+                (r.State is LaunchState.Starting ? now.ApplyTo(r, DateTimeOffset.UtcNow) : r) with
                 {
-                    State = LaunchState.Running,
-                    Started = r.Started ?? DateTimeOffset.UtcNow,
                     Handle = handle,
                 }
             );
@@ -140,7 +140,7 @@ internal sealed class Supervisor : IRunLogSink, IDisposable
         var lost = new TaskCompletionSource<RunOutcome>(TaskCreationOptions.RunContinuationsAsynchronously);
         using var reading = CancellationTokenSource.CreateLinkedTokenSource(leave);
         var logs = ReadLogAsync(run, true, reading.Token);
-        var end = watch.EndOfAsync(run, reading.Token);
+        var end = watch.EndOfAsync(run, Stands, reading.Token);
         using (stop.Register(() => _ = StopAsync(run, grace, lost)))
         {
             RunOutcome? outcome = null;
@@ -252,11 +252,20 @@ internal sealed class Supervisor : IRunLogSink, IDisposable
 
         _log.TryComplete();
         End(
-            stopped ? LaunchState.Stopped
+            stopped || outcome.Stopped ? LaunchState.Stopped
                 : outcome is { ExitCode: 0 } ? LaunchState.Finished
                 : LaunchState.Failed,
-            outcome
+            outcome,
+            outcome.Fault
         );
+    }
+
+    private void Stands(RunStanding standing)
+    {
+        if (standing.ApplyTo(_run, DateTimeOffset.UtcNow) != _run)
+        {
+            Change(r => standing.ApplyTo(r, DateTimeOffset.UtcNow));
+        }
     }
 
     private void End(LaunchState state, RunOutcome outcome, string? fault = null) =>
@@ -266,6 +275,7 @@ internal sealed class Supervisor : IRunLogSink, IDisposable
                 State = state,
                 ExitCode = outcome.ExitCode,
                 Reason = outcome.Reason,
+                IsStuck = false,
                 ErrorId = fault,
                 OutOfMemory = outcome.OutOfMemory,
                 Finished = DateTimeOffset.UtcNow,

@@ -9,6 +9,9 @@ public enum LaunchState
     /// <summary>Prepared, not running yet.</summary>
     Starting,
 
+    /// <summary>Its cluster has it and has not begun with it; the reason says why.</summary>
+    Pending,
+
     /// <summary>The program runs.</summary>
     Running,
 
@@ -79,11 +82,17 @@ public sealed record LaunchedRun
     /// <summary>Exit code of the program; null while it runs or when it never started.</summary>
     public int? ExitCode { get; init; }
 
-    /// <summary>Why it failed, where the exit code alone does not tell (out of memory, could not start).</summary>
+    /// <summary>Why it failed, where the exit code alone does not tell (out of memory, could not start); while it is pending, what it waits for.</summary>
     public string? Reason { get; init; }
 
     /// <summary>Id of the fault, when the program could not be started.</summary>
     public string? ErrorId { get; init; }
+
+    /// <summary>True while it is pending for a reason that somebody has to do something about.</summary>
+    public bool IsStuck { get; init; }
+
+    /// <summary>How often its engine began with it anew: on another node, after the first one failed.</summary>
+    public int Restarts { get; init; }
 
     /// <summary>Name of the agent that launched it from a queue.</summary>
     public string? Agent { get; init; }

@@ -50,16 +50,16 @@ internal interface ILaunchResource
     /// <summary>What was started of a spec by somebody who could not write it down.</summary>
     Task<RunHandle?> FindAsync(RunSpec spec, CancellationToken token);
 
-    /// <summary>How runs stand, all asked for at once: by id its end, or null for one that runs. One that cannot be asked for now is left out.</summary>
-    Task<IReadOnlyDictionary<string, RunOutcome?>> LookAsync(
+    /// <summary>How runs stand, all asked for at once, by id. One that cannot be asked for now is left out.</summary>
+    Task<IReadOnlyDictionary<string, RunStanding>> LookAsync(
         IReadOnlyCollection<LaunchedRun> runs,
         CancellationToken token
     );
 
-    /// <summary>The ends of many runs as they come, each once. Runs may be added and taken away meanwhile.</summary>
+    /// <summary>The ends of many runs as they come, each once, and where runs wait for their engine, what they wait for and that they run. Runs may be added and taken away meanwhile.</summary>
     IAsyncEnumerable<RunChange> WatchAsync(WatchedRuns runs, CancellationToken token);
 
-    /// <summary>Hands over what a run printed.</summary>
+    /// <summary>Hands over what a run printed. One that waits for its engine has printed nothing yet: to follow it begins with waiting.</summary>
     /// <param name="run">The run.</param>
     /// <param name="from">How far it was read before, as the sink was told; null: from its start.</param>
     /// <param name="follow">Until the run is over; else up to now.</param>
@@ -95,6 +95,9 @@ internal sealed record ResourceInfo
     /// <summary>The engine knows how a run ended, whoever asks and whenever. Else each run needs a supervisor that stays.</summary>
     internal bool EngineRemembers { get; init; }
 
+    /// <summary>Its engine takes a run before it has a place for it: a run that was started waits (<see cref="RunStanding.Waits"/>) until the watch says that it runs.</summary>
+    internal bool Queues { get; init; }
+
     /// <summary>An agent takes its items unless told otherwise.</summary>
     internal bool AllowedByDefault { get; init; }
 
@@ -107,10 +110,77 @@ internal sealed record ResourceInfo
 internal sealed record ItemContext(IReadOnlyList<string>? Gpus);
 
 /// <summary>How a run ended.</summary>
-internal sealed record RunOutcome(int? ExitCode, string? Reason = null, bool OutOfMemory = false);
+/// <param name="ExitCode">The program's; null where it has none or nobody knows it.</param>
+/// <param name="Reason">Why, where the exit code alone does not tell.</param>
+/// <param name="OutOfMemory">Its memory limit was reached.</param>
+internal sealed record RunOutcome(int? ExitCode, string? Reason = null, bool OutOfMemory = false)
+{
+    /// <summary>Somebody ended it by its engine's own tools.</summary>
+    internal bool Stopped { get; init; }
 
-/// <summary>A run of this id is over.</summary>
-internal sealed record RunChange(string Id, RunOutcome Outcome);
+    /// <summary>Id of the fault, where not the program was at fault: a node that failed, a place that was taken away.</summary>
+    internal string? Fault { get; init; }
+}
+
+/// <summary>How a run stands.</summary>
+internal sealed record RunStanding
+{
+    /// <summary>How it ended; null: it has not.</summary>
+    internal RunOutcome? End { get; private init; }
+
+    /// <summary>The engine has it and has not begun with it.</summary>
+    internal bool Waits { get; private init; }
+
+    /// <summary>Why it waits, in words for people.</summary>
+    internal string? Reason { get; private init; }
+
+    /// <summary>It will wait until somebody does something about the reason.</summary>
+    internal bool IsStuck { get; private init; }
+
+    /// <summary>How often its engine began with it anew.</summary>
+    internal int Restarts { get; init; }
+
+    /// <summary>It runs.</summary>
+    internal static RunStanding Runs { get; } = new();
+
+    /// <summary>It is over.</summary>
+    internal static RunStanding Ended(RunOutcome end) => new() { End = end };
+
+    /// <summary>It is over, or else runs.</summary>
+    internal static RunStanding Of(RunOutcome? end) => end is null ? Runs : Ended(end);
+
+    /// <summary>It waits for its engine.</summary>
+    internal static RunStanding WaitsFor(string reason, bool stuck = false) =>
+        new()
+        {
+            Waits = true,
+            Reason = reason,
+            IsStuck = stuck,
+        };
+
+    /// <summary>The run, as this says that it stands.</summary>
+    internal LaunchedRun ApplyTo(LaunchedRun run, DateTimeOffset now) =>
+        End is not null || run.IsDone ? run
+        : Waits
+            ? run with
+            {
+                State = run.State == LaunchState.Stopping ? run.State : LaunchState.Pending,
+                Reason = Reason,
+                IsStuck = IsStuck,
+                Restarts = Restarts,
+            }
+        : run with
+        {
+            State = run.State == LaunchState.Stopping ? run.State : LaunchState.Running,
+            Reason = null,
+            IsStuck = false,
+            Started = run.Started ?? now,
+            Restarts = Restarts,
+        };
+}
+
+/// <summary>A run of this id stands otherwise than before.</summary>
+internal sealed record RunChange(string Id, RunStanding Standing);
 
 /// <summary>The two ways out of a program.</summary>
 internal enum RunStream

@@ -7,7 +7,7 @@ namespace WandbLaunch.PowerShell;
 
 /// <summary>Shows launches of this machine.</summary>
 /// <remarks>Shows what you launched from any shell, newest first: what ran, where it stands, its exit code, its log.</remarks>
-/// <example><para>What runs now?</para><code>Get-WandbLaunch -State Starting, Running</code><para>From any shell.</para></example>
+/// <example><para>What runs now?</para><code>Get-WandbLaunch -State Starting, Pending, Running</code><para>From any shell.</para></example>
 /// <example><para>The last failed one in full</para><code>@(Get-WandbLaunch -State Failed)[0]</code><para>Pipe it into Format-List for all properties.</para></example>
 /// <example><para>How long did the runs of today take?</para><code>Get-WandbLaunch | Where-Object Started -gt ([DateTime]::Today) | Sort-Object Duration -Descending | Select-Object Id, State, Duration</code><para>Launches are kept until Remove-WandbLaunch.</para></example>
 [Cmdlet(VerbsCommon.Get, "WandbLaunch")]
@@ -23,7 +23,7 @@ public sealed class GetWandbLaunchCommand : PipelineCommand
 
     /// <summary>Only launches in these states.</summary>
     [Parameter]
-    [ValidateSet("Starting", "Running", "Stopping", "Finished", "Failed", "Stopped", "Unknown")]
+    [ValidateSet("Starting", "Pending", "Running", "Stopping", "Finished", "Failed", "Stopped", "Unknown")]
     public string[] State { get; set; } = [];
 
     /// <inheritdoc/>

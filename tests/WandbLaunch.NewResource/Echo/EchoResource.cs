@@ -25,6 +25,7 @@ internal sealed class EchoResource(LaunchContext context) : ILaunchResource
             Aliases = ["parrot"],
             Tip = "says it again",
             EngineRemembers = true,
+            Queues = true,
             Risk = "an echo is heard by everybody",
         };
 
@@ -62,7 +63,8 @@ internal sealed class EchoResource(LaunchContext context) : ILaunchResource
                 spec.Id,
                 echo with
                 {
-                    Ends = context.Time.GetUtcNow().AddSeconds(echo.Seconds),
+                    Begins = context.Time.GetUtcNow().AddSeconds(echo.Breath),
+                    Ends = context.Time.GetUtcNow().AddSeconds(echo.Breath + echo.Seconds),
                     Text = string.Concat(spec.Arguments.Select(a => a + "\n")),
                 }
             );
@@ -74,25 +76,25 @@ internal sealed class EchoResource(LaunchContext context) : ILaunchResource
     public Task<RunHandle?> FindAsync(RunSpec spec, CancellationToken token) =>
         Task.FromResult(Read(spec.Id) is null ? null : new RunHandle("echo", spec.Id));
 
-    public Task<IReadOnlyDictionary<string, RunOutcome?>> LookAsync(
+    public Task<IReadOnlyDictionary<string, RunStanding>> LookAsync(
         IReadOnlyCollection<LaunchedRun> runs,
         CancellationToken token
-    ) => Task.FromResult<IReadOnlyDictionary<string, RunOutcome?>>(runs.ToDictionary(r => r.Id, r => EndOf(r.Id)));
+    ) => Task.FromResult<IReadOnlyDictionary<string, RunStanding>>(runs.ToDictionary(r => r.Id, r => StandingOf(r.Id)));
 
     public async IAsyncEnumerable<RunChange> WatchAsync(
         WatchedRuns runs,
         [EnumeratorCancellation] CancellationToken token
     )
     {
-        var told = new HashSet<string>(StringComparer.Ordinal);
+        var told = new Dictionary<string, RunStanding>(StringComparer.Ordinal);
         while (true)
         {
-            foreach (var run in runs.All.Where(r => !told.Contains(r.Id)))
+            foreach (var run in runs.All.Where(r => told.GetValueOrDefault(r.Id)?.End is null))
             {
-                if (EndOf(run.Id) is { } end)
+                var standing = StandingOf(run.Id);
+                if (told.GetValueOrDefault(run.Id) != standing)
                 {
-                    told.Add(run.Id);
-                    yield return new RunChange(run.Id, end);
+                    yield return new RunChange(run.Id, told[run.Id] = standing);
                 }
             }
 
@@ -130,12 +132,19 @@ internal sealed class EchoResource(LaunchContext context) : ILaunchResource
     private static Echo Asked(LaunchConfig config) =>
         config.ResourceArgs?["echo"] is not { } own ? new Echo()
         : own is JsonObject map
-        && map.All(p => p.Key is "seconds" or "exit_code" && p.Value?.GetValueKind() == JsonValueKind.Number)
-            ? new Echo { Seconds = Number(map["seconds"]) ?? 0.2, ExitCode = (int)(Number(map["exit_code"]) ?? 0) }
+        && map.All(p =>
+            p.Key is "seconds" or "exit_code" or "breath" && p.Value?.GetValueKind() == JsonValueKind.Number
+        )
+            ? new Echo
+            {
+                Seconds = Number(map["seconds"]) ?? 0.2,
+                ExitCode = (int)(Number(map["exit_code"]) ?? 0),
+                Breath = Number(map["breath"]) ?? 0,
+            }
         : throw new LaunchException(
             "EchoArgumentInvalid",
             LaunchErrorCategory.InvalidArgument,
-            "An echo takes the numbers 'seconds' and 'exit_code'.",
+            "An echo takes the numbers 'seconds', 'exit_code' and 'breath'.",
             own.ToJsonString()
         );
 
@@ -147,6 +156,11 @@ internal sealed class EchoResource(LaunchContext context) : ILaunchResource
         : echo.Ends <= context.Time.GetUtcNow() ? new RunOutcome(echo.ExitCode)
         : null;
 
+    private RunStanding StandingOf(string id) =>
+        EndOf(id) is { } end ? RunStanding.Ended(end)
+        : Read(id)?.Begins > context.Time.GetUtcNow() ? RunStanding.WaitsFor("it takes a breath")
+        : RunStanding.Runs;
+
     private string PathOf(string id) => Path.Combine(Root, id + ".json");
 
     private Echo? Read(string id) =>
@@ -156,7 +170,10 @@ internal sealed class EchoResource(LaunchContext context) : ILaunchResource
 
     private sealed record Echo
     {
+        /// <summary>How long it waits before it begins.</summary>
+        public double Breath { get; init; }
         public double Seconds { get; init; } = 0.2;
+        public DateTimeOffset Begins { get; init; }
         public int ExitCode { get; init; }
         public DateTimeOffset Ends { get; init; }
         public string Text { get; init; } = "";

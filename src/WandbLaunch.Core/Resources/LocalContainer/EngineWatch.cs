@@ -231,7 +231,7 @@ internal sealed class EngineWatch(
     {
         if (_told.TryAdd(id, 0))
         {
-            ends.TryWrite(new RunChange(id, outcome));
+            ends.TryWrite(new RunChange(id, RunStanding.Ended(outcome)));
         }
     }
 

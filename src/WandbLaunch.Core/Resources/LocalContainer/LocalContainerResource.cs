@@ -286,12 +286,12 @@ internal sealed class LocalContainerResource(LaunchContext context) : ILaunchRes
             : null;
     }
 
-    public async Task<IReadOnlyDictionary<string, RunOutcome?>> LookAsync(
+    public async Task<IReadOnlyDictionary<string, RunStanding>> LookAsync(
         IReadOnlyCollection<LaunchedRun> runs,
         CancellationToken token
     )
     {
-        var ends = new Dictionary<string, RunOutcome?>(StringComparer.Ordinal);
+        var ends = new Dictionary<string, RunStanding>(StringComparer.Ordinal);
         foreach (var place in runs.Where(r => r.Handle is not null).GroupBy(r => r.Handle!.Place))
         {
             try
@@ -301,8 +301,8 @@ internal sealed class LocalContainerResource(LaunchContext context) : ILaunchRes
                 foreach (var run in place)
                 {
                     ends[run.Id] = running.Contains(run.Handle!.Id)
-                        ? null
-                        : await EngineWatch.EndOfAsync(client, run.Handle.Id, token);
+                        ? RunStanding.Runs
+                        : RunStanding.Of(await EngineWatch.EndOfAsync(client, run.Handle.Id, token));
                 }
             }
             catch (Exception e) when (e is LaunchException or DockerApiException || EngineConnections.IsAway(e))

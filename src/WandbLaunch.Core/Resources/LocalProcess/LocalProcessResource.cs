@@ -151,19 +151,21 @@ internal sealed class LocalProcessResource(SupervisorPlace place) : ILaunchResou
 
     public Task<RunHandle?> FindAsync(RunSpec spec, CancellationToken token) => Task.FromResult<RunHandle?>(null);
 
-    public Task<IReadOnlyDictionary<string, RunOutcome?>> LookAsync(
+    public Task<IReadOnlyDictionary<string, RunStanding>> LookAsync(
         IReadOnlyCollection<LaunchedRun> runs,
         CancellationToken token
     ) =>
-        Task.FromResult<IReadOnlyDictionary<string, RunOutcome?>>(
+        Task.FromResult<IReadOnlyDictionary<string, RunStanding>>(
             runs.ToDictionary(
                 r => r.Id,
                 r =>
                     r.ProcessId is { } process && ProcessTree.IsAlive(process, r.Started, r.Id, r.Handle!.Place)
-                        ? null
-                        : new RunOutcome(
-                            null,
-                            "the process that watched this run was ended, so its exit code is not known"
+                        ? RunStanding.Runs
+                        : RunStanding.Ended(
+                            new RunOutcome(
+                                null,
+                                "the process that watched this run was ended, so its exit code is not known"
+                            )
                         )
             )
         );
@@ -197,7 +199,7 @@ internal sealed class LocalProcessResource(SupervisorPlace place) : ILaunchResou
                 }
 
                 running.Dispose();
-                yield return new RunChange(id, outcome);
+                yield return new RunChange(id, RunStanding.Ended(outcome));
             }
         }
     }
