@@ -9,7 +9,8 @@ internal readonly record struct SlurmKey(long Id, int? Task)
 {
     /// <summary>As the commands take it: 123, or 123_4.</summary>
     public override string ToString() =>
-        string.Create(CultureInfo.InvariantCulture, Task is { } task ? $"{Id}_{task}" : $"{Id}");
+        Id.ToString(CultureInfo.InvariantCulture)
+        + (Task is { } task ? "_" + task.ToString(CultureInfo.InvariantCulture) : "");
 
     /// <summary>Reads what <see cref="ToString"/> wrote; null for anything else.</summary>
     internal static SlurmKey? Parse(string text)

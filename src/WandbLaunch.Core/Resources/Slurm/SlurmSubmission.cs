@@ -1,0 +1,353 @@
+using System.Collections.Concurrent;
+using WandbLaunch.Foundation;
+using WandbLaunch.Model;
+
+namespace WandbLaunch.Resources;
+
+/// <summary>
+/// Hands runs over to sbatch. Those that come within a moment and ask for the same, as the combinations of a grid do, become
+/// the tasks of one array.
+/// </summary>
+internal sealed class SlurmSubmission(SlurmSites sites)
+{
+    /// <summary>Slurm's default for the highest number of a task is 1000.</summary>
+    private const int MostTasks = 1000;
+
+    private static readonly TimeSpan Pause = TimeSpan.FromMilliseconds(60);
+    private static readonly TimeSpan MostPause = TimeSpan.FromSeconds(1);
+    private static readonly TimeSpan Limit = TimeSpan.FromMinutes(5);
+
+    private readonly object _lock = new();
+    private readonly Dictionary<string, Batch> _batches = new(StringComparer.Ordinal);
+
+    // Which code is there already, by place and hash; and of one that is being sent, the sending.
+    private readonly ConcurrentDictionary<string, Task> _sent = new(StringComparer.Ordinal);
+
+    /// <summary>The job of a run: made now, or found where it was made before.</summary>
+    internal async Task<RunHandle> SubmitAsync(
+        RunSpec spec,
+        IReadOnlyDictionary<string, string> secrets,
+        CancellationToken token
+    )
+    {
+        var data = spec.DataAs<SlurmData>();
+        var site = sites.Get(data.Place);
+        var (root, _) = await site.OpenAsync(token);
+        var code = data.Workspace is null ? null : await SendCodeAsync(site, root, data.Workspace, token);
+        var run = new Run(spec, data, secrets, code);
+        var key = string.Join('\n', [data.Place, code ?? "", $"{data.Requeue} {data.Srun} {data.Throttle}", .. data.Options]);
+        Batch batch;
+        lock (_lock)
+        {
+            if (!_batches.TryGetValue(key, out batch!))
+            {
+                _batches[key] = batch = new Batch();
+                _ = SendAsync(key, batch, site, root);
+            }
+
+            batch.Add(run);
+            if (batch.Runs.Count == MostTasks)
+            {
+                _batches.Remove(key);
+            }
+        }
+
+        return await run.Handle.Task.WaitAsync(token);
+    }
+
+    // A moment after the last that came, for more may come.
+    private async Task SendAsync(string key, Batch batch, SlurmSite site, string root)
+    {
+        var first = Environment.TickCount64;
+        await Task.Delay(Pause);
+        while (true)
+        {
+            lock (_lock)
+            {
+                var now = Environment.TickCount64;
+                if (
+                    batch.Runs.Count >= MostTasks
+                    || now - batch.Last >= Pause.TotalMilliseconds
+                    || now - first >= MostPause.TotalMilliseconds
+                )
+                {
+                    if (_batches.GetValueOrDefault(key) == batch)
+                    {
+                        _batches.Remove(key);
+                    }
+
+                    break;
+                }
+            }
+
+            await Task.Delay(20);
+        }
+
+        // Each id once: the same run started twice is one job.
+        var runs = batch.Runs.GroupBy(r => r.Spec.Id).Select(g => g.First()).ToList();
+        var twins = batch.Runs.Except(runs).ToList();
+        await SendAsync(site, root, runs);
+        foreach (var twin in twins)
+        {
+            var same = runs.First(r => r.Spec.Id == twin.Spec.Id);
+            _ = same.Handle.Task.ContinueWith(
+                t =>
+                {
+                    _ = t.IsCompletedSuccessfully
+                        ? twin.Handle.TrySetResult(t.Result)
+                        : twin.Handle.TrySetException(t.Exception!.InnerExceptions);
+                },
+                TaskScheduler.Default
+            );
+        }
+    }
+
+    private async Task SendAsync(SlurmSite site, string root, IReadOnlyList<Run> runs)
+    {
+        try
+        {
+            var key = await TrySubmitAsync(site, root, runs);
+            if (key is not null)
+            {
+                for (var i = 0; i < runs.Count; i++)
+                {
+                    Done(site, runs[i], runs.Count == 1 ? key.Value : new SlurmKey(key.Value.Id, i));
+                }
+
+                return;
+            }
+
+            // One of them is known already, or the cluster takes no such array: each alone then.
+            foreach (var run in runs)
+            {
+                try
+                {
+                    Done(site, run, (await TrySubmitAsync(site, root, [run]))!.Value);
+                }
+                catch (Exception e) when (e is not OutOfMemoryException)
+                {
+                    run.Handle.TrySetException(e);
+                }
+            }
+        }
+        catch (Exception e) when (e is not OutOfMemoryException)
+        {
+            foreach (var run in runs)
+            {
+                run.Handle.TrySetException(e);
+            }
+        }
+    }
+
+    private static void Done(SlurmSite site, Run run, SlurmKey key) =>
+        run.Handle.TrySetResult(new RunHandle(SlurmResource.HandleKind, key.ToString(), site.Place.ToString()));
+
+    // Null: not as an array.
+    private static async Task<SlurmKey?> TrySubmitAsync(SlurmSite site, string root, IReadOnlyList<Run> runs)
+    {
+        var first = runs[0];
+        var ids = runs.Select(r => r.Spec.Id).ToList();
+        var name = NameOf(first.Spec.Id);
+
+        // % means something to Slurm in the names of files.
+        var log = $"{root}/runs/{first.Spec.Id}/output.log".Replace("%", "%%", StringComparison.Ordinal);
+        string[] array =
+            runs.Count == 1
+                ? [$"--output={log}"]
+                : ["--output=/dev/null", $"--array=0-{runs.Count - 1}{(first.Data.Throttle is { } most ? $"%{most}" : "")}"];
+        var script = SlurmBatch.Text(root, ids, first.Data);
+        var result = await site.RunAsync(
+            SlurmScripts.Submit,
+            [
+                root,
+                name,
+                runs.Count.ToString(System.Globalization.CultureInfo.InvariantCulture),
+                .. ids,
+                "--open-mode=append",
+                .. array,
+                .. first.Data.Options,
+            ],
+            (stream, t) => SlurmCode.WriteAsync(stream, Files(root, runs, name, script), t),
+            Limit,
+            CancellationToken.None
+        );
+        var job = SlurmSite.Lines(result.Output).LastOrDefault(l => l.StartsWith("job ", StringComparison.Ordinal));
+        switch (result.ExitCode)
+        {
+            case 0 when job is not null && SlurmKey.Parse(job[4..]) is { } key:
+                return key;
+            case 3 when runs.Count > 1:
+                return null;
+            case 4
+                when runs.Count > 1
+                    && result.Error.Contains("array", StringComparison.OrdinalIgnoreCase):
+                return null;
+            case 4:
+                throw new LaunchException(
+                    "SlurmRefused",
+                    LaunchErrorCategory.InvalidArgument,
+                    $"Slurm did not take the job: {SlurmSite.Last(Plain(result.Error))} Change -ResourceArgs @{{ slurm = @{{ … }} }}; -WhatIf asks Slurm without starting anything.",
+                    first.Spec.Id
+                );
+            default:
+                throw site.Unavailable(result);
+        }
+    }
+
+    /// <summary>What sbatch says without the words that stand before each of its lines.</summary>
+    internal static string Plain(string error) =>
+        string.Join(
+            '\n',
+            SlurmSite
+                .Lines(error)
+                .Select(l =>
+                    l.Replace("sbatch: error: ", "", StringComparison.Ordinal)
+                        .Replace("sbatch: ", "", StringComparison.Ordinal)
+                        .Replace("Batch job submission failed: ", "", StringComparison.Ordinal)
+                )
+        );
+
+    private static IEnumerable<(string Path, string Text)> Files(
+        string root,
+        IReadOnlyList<Run> runs,
+        string name,
+        string script
+    )
+    {
+        var first = runs[0].Spec.Id;
+        for (var i = 0; i < runs.Count; i++)
+        {
+            var (spec, data) = (runs[i].Spec, runs[i].Data);
+            var folder = "runs/" + spec.Id;
+            var variables = new SortedDictionary<string, string>(StringComparer.Ordinal);
+            foreach (var (key, value) in spec.Environment.Concat(runs[i].Secrets))
+            {
+                variables[key] = value;
+            }
+
+            variables.TryAdd("PYTHONUNBUFFERED", "1");
+            if (data.LaunchConfigJson is { } config)
+            {
+                variables["WANDB_LAUNCH_CONFIG_PATH"] = $"{root}/{folder}/launch-config.json";
+                yield return ($"{folder}/launch-config.json", config);
+            }
+
+            yield return ($"{folder}/env", SlurmBatch.Variables(variables));
+            yield return ($"{folder}/command", SlurmBatch.Command(spec, data, runs[i].Code, variables.Keys));
+            if (data.Keep)
+            {
+                yield return ($"{folder}/keep", "");
+            }
+
+            yield return ($"{folder}/batch", $"{name} {(runs.Count == 1 ? "-" : i)} {first}\n");
+        }
+
+        yield return ($"runs/{first}/job.sh", script);
+    }
+
+    /// <summary>What a job is called: of the launch, so that it is found again by whoever does not know its number.</summary>
+    internal static string NameOf(string id) => "wandblaunch-" + id;
+
+    // Once for the same code, however many run it.
+    private async Task<string> SendCodeAsync(SlurmSite site, string root, string workspace, CancellationToken token)
+    {
+        var path = Path.GetTempFileName();
+        try
+        {
+            var archive = new FileStream(
+                path,
+                FileMode.Create,
+                FileAccess.ReadWrite,
+                FileShare.None,
+                1 << 16,
+                FileOptions.Asynchronous
+            );
+            await using (archive)
+            {
+                var hash = await SlurmCode.PackAsync(workspace, archive, token);
+                var key = site.Place + "\n" + hash;
+                var sending = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+                var known = _sent.GetOrAdd(key, sending.Task);
+                if (known != sending.Task)
+                {
+                    await known.WaitAsync(token);
+                    return hash;
+                }
+
+                try
+                {
+                    await SendCodeAsync(site, root, hash, archive, token);
+                    sending.SetResult();
+                }
+                catch (Exception e)
+                {
+                    _sent.TryRemove(key, out _);
+                    sending.SetException(e);
+                    _ = sending.Task.Exception;
+                    throw;
+                }
+
+                return hash;
+            }
+        }
+        finally
+        {
+            File.Delete(path);
+        }
+    }
+
+    private static async Task SendCodeAsync(
+        SlurmSite site,
+        string root,
+        string hash,
+        FileStream archive,
+        CancellationToken token
+    )
+    {
+        if ((await site.RunAsync(SlurmScripts.HasCode, [root, hash], token)).Succeeded)
+        {
+            return;
+        }
+
+        var result = await site.RunAsync(
+            SlurmScripts.TakeCode,
+            [root, hash],
+            (stream, t) => archive.CopyToAsync(stream, t),
+            Timeout.InfiniteTimeSpan,
+            token
+        );
+        if (!result.Succeeded)
+        {
+            throw new LaunchException(
+                "SlurmFolderFailed",
+                LaunchErrorCategory.WriteError,
+                $"The code could not be written to {root} on {site.Name}: {SlurmSite.Last(result.Error)} Is there room ('df', 'quota')? Choose another folder with -SlurmFolder.",
+                root
+            );
+        }
+    }
+
+    private sealed record Run(
+        RunSpec Spec,
+        SlurmData Data,
+        IReadOnlyDictionary<string, string> Secrets,
+        string? Code
+    )
+    {
+        internal TaskCompletionSource<RunHandle> Handle { get; } =
+            new(TaskCreationOptions.RunContinuationsAsynchronously);
+    }
+
+    private sealed class Batch
+    {
+        internal List<Run> Runs { get; } = [];
+
+        internal long Last { get; private set; }
+
+        internal void Add(Run run)
+        {
+            Runs.Add(run);
+            Last = Environment.TickCount64;
+        }
+    }
+}
