@@ -41,7 +41,11 @@ SlurmdParameters=config_overrides
 NodeName=n1 NodeHostname=$H NodeAddr=127.0.0.1 Port=17001 CPUs=8 RealMemory=1000 State=UNKNOWN
 NodeName=n2 NodeHostname=$H NodeAddr=127.0.0.1 Port=17002 CPUs=8 RealMemory=1000 State=UNKNOWN
 NodeName=n3 NodeHostname=$H NodeAddr=127.0.0.1 Port=17003 CPUs=8 RealMemory=1000 State=UNKNOWN
-PartitionName=debug Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+PreemptType=preempt/partition_prio
+PreemptMode=CANCEL
+PartitionName=debug Nodes=ALL Default=YES MaxTime=INFINITE State=UP PreemptMode=OFF
+PartitionName=low Nodes=n2 MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode=CANCEL
+PartitionName=high Nodes=n2 MaxTime=INFINITE State=UP PriorityTier=10 PreemptMode=OFF
 PartitionName=small Nodes=n1 MaxTime=5 State=UP
 PartitionName=closed Nodes=n1 MaxTime=5 State=DOWN
 C
