@@ -43,11 +43,18 @@ internal sealed record AgentPolicy
             "git hosts: " + List(GitHosts),
             "images: " + List(Images),
             "mounts: " + List(Mounts),
-            "docker arguments: the fixed list" + (ExtraArguments.Count > 0 ? " and " + List(ExtraArguments) : ""),
+            "docker arguments: the fixed list" + And(ExtraArguments.Where(a => !a.Contains(':', StringComparison.Ordinal))),
+            .. ExtraArguments
+                .Where(a => a.Contains(':', StringComparison.Ordinal))
+                .GroupBy(a => a.Split(':')[0], a => a.Split(':', 2)[1])
+                .Select(g => $"{g.Key} arguments: the fixed list" + And(g)),
             .. SecureMode
                 ? ["secure mode: items bring no entry points, no arguments for images, no docker env or workdir"]
                 : Array.Empty<string>(),
         ];
+
+    private static string And(IEnumerable<string> names) =>
+        names.ToList() is { Count: > 0 } some ? " and " + List(some) : "";
 
     /// <summary>Checks what an item launches, and for whom, before anything is fetched. What it asks of its resource is that resource's to check.</summary>
     /// <exception cref="LaunchException"><c>PolicyRefused</c>.</exception>

@@ -44,7 +44,11 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
     [ValidateNotNullOrEmpty]
     public string? Queue { get; set; }
 
-    /// <summary>How many runs at a time. Default 1.</summary>
+    /// <summary>Arguments with several values each: every combination becomes a run. On a cluster they are handed over together, with Slurm as one job array.</summary>
+    [Parameter]
+    public IDictionary? Grid { get; set; }
+
+    /// <summary>How many runs at a time. Default 1; combinations of a -Grid on a cluster, which has a queue of its own, all at once.</summary>
     [Parameter(ParameterSetName = RunSet)]
     [ValidateRange(1, 1000)]
     public int ThrottleLimit { get; set; } = 1;
@@ -94,6 +98,14 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
     /// <summary>Docker Engine to use. Default: DOCKER_HOST, the docker context, then the usual sockets.</summary>
     [Parameter(ParameterSetName = RunSet)]
     public string? DockerHost { get; set; }
+
+    /// <summary>Login node of a Slurm cluster, user@host or user@host:port, reached by the system's ssh with its keys, agent and config. Default: this machine.</summary>
+    [Parameter(ParameterSetName = RunSet)]
+    public string? SlurmHost { get; set; }
+
+    /// <summary>Folder on the cluster's shared file system for code, environments and logs of Slurm runs. Default: a folder in the user's data folder there.</summary>
+    [Parameter(ParameterSetName = RunSet)]
+    public string? SlurmFolder { get; set; }
 
     /// <summary>Seconds that a run gets to end by itself when it is stopped. Default 10.</summary>
     [Parameter(ParameterSetName = RunSet)]
@@ -166,6 +178,7 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
                     Secrets.Register(new NetworkCredential("", GitCredential.Password).Password)
                 ),
             DockerHost = DockerHost,
+            Settings = ResourceSettings.Of((nameof(SlurmHost), SlurmHost), (nameof(SlurmFolder), SlurmFolder)),
             StopGraceSeconds = StopGracePeriod,
             KeepChildren = KeepChildren,
             MaxLogSize = MaxLogSize,
@@ -198,19 +211,48 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
         }
 
         var config = await BuildConfigAsync();
-        if (_pusher is not null)
+        var combinations = ArgumentGrid.Combinations(Map(Grid)).ToList();
+        var together =
+            combinations.Count > 1
+            && !MyInvocation.BoundParameters.ContainsKey(nameof(ThrottleLimit))
+            && _pusher is null
+            && Runs.Resources.Of(config).Info.Queues;
+        foreach (var combination in combinations)
         {
-            var spec = _pusher.Spec(config);
-            if (await ShouldProcessAsync(config.Source ?? "", $"Add to queue {Queue}"))
+            var full = combination is null
+                ? config
+                : config with
+                {
+                    Args = ArgumentSet.Merge(config.Args, combination),
+                };
+            if (_pusher is null)
+            {
+                await LaunchAsync(full, together);
+                continue;
+            }
+
+            var spec = _pusher.Spec(full);
+            if (
+                await ShouldProcessAsync(
+                    Secrets.Mask(combination is null ? full.Source ?? "" : $"{spec.Source} {spec.Args}"),
+                    $"Add to queue {Queue}"
+                )
+            )
             {
                 _pusher.Add(spec);
             }
+        }
+    }
 
-            return;
+    /// <summary>Launches one, and waits for it where it is the only one at a time.</summary>
+    private async Task LaunchAsync(LaunchConfig config, bool together)
+    {
+        if (!together)
+        {
+            await _slots!.WaitAsync(Token);
         }
 
-        await _slots!.WaitAsync(Token);
-        var task = LaunchAsync(config, Interlocked.Increment(ref _launches));
+        var task = LaunchAsync(config, Interlocked.Increment(ref _launches), together);
         _running.TryAdd(task, 0);
         _ = task.ContinueWith(
             t => _running.TryRemove(t, out _),
@@ -218,7 +260,7 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
             TaskContinuationOptions.ExecuteSynchronously,
             TaskScheduler.Default
         );
-        if (ThrottleLimit == 1)
+        if (ThrottleLimit == 1 && !together)
         {
             await task;
         }
@@ -260,8 +302,10 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
             ? megabytes << 20
             : 20L << 30;
 
-    private async Task LaunchAsync(LaunchConfig config, int number)
+    private async Task LaunchAsync(LaunchConfig config, int number, bool together)
     {
+        // Many are begun side by side: the first must not hold the pipeline's thread.
+        await Task.Yield();
         var activity = number == 1 ? "Launching" : $"Launching {number}";
         try
         {
@@ -292,7 +336,7 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
 
             // In whole characters of one stream each: output and errors of the program do not mix within one.
             Action<ReadOnlyMemory<byte>>? show =
-                Quiet || ThrottleLimit > 1 ? null : bytes => Show(Encoding.UTF8.GetString(bytes.Span));
+                Quiet || ThrottleLimit > 1 || together ? null : bytes => Show(Encoding.UTF8.GetString(bytes.Span));
             var run = await _supervision!.RunAsync(
                 prepared.Folder,
                 prepared.Spec,
@@ -321,7 +365,10 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
         finally
         {
             Progress(activity, "", 100, number);
-            _slots!.Release();
+            if (!together)
+            {
+                _slots!.Release();
+            }
         }
     }
 

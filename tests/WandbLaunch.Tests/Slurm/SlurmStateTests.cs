@@ -86,7 +86,7 @@ public sealed class SlurmStateTests
     public async Task Cancelled_while_it_runs()
     {
         using var slurm = new SlurmMachine();
-        var (run, _) = await MeetRunningAsync(slurm, Long, null, Call(r => ["scancel", r.Handle!.Id]));
+        var (run, _) = await MeetRunningAsync(slurm, "echo begin; sleep 60", null, Call(r => ["scancel", r.Handle!.Id]));
         Assert.Equal((LaunchState.Stopped, 143), (run.State, run.ExitCode));
         Assert.Contains("cancelled", run.Reason, StringComparison.Ordinal);
     }
@@ -102,7 +102,7 @@ public sealed class SlurmStateTests
             r => r.State == LaunchState.Pending && r.Reason!.Contains("BeginTime", StringComparison.Ordinal),
             async r =>
             {
-                SlurmMachine.Command("scontrol", "hold", r.Handle!.Id);
+                SlurmMachine.Command("scontrol", "uhold", r.Handle!.Id);
                 await Task.Delay(1500);
                 SlurmMachine.Command("scancel", r.Handle.Id);
             }

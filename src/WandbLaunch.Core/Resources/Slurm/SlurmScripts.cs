@@ -106,7 +106,8 @@ internal static class SlurmScripts
         err=$(cat "runs/$first/.errors"); rm -f "runs/$first/.errors"
         if [ $r != 0 ]; then
           if ! away "$err"; then forget; printf '%s\n' "$err" >&2; exit 4; fi
-          # It may have been taken all the same.
+          # One that was never reached took nothing. Else it may have taken it all the same.
+          case $err in *'connect failure'* | *'onnection refused'* | *'onfiguration source'*) forget; printf '%s\n' "$err" >&2; exit 75;; esac
           k=; for pause in 1 3 6; do
             sleep $pause
             if k=$(lookup "$first"); then break; fi

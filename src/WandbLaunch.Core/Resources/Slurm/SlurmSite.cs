@@ -40,6 +40,16 @@ internal sealed class SlurmSite
             return known;
         }
 
+        if (IsHere && OperatingSystem.IsWindows())
+        {
+            throw new LaunchException(
+                "SlurmNotFound",
+                LaunchErrorCategory.ResourceUnavailable,
+                "There is no Slurm on Windows. Give the cluster's login node: -SlurmHost user@host.",
+                "sbatch"
+            );
+        }
+
         await _opening.WaitAsync(token);
         try
         {
