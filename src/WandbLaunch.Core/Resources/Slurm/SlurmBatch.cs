@@ -20,10 +20,10 @@ internal static class SlurmBatch
         + Body;
 
     /// <summary>The file of one run that says what it runs: words and names of what it needs.</summary>
-    internal static string Command(RunSpec spec, SlurmData data, string? code, IEnumerable<string> names)
+    internal static string Command(RunSpec spec, SlurmData data, IEnumerable<string> names)
     {
         var text = new StringBuilder();
-        Set("code", code);
+        Set("code", data.Code);
         Set("image", spec.Image);
         Set("gpu", data.Gpu ? "1" : null);
         Set("hash", data.RequirementsHash);

@@ -6,8 +6,8 @@ internal sealed record SlurmData
     /// <summary>Where Slurm is: see <see cref="SlurmPlace"/>.</summary>
     public string Place { get; init; } = "";
 
-    /// <summary>Folder here with the code; null: the image has it.</summary>
-    public string? Workspace { get; init; }
+    /// <summary>Hash of its code, which is on the cluster; null: the image has it.</summary>
+    public string? Code { get; init; }
 
     /// <summary>Words for sbatch.</summary>
     public IReadOnlyList<string> Options { get; init; } = [];

@@ -68,8 +68,8 @@ internal static partial class SlurmReasons
     /// <param name="reason">Slurm's word, or its short sentence such as <c>ReqNodeNotAvail, UnavailableNodes:n1</c>.</param>
     internal static (SlurmWait Kind, string Words) Of(string reason)
     {
-        var word = reason.Trim('(', ')').Split(',', ' ')[0];
-        if (reason.Contains("requeued held", StringComparison.OrdinalIgnoreCase))
+        var word = reason.Trim('(', ')').Split(',', ' ', '(')[0];
+        if (reason.Replace('_', ' ').Contains("requeued held", StringComparison.OrdinalIgnoreCase))
         {
             return (
                 SlurmWait.Held,

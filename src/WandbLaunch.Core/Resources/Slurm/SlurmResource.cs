@@ -26,6 +26,7 @@ internal sealed partial class SlurmResource : ILaunchResource
     private readonly LaunchContext _context;
     private readonly SlurmSites _sites;
     private readonly SlurmSubmission _submission;
+    private readonly SlurmCodes _codes = new();
     private readonly SlurmLog _log;
     private readonly ConcurrentDictionary<string, SlurmLook> _looks = new(StringComparer.Ordinal);
 
@@ -182,10 +183,18 @@ internal sealed partial class SlurmResource : ILaunchResource
         }
 
         var place = PlaceOf(options);
+        var site = _sites.Get(place.ToString());
         var environment = NeedsEnvironment(context);
         if (environment)
         {
-            await PrepareEnvironmentAsync(context, _sites.Get(place.ToString()), token);
+            await PrepareEnvironmentAsync(context, site, token);
+        }
+
+        string? code = null;
+        if (config.DockerImage is null && resolved.Workspace is { } workspace)
+        {
+            context.Progress.Report($"sending the code to {site.Name}");
+            code = await _codes.SendAsync(site, workspace, token);
         }
 
         var own = Own(config);
@@ -197,7 +206,7 @@ internal sealed partial class SlurmResource : ILaunchResource
                 new SlurmData
                 {
                     Place = place.ToString(),
-                    Workspace = config.DockerImage is null ? resolved.Workspace : null,
+                    Code = code,
                     Options = SlurmArguments.Words(own, WantsGpu(context)),
                     Throttle = SlurmArguments.Limit(own),
                     Requeue = SlurmArguments.Flag(own, SlurmArguments.Requeue),

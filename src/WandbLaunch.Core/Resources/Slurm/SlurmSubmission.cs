@@ -1,4 +1,3 @@
-using System.Collections.Concurrent;
 using WandbLaunch.Foundation;
 using WandbLaunch.Model;
 
@@ -20,9 +19,6 @@ internal sealed class SlurmSubmission(SlurmSites sites)
     private readonly object _lock = new();
     private readonly Dictionary<string, Batch> _batches = new(StringComparer.Ordinal);
 
-    // Which code is there already, by place and hash; and of one that is being sent, the sending.
-    private readonly ConcurrentDictionary<string, Task> _sent = new(StringComparer.Ordinal);
-
     /// <summary>The job of a run: made now, or found where it was made before.</summary>
     internal async Task<RunHandle> SubmitAsync(
         RunSpec spec,
@@ -33,9 +29,8 @@ internal sealed class SlurmSubmission(SlurmSites sites)
         var data = spec.DataAs<SlurmData>();
         var site = sites.Get(data.Place);
         var (root, _) = await site.OpenAsync(token);
-        var code = data.Workspace is null ? null : await SendCodeAsync(site, root, data.Workspace, token);
-        var run = new Run(spec, data, secrets, code);
-        var key = string.Join('\n', [data.Place, code ?? "", $"{data.Requeue} {data.Srun} {data.Throttle}", .. data.Options]);
+        var run = new Run(spec, data, secrets);
+        var key = string.Join('\n', [data.Place, data.Code ?? "", $"{data.Requeue} {data.Srun} {data.Throttle}", .. data.Options]);
         Batch batch;
         lock (_lock)
         {
@@ -233,7 +228,7 @@ internal sealed class SlurmSubmission(SlurmSites sites)
             }
 
             yield return ($"{folder}/env", SlurmBatch.Variables(variables));
-            yield return ($"{folder}/command", SlurmBatch.Command(spec, data, runs[i].Code, variables.Keys));
+            yield return ($"{folder}/command", SlurmBatch.Command(spec, data, variables.Keys));
             if (data.Keep)
             {
                 yield return ($"{folder}/keep", "");
@@ -248,90 +243,10 @@ internal sealed class SlurmSubmission(SlurmSites sites)
     /// <summary>What a job is called: of the launch, so that it is found again by whoever does not know its number.</summary>
     internal static string NameOf(string id) => "wandblaunch-" + id;
 
-    // Once for the same code, however many run it.
-    private async Task<string> SendCodeAsync(SlurmSite site, string root, string workspace, CancellationToken token)
-    {
-        var path = Path.GetTempFileName();
-        try
-        {
-            var archive = new FileStream(
-                path,
-                FileMode.Create,
-                FileAccess.ReadWrite,
-                FileShare.None,
-                1 << 16,
-                FileOptions.Asynchronous
-            );
-            await using (archive)
-            {
-                var hash = await SlurmCode.PackAsync(workspace, archive, token);
-                var key = site.Place + "\n" + hash;
-                var sending = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
-                var known = _sent.GetOrAdd(key, sending.Task);
-                if (known != sending.Task)
-                {
-                    await known.WaitAsync(token);
-                    return hash;
-                }
-
-                try
-                {
-                    await SendCodeAsync(site, root, hash, archive, token);
-                    sending.SetResult();
-                }
-                catch (Exception e)
-                {
-                    _sent.TryRemove(key, out _);
-                    sending.SetException(e);
-                    _ = sending.Task.Exception;
-                    throw;
-                }
-
-                return hash;
-            }
-        }
-        finally
-        {
-            File.Delete(path);
-        }
-    }
-
-    private static async Task SendCodeAsync(
-        SlurmSite site,
-        string root,
-        string hash,
-        FileStream archive,
-        CancellationToken token
-    )
-    {
-        if ((await site.RunAsync(SlurmScripts.HasCode, [root, hash], token)).Succeeded)
-        {
-            return;
-        }
-
-        var result = await site.RunAsync(
-            SlurmScripts.TakeCode,
-            [root, hash],
-            (stream, t) => archive.CopyToAsync(stream, t),
-            Timeout.InfiniteTimeSpan,
-            token
-        );
-        if (!result.Succeeded)
-        {
-            throw new LaunchException(
-                "SlurmFolderFailed",
-                LaunchErrorCategory.WriteError,
-                $"The code could not be written to {root} on {site.Name}: {SlurmSite.Last(result.Error)} Is there room ('df', 'quota')? Choose another folder with -SlurmFolder.",
-                root
-            );
-        }
-    }
-
     private sealed record Run(
         RunSpec Spec,
         SlurmData Data,
-        IReadOnlyDictionary<string, string> Secrets,
-        string? Code
+        IReadOnlyDictionary<string, string> Secrets
     )
     {
         internal TaskCompletionSource<RunHandle> Handle { get; } =
