@@ -19,13 +19,17 @@ public sealed class SlurmArrayTests
         JsonObject? arguments = null
     )
     {
-        var all = new List<PreparedLaunch>();
-        for (var i = 0; i < count; i++)
-        {
-            all.Add(await slurm.PrepareAsync(store, script, (JsonObject?)arguments?.DeepClone(), words: [$"{i}"]));
-        }
+        var all = new PreparedLaunch[count];
+        all[0] = await PrepareAsync(0);
+        await Parallel.ForEachAsync(
+            Enumerable.Range(1, count - 1),
+            new ParallelOptions { MaxDegreeOfParallelism = 16 },
+            async (i, _) => all[i] = await PrepareAsync(i)
+        );
+        return [.. all];
 
-        return all;
+        Task<PreparedLaunch> PrepareAsync(int i) =>
+            slurm.PrepareAsync(store, script, (JsonObject?)arguments?.DeepClone(), words: [$"{i}"]);
     }
 
     private static async Task<List<RunHandle>> StartAsync(LaunchStore store, IReadOnlyList<PreparedLaunch> launches)

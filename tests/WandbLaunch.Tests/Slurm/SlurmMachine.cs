@@ -76,7 +76,11 @@ internal sealed class SlurmMachine : IDisposable
     )
     {
         var code = Directory.CreateDirectory(Path.Combine(Folder, "code-" + LaunchCache.Hash(script)[..8])).FullName;
-        File.WriteAllText(Path.Combine(code, "main.sh"), script);
+        if (!File.Exists(Path.Combine(code, "main.sh")))
+        {
+            File.WriteAllText(Path.Combine(code, "main.sh"), script);
+        }
+
         return new Launcher(store, _ => Task.FromResult<Wandb.WandbConnection?>(null)).PrepareAsync(
             new LaunchConfig
             {
