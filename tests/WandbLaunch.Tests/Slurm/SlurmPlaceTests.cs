@@ -84,86 +84,15 @@ public sealed class SlurmPlaceTests
         Assert.Contains("ssh -p 1 nobody@127.0.0.1", e.Message, StringComparison.Ordinal);
     }
 
-    [Fact]
-    public async Task A_virtual_environment_is_made_once_and_used_by_all()
+    private static Task<PreparedLaunch> PreparePythonAsync(SlurmMachine slurm, LaunchStore store, PipSettings pip)
     {
-        using var slurm = new SlurmMachine();
         var code = Directory.CreateDirectory(Path.Combine(slurm.Folder, "python")).FullName;
         File.WriteAllText(Path.Combine(code, "requirements.txt"), "wandblaunch-sample==1.0\n");
         File.WriteAllText(
             Path.Combine(code, "main.py"),
             "import sys, wandblaunch_sample\nprint(sys.prefix, wandblaunch_sample.answer)\n"
         );
-        var wheels = Wheel(slurm);
-        var options = slurm.Options with
-        {
-            NoInstall = false,
-            Pip = new PipSettings
-            {
-                NoIndex = true,
-                FindLinks = [wheels],
-                IndexUrl = "https://user:token-of-the-index@index.example.org/simple",
-            },
-        };
-        var first = await LaunchAsync(code, options);
-        Assert.True(first.State == LaunchState.Finished, first.Reason + File.ReadAllText(first.LogPath!));
-        var prefix = Log(first).Split(' ')[0];
-        Assert.StartsWith(Path.Combine(slurm.Folder, "home", "slurm", "venvs") + "/", prefix, StringComparison.Ordinal);
-        Assert.EndsWith(" 42\n", Log(first), StringComparison.Ordinal);
-
-        // The next one takes it as it is, though the index has nothing any more.
-        Directory.Delete(wheels, true);
-        Assert.Equal(Log(first), Log(await LaunchAsync(code, options)));
-
-        // A node whose Python is not the login node's makes one of its own, and one that cannot says so.
-        Directory.Delete(prefix, true);
-        var store = slurm.Store();
-        var failed = await Assert.ThrowsAsync<LaunchException>(() => LaunchAsync(code, options));
-        Assert.Equal("RequirementsFailed", failed.ErrorId);
-        Assert.DoesNotContain("token-of-the-index", failed.Message, StringComparison.Ordinal);
-
-        // The settings of pip, which may hold a login, go with their runs.
-        Assert.DoesNotContain(
-            Directory.EnumerateFiles(Path.Combine(slurm.Folder, "home", "slurm"), "*", SearchOption.AllDirectories),
-            f => new FileInfo(f).Length < 100_000 && File.ReadAllText(f).Contains("token-of-the-index", StringComparison.Ordinal)
-        );
-
-        async Task<LaunchedRun> LaunchAsync(string folder, LaunchOptions how)
-        {
-            var runs = slurm.Store();
-            var prepared = await new Launcher(runs, _ => Task.FromResult<Wandb.WandbConnection?>(null)).PrepareAsync(
-                new LaunchConfig
-                {
-                    Uri = folder,
-                    EntryPoint = ["python", "main.py"],
-                    Resource = "slurm",
-                },
-                how,
-                slurm.Folder,
-                default
-            );
-            using var supervision = new Supervision(runs.Resources);
-            return await supervision.RunAsync(
-                prepared.Folder,
-                prepared.Spec,
-                prepared.Secrets,
-                null,
-                null,
-                false,
-                default
-            );
-        }
-    }
-
-    [Fact]
-    public async Task A_node_with_another_Python_makes_its_own_environment()
-    {
-        using var slurm = new SlurmMachine();
-        var code = Directory.CreateDirectory(Path.Combine(slurm.Folder, "other")).FullName;
-        File.WriteAllText(Path.Combine(code, "requirements.txt"), "wandblaunch-sample==1.0\n");
-        File.WriteAllText(Path.Combine(code, "main.py"), "import wandblaunch_sample\nprint(wandblaunch_sample.answer)\n");
-        var store = slurm.Store();
-        var prepared = await new Launcher(store, _ => Task.FromResult<Wandb.WandbConnection?>(null)).PrepareAsync(
+        return new Launcher(store, _ => Task.FromResult<Wandb.WandbConnection?>(null)).PrepareAsync(
             new LaunchConfig
             {
                 Uri = code,
@@ -173,18 +102,17 @@ public sealed class SlurmPlaceTests
             slurm.Options with
             {
                 NoInstall = false,
-                Pip = new PipSettings { NoIndex = true, FindLinks = [Wheel(slurm)] },
+                Pip = pip,
             },
             slurm.Folder,
             default
         );
+    }
 
-        // As if the login node had made another's.
-        var venvs = Path.Combine(slurm.Folder, "home", "slurm", "venvs");
-        var made = Assert.Single(Directory.GetDirectories(venvs));
-        Directory.Delete(made, true);
+    private static async Task<LaunchedRun> RunAsync(LaunchStore store, PreparedLaunch prepared)
+    {
         using var supervision = new Supervision(store.Resources);
-        var run = await supervision.RunAsync(
+        return await supervision.RunAsync(
             prepared.Folder,
             prepared.Spec,
             prepared.Secrets,
@@ -193,9 +121,48 @@ public sealed class SlurmPlaceTests
             false,
             default
         );
-        Assert.EndsWith("42\n", Log(run), StringComparison.Ordinal);
-        Assert.Equal(LaunchState.Finished, run.State);
-        Assert.True(Directory.Exists(made));
+    }
+
+    [Fact]
+    public async Task A_virtual_environment_is_made_once_by_the_login_node_or_by_a_node_with_another_Python()
+    {
+        using var slurm = new SlurmMachine();
+        var store = slurm.Store();
+        var wheels = Wheel(slurm);
+        var pip = new PipSettings { NoIndex = true, FindLinks = [wheels] };
+        var prepared = await PreparePythonAsync(slurm, store, pip);
+        var venvs = Path.Combine(slurm.Folder, "home", "slurm", "venvs");
+        var made = Assert.Single(Directory.GetDirectories(venvs));
+
+        // As if the login node had made another Python's.
+        Directory.Delete(made, true);
+        var first = await RunAsync(store, prepared);
+        Assert.True(first.State == LaunchState.Finished, first.Reason + Log(first));
+        Assert.EndsWith($"\n{made} 42\n", "\n" + Log(first), StringComparison.Ordinal);
+
+        // The next one takes it as it is, though the index has nothing any more.
+        Directory.Delete(wheels, true);
+        var second = await RunAsync(store, await PreparePythonAsync(slurm, store, pip));
+        Assert.Equal($"{made} 42\n", Log(second));
+    }
+
+    [Fact]
+    public async Task Packages_that_are_not_there_say_so_and_the_login_of_the_index_goes()
+    {
+        using var slurm = new SlurmMachine();
+        var pip = new PipSettings
+        {
+            NoIndex = true,
+            IndexUrl = "https://user:token-of-the-index@index.example.org/simple",
+        };
+        var failed = await Assert.ThrowsAsync<LaunchException>(() => PreparePythonAsync(slurm, slurm.Store(), pip));
+        Assert.Equal("RequirementsFailed", failed.ErrorId);
+        Assert.Contains("wandblaunch-sample", failed.Message, StringComparison.Ordinal);
+        Assert.DoesNotContain("token-of-the-index", failed.Message, StringComparison.Ordinal);
+        Assert.DoesNotContain(
+            Directory.EnumerateFiles(Path.Combine(slurm.Folder, "home", "slurm"), "*", SearchOption.AllDirectories),
+            f => File.ReadAllText(f).Contains("token-of-the-index", StringComparison.Ordinal)
+        );
     }
 
     private const string Engine = """

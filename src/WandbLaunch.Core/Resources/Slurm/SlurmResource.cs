@@ -185,16 +185,25 @@ internal sealed partial class SlurmResource : ILaunchResource
         var place = PlaceOf(options);
         var site = _sites.Get(place.ToString());
         var environment = NeedsEnvironment(context);
-        if (environment)
-        {
-            await PrepareEnvironmentAsync(context, site, token);
-        }
-
         string? code = null;
-        if (config.DockerImage is null && resolved.Workspace is { } workspace)
+        try
         {
-            context.Progress.Report($"sending the code to {site.Name}");
-            code = await _codes.SendAsync(site, workspace, token);
+            if (environment)
+            {
+                await PrepareEnvironmentAsync(context, site, token);
+            }
+
+            if (config.DockerImage is null && resolved.Workspace is { } workspace)
+            {
+                context.Progress.Report($"sending the code to {site.Name}");
+                code = await _codes.SendAsync(site, workspace, token);
+            }
+        }
+        catch when (environment)
+        {
+            // The settings of pip may hold a login.
+            await ForgetAsync(site, context.Id, CancellationToken.None);
+            throw;
         }
 
         var own = Own(config);
@@ -358,10 +367,14 @@ internal sealed partial class SlurmResource : ILaunchResource
         _over.TryRemove(run.Id, out _);
         if (run.Handle is { } handle)
         {
-            var site = _sites.Get(handle.Place ?? "");
-            var (root, _) = await site.OpenAsync(token);
-            await site.RunAsync(SlurmScripts.Forget, [root, run.Id], token);
+            await ForgetAsync(_sites.Get(handle.Place ?? ""), run.Id, token);
         }
+    }
+
+    private static async Task ForgetAsync(SlurmSite site, string id, CancellationToken token)
+    {
+        var (root, _) = await site.OpenAsync(token);
+        await site.RunAsync(SlurmScripts.Forget, [root, id], token);
     }
 
     private static async Task CommandAsync(SlurmSite site, string script, string job, CancellationToken token)
