@@ -70,6 +70,8 @@ public sealed class SlurmPlaceTests
         var stopped = await other.StopAsync(prepared.Run.Id, default);
         Assert.Equal(LaunchState.Stopped, stopped.State);
         Assert.Contains("begin\n", Log(stopped), StringComparison.Ordinal);
+        var socket = Assert.Single(Directory.GetFileSystemEntries(Path.Combine(slurm.Folder, "home", "ssh")));
+        SlurmMachine.Command(Path.Combine(folder, "ssh"), "-o", "ControlPath=" + socket, "-O", "exit", "127.0.0.1");
     }
 
     [Fact]

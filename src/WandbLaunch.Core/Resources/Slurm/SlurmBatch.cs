@@ -70,10 +70,14 @@ internal static class SlurmBatch
         trap 'told=$((told + 1)); ending=1' TERM INT
         trap 'told=$((told + 1)); [ -z "$child" ] || kill -USR1 "$child" 2> /dev/null' USR1
         trap 'told=$((told + 1)); [ -z "$child" ] || kill -USR2 "$child" 2> /dev/null' USR2
+        # A submission that timed out and was made again may have been taken twice: the run is whose job comes first.
+        if ! (set -C; printf '%s\n%s\n%s\n' "$key" "$(hostname)" "$begin" > started) 2> /dev/null; then
+          read -r other < started
+          [ "$other" = "$key" ] || exit 0
+        fi
         # The log of an array's task is its run's.
         if [ "$array" = 1 ]; then exec >> output.log 2>&1; fi
         rm -f exit missing
-        printf '%s\n%s\n%s\n' "$key" "$(hostname)" "$begin" > .started && mv -f .started started
 
         # What is written last, by a rename: whoever sees it sees all of it, and Slurm may have forgotten the job by then.
         finish() {

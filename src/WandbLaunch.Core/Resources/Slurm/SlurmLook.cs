@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Globalization;
 using WandbLaunch.Foundation;
 using WandbLaunch.Model;
@@ -10,7 +11,16 @@ namespace WandbLaunch.Resources;
 /// </summary>
 internal sealed class SlurmLook(SlurmSites sites, string place)
 {
+    // Runs whose job is not the one that was found first.
+    private readonly ConcurrentDictionary<string, SlurmKey> _other = new(StringComparer.Ordinal);
     private bool _noAccounts;
+
+    /// <summary>The job of a run.</summary>
+    internal SlurmKey? KeyOf(LaunchedRun run) =>
+        _other.TryGetValue(run.Id, out var other) ? other : SlurmKey.Parse(run.Handle?.Id ?? "");
+
+    /// <summary>The run is nobody's any more.</summary>
+    internal void Forget(string id) => _other.TryRemove(id, out _);
 
     /// <summary>How they stand. One of which nothing is known now is left out. Null: Slurm cannot be asked now.</summary>
     /// <exception cref="LaunchException">It cannot be reached.</exception>
@@ -21,7 +31,7 @@ internal sealed class SlurmLook(SlurmSites sites, string place)
     {
         var site = sites.Get(place);
         var (root, _) = await site.OpenAsync(token);
-        var keys = runs.Select(r => (Run: r, Key: SlurmKey.Parse(r.Handle!.Id)))
+        var keys = runs.Select(r => (Run: r, Key: KeyOf(r)))
             .Where(r => r.Key is not null)
             .Select(r => (r.Run, Key: r.Key!.Value))
             .ToList();
@@ -52,7 +62,16 @@ internal sealed class SlurmLook(SlurmSites sites, string place)
         foreach (var (run, key) in keys)
         {
             var marker = markers.GetValueOrDefault(run.Id);
-            if ((known.Find(key) ?? accounts?.Find(key)) is { } job)
+            if (marker?.Key is { } begun && begun != key)
+            {
+                // Its own job found it begun by the other one, and did nothing.
+                _other[run.Id] = begun;
+                standings[run.Id] =
+                    SlurmStanding.Of(marker, sites.Grace) is { ExitCode: not null } told
+                        ? RunStanding.Ended(told)
+                        : RunStanding.Runs;
+            }
+            else if ((known.Find(key) ?? accounts?.Find(key)) is { } job)
             {
                 standings[run.Id] = SlurmStanding.Of(job, marker);
             }

@@ -1,3 +1,4 @@
+using System.Collections.Frozen;
 using System.Text.RegularExpressions;
 
 namespace WandbLaunch.Resources;
@@ -24,7 +25,10 @@ internal enum SlurmWait
 /// <summary>Slurm's reasons in words a person understands; Slurm's own word stays in them, for its manual and its admin know it.</summary>
 internal static partial class SlurmReasons
 {
-    private static readonly Dictionary<string, (SlurmWait Kind, string Words)> Words = new(StringComparer.Ordinal)
+    private static readonly FrozenDictionary<string, (SlurmWait Kind, string Words)> Words = new Dictionary<
+        string,
+        (SlurmWait Kind, string Words)
+    >
     {
         ["None"] = (SlurmWait.Turn, "waits for the scheduler to look at it"),
         ["Priority"] = (SlurmWait.Turn, "waits its turn: jobs of higher priority go first"),
@@ -62,7 +66,7 @@ internal static partial class SlurmReasons
         ["FrontEndDown"] = (SlurmWait.Down, "no front end node is up"),
         ["Reservation"] = (SlurmWait.Turn, "waits for its reservation to begin"),
         ["NonZeroExitCode"] = (SlurmWait.Turn, "ended with another exit code than 0"),
-    };
+    }.ToFrozenDictionary(StringComparer.Ordinal);
 
     /// <summary>The kind of a reason, and what it says.</summary>
     /// <param name="reason">Slurm's word, or its short sentence such as <c>ReqNodeNotAvail, UnavailableNodes:n1</c>.</param>

@@ -1,6 +1,5 @@
 using System.Collections.Concurrent;
 using System.Runtime.CompilerServices;
-using System.Text;
 using System.Text.Json.Nodes;
 using System.Text.RegularExpressions;
 using System.Threading.Channels;
@@ -136,13 +135,13 @@ internal sealed partial class SlurmResource : ILaunchResource
             );
         }
 
-        var environment = NeedsEnvironment(request);
+        var environment = SlurmPython.NeedsEnvironment(request);
         return new ResourcePlan(
-            [.. Entry(request.Resolved), .. request.Resolved.Arguments],
+            [.. SlurmPython.Entry(request.Resolved), .. request.Resolved.Arguments],
             request.Config.DockerImage,
             !environment
                 || (
-                    await site.RunAsync(SlurmScripts.IsPrepared, [root, HashOf(request.Resolved)], token)
+                    await site.RunAsync(SlurmScripts.IsPrepared, [root, SlurmPython.HashOf(request.Resolved)], token)
                 ).Succeeded
         )
         {
@@ -184,13 +183,13 @@ internal sealed partial class SlurmResource : ILaunchResource
 
         var place = PlaceOf(options);
         var site = _sites.Get(place.ToString());
-        var environment = NeedsEnvironment(context);
+        var environment = SlurmPython.NeedsEnvironment(context);
         string? code = null;
         try
         {
             if (environment)
             {
-                await PrepareEnvironmentAsync(context, site, token);
+                await SlurmPython.PrepareAsync(context, site, token);
             }
 
             if (config.DockerImage is null && resolved.Workspace is { } workspace)
@@ -207,7 +206,7 @@ internal sealed partial class SlurmResource : ILaunchResource
         }
 
         var own = Own(config);
-        return context.NewSpec(Entry(resolved), place.Folder ?? "") with
+        return context.NewSpec(SlurmPython.Entry(resolved), place.Folder ?? "") with
         {
             Resource = Info.Name,
             Image = config.DockerImage,
@@ -221,9 +220,9 @@ internal sealed partial class SlurmResource : ILaunchResource
                     Requeue = SlurmArguments.Flag(own, SlurmArguments.Requeue),
                     Srun = SlurmArguments.Flag(own, SlurmArguments.Srun),
                     Keep = SlurmArguments.Flag(own, SlurmArguments.Keep),
-                    NeedsPython = config.DockerImage is null && IsPython(resolved),
-                    PythonVersion = VersionOf(resolved),
-                    RequirementsHash = environment ? HashOf(resolved) : null,
+                    NeedsPython = config.DockerImage is null && SlurmPython.IsPython(resolved),
+                    PythonVersion = SlurmPython.VersionOf(resolved),
+                    RequirementsHash = environment ? SlurmPython.HashOf(resolved) : null,
                     Frozen = resolved.Requirements.Frozen,
                     Volumes = config.DockerImage is null ? [] : options.Volumes,
                     Gpu = WantsGpu(context),
@@ -304,7 +303,7 @@ internal sealed partial class SlurmResource : ILaunchResource
                 var changed = runs.Changed;
                 foreach (var place in runs.All.Select(r => r.Handle!.Place!).Distinct().Except(watches.Keys).ToList())
                 {
-                    watches[place] = new SlurmWatch(_sites, place, runs, _over, changes.Writer).RunAsync(over.Token);
+                    watches[place] = new SlurmWatch(_sites, Look(place), place, runs, _over, changes.Writer).RunAsync(over.Token);
                 }
 
                 var first = await Task.WhenAny([changed, next, .. watches.Values]);
@@ -344,17 +343,19 @@ internal sealed partial class SlurmResource : ILaunchResource
             return;
         }
 
-        var site = _sites.Get(handle.Place ?? "");
+        var place = handle.Place ?? "";
+        var site = _sites.Get(place);
         await site.OpenAsync(token);
+        var job = Look(place).KeyOf(run)?.ToString() ?? handle.Id;
         if (grace > TimeSpan.Zero)
         {
-            await CommandAsync(site, SlurmScripts.Ask, handle.Id, token);
+            await CommandAsync(site, SlurmScripts.Ask, job, token);
             await EndedAsync(run, grace, token);
         }
 
         if (!_over.ContainsKey(run.Id))
         {
-            await CommandAsync(site, SlurmScripts.Cancel, handle.Id, token);
+            await CommandAsync(site, SlurmScripts.Cancel, job, token);
             if (!IsWatched(run))
             {
                 await EndedAsync(run, KillPatience, token);
@@ -367,6 +368,7 @@ internal sealed partial class SlurmResource : ILaunchResource
         _over.TryRemove(run.Id, out _);
         if (run.Handle is { } handle)
         {
+            Look(handle.Place ?? "").Forget(run.Id);
             await ForgetAsync(_sites.Get(handle.Place ?? ""), run.Id, token);
         }
     }
@@ -422,70 +424,6 @@ internal sealed partial class SlurmResource : ILaunchResource
             Path.Combine(_context.DataFolder, Info.Name)
         );
 
-    // On the login node where its Python will do; a node with another makes its own. Nodes often reach no package index.
-    private static async Task PrepareEnvironmentAsync(PrepareContext context, SlurmSite site, CancellationToken token)
-    {
-        var (requirements, pip) = (context.Resolved.Requirements, context.Options.Pip);
-        var (root, _) = await site.OpenAsync(token);
-        context.Progress.Report(
-            requirements.IsEmpty
-                ? $"making a virtual environment on {site.Name}"
-                : $"installing {requirements.Lines.Count} packages on {site.Name}"
-        );
-        var settings = SlurmBatch.Variables(pip.Environment(pip.ConfigFile, pip.FindLinks));
-        await site.RunAsync(
-            SlurmScripts.TakePip,
-            [root, context.Id],
-            (stream, t) => stream.WriteAsync(Encoding.UTF8.GetBytes(settings), t).AsTask(),
-            TimeSpan.FromMinutes(2),
-            token
-        );
-        var result = await site.RunAsync(
-            SlurmScripts.Prepare,
-            [
-                root,
-                HashOf(context.Resolved),
-                VersionOf(context.Resolved) ?? "",
-                requirements.Frozen ? "frozen" : "strict",
-                context.Id,
-                PipSettings.Bootstrap,
-            ],
-            (stream, t) =>
-                stream
-                    .WriteAsync(Encoding.UTF8.GetBytes(requirements.IsEmpty ? "" : requirements.Text), t)
-                    .AsTask(),
-            Timeout.InfiniteTimeSpan,
-            token
-        );
-        switch (result.ExitCode)
-        {
-            case 0:
-                if (VirtualEnvironment.FailedPackages(result.Output) is { } failed)
-                {
-                    context.Warnings.Add(failed);
-                }
-
-                break;
-            case 65:
-                throw new LaunchException(
-                    "RequirementsFailed",
-                    LaunchErrorCategory.InvalidData,
-                    $"pip could not install the requirements on {site.Name}: {Secrets.Mask(string.Join(" | ", SlurmSite.Lines(result.Output).TakeLast(6)))} Check the list, the index (-PipIndexUrl, -PipFindLinks), or use -NoInstall.",
-                    "requirements.txt"
-                );
-            case 71 or 72:
-                // The node that runs it has its own Python, and says so if not.
-                break;
-            default:
-                throw new LaunchException(
-                    "SlurmFolderFailed",
-                    LaunchErrorCategory.WriteError,
-                    $"The virtual environment could not be made in {root} on {site.Name}: {SlurmSite.Last(result.Error + result.Output)} Is there room ('df', 'quota')? Choose another folder with -SlurmFolder.",
-                    root
-                );
-        }
-    }
-
     private JsonObject? Own(LaunchConfig config) => config.ResourceArgs?[Info.ArgumentKey] as JsonObject;
 
     private JsonObject With(JsonObject all, JsonObject own)
@@ -496,54 +434,6 @@ internal sealed partial class SlurmResource : ILaunchResource
     }
 
     private static bool WantsGpu(ResourceRequest request) => request.Config.Cuda ?? request.Resolved.Gpu;
-
-    private static bool IsPython(ResolvedRun resolved) =>
-        resolved.EntryPoint is [var program, ..]
-        && (PythonName().IsMatch(program) || program.EndsWith(".py", StringComparison.Ordinal));
-
-    private static bool NeedsEnvironment(ResourceRequest request) =>
-        request.Config.DockerImage is null
-        && !request.Options.NoInstall
-        && (!request.Resolved.Requirements.IsEmpty || IsPython(request.Resolved));
-
-    private static string? VersionOf(ResolvedRun resolved) =>
-        resolved.PythonVersion is { } version ? string.Join('.', version.Split('.').Take(2)) : null;
-
-    // Without packages all are one; which Python is part of the folder's name on the node.
-    private static string HashOf(ResolvedRun resolved) =>
-        LaunchCache.Hash(VersionOf(resolved) + "\n" + (resolved.Requirements.IsEmpty ? "" : resolved.Requirements.Hash))[..24];
-
-    // The program, as a node finds it: the environment's Python, its shells.
-    private static List<string> Entry(ResolvedRun resolved)
-    {
-        var entry = resolved.EntryPoint.ToList();
-        if (entry.Count == 0)
-        {
-            return entry;
-        }
-
-        if (PythonName().IsMatch(entry[0]) && resolved.Workspace is not null)
-        {
-            entry[0] = "python";
-        }
-        else if (entry[0].EndsWith(".py", StringComparison.Ordinal))
-        {
-            entry.Insert(0, "python");
-        }
-        else if (entry[0].EndsWith(".sh", StringComparison.Ordinal))
-        {
-            entry.Insert(0, "bash");
-        }
-        else if (entry[0].EndsWith(".ps1", StringComparison.Ordinal))
-        {
-            entry.InsertRange(0, ["pwsh", .. EntryPoint.ScriptWords]);
-        }
-
-        return entry;
-    }
-
-    [GeneratedRegex(@"^python(3(\.\d+)?)?$")]
-    private static partial Regex PythonName();
 
     [GeneratedRegex("^[A-Za-z_][A-Za-z0-9_]*$")]
     private static partial Regex VariableName();

@@ -80,28 +80,31 @@ internal static class SlurmScripts
 
     /// <summary>
     /// Hands over runs: $1 folder, $2 name, $3 how many runs, their ids, then sbatch's words; their files come as an archive.
-    /// One at a time, so that whoever comes after one that was killed finds what that one's sbatch still did. Several of which
-    /// one is known already are not touched: 3.
+    /// One at a time, so that whoever comes after one that was killed finds what that one's sbatch still did. Where some are
+    /// known already, nothing is handed over and these are said: 3.
     /// </summary>
     internal const string Submit = Lookup + """
         cd "$1" || exit 73
         root=$1 name=$2 count=$3; shift 3
         exec 9>> submit.lock
-        flock -w 180 9 2> /dev/null
-        ids=; n=0
+        flock -E 100 -w 200 9 2> /dev/null; [ $? != 100 ] || { echo 'another submission takes too long' >&2; exit 75; }
+        ids=; n=0; known=
         while [ $n -lt "$count" ]; do
           if [ -e "runs/$1" ]; then
-            [ "$count" = 1 ] || { cat > /dev/null; exit 3; }
             k=$(lookup "$1"); r=$?
-            if [ $r = 0 ]; then cat > /dev/null; printf 'job %s\n' "$k"; exit 0; fi
-            [ $r = 1 ] || { cat > /dev/null; exit 75; }
-            rm -rf "runs/$1"
+            case $r in
+              0) known=1; printf 'known %s %s\n' "$1" "$k";;
+              1) rm -rf "runs/$1";;
+              *) cat > /dev/null; exit 75;;
+            esac
           fi
           ids="$ids $1"; n=$((n + 1)); shift
         done
+        [ -z "$known" ] || { cat > /dev/null; exit 3; }
         forget() { for i in $ids; do rm -rf "runs/$i"; done; }
         tar -xf - || { forget; exit 74; }
         first=${ids# }; first=${first%% *}
+        [ -s "runs/$first/job.sh" ] || { forget; exit 74; }
         out=$(clean sbatch --parsable "--job-name=$name" "--chdir=$root/runs/$first" "$@" "runs/$first/job.sh" 2> "runs/$first/.errors" 9>&-); r=$?
         err=$(cat "runs/$first/.errors"); rm -f "runs/$first/.errors"
         if [ $r != 0 ]; then
@@ -155,12 +158,15 @@ internal static class SlurmScripts
         now=$(date +%s)
         for w in "$@"; do
           id=${w#-}
-          if [ ! -d "$id" ]; then printf '=%s\ngone=1\n' "$id"
-          elif [ -f "$id/exit" ]; then printf '=%s\n' "$id"; cat "$id/exit"
-          elif [ "$id" != "$w" ]; then
+          if [ ! -d "$id" ]; then printf '=%s\ngone=1\n' "$id"; continue; fi
+          if [ -f "$id/exit" ]; then printf '=%s\n' "$id"; cat "$id/exit"; continue; fi
+          k=; if [ -s "$id/started" ]; then read -r k < "$id/started"; fi
+          if [ "$id" = "$w" ]; then
+            [ -z "$k" ] || printf '=%s\nkey=%s\n' "$id" "$k"
+          else
             [ -s "$id/missing" ] || printf '%s\n' "$now" > "$id/missing"
             at=; read -r at < "$id/missing"
-            printf '=%s\nmissing=%s\n' "$id" "$((now - ${at:-$now}))"
+            printf '=%s\nkey=%s\nmissing=%s\n' "$id" "$k" "$((now - ${at:-$now}))"
           fi
         done
         """;

@@ -10,6 +10,9 @@ internal sealed record SlurmMarker
 
     internal string? Reason { get; private init; }
 
+    /// <summary>The job that began with it, which is another one where a submission that timed out was taken all the same.</summary>
+    internal SlurmKey? Key { get; private init; }
+
     /// <summary>It has no job any more and wrote nothing, for so long.</summary>
     internal TimeSpan? Missing { get; private init; }
 
@@ -33,6 +36,7 @@ internal sealed record SlurmMarker
                 markers[id] = name switch
                 {
                     "code" when Number(value) is { } code => marker with { ExitCode = (int)code },
+                    "key" => marker with { Key = SlurmKey.Parse(value.Trim()) },
                     "reason" => marker with { Reason = value.Trim() },
                     "missing" when Number(value) is { } seconds => marker with
                     {

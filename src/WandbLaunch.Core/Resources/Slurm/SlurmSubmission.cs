@@ -97,32 +97,34 @@ internal sealed class SlurmSubmission(SlurmSites sites)
         }
     }
 
-    private async Task SendAsync(SlurmSite site, string root, IReadOnlyList<Run> runs)
+    private static async Task SendAsync(SlurmSite site, string root, IReadOnlyList<Run> runs)
     {
         try
         {
-            var key = await TrySubmitAsync(site, root, runs);
-            if (key is not null)
+            var answer = await SubmitAsync(site, root, runs);
+            if (answer.Key is { } key)
             {
                 for (var i = 0; i < runs.Count; i++)
                 {
-                    Done(site, runs[i], runs.Count == 1 ? key.Value : new SlurmKey(key.Value.Id, i));
+                    Done(site, runs[i], runs.Count == 1 ? key : new SlurmKey(key.Id, i));
                 }
 
                 return;
             }
 
-            // One of them is known already, or the cluster takes no such array: each alone then.
+            // Those that an agent which was killed handed over; the others are one array again, or each alone where the cluster takes no such array.
             foreach (var run in runs)
             {
-                try
+                if (answer.Known.TryGetValue(run.Spec.Id, out var known))
                 {
-                    Done(site, run, (await TrySubmitAsync(site, root, [run]))!.Value);
+                    Done(site, run, known);
                 }
-                catch (Exception e) when (e is not OutOfMemoryException)
-                {
-                    run.Handle.TrySetException(e);
-                }
+            }
+
+            var rest = runs.Where(r => !answer.Known.ContainsKey(r.Spec.Id)).ToList();
+            foreach (var part in answer.Known.Count > 0 && rest.Count > 0 ? [rest] : rest.Select(r => new[] { r }).ToList<IReadOnlyList<Run>>())
+            {
+                await SendAsync(site, root, part);
             }
         }
         catch (Exception e) when (e is not OutOfMemoryException)
@@ -137,8 +139,8 @@ internal sealed class SlurmSubmission(SlurmSites sites)
     private static void Done(SlurmSite site, Run run, SlurmKey key) =>
         run.Handle.TrySetResult(new RunHandle(SlurmResource.HandleKind, key.ToString(), site.Place.ToString()));
 
-    // Null: not as an array.
-    private static async Task<SlurmKey?> TrySubmitAsync(SlurmSite site, string root, IReadOnlyList<Run> runs)
+    // No key: some are known, or it cannot be an array.
+    private static async Task<(SlurmKey? Key, IReadOnlyDictionary<string, SlurmKey> Known)> SubmitAsync(SlurmSite site, string root, IReadOnlyList<Run> runs)
     {
         var first = runs[0];
         var ids = runs.Select(r => r.Spec.Id).ToList();
@@ -166,17 +168,29 @@ internal sealed class SlurmSubmission(SlurmSites sites)
             Limit,
             CancellationToken.None
         );
-        var job = SlurmSite.Lines(result.Output).LastOrDefault(l => l.StartsWith("job ", StringComparison.Ordinal));
+        var known = new Dictionary<string, SlurmKey>(StringComparer.Ordinal);
+        var job = "";
+        foreach (var line in SlurmSite.Lines(result.Output))
+        {
+            var words = line.Split(' ');
+            if (words is ["known", var id, var text] && SlurmKey.Parse(text) is { } mine)
+            {
+                known[id] = mine;
+            }
+
+            job = words is ["job", var made] ? made : job;
+        }
+
         switch (result.ExitCode)
         {
-            case 0 when job is not null && SlurmKey.Parse(job[4..]) is { } key:
-                return key;
-            case 3 when runs.Count > 1:
-                return null;
+            case 0 when SlurmKey.Parse(job) is { } key:
+                return (key, known);
+            case 3 when known.Count > 0:
+                return (null, known);
             case 4
                 when runs.Count > 1
                     && result.Error.Contains("array", StringComparison.OrdinalIgnoreCase):
-                return null;
+                return (null, known);
             case 4:
                 throw new LaunchException(
                     "SlurmRefused",

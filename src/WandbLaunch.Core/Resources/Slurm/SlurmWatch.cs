@@ -8,13 +8,13 @@ namespace WandbLaunch.Resources;
 /// <summary>All watched runs of one Slurm: one question for all their jobs at a time, and none too often.</summary>
 internal sealed class SlurmWatch(
     SlurmSites sites,
+    SlurmLook look,
     string place,
     WatchedRuns runs,
     ConcurrentDictionary<string, byte> over,
     ChannelWriter<RunChange> changes
 )
 {
-    private readonly SlurmLook _look = new(sites, place);
     private readonly Dictionary<string, RunStanding> _told = new(StringComparer.Ordinal);
 
     private IEnumerable<LaunchedRun> Mine => runs.All.Where(r => r.Handle!.Place == place);
@@ -63,7 +63,7 @@ internal sealed class SlurmWatch(
     {
         try
         {
-            return await _look.LookAsync(mine, token);
+            return await look.LookAsync(mine, token);
         }
         catch (Exception e) when (e is LaunchException or IOException)
         {
