@@ -48,6 +48,13 @@ public sealed class SlurmArrayTests
         // The folders are there, and what is started at once is started at once.
         await store.Resources.Get("slurm").FindAsync(launches[0].Spec, default);
         var clock = Stopwatch.StartNew();
+        for (var i = 0; i < 5; i++)
+        {
+            SlurmMachine.Command("sbatch", "--parsable", "-o", "/dev/null", "--wrap", "true");
+        }
+
+        var bare = clock.Elapsed / 5;
+        clock.Restart();
         var handles = await StartAsync(store, launches);
         var took = clock.Elapsed;
         var array = SlurmKey.Parse(handles[0].Id)!.Value.Id;
@@ -56,7 +63,9 @@ public sealed class SlurmArrayTests
             Enumerable.Range(0, 500).Select(i => new SlurmKey(array, i).ToString()),
             handles.Select(h => h.Id).OrderBy(h => SlurmKey.Parse(h)!.Value.Task)
         );
-        Assert.True(took < TimeSpan.FromSeconds(2), $"{took}");
+
+        // Two seconds, or on a machine that is busy with other things a part of what a loop of sbatch would take.
+        Assert.True(took < TimeSpan.FromSeconds(2) || took < bare * 100, $"{took}, a bare sbatch {bare}");
 
         // One question for all of them.
         var look = await store.Resources.Get("slurm").LookAsync(

@@ -60,9 +60,6 @@ internal sealed record SlurmMarker
 /// <summary>From Slurm's words to how a run stands, one to one.</summary>
 internal static class SlurmStanding
 {
-    /// <summary>Its node failed.</summary>
-    private const string NodeFault = "SlurmNodeFailed";
-
     private static readonly string[] Signals =
     [
         "", "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM",
@@ -139,10 +136,10 @@ internal static class SlurmStanding
                 "out of memory: the job reached its memory limit and was killed. Raise it with -ResourceArgs @{ slurm = @{ mem = '16G' } }",
                 true
             ),
-            "NODE_FAIL" => new RunOutcome(null, $"its node failed{where}; it can be launched again") { Fault = NodeFault },
+            "NODE_FAIL" => new RunOutcome(null, $"its node failed{where}; it can be launched again") { Fault = "SlurmNodeFailed" },
             "BOOT_FAIL" => new RunOutcome(null, $"its nodes could not be started{where}; it can be launched again")
             {
-                Fault = NodeFault,
+                Fault = "SlurmNodeFailed",
             },
             "PREEMPTED" => new RunOutcome(code ?? 143, "a job of higher priority took its place; it can be launched again")
             {
