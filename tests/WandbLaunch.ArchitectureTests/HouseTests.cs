@@ -149,6 +149,7 @@ public sealed partial class HouseTests
         [
             "tests/WandbLaunch.Tests/Fixture.cs",
             "tests/WandbLaunch.Tests/FileServer.cs",
+            "tests/WandbLaunch.Tests/Slurm/SlurmMachine.cs",
             "tests/WandbLaunch.Tests/SmallDisk.cs",
         ];
         var wrong = Assemblies

@@ -8,6 +8,7 @@ using WandbLaunch.Resources;
 namespace WandbLaunch.Tests;
 
 /// <summary>What happens to jobs of a real Slurm from outside: each state that it has, and faults in the middle.</summary>
+[Collection(ProcessCollection.Name)]
 public sealed class SlurmStateTests
 {
     private const string Long = "echo begin; trap 'echo ended; exit 9' TERM; for i in $(seq 600); do sleep 0.1; done";
@@ -86,7 +87,12 @@ public sealed class SlurmStateTests
     public async Task Cancelled_while_it_runs()
     {
         using var slurm = new SlurmMachine();
-        var (run, _) = await MeetRunningAsync(slurm, "echo begin; sleep 60", null, Call(r => ["scancel", r.Handle!.Id]));
+        var (run, _) = await MeetRunningAsync(
+            slurm,
+            "echo begin; sleep 60",
+            null,
+            Call(r => ["scancel", r.Handle!.Id])
+        );
         Assert.Equal((LaunchState.Stopped, 143), (run.State, run.ExitCode));
         Assert.Contains("cancelled", run.Reason, StringComparison.Ordinal);
     }
@@ -161,7 +167,17 @@ public sealed class SlurmStateTests
             _ =>
             {
                 other = SlurmMachine
-                    .Command("sbatch", "--parsable", "-p", "high", "--exclusive", "-o", "/dev/null", "--wrap", "sleep 60")
+                    .Command(
+                        "sbatch",
+                        "--parsable",
+                        "-p",
+                        "high",
+                        "--exclusive",
+                        "-o",
+                        "/dev/null",
+                        "--wrap",
+                        "sleep 60"
+                    )
                     .Trim();
                 return Task.CompletedTask;
             }
@@ -266,7 +282,10 @@ public sealed class SlurmStateTests
         var prepared = await slurm.PrepareAsync(
             store,
             "trap '' TERM; echo begin; while :; do sleep 0.2; done",
-            options: slurm.Options with { StopGraceSeconds = 1 }
+            options: slurm.Options with
+            {
+                StopGraceSeconds = 1,
+            }
         );
         using (var supervision = new Supervision(store.Resources))
         {
@@ -275,10 +294,7 @@ public sealed class SlurmStateTests
 
         // A new process knows it by its folder alone.
         var other = slurm.Store();
-        await SlurmMachine.UntilAsync(
-            () => other.Get(prepared.Run.Id).State == LaunchState.Running,
-            "it runs"
-        );
+        await SlurmMachine.UntilAsync(() => other.Get(prepared.Run.Id).State == LaunchState.Running, "it runs");
         await Task.Delay(500);
         var run = await other.StopAsync(prepared.Run.Id, default);
         Assert.Equal(LaunchState.Stopped, run.State);
