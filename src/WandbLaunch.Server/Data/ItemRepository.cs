@@ -100,6 +100,11 @@ internal sealed class ItemRepository(Database database, QueueSignals signals) : 
     internal (long Id, string Spec)? Pop(QueueRecord queue, long? agent) =>
         database.Write<(long, string)?>(c =>
         {
+            if (queue.Paused)
+            {
+                return null;
+            }
+
             var now = database.Clock;
             var expire = _expire ??= Database.Command(
                 c,
@@ -261,7 +266,7 @@ internal sealed class ItemRepository(Database database, QueueSignals signals) : 
         database.Read(c =>
             queues.Any(queue =>
                 c.ExecuteScalar<bool>(
-                    "SELECT EXISTS (SELECT 1 FROM items WHERE queue = @queue AND state = 'PENDING')",
+                    "SELECT EXISTS (SELECT 1 FROM items WHERE queue = @queue AND state = 'PENDING') AND NOT EXISTS (SELECT 1 FROM queues WHERE id = @queue AND paused = 1)",
                     new { queue }
                 )
             )
