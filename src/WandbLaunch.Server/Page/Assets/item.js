@@ -1,15 +1,9 @@
 // One item: why it is as it is, what happened to it, what it changes of its source, its log, and the line that does it again.
-import { html, useData, psText, runPath, number } from './core.js';
+import { html, useData, runPath, number } from './core.js';
 import { Dialog, Time, Took, State, Loaded, Command, Copy, stateName, priorities } from './ui.js';
 import { itemActions } from './launch.js';
+import { again } from './command.js';
 import Log from './log.js';
-
-/** The line of PowerShell that queues the same again. */
-export function again(spec, queue) {
-  const { author, ...rest } = spec ?? {};
-  const home = queue ? ` -Queue ${psText(queue.name)} -QueueEntity ${psText(queue.entity)}${queue.project === 'model-registry' ? '' : ` -QueueProject ${psText(queue.project)}`}` : '';
-  return `Add-WandbLaunchQueueItem${home} -Config ${psText(JSON.stringify(rest))}`;
-}
 
 export default function Item({ id, close }) {
   const item = useData(`/page/items/${encodeURIComponent(id)}`, c => c.items || c.agents || c.queues || c.runs);

@@ -21,7 +21,9 @@ export default function Launch({ query }) {
   const queues = useData('/page/queues', c => c.queues || c.items || c.agents);
   useEffect(() => { if (query.get('new')) { go(at({ new: null }), true); openQueue(null); } }, [query.get('new')]);
   const item = query.get('item');
-  return html`<div class="title"><h1>Launch</h1><span><button type="button" onClick=${() => openQueue(null)}>Create queue</button> <button type="button" class="main" onClick=${() => openPush({ queue: query.get('queue') })}>Add to Launch queue</button></span></div>
+  // First, so that nothing that comes or goes before it moves it: a dialog that is moved is none any more.
+  return html`<div>${item && html`<${Item} key=${item} id=${item} close=${() => go(at({ item: null }))} />`}</div>
+    <div class="title"><h1>Launch</h1><span><button type="button" onClick=${() => openQueue(null)}>Create queue</button> <button type="button" class="main" onClick=${() => openPush({ queue: query.get('queue') })}>Add to Launch queue</button></span></div>
     <${Loaded} of=${queues}>${({ queues: all }) => {
       const chosen = all.find(q => String(q.id) === query.get('queue'));
       return all.length === 0
@@ -29,8 +31,7 @@ export default function Launch({ query }) {
         : html`<${Queues} queues=${all} chosen=${chosen} />
           ${query.get('queue') && !chosen && html`<p class="fault" role="alert">There is no such queue: it was deleted.</p>`}
           ${chosen && html`<${Items} key=${chosen.id} queue=${chosen} queues=${all} query=${query} />`}`;
-    }}<//>
-    ${item && html`<${Item} key=${item} id=${item} close=${() => go(at({ item: null }))} />`}`;
+    }}<//>`;
 }
 
 function Queues({ queues, chosen }) {

@@ -1,7 +1,7 @@
 // Add to Launch queue: the launch config as a form and as JSON, in step.
 import { html, useState, useEffect, useRef, ask, query, go } from './core.js';
 import { Dialog, Text, Choice, Json, Fault, Command, open, say, priorities } from './ui.js';
-import { again } from './item.js';
+import { again } from './command.js';
 
 /** Opens it: for a run ({entity, project, run}), with what an earlier one asked for ({spec}), or empty. */
 export const openPush = of => open(close => html`<${Push} of=${of} close=${close} />`);

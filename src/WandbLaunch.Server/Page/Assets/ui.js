@@ -54,9 +54,10 @@ export function Dialog({ title, close, wide, children }) {
   useEffect(() => {
     const dialog = ref.current;
     const before = document.activeElement;
-    if (!dialog.open) dialog.showModal();
+    dialog.showModal();
     return () => { dialog.close(); before?.focus?.(); };
   }, []);
+  useEffect(() => { if (ref.current.open && !ref.current.matches(':modal')) { ref.current.close(); ref.current.showModal(); } });
   return html`<dialog ref=${ref} class=${wide ? 'wide' : ''} aria-label=${title} onCancel=${e => { if (e.target === ref.current) { e.preventDefault(); close(); } }}>
     <header><h2>${title}</h2><button type="button" class="small" aria-label="Close" onClick=${close}>✕</button></header>
     ${children}
