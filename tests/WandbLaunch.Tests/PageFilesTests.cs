@@ -79,7 +79,10 @@ public partial class PageFilesTests
             .Select(m => m.Groups[1].Value)
             .ToDictionary(v => v, v => Closure(v).Union(always).Sum(Packed));
         Assert.True(sizes.Count >= 6);
-        Assert.All(sizes, s => Assert.True(s.Value <= MostBytes, $"{s.Key} needs {s.Value:N0} bytes of {MostBytes:N0}"));
+        Assert.All(
+            sizes,
+            s => Assert.True(s.Value <= MostBytes, $"{s.Key} needs {s.Value:N0} bytes of {MostBytes:N0}")
+        );
     }
 
     // With what it imports, and the scripts that what it imports loads: all but those of the search, which Ctrl+K loads.

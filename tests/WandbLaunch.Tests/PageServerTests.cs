@@ -71,7 +71,9 @@ public sealed class PageServerTests : IAsyncLifetime
         )["createLaunchAgent"]!["launchAgentId"]!.ToString();
         Assert.Equal("It waits until an agent is free.", (await ItemsAsync(queue))[0]!["why"]!.ToString());
         Assert.Equal(id.ToString(), await PopAsync("q", agent));
-        await AskAsync($"mutation {{ ackRunQueueItem(input: {{runQueueItemId: \"{id}\", runName: \"r1\"}}) {{ success }} }}");
+        await AskAsync(
+            $"mutation {{ ackRunQueueItem(input: {{runQueueItemId: \"{id}\", runName: \"r1\"}}) {{ success }} }}"
+        );
         Assert.Equal([id], (await GetAsync("/page/agents"))["agents"]![0]!["items"]!.AsArray().Select(i => (long)i!));
         await AskAsync(
             $"mutation {{ failRunQueueItem(input: {{runQueueItemId: \"{id}\", message: \"no space\", stage: \"run\"}}) {{ success }} }}"
@@ -90,14 +92,31 @@ public sealed class PageServerTests : IAsyncLifetime
     public async Task Queues_follow_the_guides_rules_and_faults_name_their_field()
     {
         var queue = await CreateAsync("default");
-        Assert.Contains("cannot be deleted", (await FailAsync(HttpMethod.Delete, $"/page/queues/{queue}")).Error, StringComparison.Ordinal);
+        Assert.Contains(
+            "cannot be deleted",
+            (await FailAsync(HttpMethod.Delete, $"/page/queues/{queue}")).Error,
+            StringComparison.Ordinal
+        );
         Assert.Equal("name", (await FailAsync("/page/queues", new { entity = "local", name = "default" })).Field);
         Assert.Equal("name", (await FailAsync("/page/queues", new { entity = "local", name = "a/b" })).Field);
-        Assert.Equal("name", (await FailAsync("/page/queues", new { entity = "local", name = new string('x', 65) })).Field);
+        Assert.Equal(
+            "name",
+            (await FailAsync("/page/queues", new { entity = "local", name = new string('x', 65) })).Field
+        );
         Assert.Equal("resource", (await FailAsync("/page/queues", new { name = "x", config = new { } })).Field);
         Assert.Equal(
             "variables",
-            (await FailAsync("/page/queues", new { name = "x", resource = "slurm", variables = new { gpus = 1 } })).Field
+            (
+                await FailAsync(
+                    "/page/queues",
+                    new
+                    {
+                        name = "x",
+                        resource = "slurm",
+                        variables = new { gpus = 1 },
+                    }
+                )
+            ).Field
         );
 
         // Nothing stays of what was refused.
@@ -107,7 +126,9 @@ public sealed class PageServerTests : IAsyncLifetime
         var waiting = await PushAsync(other, new { uri = "https://example.org/x.git" });
         await PushAsync(other, new { uri = "https://example.org/x.git" });
         Assert.Equal(waiting.ToString(), await PopAsync("other"));
-        await AskAsync($"mutation {{ ackRunQueueItem(input: {{runQueueItemId: \"{waiting}\", runName: \"r1\"}}) {{ success }} }}");
+        await AskAsync(
+            $"mutation {{ ackRunQueueItem(input: {{runQueueItemId: \"{waiting}\", runName: \"r1\"}}) {{ success }} }}"
+        );
         await DoAsync($"/page/queues/{other}", null, HttpMethod.Delete);
         Assert.Equal("CLAIMED", (await GetAsync($"/page/items/{waiting}"))["item"]!["state"]!.ToString());
         Assert.Equal(404, (int)(await SendAsync(HttpMethod.Get, $"/page/items/{waiting + 1}")).StatusCode);
@@ -116,19 +137,22 @@ public sealed class PageServerTests : IAsyncLifetime
     [Fact]
     public async Task What_is_pushed_is_checked_and_the_fault_is_at_its_field()
     {
-        var queue = (long)(
-            await DoAsync(
-                "/page/queues",
-                new
-                {
-                    name = "gpu",
-                    resource = "local-process",
-                    mode = "V0",
-                    config = JsonNode.Parse("""{"resource_args": {"local-process": {"gpus": "{{gpus}}"}}}"""),
-                    variables = JsonNode.Parse("""{"gpus": {"schema": {"type": "integer", "minimum": 1, "maximum": 8}}}"""),
-                }
-            )
-        )["id"]!;
+        var queue = (long)
+            (
+                await DoAsync(
+                    "/page/queues",
+                    new
+                    {
+                        name = "gpu",
+                        resource = "local-process",
+                        mode = "V0",
+                        config = JsonNode.Parse("""{"resource_args": {"local-process": {"gpus": "{{gpus}}"}}}"""),
+                        variables = JsonNode.Parse(
+                            """{"gpus": {"schema": {"type": "integer", "minimum": 1, "maximum": 8}}}"""
+                        ),
+                    }
+                )
+            )["id"]!;
         async Task<string?> FieldAsync(object spec, object? variables = null, int? priority = null) =>
             (
                 await FailAsync(
@@ -151,7 +175,10 @@ public sealed class PageServerTests : IAsyncLifetime
         Assert.Equal("source", await FieldAsync(new { uri = "./folder" }));
         Assert.Equal("source", await FieldAsync(new { uri = "C:\\folder" }));
         Assert.Equal("args", await FieldAsync(new { uri = "https://x", overrides = new { args = "--lr 1" } }));
-        Assert.Equal("run_config", await FieldAsync(new { uri = "https://x", overrides = new { run_config = new[] { 1 } } }));
+        Assert.Equal(
+            "run_config",
+            await FieldAsync(new { uri = "https://x", overrides = new { run_config = new[] { 1 } } })
+        );
         Assert.Equal("queue", (await FailAsync("/page/items", new { queue = "77", spec = good })).Field);
         var id = await PushAsync(queue, good, new { gpus = 2 }, 0);
         var spec = (await GetAsync($"/page/items/{id}"))["spec"]!;
@@ -170,14 +197,33 @@ public sealed class PageServerTests : IAsyncLifetime
         }
 
         var started = long.Parse((await PopAsync("q"))!, System.Globalization.CultureInfo.InvariantCulture);
-        await AskAsync($"mutation {{ ackRunQueueItem(input: {{runQueueItemId: \"{started}\", runName: \"r\"}}) {{ success }} }}");
-        await ActAsync(new { action = "priority", ids = new[] { ids[4] }, priority = 0 });
+        await AskAsync(
+            $"mutation {{ ackRunQueueItem(input: {{runQueueItemId: \"{started}\", runName: \"r\"}}) {{ success }} }}"
+        );
+        await ActAsync(
+            new
+            {
+                action = "priority",
+                ids = new[] { ids[4] },
+                priority = 0,
+            }
+        );
         Assert.Equal(0, (int)(await GetAsync($"/page/items/{ids[4]}"))["before"]!);
         var results = await ActAsync(new { action = "delete", ids = new[] { ids[1], started, 999 } });
         Assert.Null(results[0]!["error"]);
         Assert.Contains("does not wait any more", results[1]!["error"]!.ToString(), StringComparison.Ordinal);
         Assert.Contains("not there", results[2]!["error"]!.ToString(), StringComparison.Ordinal);
-        var moved = (long)(await ActAsync(new { action = "move", ids = new[] { ids[2] }, queue = target.ToString() }))[0]!["made"]!;
+        var moved = (long)
+            (
+                await ActAsync(
+                    new
+                    {
+                        action = "move",
+                        ids = new[] { ids[2] },
+                        queue = target.ToString(),
+                    }
+                )
+            )[0]!["made"]!;
         Assert.Equal(target, (long)(await GetAsync($"/page/items/{moved}"))["item"]!["queue"]!);
         await AskAsync(
             $"mutation {{ finishRunQueueItem(input: {{runQueueItemId: \"{started}\", state: \"FAILED\", exitCode: 3}}) {{ success }} }}"
@@ -187,7 +233,10 @@ public sealed class PageServerTests : IAsyncLifetime
         Assert.Equal("https://example.org/0.git", shown["spec"]!["uri"]!.ToString());
         Assert.Contains($"it was {started}", shown["history"]!.ToJsonString(), StringComparison.Ordinal);
         Assert.Equal("Exit code 3.", (await GetAsync($"/page/items/{started}"))["item"]!["why"]!.ToString());
-        Assert.Equal(400, (int)(await SendAsync(HttpMethod.Post, "/page/items/act", new { action = "burn", ids })).StatusCode);
+        Assert.Equal(
+            400,
+            (int)(await SendAsync(HttpMethod.Post, "/page/items/act", new { action = "burn", ids })).StatusCode
+        );
     }
 
     [Fact]
@@ -195,14 +244,26 @@ public sealed class PageServerTests : IAsyncLifetime
     {
         for (var i = 0; i < 12; i++)
         {
-            await RunAsync($"r{i}", $"name 100%{i}", new { lr = i / 10.0, opt = i % 2 == 0 ? "adam" : "sgd" }, i == 7 ? null : new { loss = 11 - i });
+            await RunAsync(
+                $"r{i}",
+                $"name 100%{i}",
+                new { lr = i / 10.0, opt = i % 2 == 0 ? "adam" : "sgd" },
+                i == 7 ? null : new { loss = 11 - i }
+            );
         }
 
         async Task<JsonNode> ListAsync(string more) => await GetAsync("/page/runs?entity=local&project=demo&" + more);
         static string[] Names(JsonNode list) => [.. list["runs"]!.AsArray().Select(r => r!["name"]!.ToString())];
         var byLoss = await ListAsync("sort=summary.loss&columns=summary.loss%0aconfig.opt&first=3");
         Assert.Equal(["r11", "r10", "r9"], Names(byLoss));
-        Assert.Equal((12, 0.0, "sgd"), ((int)byLoss["total"]!, (double)byLoss["runs"]![0]!["values"]!["summary.loss"]!, byLoss["runs"]![0]!["values"]!["config.opt"]!.ToString()));
+        Assert.Equal(
+            (12, 0.0, "sgd"),
+            (
+                (int)byLoss["total"]!,
+                (double)byLoss["runs"]![0]!["values"]!["summary.loss"]!,
+                byLoss["runs"]![0]!["values"]!["config.opt"]!.ToString()
+            )
+        );
 
         // What has no value comes last either way.
         Assert.Equal("r7", Names(await ListAsync("sort=-summary.loss"))[^1]);
@@ -213,7 +274,10 @@ public sealed class PageServerTests : IAsyncLifetime
         var filter = Uri.EscapeDataString("""{"$and":[{"config.opt":{"$eq":"adam"}},{"config.lr":{"$gt":0.5}}]}""");
         Assert.Equal(["r10", "r8", "r6"], Names(await ListAsync($"filter={filter}")));
         var groups = (await GetAsync("/page/runs/groups?entity=local&project=demo&by=config.opt"))["groups"]!.AsArray();
-        Assert.Equal([("adam", 6), ("sgd", 6)], groups.Select(g => (g!["value"]!.ToString(), (int)g["count"]!)).Order());
+        Assert.Equal(
+            [("adam", 6), ("sgd", 6)],
+            groups.Select(g => (g!["value"]!.ToString(), (int)g["count"]!)).Order()
+        );
 
         // A run that comes while one scrolls moves nothing.
         var first = await ListAsync("first=6");
@@ -225,17 +289,20 @@ public sealed class PageServerTests : IAsyncLifetime
         {
             Assert.Equal(
                 400,
-                (int)(await SendAsync(HttpMethod.Get, "/page/runs?entity=local&project=demo&sort=" + Uri.EscapeDataString(column))).StatusCode
+                (int)
+                    (
+                        await SendAsync(
+                            HttpMethod.Get,
+                            "/page/runs?entity=local&project=demo&sort=" + Uri.EscapeDataString(column)
+                        )
+                    ).StatusCode
             );
         }
 
         var keys = await GetAsync("/page/runs/keys?entity=local&project=demo");
         Assert.Equal(["lr", "opt"], keys["config"]!.AsArray().Select(k => k!["key"]!.ToString()));
         var compared = await GetAsync("/page/runs/compare?entity=local&project=demo&runs=r0,r2,gone");
-        Assert.Equal(
-            ["config.lr", "summary.loss"],
-            compared["lines"]!.AsArray().Select(l => l!["key"]!.ToString())
-        );
+        Assert.Equal(["config.lr", "summary.loss"], compared["lines"]!.AsArray().Select(l => l!["key"]!.ToString()));
         Assert.Equal(1, (int)compared["same"]!);
     }
 
@@ -245,7 +312,11 @@ public sealed class PageServerTests : IAsyncLifetime
         await RunAsync("r", "r", new { }, null);
         var rows = Enumerable
             .Range(0, 20_000)
-            .Select(i => i == 12_345 ? "{\"_step\":12345,\"loss\":1e9}" : i == 7 ? "{\"_step\":7,\"loss\":NaN}" : $"{{\"_step\":{i},\"loss\":{i % 5}}}");
+            .Select(i =>
+                i == 12_345 ? "{\"_step\":12345,\"loss\":1e9}"
+                : i == 7 ? "{\"_step\":7,\"loss\":NaN}"
+                : $"{{\"_step\":{i},\"loss\":{i % 5}}}"
+            );
         await DoAsync(
             "/files/local/demo/r/file_stream",
             new JsonObject
@@ -260,12 +331,17 @@ public sealed class PageServerTests : IAsyncLifetime
                 },
             }
         );
-        var line = (await GetAsync("/page/run/history?entity=local&project=demo&runs=r&keys=loss&points=100"))["runs"]![0]!["lines"]!["loss"]!;
+        var line = (await GetAsync("/page/run/history?entity=local&project=demo&runs=r&keys=loss&points=100"))["runs"]![
+            0
+        ]!["lines"]!["loss"]!;
         Assert.InRange(line["y"]!.AsArray().Count, 50, 100);
         Assert.Equal(20_000, (int)line["of"]!);
         Assert.Equal(1e9, line["y"]!.AsArray().Max(y => (double?)y));
         Assert.Equal(0, line["y"]!.AsArray().Min(y => (double?)y));
-        Assert.Equal(["loss"], (await GetAsync("/page/run?entity=local&project=demo&run=r"))["keys"]!.AsArray().Select(k => k!.ToString()));
+        Assert.Equal(
+            ["loss"],
+            (await GetAsync("/page/run?entity=local&project=demo&run=r"))["keys"]!.AsArray().Select(k => k!.ToString())
+        );
         var thin = RunHistory.Thin([1, 2, 3, 4], [double.NaN, double.PositiveInfinity, 5, 6], 4);
         Assert.Equal([null, null, 5, 6], thin.Y);
     }
@@ -274,10 +350,17 @@ public sealed class PageServerTests : IAsyncLifetime
     public async Task A_link_signs_in_once_and_soon_and_only_the_key_makes_one()
     {
         async Task<HttpResponseMessage> SignInAsync(string code) =>
-            await new HttpClient { BaseAddress = _client.BaseAddress }.PostAsJsonAsync("/session", new { link = code }, Token);
+            await new HttpClient { BaseAddress = _client.BaseAddress }.PostAsJsonAsync(
+                "/session",
+                new { link = code },
+                Token
+            );
         async Task<string> MakeAsync() => (await DoAsync("/session/link", new { }))["code"]!.ToString();
         using var stranger = new HttpClient { BaseAddress = _client.BaseAddress };
-        Assert.Equal(HttpStatusCode.Unauthorized, (await stranger.PostAsJsonAsync("/session/link", new { }, Token)).StatusCode);
+        Assert.Equal(
+            HttpStatusCode.Unauthorized,
+            (await stranger.PostAsJsonAsync("/session/link", new { }, Token)).StatusCode
+        );
         var code = await MakeAsync();
         using var first = await SignInAsync(code);
         Assert.Equal(HttpStatusCode.OK, first.StatusCode);
@@ -306,7 +389,10 @@ public sealed class PageServerTests : IAsyncLifetime
         using var signedIn = await _client.PostAsJsonAsync("/session", new { key = Fixture.Key }, Token);
         var cookie = signedIn.Headers.GetValues("Set-Cookie").Single().Split(';')[0];
         var token = (await signedIn.Content.ReadFromJsonAsync<JsonNode>(Token))!["token"]!.ToString();
-        using var browser = new HttpClient(new SocketsHttpHandler { UseCookies = false }) { BaseAddress = _client.BaseAddress };
+        using var browser = new HttpClient(new SocketsHttpHandler { UseCookies = false })
+        {
+            BaseAddress = _client.BaseAddress,
+        };
         browser.DefaultRequestHeaders.Add("Cookie", cookie);
         foreach (var path in new[] { "/page/events", "/page/queues", "/page/runs?project=demo", "/page/agents" })
         {
@@ -389,38 +475,58 @@ public sealed class PageServerTests : IAsyncLifetime
     }
 
     private async Task<long> CreateAsync(string name, string mode = "DISABLED") =>
-        (long)(await DoAsync("/page/queues", new { entity = "local", name, mode }))["id"]!;
+        (long)
+            (
+                await DoAsync(
+                    "/page/queues",
+                    new
+                    {
+                        entity = "local",
+                        name,
+                        mode,
+                    }
+                )
+            )["id"]!;
 
     private async Task<long> PushAsync(long queue, object spec, object? variables = null, int? priority = null) =>
-        (long)(
-            await DoAsync(
-                "/page/items",
-                new
-                {
-                    queue = queue.ToString(System.Globalization.CultureInfo.InvariantCulture),
-                    spec,
-                    variables,
-                    priority,
-                }
-            )
-        )["id"]!;
+        (long)
+            (
+                await DoAsync(
+                    "/page/items",
+                    new
+                    {
+                        queue = queue.ToString(System.Globalization.CultureInfo.InvariantCulture),
+                        spec,
+                        variables,
+                        priority,
+                    }
+                )
+            )["id"]!;
 
-    private async Task<JsonArray> ItemsAsync(long queue) => (await GetAsync($"/page/items?queue={queue}"))["items"]!.AsArray();
+    private async Task<JsonArray> ItemsAsync(long queue) =>
+        (await GetAsync($"/page/items?queue={queue}"))["items"]!.AsArray();
 
     private async Task<JsonNode> QueueAsync(long id) =>
         (await GetAsync("/page/queues"))["queues"]!.AsArray().Single(q => (long)q!["id"]! == id)!;
 
-    private async Task<JsonArray> ActAsync(object body) => (await DoAsync("/page/items/act", body))["results"]!.AsArray();
+    private async Task<JsonArray> ActAsync(object body) =>
+        (await DoAsync("/page/items/act", body))["results"]!.AsArray();
 
     private async Task<string?> PopAsync(string queue, string? agent = null) =>
         (
             await AskAsync(
                 $"mutation {{ popFromRunQueue(input: {{entityName: \"local\", projectName: \"model-registry\", queueName: \"{queue}\"{(agent is null ? "" : $", launchAgentId: \"{agent}\"")}}}) {{ runQueueItemId }} }}"
             )
-        )["popFromRunQueue"]?["runQueueItemId"]?.ToString();
+        )["popFromRunQueue"]
+            ?["runQueueItemId"]?.ToString();
 
     private async Task<bool> WaitAsync(long queue, double seconds) =>
-        (bool)(await GetAsync($"/queues/wait?queue={queue}&timeout={seconds.ToString(System.Globalization.CultureInfo.InvariantCulture)}"))["ready"]!;
+        (bool)
+            (
+                await GetAsync(
+                    $"/queues/wait?queue={queue}&timeout={seconds.ToString(System.Globalization.CultureInfo.InvariantCulture)}"
+                )
+            )["ready"]!;
 
     private Task<JsonNode> RunAsync(string name, string shown, object config, object? summary) =>
         AskAsync(
@@ -433,7 +539,8 @@ public sealed class PageServerTests : IAsyncLifetime
                     modelName = "demo",
                     name,
                     displayName = shown,
-                    config = JsonSerializer.SerializeToNode(config)!
+                    config = JsonSerializer
+                        .SerializeToNode(config)!
                         .AsObject()
                         .Aggregate(
                             new JsonObject(),
@@ -477,7 +584,8 @@ public sealed class PageServerTests : IAsyncLifetime
         return JsonNode.Parse(text)!;
     }
 
-    private Task<(string Error, string? Field)> FailAsync(string path, object body) => FailAsync(HttpMethod.Post, path, body);
+    private Task<(string Error, string? Field)> FailAsync(string path, object body) =>
+        FailAsync(HttpMethod.Post, path, body);
 
     private async Task<(string Error, string? Field)> FailAsync(HttpMethod method, string path, object? body = null)
     {
@@ -495,6 +603,7 @@ public sealed class PageServerTests : IAsyncLifetime
         internal void Pass(TimeSpan time) => Interlocked.Add(ref _passed, time.Ticks);
 
         public override long GetTimestamp() =>
-            base.GetTimestamp() + (long)(Interlocked.Read(ref _passed) / (double)TimeSpan.TicksPerSecond * TimestampFrequency);
+            base.GetTimestamp()
+            + (long)(Interlocked.Read(ref _passed) / (double)TimeSpan.TicksPerSecond * TimestampFrequency);
     }
 }

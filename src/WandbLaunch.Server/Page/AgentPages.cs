@@ -19,11 +19,7 @@ internal sealed class AgentPages(Database database, PageQueues views, AgentRepos
             "/page/agents",
             c =>
                 c.AnswerAsync(
-                    new
-                    {
-                        agents = views.Agents(all: true),
-                        queues = views.Queues().Select(q => new { q.Id, q.Name }),
-                    }
+                    new { agents = views.Agents(all: true), queues = views.Queues().Select(q => new { q.Id, q.Name }) }
                 )
         );
         app.MapPost("/page/agents/{id}/drain", Parts.Of("id", DrainAsync));
@@ -38,7 +34,10 @@ internal sealed class AgentPages(Database database, PageQueues views, AgentRepos
     private Task MonitorAsync(HttpContext context)
     {
         var days = Math.Clamp(context.Request.Number("days", 7, 90), 1, 90);
-        var bucket = days <= 2 ? TimeSpan.FromHours(1) : days <= 10 ? TimeSpan.FromHours(6) : TimeSpan.FromDays(1);
+        var bucket =
+            days <= 2 ? TimeSpan.FromHours(1)
+            : days <= 10 ? TimeSpan.FromHours(6)
+            : TimeSpan.FromDays(1);
         var now = DateTime.UtcNow;
         var since = Floor(now.AddDays(-days), bucket);
         var buckets = new SortedDictionary<DateTime, Bucket>();

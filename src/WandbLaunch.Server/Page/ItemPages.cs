@@ -113,8 +113,7 @@ internal sealed class ItemPages(
 
     private object Push(JsonElement body)
     {
-        var queue =
-            body.Text("queue") is { Length: > 0 } name ? queues.Find(Ids.Parse(name)) : null;
+        var queue = body.Text("queue") is { Length: > 0 } name ? queues.Find(Ids.Parse(name)) : null;
         if (queue is null)
         {
             throw new FieldFault("queue", "Choose a queue. There is none yet? Create one in the Launch view.");

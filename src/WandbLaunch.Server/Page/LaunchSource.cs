@@ -21,8 +21,9 @@ internal sealed record LaunchSource(
 
     /// <summary>Why an agent could not repeat it; null where it could.</summary>
     public string? Why =>
-        Remote is { Length: > 0 } ? null
-        : "This run says no git repository, so an agent has no code to run. Log the run from a folder that is a git clone, or launch a job.";
+        Remote is { Length: > 0 }
+            ? null
+            : "This run says no git repository, so an agent has no code to run. Log the run from a folder that is a git clone, or launch a job.";
 
     /// <summary>What is known of a run.</summary>
     internal static LaunchSource Of(RunRecord run, FileRepository files)
@@ -55,9 +56,10 @@ internal sealed record LaunchSource(
                     continue;
                 }
 
-                values[key] = entry is JsonObject { Count: <= 2 } inner && inner.TryGetPropertyValue("value", out var value)
-                    ? value?.DeepClone()
-                    : entry?.DeepClone();
+                values[key] =
+                    entry is JsonObject { Count: <= 2 } inner && inner.TryGetPropertyValue("value", out var value)
+                        ? value?.DeepClone()
+                        : entry?.DeepClone();
             }
         }
 

@@ -18,8 +18,7 @@ internal static class PageRequests
 
     internal static int Number(this HttpRequest request, string name, int usual, int most) =>
         request.Text(name) is not { } text ? usual
-        : int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out var number)
-            ? Math.Min(number, most)
+        : int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out var number) ? Math.Min(number, most)
         : throw new RequestFault(400, $"{name} must be a number from 0 on.");
 
     /// <summary>The body, which must be an object.</summary>
@@ -58,8 +57,7 @@ internal static class PageRequests
         };
 
     internal static List<long> IdList(this JsonElement body, string name) =>
-        body.Given(name) is { ValueKind: JsonValueKind.Array } list
-        && list.GetArrayLength() is > 0 and <= 1000
+        body.Given(name) is { ValueKind: JsonValueKind.Array } list && list.GetArrayLength() is > 0 and <= 1000
             ? list.EnumerateArray().Select(i => Ids.Parse(i.ToString())).ToList()
             : throw new RequestFault(400, $"{name} must be a list of 1 to 1,000 ids.");
 

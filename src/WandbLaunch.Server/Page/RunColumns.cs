@@ -17,8 +17,7 @@ internal static class RunColumns
         ["state"] = "state",
         ["created"] = "created_at",
         ["updated"] = "updated_at",
-        ["duration"] =
-            "(julianday(COALESCE(heartbeat_at, updated_at)) - julianday(created_at))",
+        ["duration"] = "(julianday(COALESCE(heartbeat_at, updated_at)) - julianday(created_at))",
         ["group"] = "grp",
         ["jobType"] = "job_type",
         ["sweep"] = "sweep",

@@ -57,9 +57,7 @@ internal sealed class RunPages(
         var (config, summary) = (Keys(columns, "config."), Keys(columns, "summary."));
         var (snapshot, found) = table.Find(Query(request, project), request.Text("snapshot"));
         var offset = request.Number("offset", 0, int.MaxValue);
-        var rows = table.Rows(
-            found.Skip(offset).Take(Math.Max(1, request.Number("first", 50, MostRows))).ToArray()
-        );
+        var rows = table.Rows(found.Skip(offset).Take(Math.Max(1, request.Number("first", 50, MostRows))).ToArray());
         return context.AnswerAsync(
             new
             {
@@ -139,10 +137,7 @@ internal sealed class RunPages(
     private Task CompareAsync(HttpContext context)
     {
         var project = Project(context.Request);
-        var found = Names(context.Request)
-            .Select(n => runs.Find(project, n))
-            .OfType<RunRecord>()
-            .ToList();
+        var found = Names(context.Request).Select(n => runs.Find(project, n)).OfType<RunRecord>().ToList();
         var (lines, same) = RunCompare.Differences(found);
         return context.AnswerAsync(
             new
@@ -194,9 +189,7 @@ internal sealed class RunPages(
                         createdAt = a.CreatedAt,
                     }),
                 launchedBy = items.OfRun(run.Name).Select(i => Launch(i)),
-                launches = items
-                    .Repeating(path)
-                    .Select(i => Launch(i)),
+                launches = items.Repeating(path).Select(i => Launch(i)),
             }
         );
     }
