@@ -1,6 +1,8 @@
 using System.Text;
 using System.Text.Json;
 using Dapper;
+using Microsoft.Data.Sqlite;
+using SQLitePCL;
 using WandbLaunch.Server.Data;
 
 namespace WandbLaunch.Server.Pages;
@@ -63,26 +65,26 @@ internal sealed class RunHistory(Database database)
     /// <summary>Lines for keys, over x (_step, _runtime or _timestamp; a row without it counts by its number).</summary>
     internal Dictionary<string, ChartLine> Read(long run, IReadOnlyList<string> keys, string x, int points)
     {
-        var names = keys.Select(k => Encoding.UTF8.GetBytes(k)).ToArray();
-        var xName = Encoding.UTF8.GetBytes(x);
+        var row = new Row([.. keys.Select(k => Encoding.UTF8.GetBytes(k))], Encoding.UTF8.GetBytes(x));
         var xs = keys.Select(_ => new List<double>()).ToArray();
         var ys = keys.Select(_ => new List<double>()).ToArray();
-        var found = new double[keys.Count];
-        var has = new bool[keys.Count];
-        foreach (var (line, row) in Rows(run))
+        using var connection = database.Open();
+        using var statement = Prepare(connection, run);
+        while (raw.sqlite3_step(statement) == raw.SQLITE_ROW)
         {
-            Array.Clear(has);
-            if (!ReadRow(row, names, xName, found, has, out var at))
+            // Where the database has it: a chart of many runs reads millions of these.
+            var line = raw.sqlite3_column_int64(statement, 0);
+            if (!row.Read(raw.sqlite3_column_blob(statement, 1)))
             {
                 continue;
             }
 
             for (var i = 0; i < keys.Count; i++)
             {
-                if (has[i])
+                if (row.Has[i])
                 {
-                    xs[i].Add(at ?? line);
-                    ys[i].Add(found[i]);
+                    xs[i].Add(row.At ?? line);
+                    ys[i].Add(row.Found[i]);
                 }
             }
         }
@@ -141,28 +143,51 @@ internal sealed class RunHistory(Database database)
         return new ChartLine(thinX, thinY, y.Count);
     }
 
-    private IEnumerable<(long Line, byte[] Row)> Rows(long run)
+    private static sqlite3_stmt Prepare(SqliteConnection connection, long run)
     {
-        using var connection = database.Open();
-        using var command = Database.Command(
-            connection,
-            "SELECT line, CAST(row AS BLOB) FROM history WHERE run = $run ORDER BY line",
-            ("$run", run)
+        var result = raw.sqlite3_prepare_v2(
+            connection.Handle,
+            "SELECT line, CAST(row AS BLOB) FROM history WHERE run = ?1 ORDER BY line",
+            out var statement
         );
-        using var reader = command.ExecuteReader();
-        while (reader.Read())
-        {
-            yield return (reader.GetInt64(0), (byte[])reader.GetValue(1));
-        }
+        SqliteException.ThrowExceptionForRC(result, connection.Handle);
+        SqliteException.ThrowExceptionForRC(raw.sqlite3_bind_int64(statement, 1, run), connection.Handle);
+        return statement;
     }
 
-    // In one pass and with nothing made of it: a chart of a long run reads hundreds of thousands of these.
-    private static bool ReadRow(byte[] row, byte[][] names, byte[] xName, double[] found, bool[] has, out double? at)
+    /// <summary>What of a row is asked for, read in one pass with nothing made of it.</summary>
+    private sealed class Row(byte[][] names, byte[] xName)
     {
-        at = null;
-        try
+        // A run writes its keys in one order as a rule: what came after a key comes after it again.
+        private int _next;
+
+        internal double[] Found { get; } = new double[names.Length];
+
+        internal bool[] Has { get; } = new bool[names.Length];
+
+        internal double? At { get; private set; }
+
+        internal bool Read(ReadOnlySpan<byte> json)
         {
-            var reader = new Utf8JsonReader(row);
+            try
+            {
+                return ReadStrict(json);
+            }
+            catch (JsonException)
+            {
+                // Python's bare NaN: rare, and so read the slow way.
+                var text = Encoding.UTF8.GetString(json);
+                return RunDocuments.Strict(text) is { } strict
+                    && strict != text
+                    && ReadStrict(Encoding.UTF8.GetBytes(strict));
+            }
+        }
+
+        private bool ReadStrict(ReadOnlySpan<byte> json)
+        {
+            Array.Clear(Has);
+            At = null;
+            var reader = new Utf8JsonReader(json);
             if (!reader.Read() || reader.TokenType != JsonTokenType.StartObject)
             {
                 return false;
@@ -170,31 +195,25 @@ internal sealed class RunHistory(Database database)
 
             while (reader.Read() && reader.TokenType == JsonTokenType.PropertyName)
             {
-                var isX = reader.ValueTextEquals(xName);
-                var index = -1;
-                for (var i = 0; i < names.Length; i++)
-                {
-                    if (reader.ValueTextEquals(names[i]))
-                    {
-                        index = i;
-                        break;
-                    }
-                }
-
+                var index = Find(ref reader);
+                var isX = index < 0 && reader.ValueTextEquals(xName);
                 reader.Read();
                 if (reader.TokenType == JsonTokenType.Number)
                 {
-                    var value = reader.GetDouble();
-                    at = isX ? value : at;
                     if (index >= 0)
                     {
-                        (found[index], has[index]) = (value, true);
+                        (Found[index], Has[index]) = (reader.GetDouble(), true);
+                    }
+
+                    if (isX || index >= 0 && names[index].AsSpan().SequenceEqual(xName))
+                    {
+                        At = reader.GetDouble();
                     }
                 }
                 else if (reader.TokenType == JsonTokenType.String && index >= 0)
                 {
                     // NaN and Infinity are texts in a history.
-                    (found[index], has[index]) = (
+                    (Found[index], Has[index]) = (
                         double.NaN,
                         reader.ValueTextEquals("NaN"u8)
                             || reader.ValueTextEquals("Infinity"u8)
@@ -209,12 +228,20 @@ internal sealed class RunHistory(Database database)
 
             return true;
         }
-        catch (JsonException)
+
+        private int Find(ref Utf8JsonReader reader)
         {
-            // Python's bare NaN: rare, and so read the slow way.
-            return RunDocuments.Strict(Encoding.UTF8.GetString(row)) is { } strict
-                && !strict.AsSpan().SequenceEqual(Encoding.UTF8.GetString(row))
-                && ReadRow(Encoding.UTF8.GetBytes(strict), names, xName, found, has, out at);
+            for (var i = 0; i < names.Length; i++)
+            {
+                var index = _next + i < names.Length ? _next + i : _next + i - names.Length;
+                if (reader.ValueTextEquals(names[index]))
+                {
+                    _next = index + 1 < names.Length ? index + 1 : 0;
+                    return index;
+                }
+            }
+
+            return -1;
         }
     }
 }
