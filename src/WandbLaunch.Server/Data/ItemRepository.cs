@@ -105,6 +105,11 @@ internal sealed class ItemRepository(Database database, QueueSignals signals) : 
     internal (long Id, string Spec)? Pop(QueueRecord queue, long? agent, string[]? except = null) =>
         database.Write<(long, string)?>(c =>
         {
+            if (queue.Paused)
+            {
+                return null;
+            }
+
             var now = database.Clock;
             var expire = _expire ??= Database.Command(
                 c,
@@ -309,16 +314,19 @@ internal sealed class ItemRepository(Database database, QueueSignals signals) : 
     internal bool AnyWaiting(IEnumerable<long> queues, string[]? except = null) =>
         database.Read(c =>
             queues.Any(queue =>
-                except is { Length: > 0 }
-                    ? c.ExecuteScalar<long?>(
-                        Others("@queue", "@except"),
-                        new { queue, except = JsonSerializer.Serialize(except) }
-                    )
-                        is not null
-                    : c.ExecuteScalar<bool>(
-                        "SELECT EXISTS (SELECT 1 FROM items WHERE queue = @queue AND state = 'PENDING')",
-                        new { queue }
-                    )
+                !c.ExecuteScalar<bool>("SELECT paused FROM queues WHERE id = @queue", new { queue })
+                && (
+                    except is { Length: > 0 }
+                        ? c.ExecuteScalar<long?>(
+                            Others("@queue", "@except"),
+                            new { queue, except = JsonSerializer.Serialize(except) }
+                        )
+                            is not null
+                        : c.ExecuteScalar<bool>(
+                            "SELECT EXISTS (SELECT 1 FROM items WHERE queue = @queue AND state = 'PENDING')",
+                            new { queue }
+                        )
+                )
             )
         );
 

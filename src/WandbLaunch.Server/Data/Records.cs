@@ -85,6 +85,9 @@ internal sealed record QueueRecord
     public string? ResourceConfig { get; init; }
     public string? TemplateVariables { get; init; }
     public string? ExternalLinks { get; init; }
+
+    /// <summary>True while no agent is given its items.</summary>
+    public bool Paused { get; init; }
 }
 
 /// <summary>A resource with its configuration, as queues are made of it.</summary>
