@@ -71,6 +71,19 @@ Describe '<Name>' -ForEach $commands {
         if ($names -contains 'WhatIf') { @(Get-Call $Name $Noun) | ForEach-Object { $_ } | Should -Contain WhatIf }
     }
 
+    It 'gives what it changed: always, or with -PassThru, which is tried' {
+        $command = Get-Command $Name
+        if ($command.Parameters.ContainsKey('WhatIf')) {
+            $command.OutputType.Count | Should -BeGreaterThan 0
+            if ($command.Parameters.ContainsKey('PassThru')) {
+                @(Get-Call $Name $Noun) | ForEach-Object { $_ } | Should -Contain PassThru
+            } else {
+                # These write what they made, got or connected to in any case.
+                $command.Verb | Should -BeIn Add, Connect, Get, Import, New, Register, Start
+            }
+        }
+    }
+
     It 'has help with an example' {
         @((Get-Help $Name -Full).examples.example).Count | Should -BeGreaterThan 1
     }

@@ -90,6 +90,9 @@ internal sealed class LocalProcessResource(SupervisorPlace place) : ILaunchResou
         var needsPython = EntryCommand.NeedsPython(resolved, options);
         if (needsPython)
         {
+            context.Progress.Report(
+                resolved.PythonVersion is { } version ? $"looking for Python {version}" : "looking for Python"
+            );
             (python, var mismatch) = await PythonFinder.FindAsync(resolved.PythonVersion, token);
             if (mismatch is not null)
             {
