@@ -12,7 +12,7 @@ BeforeDiscovery {
 BeforeAll {
     . $PSScriptRoot/Common.ps1
     Start-TestHome -Connect
-    $uri = New-TestRepository repo 'import sys; print("on the way"); sys.exit(3 if "--bad" in sys.argv else 0)'
+    $uri = New-TestRepository repo 'import sys, time; time.sleep(3); sys.exit(3 if "--bad" in sys.argv else 0)'
 }
 AfterAll { Stop-TestHome }
 
@@ -57,7 +57,7 @@ Describe '.NET <Major>' -Skip:$left -ForEach $runtimes {
         try {
             $clock = [Diagnostics.Stopwatch]::StartNew()
             while ((Get-WandbLaunchQueueItem "on$Major" | Where-Object State -NotIn finished, failed) -and $clock.Elapsed.TotalSeconds -lt 90 -and -not $agent.HasExited) {
-                $supervisor ??= Get-ChildItem /proc -Directory -Filter '[0-9]*' | Where-Object { (Get-Content "$_/cmdline" -Raw -ErrorAction Ignore) -match "^$([regex]::Escape($dotnet))\0.*Host\.dll\0run\0" } | Select-Object -First 1
+                $supervisor ??= Get-ChildItem /proc -Directory | Where-Object { $_.Name -match '^\d+$' -and (Get-Content "$_/cmdline" -Raw -ErrorAction Ignore) -match "^$([regex]::Escape($dotnet))\0.*Host\.dll\0run\0" } | Select-Object -First 1
                 Start-Sleep -Milliseconds 50
             }
             ($items | ForEach-Object { (Get-WandbLaunchQueueItem "on$Major" -Id $_.Id).State }) | Should -Be finished, failed -Because $agent.HasExited
