@@ -1,5 +1,7 @@
 using System.Collections.Concurrent;
 using System.Management.Automation.Host;
+using WandbLaunch.Foundation;
+using WandbLaunch.Launching;
 using WandbLaunch.Model;
 
 namespace WandbLaunch.PowerShell;
@@ -94,6 +96,49 @@ public sealed partial class StartWandbLaunchCommand
             {
                 parameters[name] = value;
             }
+        }
+    }
+
+    // A terminal sends Ctrl+C to all that its shell started, whatever it was meant for: a process of a job has a host apart.
+    private async Task<LaunchedRun> RunApartAsync(PreparedLaunch prepared, Action<ReadOnlyMemory<byte>>? show)
+    {
+        var id = prepared.Run.Id;
+        await _supervision!.LeaveAsync(prepared.Folder, prepared.Spec, prepared.Secrets, CancellationToken.None);
+        try
+        {
+            await using var log = new FileStream(
+                prepared.Run.LogPath!,
+                FileMode.Open,
+                FileAccess.Read,
+                FileShare.ReadWrite | FileShare.Delete
+            );
+            var pieces = new Utf8Pieces();
+            for (var i = 0; ; i++)
+            {
+                // Asked before reading: what was written before the end is read before the loop ends.
+                var run = await Runs.GetAsync(id, Token);
+                await CopyAsync(log, pieces, show);
+                if (run.IsDone)
+                {
+                    return run;
+                }
+
+                await Task.Delay(i < 50 ? 100 : 500, Token);
+            }
+        }
+        catch (OperationCanceledException) when (Token.IsCancellationRequested)
+        {
+            return await Runs.StopAsync(id, CancellationToken.None);
+        }
+    }
+
+    private async Task CopyAsync(FileStream log, Utf8Pieces pieces, Action<ReadOnlyMemory<byte>>? show)
+    {
+        var buffer = new byte[1 << 14];
+        int read;
+        while (show is not null && (read = await log.ReadAsync(buffer, Token)) > 0)
+        {
+            show(pieces.Add(buffer.AsSpan(0, read)));
         }
     }
 
