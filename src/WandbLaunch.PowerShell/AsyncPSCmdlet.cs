@@ -197,10 +197,20 @@ public abstract partial class AsyncPSCmdlet : PSCmdlet, IDisposable
     }
 
     /// <summary>Writes an object; waits only when the queue is full.</summary>
-    protected void Output(object? value) => Post(() => WriteObject(value));
+    protected void Output(object? value) =>
+        Post(() =>
+        {
+            Views.Load();
+            WriteObject(value);
+        });
 
     /// <summary>Writes many objects at once: one place in the queue for all.</summary>
-    internal void OutputAll(IReadOnlyList<object> values) => Post(() => WriteObject(values, true));
+    internal void OutputAll(IReadOnlyList<object> values) =>
+        Post(() =>
+        {
+            Views.Load();
+            WriteObject(values, true);
+        });
 
     /// <summary>Writes a verbose line.</summary>
     protected void Verbose(string text) => Post(() => WriteVerbose(Secrets.Mask(text)));
@@ -375,7 +385,7 @@ public abstract partial class AsyncPSCmdlet : PSCmdlet, IDisposable
         }
     }
 
-    private void Pump(Func<Task> work, bool terminating)
+    private void Pump(Func<Task> work, bool beginning)
     {
         ThrowIfStopped();
         _pipelineThread = Environment.CurrentManagedThreadId;
@@ -387,6 +397,12 @@ public abstract partial class AsyncPSCmdlet : PSCmdlet, IDisposable
                 ServerPatience.Current = patience;
                 return RoundAsync(work);
             });
+            if (!beginning)
+            {
+                // Beside the work, which is what is waited for.
+                Views.Load();
+            }
+
             Drain();
             if (Token.IsCancellationRequested)
             {
@@ -414,7 +430,7 @@ public abstract partial class AsyncPSCmdlet : PSCmdlet, IDisposable
                 case PipelineStoppedException:
                     ExceptionDispatchInfo.Throw(fault);
                     break;
-                case not null when terminating:
+                case not null when beginning:
                     SetExitCode(1);
                     WriteNow(() => base.ThrowTerminatingError(ErrorRecords.Of(fault, null)));
                     break;

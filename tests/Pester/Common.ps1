@@ -18,10 +18,12 @@ function Start-TestHome {
     Set-Content $env:GIT_CONFIG_GLOBAL "[user]`nname = Test`nemail = test@example.org`n[init]`ndefaultBranch = main"
     $null = New-Item -ItemType Directory $env:PYTHONPATH, (Join-Path $TestHome work)
     Set-Location (Join-Path $TestHome work)
-    $env:WANDBLAUNCH_MODULE = $env:WANDBLAUNCH_TEST_MODULE ? $env:WANDBLAUNCH_TEST_MODULE : (Join-Path $PSScriptRoot ../../out/WandbLaunch)
+    $env:WANDBLAUNCH_MODULE = & $PSScriptRoot/Get-TestModule.ps1
     if ($Core) {
         Copy-Item $env:WANDBLAUNCH_MODULE (Join-Path $TestHome WandbLaunch) -Recurse
         $env:WANDBLAUNCH_MODULE = Join-Path $TestHome WandbLaunch
+        # The one that is compiled ahead would be taken before it.
+        Remove-Item (Join-Path $env:WANDBLAUNCH_MODULE lib/compiled) -Recurse -ErrorAction Ignore
         Copy-Item $Core (Join-Path $env:WANDBLAUNCH_MODULE lib)
     }
     Import-Module $env:WANDBLAUNCH_MODULE -Force

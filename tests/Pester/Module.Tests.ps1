@@ -1,6 +1,6 @@
 # What holds for the module as a whole, and that every part of it has been tried in the files beside this.
 BeforeDiscovery {
-    Import-Module ($env:WANDBLAUNCH_TEST_MODULE ? $env:WANDBLAUNCH_TEST_MODULE : (Join-Path $PSScriptRoot ../../out/WandbLaunch))
+    Import-Module (& $PSScriptRoot/Get-TestModule.ps1)
     $commands = Get-Command -Module WandbLaunch | ForEach-Object { @{ Name = $_.Name; Noun = $_.Noun } }
 }
 

@@ -133,13 +133,16 @@ internal static class Program
             "@{ RootModule = 'Empty.dll'; ModuleVersion = '1.0'; CmdletsToExport = @('Get-Nothing'); FunctionsToExport = @(); AliasesToExport = @(); VariablesToExport = @() }"
         );
         var (ours, bare) = (new List<double>(), new List<double>());
-        for (var i = 0; i < Rounds; i++)
+        for (var i = 0; i < 3 * Rounds; i++)
         {
             bare.Add(Number(Self("import", Path.Combine(empty, "Empty.psd1"))));
             ours.Add(Number(Self("import", Module)));
         }
 
-        Report("Import-Module against an empty binary module", ours, bare, "ms", "at most 2");
+        Report("Import-Module against an empty binary module", ours, bare, "ms", "at most 1.25");
+        Console.WriteLine(
+            $"  the fastest of each: {ours.Min():0.0} ms against {bare.Min():0.0} ms; ratio {ours.Min() / bare.Min():0.00}"
+        );
     }
 
     private static void LocalProcess()

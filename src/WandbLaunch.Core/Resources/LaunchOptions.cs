@@ -16,6 +16,10 @@ internal sealed record LaunchOptions
     internal IReadOnlyList<string> Volumes { get; init; } = [];
     internal GitCredential? GitCredential { get; init; }
     internal string? DockerHost { get; init; }
+
+    /// <summary>What single resources alone read, by the names that they say (<see cref="ResourceInfo.Settings"/>).</summary>
+    internal IReadOnlyDictionary<string, string> Settings { get; init; } = new Dictionary<string, string>();
+
     internal int StopGraceSeconds { get; init; } = 10;
 
     /// <summary>What a program started may outlive it.</summary>
@@ -23,6 +27,12 @@ internal sealed record LaunchOptions
 
     /// <summary>Most bytes of the log; null: no limit.</summary>
     internal long? MaxLogSize { get; init; }
+
+    /// <summary>Limits beside those of the config: the smallest holds.</summary>
+    internal RunLimits Limits { get; init; } = RunLimits.None;
+
+    /// <summary>Since when the start limit counts; null: from the launch on.</summary>
+    internal DateTimeOffset? Asked { get; init; }
 
     /// <summary>Id of the launch on this machine, where it is not the run's: an agent's launches are named by their item.</summary>
     internal string? LaunchId { get; init; }

@@ -1,5 +1,7 @@
 using System.Collections.Concurrent;
+using System.Management.Automation;
 using System.Management.Automation.Host;
+using System.Reflection;
 using WandbLaunch.Foundation;
 using WandbLaunch.Launching;
 using WandbLaunch.Model;
@@ -16,6 +18,7 @@ public sealed partial class StartWandbLaunchCommand
     private readonly ConcurrentBag<(int Number, string Name)> _unstarted = [];
     private readonly RunLines _lines;
     private string? _jobSource;
+    private bool _jobTogether;
     private Task _renewing = Task.CompletedTask;
 
     /// <summary>Makes the cmdlet.</summary>
@@ -27,8 +30,9 @@ public sealed partial class StartWandbLaunchCommand
     }
 
     // Built here, where scripts, drives and questions are; the job gets what is certain.
-    private async Task AddToJobAsync(LaunchConfig config)
+    private async Task AddToJobAsync(LaunchConfig config, bool together)
     {
+        _jobTogether |= together;
         if (
             await ShouldProcessAsync(config.Source ?? "", $"Launch with {Runs.Resources.Of(config).Info.Name} as a job")
         )
@@ -43,27 +47,22 @@ public sealed partial class StartWandbLaunchCommand
     {
         var given = MyInvocation.BoundParameters;
         var parameters = CommandJob.Common(this).ToDictionary(p => p.Key, p => p.Value);
-        foreach (
-            var name in new[]
-            {
-                nameof(ThrottleLimit),
-                nameof(NoInstall),
-                nameof(Environment),
-                nameof(GitCredential),
-                nameof(PipIndexUrl),
-                nameof(PipExtraIndexUrl),
-                nameof(PipTrustedHost),
-                nameof(PipNoIndex),
-                nameof(DockerHost),
-                nameof(StopGracePeriod),
-                nameof(KeepChildren),
-                nameof(MaxLogSize),
-                nameof(Quiet),
-                nameof(AllowUnknownKey),
-            }.Where(given.ContainsKey)
-        )
+        // What is about running; all that makes the config is in the config.
+        var own = GetType()
+            .GetProperties(BindingFlags.Instance | BindingFlags.Public | BindingFlags.DeclaredOnly)
+            .Where(p => p.IsDefined(typeof(ParameterAttribute), false))
+            .Select(p => p.Name)
+            .Except([nameof(AsJob), nameof(Grid)])
+            .Append(nameof(AllowUnknownKey));
+        foreach (var name in own.Where(given.ContainsKey))
         {
             parameters[name] = given[name];
+        }
+
+        // A grid for a cluster goes there whole; here it is so many configs.
+        if (_jobTogether)
+        {
+            parameters[nameof(ThrottleLimit)] = Math.Min(_forJob.Count, 1000);
         }
 
         // Drives of this session are not there.
