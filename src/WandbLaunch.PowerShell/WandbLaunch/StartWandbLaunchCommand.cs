@@ -272,7 +272,7 @@ public sealed partial class StartWandbLaunchCommand : LaunchConfigCommand
     {
         if (AsJob && !await AskAsync(IsWhatIf))
         {
-            await AddToJobAsync(config);
+            await AddToJobAsync(config, together);
             return;
         }
 
