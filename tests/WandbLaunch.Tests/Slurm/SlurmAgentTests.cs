@@ -12,6 +12,7 @@ namespace WandbLaunch.Tests;
 /// An agent with many jobs in Slurm's queue is killed and started again, three times: every item ends once, as its program
 /// ended. With WANDBLAUNCH_TEST_LONG=1 with 500 items.
 /// </summary>
+[Collection(ProcessCollection.Name)]
 public sealed class SlurmAgentTests
 {
     private const string Project = "model-registry";

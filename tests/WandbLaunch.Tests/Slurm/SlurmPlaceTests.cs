@@ -8,6 +8,7 @@ using WandbLaunch.Resources;
 namespace WandbLaunch.Tests;
 
 /// <summary>What a run finds where it runs: by ssh, in a virtual environment, in an image.</summary>
+[Collection(ProcessCollection.Name)]
 public sealed class SlurmPlaceTests
 {
     private static string Log(LaunchedRun run) => File.ReadAllText(run.LogPath!);

@@ -380,7 +380,7 @@ internal sealed partial class SlurmResource : ILaunchResource
         await site.RunAsync(SlurmScripts.Forget, [root, id], token);
     }
 
-    private static async Task CommandAsync(SlurmSite site, string script, string job, CancellationToken token)
+    private async Task CommandAsync(SlurmSite site, string script, string job, CancellationToken token)
     {
         // A controller that is away comes back: what runs must not go on because of that.
         for (var i = 0; ; i++)
@@ -396,17 +396,17 @@ internal sealed partial class SlurmResource : ILaunchResource
                 throw site.Unavailable(result);
             }
 
-            await Task.Delay(StopPause * (i + 1), token);
+            await Task.Delay(StopPause * (i + 1), _context.Time, token);
         }
     }
 
     // Until it is known to be over: by the watch, where there is one, for a question each second and run would be a burden.
     private async Task EndedAsync(LaunchedRun run, TimeSpan most, CancellationToken token)
     {
-        var until = DateTime.UtcNow + most;
-        while (!_over.ContainsKey(run.Id) && DateTime.UtcNow < until)
+        var until = _context.Time.GetUtcNow() + most;
+        while (!_over.ContainsKey(run.Id) && _context.Time.GetUtcNow() < until)
         {
-            await Task.Delay(StopPause < most ? StopPause : most, token);
+            await Task.Delay(StopPause < most ? StopPause : most, _context.Time, token);
             if (!IsWatched(run))
             {
                 await LookAsync([run], token);

@@ -13,6 +13,7 @@ internal sealed class SlurmSubmission(SlurmSites sites)
     private const int MostTasks = 1000;
 
     private static readonly TimeSpan Pause = TimeSpan.FromMilliseconds(60);
+    private static readonly TimeSpan Look = TimeSpan.FromMilliseconds(20);
     private static readonly TimeSpan MostPause = TimeSpan.FromSeconds(1);
     private static readonly TimeSpan Limit = TimeSpan.FromMinutes(5);
 
@@ -43,7 +44,7 @@ internal sealed class SlurmSubmission(SlurmSites sites)
                 _ = SendAsync(key, batch, site, root);
             }
 
-            batch.Add(run);
+            batch.Add(run, sites.Time.GetTimestamp());
             if (batch.Runs.Count == MostTasks)
             {
                 _batches.Remove(key);
@@ -56,17 +57,16 @@ internal sealed class SlurmSubmission(SlurmSites sites)
     // A moment after the last that came, for more may come.
     private async Task SendAsync(string key, Batch batch, SlurmSite site, string root)
     {
-        var first = Environment.TickCount64;
-        await Task.Delay(Pause);
+        var first = sites.Time.GetTimestamp();
+        await Task.Delay(Pause, sites.Time);
         while (true)
         {
             lock (_lock)
             {
-                var now = Environment.TickCount64;
                 if (
                     batch.Runs.Count >= MostTasks
-                    || now - batch.Last >= Pause.TotalMilliseconds
-                    || now - first >= MostPause.TotalMilliseconds
+                    || sites.Time.GetElapsedTime(batch.Last) >= Pause
+                    || sites.Time.GetElapsedTime(first) >= MostPause
                 )
                 {
                     if (_batches.GetValueOrDefault(key) == batch)
@@ -78,7 +78,7 @@ internal sealed class SlurmSubmission(SlurmSites sites)
                 }
             }
 
-            await Task.Delay(20);
+            await Task.Delay(Look, sites.Time);
         }
 
         // Each id once: the same run started twice is one job.
@@ -88,15 +88,19 @@ internal sealed class SlurmSubmission(SlurmSites sites)
         foreach (var twin in twins)
         {
             var same = runs.First(r => r.Spec.Id == twin.Spec.Id);
-            _ = same.Handle.Task.ContinueWith(
-                t =>
-                {
-                    _ = t.IsCompletedSuccessfully
-                        ? twin.Handle.TrySetResult(t.Result)
-                        : twin.Handle.TrySetException(t.Exception!.InnerExceptions);
-                },
-                TaskScheduler.Default
-            );
+            _ = PassOnAsync(same.Handle.Task, twin.Handle);
+        }
+    }
+
+    private static async Task PassOnAsync(Task<RunHandle> from, TaskCompletionSource<RunHandle> to)
+    {
+        try
+        {
+            to.TrySetResult(await from);
+        }
+        catch (Exception e)
+        {
+            to.TrySetException(e);
         }
     }
 
@@ -282,10 +286,10 @@ internal sealed class SlurmSubmission(SlurmSites sites)
 
         internal long Last { get; private set; }
 
-        internal void Add(Run run)
+        internal void Add(Run run, long now)
         {
             Runs.Add(run);
-            Last = Environment.TickCount64;
+            Last = now;
         }
     }
 }
