@@ -14,6 +14,7 @@ using WandbLaunch.Wandb;
 namespace WandbLaunch.Tests;
 
 /// <summary>The launch server, as one who means it harm sees it: raw requests over real HTTP, and files that are not what they should be. What came of it is read from the database.</summary>
+[Collection(SessionCollection.Name)]
 public sealed class HostileServerTests
 {
     private const string Queued = "https://github.com/me/train";

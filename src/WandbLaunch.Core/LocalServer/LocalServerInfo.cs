@@ -163,7 +163,7 @@ internal static class LocalServers
                 Path = full,
                 KeyPath = KeyPath(full),
                 ProcessId = process.Id,
-                Started = DateTimeOffset.UtcNow,
+                Started = context.Time.GetUtcNow(),
                 ListenAddress = address,
                 Running = true,
             };

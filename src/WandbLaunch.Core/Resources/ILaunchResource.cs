@@ -165,14 +165,14 @@ internal sealed record RunStanding
             ? run with
             {
                 State = run.State == LaunchState.Stopping ? run.State : LaunchState.Pending,
-                Reason = Reason,
+                Reason = run.State == LaunchState.Stopping ? run.Reason : Reason,
                 IsStuck = IsStuck,
                 Restarts = Restarts,
             }
         : run with
         {
             State = run.State == LaunchState.Stopping ? run.State : LaunchState.Running,
-            Reason = null,
+            Reason = run.State == LaunchState.Stopping ? run.Reason : null,
             IsStuck = false,
             Started = run.Started ?? now,
             Restarts = Restarts,

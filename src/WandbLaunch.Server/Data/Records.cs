@@ -114,6 +114,12 @@ internal sealed record ItemRecord
     public string? ClaimedAt { get; init; }
     public string? FinishedAt { get; init; }
 
+    /// <summary>What its engine calls its run.</summary>
+    public string? EngineId { get; init; }
+
+    /// <summary>What its run waits for, or why it ended.</summary>
+    public string? Reason { get; init; }
+
     /// <summary>A report, as JSON.</summary>
     public string? Error { get; init; }
 
