@@ -145,10 +145,17 @@ internal sealed record AgentConfig
             );
         }
 
-        if (map.FirstOrDefault(k => !Known.Contains(k.Key)) is { Key: { } unknown })
+        var known = Known
+            .Concat(
+                new ResourceCatalog(new LaunchContext { Environment = environment }).All.SelectMany(r =>
+                    r.Info.Settings
+                )
+            )
+            .ToList();
+        if (map.FirstOrDefault(k => !known.Contains(k.Key)) is { Key: { } unknown })
         {
             // Fatal in W&B's agent too (protocol K 24): a key with a slip of the pen must not be a setting that silently does not hold.
-            throw Invalid(unknown, $"is not a setting of an agent. Known are: {string.Join(", ", Known)}.", file);
+            throw Invalid(unknown, $"is not a setting of an agent. Known are: {string.Join(", ", known)}.", file);
         }
 
         if (Text(map, "queue") is { } one)
@@ -330,6 +337,10 @@ internal sealed record AgentConfig
                 NoInstall = Flag(map, "no_install", file) || images.NoBuild,
                 Volumes = volumes,
                 DockerHost = Text(map, "docker_host"),
+                Settings = resources
+                    .All.SelectMany(r => r.Info.Settings)
+                    .Where(s => Text(map, s) is not null)
+                    .ToDictionary(s => s, s => Text(map, s)!),
                 StopGraceSeconds = Whole(map, "stop_grace_period", 0, file) ?? 10,
                 KeepChildren = Flag(map, "keep_children", file),
                 MaxLogSize = Bytes(map, "max_log_size", LaunchOptions.LeastLogSize, file),

@@ -31,6 +31,9 @@ internal sealed class ExternalProgram
     /// <summary>Written to its standard input, which is then closed.</summary>
     internal string Input { get; init; } = "";
 
+    /// <summary>Writes its standard input in the place of <see cref="Input"/>: bytes, as they come. A program that ends before it read all is no fault of the writer's.</summary>
+    internal Func<Stream, CancellationToken, Task>? Feed { get; init; }
+
     /// <summary>Over the environment of this process; null takes a variable away.</summary>
     internal IReadOnlyDictionary<string, string?> Environment { get; init; } = new Dictionary<string, string?>();
 
@@ -65,7 +68,9 @@ internal sealed class ExternalProgram
                 .WithWorkingDirectory(WorkingFolder)
                 .WithEnvironmentVariables(Environment)
                 .WithValidation(CommandResultValidation.None)
-                .WithStandardInputPipe(PipeSource.FromString(Input, new UTF8Encoding(false)))
+                .WithStandardInputPipe(
+                    Feed is { } feed ? PipeSource.Create(feed) : PipeSource.FromString(Input, new UTF8Encoding(false))
+                )
                 .WithStandardOutputPipe(Into(output, letGo.Token))
                 .WithStandardErrorPipe(Into(error, letGo.Token))
                 .ExecuteAsync(limit.Token);

@@ -171,6 +171,9 @@ public sealed record LaunchPlan
     /// <summary>Whether the image or virtual environment is there already.</summary>
     public bool Prepared { get; init; }
 
+    /// <summary>What the resource's own engine says to it: when a cluster would begin with it.</summary>
+    public string? Note { get; init; }
+
     /// <summary>Python version that is wanted.</summary>
     public string? PythonVersion { get; init; }
 

@@ -92,6 +92,9 @@ internal sealed record ResourceInfo
     /// <summary>Key of the agent's policy under which its admin allows arguments beyond the fixed list; null: there are none.</summary>
     internal string? PolicyKey { get; init; }
 
+    /// <summary>Keys of an agent's settings, and so of <see cref="LaunchOptions.Settings"/>, that are this resource's alone.</summary>
+    internal IReadOnlyList<string> Settings { get; init; } = [];
+
     /// <summary>The engine knows how a run ended, whoever asks and whenever. Else each run needs a supervisor that stays.</summary>
     internal bool EngineRemembers { get; init; }
 

@@ -16,6 +16,10 @@ internal sealed record LaunchOptions
     internal IReadOnlyList<string> Volumes { get; init; } = [];
     internal GitCredential? GitCredential { get; init; }
     internal string? DockerHost { get; init; }
+
+    /// <summary>What single resources alone read, by the names that they say (<see cref="ResourceInfo.Settings"/>).</summary>
+    internal IReadOnlyDictionary<string, string> Settings { get; init; } = new Dictionary<string, string>();
+
     internal int StopGraceSeconds { get; init; } = 10;
 
     /// <summary>What a program started may outlive it.</summary>

@@ -45,7 +45,11 @@ public sealed partial class StartWandbLaunchCommand : LaunchConfigCommand
     [ValidateNotNullOrEmpty]
     public string? Queue { get; set; }
 
-    /// <summary>How many runs at a time. Default 1.</summary>
+    /// <summary>Arguments with several values each: every combination becomes a run. On a cluster they are handed over together, with Slurm as one job array.</summary>
+    [Parameter]
+    public IDictionary? Grid { get; set; }
+
+    /// <summary>How many runs at a time. Default 1; combinations of a -Grid on a cluster, which has a queue of its own, all at once.</summary>
     [Parameter(ParameterSetName = RunSet)]
     [ValidateRange(1, 1000)]
     public int ThrottleLimit { get; set; } = 1;
@@ -95,6 +99,14 @@ public sealed partial class StartWandbLaunchCommand : LaunchConfigCommand
     /// <summary>Docker Engine to use. Default: DOCKER_HOST, the docker context, then the usual sockets.</summary>
     [Parameter(ParameterSetName = RunSet)]
     public string? DockerHost { get; set; }
+
+    /// <summary>Login node of a Slurm cluster, user@host or user@host:port, reached by the system's ssh with its keys, agent and config. Default: this machine.</summary>
+    [Parameter(ParameterSetName = RunSet)]
+    public string? SlurmHost { get; set; }
+
+    /// <summary>Folder on the cluster's shared file system for code, environments and logs of Slurm runs. Default: a folder in the user's data folder there.</summary>
+    [Parameter(ParameterSetName = RunSet)]
+    public string? SlurmFolder { get; set; }
 
     /// <summary>Seconds that a run gets to end by itself when it is stopped. Default 10.</summary>
     [Parameter(ParameterSetName = RunSet)]
@@ -189,6 +201,7 @@ public sealed partial class StartWandbLaunchCommand : LaunchConfigCommand
                     Secrets.Register(new NetworkCredential("", GitCredential.Password).Password)
                 ),
             DockerHost = DockerHost,
+            Settings = ResourceSettings.Of((nameof(SlurmHost), SlurmHost), (nameof(SlurmFolder), SlurmFolder)),
             StopGraceSeconds = StopGracePeriod,
             KeepChildren = KeepChildren,
             MaxLogSize = MaxLogSize,
@@ -221,28 +234,57 @@ public sealed partial class StartWandbLaunchCommand : LaunchConfigCommand
         }
 
         var config = await BuildConfigAsync();
-        if (_pusher is not null)
+        var combinations = ArgumentGrid.Combinations(Map(Grid)).ToList();
+        var together =
+            combinations.Count > 1
+            && !MyInvocation.BoundParameters.ContainsKey(nameof(ThrottleLimit))
+            && _pusher is null
+            && Runs.Resources.Of(config).Info.Queues;
+        foreach (var combination in combinations)
         {
-            var spec = _pusher.Spec(config);
-            if (await ShouldProcessAsync(config.Source ?? "", $"Add to queue {Queue}"))
+            var full = combination is null
+                ? config
+                : config with
+                {
+                    Args = ArgumentSet.Merge(config.Args, combination),
+                };
+            if (_pusher is null)
+            {
+                await LaunchAsync(full, together);
+                continue;
+            }
+
+            var spec = _pusher.Spec(full);
+            if (
+                await ShouldProcessAsync(
+                    Secrets.Mask(combination is null ? full.Source ?? "" : $"{spec.Source} {spec.Args}"),
+                    $"Add to queue {Queue}"
+                )
+            )
             {
                 _pusher.Add(spec);
             }
-
-            return;
         }
+    }
 
+    /// <summary>Launches one, and waits for it where it is the only one at a time.</summary>
+    private async Task LaunchAsync(LaunchConfig config, bool together)
+    {
         if (AsJob && !await AskAsync(IsWhatIf))
         {
             await AddToJobAsync(config);
             return;
         }
 
-        await _slots!.WaitAsync(Token);
+        if (!together)
+        {
+            await _slots!.WaitAsync(Token);
+        }
+
         var number = Interlocked.Increment(ref _launches);
 
         // Off this thread, which takes up the next one.
-        var task = Task.Run(() => LaunchAsync(config, number), CancellationToken.None);
+        var task = Task.Run(() => LaunchAsync(config, number, together), CancellationToken.None);
         _running.TryAdd(task, 0);
         _ = task.ContinueWith(
             t => _running.TryRemove(t, out _),
@@ -250,7 +292,7 @@ public sealed partial class StartWandbLaunchCommand : LaunchConfigCommand
             TaskContinuationOptions.ExecuteSynchronously,
             TaskScheduler.Default
         );
-        if (ThrottleLimit == 1)
+        if (ThrottleLimit == 1 && !together)
         {
             await task;
         }
@@ -300,138 +342,6 @@ public sealed partial class StartWandbLaunchCommand : LaunchConfigCommand
         long.TryParse(Context.Environment["WANDBLAUNCH_CACHE_MAX_MB"], out var megabytes) && megabytes > 0
             ? megabytes << 20
             : 20L << 30;
-
-    private async Task LaunchAsync(LaunchConfig config, int number)
-    {
-        var name = RunLines.NameOf(config);
-        var activity = ThrottleLimit == 1 ? $"Launching {name}" : $"{number}: {name}";
-        var begun = false;
-        try
-        {
-            ShowLine(activity, "starting", null, number);
-            var launcher = new Launcher(Runs, ConnectAsync)
-            {
-                Progress = new CallbackProgress(p =>
-                    Progress(activity, p.Text, p.Percent is 100 ? null : p.Percent, number)
-                ),
-            };
-            if (IsWhatIf())
-            {
-                Output(await launcher.PlanAsync(config, _options, WorkingFolder, Token));
-                return;
-            }
-
-            if (!await ShouldProcessAsync(config.Source ?? "", $"Launch with {Runs.Resources.Of(config).Info.Name}"))
-            {
-                return;
-            }
-
-            begun = !NoWait;
-            var prepared = await launcher.PrepareAsync(config, _options, WorkingFolder, Token);
-            prepared.Warnings.ToList().ForEach(Warn);
-            Progress(activity, "", 100, number);
-            if (NoWait)
-            {
-                await _supervision!.LeaveAsync(prepared.Folder, prepared.Spec, prepared.Secrets, Token);
-                Output(await WaitUntilStartedAsync(prepared.Run.Id));
-                return;
-            }
-
-            // In whole characters of one stream each: output and errors of the program do not mix within one.
-            Action<ReadOnlyMemory<byte>>? show = null;
-            if (!Quiet && ThrottleLimit > 1)
-            {
-                var line = _lines.Begin(number, $"{prepared.Run.Id} {name}");
-                show = bytes => line.Said(bytes.Span);
-            }
-            else if (!Quiet)
-            {
-                show = bytes => Show(Encoding.UTF8.GetString(bytes.Span));
-            }
-
-            var run = await _supervision!.RunAsync(
-                prepared.Folder,
-                prepared.Spec,
-                prepared.Secrets,
-                show,
-                null,
-                false,
-                Token
-            );
-            run.Warnings.ToList().ForEach(Warn);
-            _lines.End(number);
-            Output(run);
-            if (Token.IsCancellationRequested && run.State == LaunchState.Stopped)
-            {
-                _stopped.Add((number, run));
-            }
-            else if (run.State == LaunchState.Failed)
-            {
-                Error(Failure(run), run);
-            }
-        }
-        catch (OperationCanceledException) when (Token.IsCancellationRequested)
-        {
-            // Ctrl+C, before there was a run.
-            if (begun)
-            {
-                _unstarted.Add((number, name));
-            }
-        }
-        catch (Exception e)
-            when (e is LaunchException or IOException or UnauthorizedAccessException or HttpRequestException)
-        {
-            Error(e, config.Uri);
-        }
-        finally
-        {
-            _lines.End(number);
-            Progress(activity, "", 100, number);
-            _slots!.Release();
-        }
-    }
-
-    internal static LaunchException Failure(LaunchedRun run)
-    {
-        var tail = run.LogPath is null ? "" : Launcher.LastLines(run.LogPath, 10);
-        var why =
-            run.Reason
-            ?? (
-                run.ExitCode is { } ended
-                    ? $"it ended with exit code {ExitCodes.Show(ended)}"
-                    : "how it ended is not known"
-            );
-        return new LaunchException(
-            run.OutOfMemory ? "RunOutOfMemory"
-                : run.ErrorId == RunLimits.TimeFault ? "TimeLimit"
-                : run.ErrorId == RunLimits.StartFault ? "StartLimit"
-                : run.ExitCode is not null ? "RunFailed"
-                : run.Started is null ? "RunNotStarted"
-                : "RunLost",
-            run.ErrorId is RunLimits.TimeFault or RunLimits.StartFault
-                ? LaunchErrorCategory.OperationTimeout
-                : LaunchErrorCategory.OperationStopped,
-            $"The run {run.Id} of {run.Source} failed: {why}.{(tail.Length > 0 ? $" Its last lines (all: Receive-WandbLaunchLog {run.Id}):\n{tail}" : "")}",
-            run
-        );
-    }
-
-    // A run's host writes the start down within moments; whoever gets the object can act on it then.
-    private async Task<LaunchedRun> WaitUntilStartedAsync(string id)
-    {
-        for (var i = 0; i < 100; i++)
-        {
-            var run = await Runs.GetAsync(id, Token);
-            if (run.State != LaunchState.Starting)
-            {
-                return run;
-            }
-
-            await Task.Delay(50, Token);
-        }
-
-        return await Runs.GetAsync(id, Token);
-    }
 
     // A folder needs no server; without a key it runs without one.
     private async Task<WandbConnection?> ConnectAsync(CancellationToken token)

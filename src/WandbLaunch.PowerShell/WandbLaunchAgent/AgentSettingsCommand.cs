@@ -104,7 +104,7 @@ public abstract class AgentSettingsCommand : PipelineCommand
     [Parameter]
     public string[]? AllowImage { get; set; }
 
-    /// <summary>Policy: local-container, local-process. Default: local-container only, for a process runs other people's code as you.</summary>
+    /// <summary>Policy: local-container, local-process, slurm. Default: local-container only, for a process runs other people's code as you.</summary>
     [Parameter]
     [ArgumentCompleter(typeof(ResourceCompleter))]
     public string[]? AllowResource { get; set; }
@@ -116,6 +116,10 @@ public abstract class AgentSettingsCommand : PipelineCommand
     /// <summary>Policy: docker arguments beyond the fixed list: network, ipc, privileged, device, cap-add, add-host, hostname, security-opt. Named here, pids-limit, memory-swap and ulimit take any value. Default: none.</summary>
     [Parameter]
     public string[]? AllowDockerArgument { get; set; }
+
+    /// <summary>Policy: options of sbatch that items may give beyond the fixed list, such as nodelist, reservation or nice. Default: none.</summary>
+    [Parameter]
+    public string[]? AllowSlurmArgument { get; set; }
 
     /// <summary>Policy: items may not say which program runs: no entry point, no arguments for a docker image, no docker env or workdir. Choose the images too, with -AllowImage.</summary>
     [Parameter]
@@ -144,6 +148,14 @@ public abstract class AgentSettingsCommand : PipelineCommand
     /// <summary>Docker Engine to use. Default: DOCKER_HOST, the docker context, then the usual sockets.</summary>
     [Parameter]
     public string? DockerHost { get; set; }
+
+    /// <summary>Login node of a Slurm cluster, user@host or user@host:port, reached by the system's ssh with its keys, agent and config. Default: this machine.</summary>
+    [Parameter]
+    public string? SlurmHost { get; set; }
+
+    /// <summary>Folder on the cluster's shared file system for code, environments and logs of Slurm runs. Default: a folder in the user's data folder there.</summary>
+    [Parameter]
+    public string? SlurmFolder { get; set; }
 
     /// <summary>Seconds that a run gets to end by itself when it is stopped. Default 10.</summary>
     [Parameter]
@@ -204,6 +216,8 @@ public abstract class AgentSettingsCommand : PipelineCommand
         Put("environment_variables", Environment);
         Put("pip", Pip);
         Put("docker_host", DockerHost);
+        Put(ResourceSettings.NameOf(nameof(SlurmHost)), SlurmHost);
+        Put(ResourceSettings.NameOf(nameof(SlurmFolder)), SlurmFolder);
         Put("stop_grace_period", StopGracePeriod);
         Switch("keep_children", nameof(KeepChildren), KeepChildren);
         Put("max_log_size", MaxLogSize);
@@ -218,6 +232,7 @@ public abstract class AgentSettingsCommand : PipelineCommand
                 ("resources", AllowResource),
                 ("mounts", AllowMount),
                 ("docker_args", AllowDockerArgument),
+                (ResourceSettings.NameOf("SlurmArgs"), AllowSlurmArgument),
             }
         )
         {

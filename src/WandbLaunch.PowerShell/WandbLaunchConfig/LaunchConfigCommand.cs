@@ -51,13 +51,13 @@ public abstract class LaunchConfigCommand : AsyncPSCmdlet
     [Alias("n")]
     public string? Name { get; set; }
 
-    /// <summary>Where it runs: local-container (default, alias local) or local-process.</summary>
+    /// <summary>Where it runs: local-container (default, alias local), local-process, or slurm, a job of a Slurm cluster.</summary>
     [Parameter]
     [Alias("r")]
     [ArgumentCompleter(typeof(ResourceCompleter))]
     public string? Resource { get; set; }
 
-    /// <summary>Arguments of resources, by resource: @{ 'local-container' = @{ memory = '4g' } }.</summary>
+    /// <summary>Arguments of resources, by resource: @{ 'local-container' = @{ memory = '4g' } }, @{ slurm = @{ partition = 'gpu'; time = '2:00:00'; gpus = 1 } }.</summary>
     [Parameter]
     public IDictionary? ResourceArgs { get; set; }
 

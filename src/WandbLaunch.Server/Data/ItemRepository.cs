@@ -314,10 +314,7 @@ internal sealed class ItemRepository(Database database, QueueSignals signals) : 
     internal bool AnyWaiting(IEnumerable<long> queues, string[]? except = null) =>
         database.Read(c =>
             queues.Any(queue =>
-                !c.ExecuteScalar<bool>(
-                    "SELECT EXISTS (SELECT 1 FROM queues WHERE id = @queue AND paused = 1)",
-                    new { queue }
-                )
+                !c.ExecuteScalar<bool>("SELECT paused FROM queues WHERE id = @queue", new { queue })
                 && (
                     except is { Length: > 0 }
                         ? c.ExecuteScalar<long?>(
