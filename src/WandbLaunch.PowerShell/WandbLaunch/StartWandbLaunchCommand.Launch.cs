@@ -1,15 +1,7 @@
-using System.Collections;
-using System.Collections.Concurrent;
-using System.Management.Automation;
-using System.Net;
 using System.Text;
 using WandbLaunch.Foundation;
 using WandbLaunch.Launching;
 using WandbLaunch.Model;
-using WandbLaunch.Python;
-using WandbLaunch.Resources;
-using WandbLaunch.Sources;
-using WandbLaunch.Wandb;
 
 namespace WandbLaunch.PowerShell;
 
