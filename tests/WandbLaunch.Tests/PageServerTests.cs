@@ -74,6 +74,13 @@ public sealed class PageServerTests : IAsyncLifetime
         await AskAsync(
             $"mutation {{ ackRunQueueItem(input: {{runQueueItemId: \"{id}\", runName: \"r1\"}}) {{ success }} }}"
         );
+        await AskAsync(
+            $"mutation {{ updateRunQueueItemEngine(input: {{runQueueItemId: \"{id}\", engineId: \"slurm-77\", reason: \"Waits for a node.\"}}) {{ success }} }}"
+        );
+        Assert.Equal(
+            ("Waits for a node.", "slurm-77"),
+            ((await ItemsAsync(queue))[0]!["why"]!.ToString(), (await ItemsAsync(queue))[0]!["engineId"]!.ToString())
+        );
         Assert.Equal([id], (await GetAsync("/page/agents"))["agents"]![0]!["items"]!.AsArray().Select(i => (long)i!));
         await AskAsync(
             $"mutation {{ failRunQueueItem(input: {{runQueueItemId: \"{id}\", message: \"no space\", stage: \"run\"}}) {{ success }} }}"
