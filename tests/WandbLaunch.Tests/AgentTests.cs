@@ -260,6 +260,7 @@ public sealed class AgentTests
         Assert.Equal(
             [
                 AgentEventKind.AgentStarted,
+                AgentEventKind.Policy,
                 AgentEventKind.ItemTaken,
                 AgentEventKind.RunStarted,
                 AgentEventKind.RunFinished,
@@ -387,7 +388,11 @@ public sealed class AgentTests
 
         Assert.Equal(QueueItemState.Finished, items[^1].State);
         Assert.Equal(7, place.Of(AgentEventKind.ItemRefused).Count());
-        Assert.Contains("git hosts: file", place.Events.First().Message, StringComparison.Ordinal);
+        Assert.Contains(
+            " from file",
+            Assert.Single(place.Events, e => e.Kind == AgentEventKind.Policy).Message,
+            StringComparison.Ordinal
+        );
     }
 
     [Fact]
@@ -1062,6 +1067,7 @@ public sealed class AgentTests
         Assert.Equal(
             [
                 "AgentStarted",
+                "Policy",
                 "ItemTaken",
                 "RunStarted",
                 "RunFinished",

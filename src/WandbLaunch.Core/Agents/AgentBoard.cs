@@ -86,6 +86,7 @@ internal sealed class AgentBoard(
                     Taken = counts.Taken,
                     Succeeded = counts.Succeeded,
                     Failed = counts.Failed,
+                    Stopped = counts.Stopped,
                     Started = _started,
                     Heartbeat = time.GetUtcNow(),
                     AgentId = registration.AgentId,

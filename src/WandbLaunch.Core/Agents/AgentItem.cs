@@ -171,7 +171,11 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
     )
     {
         End(report);
-        agent.Count(succeeded: report.State == "FINISHED", failed: report.State != "FINISHED");
+        agent.Count(
+            succeeded: report.State == "FINISHED",
+            failed: report.State is not ("FINISHED" or "STOPPED"),
+            stopped: report.State == "STOPPED"
+        );
         agent.Tell(kind, Entry, message, run, fault);
         agent.Step("ended");
     }

@@ -133,6 +133,9 @@ internal sealed class LaunchAgent : IDisposable
     internal GpuPool? Gpus => _slots.Gpus;
     internal int GpusPerJob => _slots.GpusPerRun;
     internal AgentMode Mode => _lifetime.Mode;
+
+    /// <summary>The policy in full, one line for each rule.</summary>
+    internal IReadOnlyList<string> PolicyLines => Config.Policy.Describe(Entity, Runs.Resources.AllowedByDefault);
     internal CancellationToken Stopping => _lifetime.Stopping;
     internal CancellationToken Closed => _lifetime.Closed;
 
@@ -188,6 +191,7 @@ internal sealed class LaunchAgent : IDisposable
         {
             Config.Warnings.ToList().ForEach(_teller.Warn);
             _teller.Tell(AgentEventKind.AgentStarted, null, Greeting());
+            _teller.Tell(AgentEventKind.Policy, null, Config.Policy.Summary(Entity, Runs.Resources.AllowedByDefault));
             await WarnOfTeamAsync();
             _board.Save();
             _ticker.Start();
@@ -196,7 +200,7 @@ internal sealed class LaunchAgent : IDisposable
             {
                 AgentMode.Stopping => ExitStoppedRuns,
                 AgentMode.Asked or AgentMode.Detaching => ExitStopped,
-                _ => _counts.Failed > 0 ? ExitFailures : ExitOk,
+                _ => _counts.Failed + _counts.Stopped > 0 ? ExitFailures : ExitOk,
             };
         }
         finally
@@ -216,9 +220,7 @@ internal sealed class LaunchAgent : IDisposable
             var most => $"{most} runs",
         };
         return $"listens to {string.Join(", ", _registration.Queues.Select(q => q.Name))} of {Entity}/{QueueProject} on {Connection.BaseUrl}, {runs} at a time"
-            + (Gpus is null ? "" : $", {_slots.GpusPerRun} of {Gpus.Devices.Count} GPUs each")
-            + ". It runs other people's code. Policy: "
-            + string.Join("; ", Config.Policy.Describe(Entity));
+            + (Gpus is null ? "" : $", {_slots.GpusPerRun} of {Gpus.Devices.Count} GPUs each");
     }
 
     private async Task WarnOfTeamAsync()
@@ -277,8 +279,13 @@ internal sealed class LaunchAgent : IDisposable
 
     internal Task EnterSlotAsync(AgentItem item, CancellationToken token) => _slots.EnterAsync(item, token);
 
-    internal void Count(bool taken = false, bool succeeded = false, bool failed = false, bool notOurs = false) =>
-        _counts.Add(taken, succeeded, failed, notOurs);
+    internal void Count(
+        bool taken = false,
+        bool succeeded = false,
+        bool failed = false,
+        bool stopped = false,
+        bool notOurs = false
+    ) => _counts.Add(taken, succeeded, failed, stopped, notOurs);
 
     internal void Tell(
         AgentEventKind kind,

@@ -56,7 +56,7 @@ internal sealed partial class LaunchStore(string root, ResourceCatalog resources
     }
 
     internal static void Save(string folder, LaunchedRun run) =>
-        FileModes.WritePrivate(Path.Combine(folder, "run.json"), JsonSerializer.Serialize(run, Json));
+        FileModes.WritePrivate(Path.Combine(folder, "run.json"), LaunchedRunText.Write(run));
 
     internal static void SaveSpec(string folder, RunSpec spec) =>
         FileModes.WritePrivate(Path.Combine(folder, "spec.json"), spec.Write());
@@ -69,7 +69,7 @@ internal sealed partial class LaunchStore(string root, ResourceCatalog resources
         try
         {
             var text = FileModes.ReadShared(Path.Combine(folder, "run.json"));
-            var run = JsonSerializer.Deserialize<LaunchedRun>(text, Json);
+            var run = LaunchedRunText.Read(text);
             return run is { Handle: null, State: not LaunchState.Starting }
                 ? run with
                 {

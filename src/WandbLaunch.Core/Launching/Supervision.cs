@@ -24,6 +24,7 @@ internal sealed class Supervision(ResourceCatalog resources) : IDisposable
     /// <param name="changed">Told when the state changes.</param>
     /// <param name="patient">True when this process is here for this run alone: it waits for room on the disk as long as that takes.</param>
     /// <param name="token">Cancels: the program is ended.</param>
+    /// <param name="taken">Told when the run is this process's: before anything is started, or waited for.</param>
     internal async Task<LaunchedRun> RunAsync(
         string folder,
         RunSpec spec,
@@ -31,10 +32,12 @@ internal sealed class Supervision(ResourceCatalog resources) : IDisposable
         Action<ReadOnlyMemory<byte>>? output,
         Action<LaunchedRun>? changed,
         bool patient,
-        CancellationToken token
+        CancellationToken token,
+        Action? taken = null
     )
     {
         var held = await FileLock.EnterAsync(LaunchStore.LockPath(folder), CancellationToken.None);
+        taken?.Invoke();
         return await RunAsync(
             held,
             folder,

@@ -18,6 +18,8 @@ internal sealed class Supervisor : IRunLogSink, IDisposable
     private readonly Utf8Pieces[] _pieces;
     private readonly Action<ReadOnlyMemory<byte>>? _output;
     private readonly Action<LaunchedRun>? _changed;
+    private static readonly TimeSpan CtrlCPatience = TimeSpan.FromMilliseconds(300);
+
     private readonly object _lock = new();
     private readonly string? _from;
     private long _skip;
@@ -169,8 +171,23 @@ internal sealed class Supervisor : IRunLogSink, IDisposable
                 return false;
             }
 
+            await HearCtrlCAsync(run, outcome, stop);
             Finish(outcome, stop.IsCancellationRequested);
             return true;
+        }
+    }
+
+    // A terminal sends Ctrl+C to the program too, which may be gone before this shell has heard of it: that is no failure.
+    private static async Task HearCtrlCAsync(LaunchedRun run, RunOutcome outcome, CancellationToken stop)
+    {
+        if (
+            outcome.ExitCode is not 0
+            && run.Handle?.Kind == RunHandle.Process
+            && !stop.IsCancellationRequested
+            && !Console.IsInputRedirected
+        )
+        {
+            await Task.WhenAny(Task.Delay(CtrlCPatience, stop));
         }
     }
 

@@ -18,8 +18,16 @@ internal sealed record AgentPolicy
     internal IReadOnlyList<string>? Entities { get; init; }
 
     /// <summary>Hosts that code may come from; "file" is this machine's own disk.</summary>
-    internal IReadOnlyList<string> GitHosts { get; init; } =
-    ["github.com", "gitlab.com", "bitbucket.org", "dev.azure.com", "ssh.dev.azure.com"];
+    internal IReadOnlyList<string> GitHosts { get; init; } = PublicHosts;
+
+    private static readonly IReadOnlyList<string> PublicHosts =
+    [
+        "github.com",
+        "gitlab.com",
+        "bitbucket.org",
+        "dev.azure.com",
+        "ssh.dev.azure.com",
+    ];
 
     internal IReadOnlyList<string> Images { get; init; } = ["*"];
 
@@ -36,10 +44,10 @@ internal sealed record AgentPolicy
     internal bool SecureMode { get; init; }
 
     /// <summary>The policy in words, one line for each rule.</summary>
-    internal IReadOnlyList<string> Describe(string entity) =>
+    internal IReadOnlyList<string> Describe(string entity, IReadOnlyList<string> resources) =>
         [
             "entities: " + List(Entities ?? [entity]),
-            "resources: " + List(Resources ?? []),
+            "resources: " + List(Resources ?? resources),
             "git hosts: " + List(GitHosts),
             "images: " + List(Images),
             "mounts: " + List(Mounts),
@@ -55,6 +63,23 @@ internal sealed record AgentPolicy
 
     private static string And(IEnumerable<string> names) =>
         names.ToList() is { Count: > 0 } some ? " and " + List(some) : "";
+
+    /// <summary>The policy for a line or two: what is run, from where, and what was allowed beyond the default.</summary>
+    internal string Summary(string entity, IReadOnlyList<string> resources)
+    {
+        var hosts = ReferenceEquals(GitHosts, PublicHosts) ? "public git hosts" : List(GitHosts);
+        return string.Join(
+            "; ",
+            [
+                List(Resources ?? resources),
+                $"code of {(Entities is ["*"] ? "anybody" : List(Entities ?? [entity]))} from {hosts}",
+                Images is ["*"] ? "any image" : "images " + List(Images),
+                .. Mounts.Count > 0 ? ["mounts " + List(Mounts)] : Array.Empty<string>(),
+                .. ExtraArguments.Count > 0 ? ["arguments " + List(ExtraArguments)] : Array.Empty<string>(),
+                .. SecureMode ? ["secure mode"] : Array.Empty<string>(),
+            ]
+        );
+    }
 
     /// <summary>Checks what an item launches, and for whom, before anything is fetched. What it asks of its resource is that resource's to check.</summary>
     /// <exception cref="LaunchException"><c>PolicyRefused</c>.</exception>

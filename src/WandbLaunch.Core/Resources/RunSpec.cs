@@ -37,16 +37,63 @@ internal sealed record RunSpec
     internal static JsonObject DataOf<T>(T data) => (JsonObject)JsonSerializer.SerializeToNode(data, Json)!;
 
     /// <summary>Reads what this version or the one before it wrote.</summary>
-    internal static RunSpec Read(string text)
+    internal static RunSpec Read(string text) =>
+        JsonFields.Read(
+            text,
+            json => new RunSpec
+            {
+                Id = json.NeededText(nameof(Id)),
+                Resource = json.NeededText(nameof(Resource)),
+                Command = json.Texts(nameof(Command)),
+                Arguments = json.Texts(nameof(Arguments)),
+                WorkingFolder = json.NeededText(nameof(WorkingFolder)),
+                Environment = Variables(json),
+                Image = json.Text(nameof(Image)),
+                StopGraceSeconds = json.Number(nameof(StopGraceSeconds)) ?? 10,
+                MaxLogSize = json.LargeNumber(nameof(MaxLogSize)),
+                // Before there was a part of each resource's own, all stood together.
+                Data = JsonObject.Create((json.Object(nameof(Data)) ?? json).Element.Clone()),
+            }
+        );
+
+    internal string Write() =>
+        JsonFields.Write(json =>
+        {
+            json.Text(nameof(Id), Id);
+            json.Text(nameof(Resource), Resource);
+            json.Texts(nameof(Command), Command);
+            json.Texts(nameof(Arguments), Arguments);
+            json.Text(nameof(WorkingFolder), WorkingFolder);
+            json.WriteStartObject(nameof(Environment));
+            foreach (var (name, value) in Environment)
+            {
+                json.WriteString(name, value);
+            }
+
+            json.WriteEndObject();
+            json.Text(nameof(Image), Image);
+            json.WriteNumber(nameof(StopGraceSeconds), StopGraceSeconds);
+            json.Number(nameof(MaxLogSize), MaxLogSize);
+            if (Data is not null)
+            {
+                json.WritePropertyName(nameof(Data));
+                Data.WriteTo(json);
+            }
+        });
+
+    private static Dictionary<string, string> Variables(JsonFields.Fields json)
     {
-        var all = (JsonObject)JsonNode.Parse(text)!;
+        var variables = new Dictionary<string, string>();
+        if (json.Object(nameof(Environment)) is { } all)
+        {
+            foreach (var variable in all.Element.EnumerateObject())
+            {
+                variables[variable.Name] = variable.Value.GetString()!;
+            }
+        }
 
-        // Before there was a part of each resource's own, all stood together.
-        all[nameof(Data)] ??= all.DeepClone();
-        return all.Deserialize<RunSpec>(Json)!;
+        return variables;
     }
-
-    internal string Write() => JsonSerializer.Serialize(this, Json);
 
     private static readonly JsonSerializerOptions Json = new()
     {

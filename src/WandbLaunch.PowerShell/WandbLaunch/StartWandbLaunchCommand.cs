@@ -16,18 +16,19 @@ namespace WandbLaunch.PowerShell;
 /// <summary>Runs a W&amp;B run again, or a git repository or folder for the first time.</summary>
 /// <remarks>A W&amp;B run becomes the same run again: the same commit, uncommitted changes (diff.patch), packages and arguments, or with those that you change. By default it runs in a container whose image is built once for each list of packages; with -Resource local-process as a process in a virtual environment of its own. The program's output is shown as it comes (-Quiet leaves that out), and kept in a log.
 ///
-/// One LaunchedRun object is written for each run at its end, or at once with -NoWait, which leaves a container to its engine and a process to a supervisor of its own; Get-, Wait-, Stop-WandbLaunch and Receive-WandbLaunchLog work on it from any shell. A run that fails is an error with its last lines. Ctrl+C stops the run with everything that it started. $LASTEXITCODE is 0 when all went well, the exit code of the last run that failed where it has one, else 1. -WhatIf shows what would run: commit, patch, program, arguments, image, command and environment, with secrets masked.
+/// One LaunchedRun object is written for each run at its end, or at once with -NoWait, which leaves a container to its engine and a process to a supervisor of its own; Get-, Wait-, Stop-WandbLaunch and Receive-WandbLaunchLog work on it from any shell. A run that fails is an error with its last lines. Ctrl+C stops the run with everything that it started, and says how to launch it again. With -ThrottleLimit each run has a live line with its time and its last line of output instead. -AsJob runs in the background of this session. $LASTEXITCODE is 0 when all went well, the exit code of the last run that failed where it has one, else 1. -WhatIf shows what would run: commit, patch, program, arguments, image, command and environment, with secrets masked.
 ///
 /// Whoever wrote the code that you launch runs it as you. A container keeps it from your files; a process does not.</remarks>
 /// <example><para>Run a folder's train.py as a process</para><code>Start-WandbLaunch ./train -EntryPoint 'python train.py' -Resource local-process -Quiet</code><para>Needs a requirements.txt in the folder; it may be empty.</para></example>
 /// <example><para>Reproduce a run with another learning rate</para><code>Connect-Wandb -Local; Get-WandbRun -Project demo | Start-WandbLaunch -GitRepo ./repo -Argument @{ lr = 0.5 } -Resource local-process -NoInstall -Quiet</code><para>The other arguments stay as they were.</para></example>
 /// <example><para>See what would happen</para><code>Start-WandbLaunch ./train -EntryPoint 'python train.py' -Resource local-process -WhatIf</code><para>Writes the plan and starts nothing.</para></example>
 /// <example><para>Several at a time</para><code>1..3 | ForEach-Object { New-WandbLaunchConfig ./train -EntryPoint 'python train.py' -Argument "epochs=$_" } | Start-WandbLaunch -Resource local-process -ThrottleLimit 2</code><para>Each is a run of its own.</para></example>
+/// <example><para>In the background of this session</para><code>$job = Start-WandbLaunch ./train -EntryPoint 'python train.py' -Resource local-process -AsJob; $job | Receive-Job -Wait -AutoRemoveJob</code><para>Stop-Job stops the run as Ctrl+C does.</para></example>
 /// <example><para>In a container with a memory limit: what would be built and run?</para><code>Connect-Wandb -Local; Get-WandbRun -Project demo | Start-WandbLaunch -GitRepo ./repo -DockerArgs @{ memory = '4g'; cpus = 2 } -WhatIf</code><para>Without -WhatIf it needs a Docker Engine. An address such as https://wandb.ai/me/demo/runs/22stxuh9 does as well as the object.</para></example>
 [Cmdlet(VerbsLifecycle.Start, "WandbLaunch", DefaultParameterSetName = RunSet, SupportsShouldProcess = true)]
 [Alias("swl")]
-[OutputType("WandbLaunch.Model.LaunchedRun", "WandbLaunch.Model.LaunchPlan")]
-public sealed class StartWandbLaunchCommand : LaunchConfigCommand
+[OutputType("WandbLaunch.Model.LaunchedRun", "WandbLaunch.Model.LaunchPlan", "System.Management.Automation.Job")]
+public sealed partial class StartWandbLaunchCommand : LaunchConfigCommand
 {
     // What is about running here, and what is about a queue, where the agent decides how.
     private const string RunSet = "Run";
@@ -121,7 +122,11 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
     [ValidateRange(4096L, long.MaxValue)]
     public long? MaxLogSize { get; set; }
 
-    /// <summary>Do not show the program's output.</summary>
+    /// <summary>Run in the background, as a job of this session: the job is written at once, and Receive-Job gives the runs and what they print, Wait-Job waits, Stop-Job stops the runs as Ctrl+C does. The runs end with the session; with -NoWait they outlive it.</summary>
+    [Parameter(ParameterSetName = RunSet)]
+    public SwitchParameter AsJob { get; set; }
+
+    /// <summary>Show neither the program's output nor live lines. As everywhere, -Quiet takes away what is there to be looked at, and no objects, warnings or errors; the output is in the log.</summary>
     [Parameter]
     public SwitchParameter Quiet { get; set; }
 
@@ -143,6 +148,9 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
     private protected override bool SetsExitCode => true;
 
     /// <inheritdoc/>
+    private protected override bool ShowsLines => !Quiet;
+
+    /// <inheritdoc/>
     protected override async Task BeginAsync()
     {
         if (Queue is not null)
@@ -162,6 +170,21 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
         }
 
         _slots = new SemaphoreSlim(ThrottleLimit);
+        if (AsJob && NoWait)
+        {
+            throw new LaunchException(
+                "NoWaitAsJob",
+                LaunchErrorCategory.InvalidArgument,
+                "-NoWait leaves a run to itself, so that there is nothing for a job to do. Give one of the two: -AsJob for a job that ends with this session, -NoWait for runs that outlive it.",
+                "AsJob"
+            );
+        }
+
+        if (ThrottleLimit > 1 && !Quiet)
+        {
+            _renewing = _lines.RenewAsync(Token);
+        }
+
         _supervision = new Supervision(Runs.Resources);
         Context.Cache.Trim(MaxCacheBytes());
         _options = new LaunchOptions
@@ -247,12 +270,21 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
     /// <summary>Launches one, and waits for it where it is the only one at a time.</summary>
     private async Task LaunchAsync(LaunchConfig config, bool together)
     {
+        if (AsJob && !await AskAsync(IsWhatIf))
+        {
+            await AddToJobAsync(config);
+            return;
+        }
+
         if (!together)
         {
             await _slots!.WaitAsync(Token);
         }
 
-        var task = LaunchAsync(config, Interlocked.Increment(ref _launches), together);
+        var number = Interlocked.Increment(ref _launches);
+
+        // Off this thread, which takes up the next one.
+        var task = Task.Run(() => LaunchAsync(config, number, together), CancellationToken.None);
         _running.TryAdd(task, 0);
         _ = task.ContinueWith(
             t => _running.TryRemove(t, out _),
@@ -274,6 +306,11 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
             await _pusher.FlushAsync(OutputAll, Error, Token);
         }
 
+        if (_forJob.Count > 0)
+        {
+            await AskAsync(StartJob);
+        }
+
         await Task.WhenAll(_running.Keys);
         _slots?.Dispose();
         _supervision?.Dispose();
@@ -288,30 +325,32 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
             // the command is, for which PowerShell waits here.
             _ = StopAsync();
 #pragma warning disable VSTHRD002
-            Task.WhenAll(_running.Keys)
+            Task.WhenAll(_running.Keys.Append(_renewing))
                 .ContinueWith(static _ => { }, TaskScheduler.Default)
                 .Wait(TimeSpan.FromSeconds(30));
 #pragma warning restore VSTHRD002
         }
 
         base.Dispose(disposing);
+        if (disposing)
+        {
+            TellStopped();
+        }
     }
-
-    private long MaxCacheBytes() =>
-        long.TryParse(Context.Environment["WANDBLAUNCH_CACHE_MAX_MB"], out var megabytes) && megabytes > 0
-            ? megabytes << 20
-            : 20L << 30;
 
     private async Task LaunchAsync(LaunchConfig config, int number, bool together)
     {
-        // Many are begun side by side: the first must not hold the pipeline's thread.
-        await Task.Yield();
-        var activity = number == 1 ? "Launching" : $"Launching {number}";
+        var name = RunLines.NameOf(config);
+        var activity = ThrottleLimit == 1 && !together ? $"Launching {name}" : $"{number}: {name}";
+        var begun = false;
         try
         {
+            ShowLine(activity, "starting", null, number);
             var launcher = new Launcher(Runs, ConnectAsync)
             {
-                Progress = new CallbackProgress(p => Progress(activity, p.Text, p.Percent, number)),
+                Progress = new CallbackProgress(p =>
+                    Progress(activity, p.Text, p.Percent is 100 ? null : p.Percent, number)
+                ),
             };
             if (IsWhatIf())
             {
@@ -324,6 +363,7 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
                 return;
             }
 
+            begun = !NoWait;
             var prepared = await launcher.PrepareAsync(config, _options, WorkingFolder, Token);
             prepared.Warnings.ToList().ForEach(Warn);
             Progress(activity, "", 100, number);
@@ -335,8 +375,21 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
             }
 
             // In whole characters of one stream each: output and errors of the program do not mix within one.
-            Action<ReadOnlyMemory<byte>>? show =
-                Quiet || ThrottleLimit > 1 || together ? null : bytes => Show(Encoding.UTF8.GetString(bytes.Span));
+            Action<ReadOnlyMemory<byte>>? show = null;
+            if (Quiet || together)
+            {
+                // Hundreds that a cluster has at once are not to be watched line by line.
+            }
+            else if (ThrottleLimit > 1)
+            {
+                var line = _lines.Begin(number, $"{prepared.Run.Id} {name}");
+                show = bytes => line.Said(bytes.Span);
+            }
+            else
+            {
+                show = bytes => Show(Encoding.UTF8.GetString(bytes.Span));
+            }
+
             var run = await _supervision!.RunAsync(
                 prepared.Folder,
                 prepared.Spec,
@@ -347,15 +400,24 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
                 Token
             );
             run.Warnings.ToList().ForEach(Warn);
+            _lines.End(number);
             Output(run);
-            if (run.State == LaunchState.Failed)
+            if (Token.IsCancellationRequested && run.State == LaunchState.Stopped)
+            {
+                _stopped.Add((number, run));
+            }
+            else if (run.State == LaunchState.Failed)
             {
                 Error(Failure(run), run);
             }
         }
         catch (OperationCanceledException) when (Token.IsCancellationRequested)
         {
-            // Ctrl+C; the run was stopped.
+            // Ctrl+C, before there was a run.
+            if (begun)
+            {
+                _unstarted.Add((number, name));
+            }
         }
         catch (Exception e)
             when (e is LaunchException or IOException or UnauthorizedAccessException or HttpRequestException)
@@ -364,6 +426,7 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
         }
         finally
         {
+            _lines.End(number);
             Progress(activity, "", 100, number);
             if (!together)
             {
@@ -408,21 +471,6 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
         }
 
         return await Runs.GetAsync(id, Token);
-    }
-
-    // A folder needs no server; without a key it runs without one.
-    private async Task<WandbConnection?> ConnectAsync(CancellationToken token)
-    {
-        if (
-            Connection is null
-            && WandbSession.Current is null
-            && ResolveSettings() is { ApiKey: null, AccessToken: null }
-        )
-        {
-            return null;
-        }
-
-        return await GetConnectionAsync(Connection);
     }
 
     internal static string CheckVolume(string volume, Func<string, string> fullPath)

@@ -174,6 +174,9 @@ public abstract class AgentSettingsCommand : PipelineCommand
     /// <summary>True when queues were to come from the pipeline and none did: without them the default queue would be served, which nobody asked for.</summary>
     private protected bool LacksQueues => MyInvocation.ExpectingInput && _queues.Count == 0;
 
+    /// <summary>The queues that were named and piped so far.</summary>
+    private protected IReadOnlyList<string> Queues => _queues;
+
     private protected string? ConfigPath => Config is null ? null : FullPath(Config);
 
     /// <summary>What was given, under the names of the file.</summary>

@@ -38,6 +38,7 @@ internal sealed class ServerFields(Database database) : ISchemaPart
                 {
                     Feature("wandblaunch_queue_wait"),
                     Feature("wandblaunch_queue_push"),
+                    Feature("wandblaunch_queue_remove"),
                     Feature("wandblaunch_store_" + database.Identity),
                 },
             }

@@ -114,7 +114,19 @@ public sealed class SlurmAgentTests
             );
         }
 
-        // Each ran once.
+        // Each ran once. What the agents said of one that did not, for whoever has to find out why.
+        var twice = Ran(ran).GroupBy(l => l).Where(g => g.Count() > 1).Select(g => g.Key.Split(' ')[1]).ToList();
+        Assert.True(
+            twice.Count == 0,
+            string.Join(
+                '\n',
+                Ran(Path.Combine(slurm.Folder, "agent.log"))
+                    .Where(l =>
+                        l.StartsWith("---", StringComparison.Ordinal)
+                        || items.Any(i => twice.Take(3).Contains(i.Id) && l.Contains(i.RunId!, StringComparison.Ordinal))
+                    )
+            )
+        );
         Assert.Equal(
             Enumerable.Range(1, count),
             Ran(ran).Select(l => int.Parse(l.Split(' ')[0], CultureInfo.InvariantCulture)).Order()
@@ -152,6 +164,7 @@ public sealed class SlurmAgentTests
         var log = Path.Combine(slurm.Folder, "agent.log");
         process.OutputDataReceived += (_, e) => Append(e.Data);
         process.ErrorDataReceived += (_, e) => Append(e.Data);
+        Append("--- an agent");
         process.BeginErrorReadLine();
         process.BeginOutputReadLine();
         return process;
@@ -160,7 +173,7 @@ public sealed class SlurmAgentTests
         {
             lock (start)
             {
-                File.AppendAllText(log, line + "\n");
+                File.AppendAllText(log, $"{(line?.StartsWith("---", StringComparison.Ordinal) == true ? "" : $"{DateTime.Now:HH:mm:ss} ")}{line}\n");
             }
         }
     }

@@ -184,7 +184,7 @@ internal sealed class LocalContainerResource(LaunchContext context) : ILaunchRes
         }
         else
         {
-            (image, var failed) = await builder.EnsureAsync(ImageRequest(context), options.Pip, token);
+            (image, var failed) = await builder.EnsureAsync(ImageRequest(context), options.Pip, context.Cache, token);
             if (failed is not null)
             {
                 context.Warnings.Add(failed);

@@ -38,8 +38,11 @@ public sealed record WandbLaunchAgent
     /// <summary>Runs of them that ended with exit code 0.</summary>
     public int? Succeeded { get; init; }
 
-    /// <summary>Items of them that failed, were refused or stopped.</summary>
+    /// <summary>Items of them that failed or were refused.</summary>
     public int? Failed { get; init; }
+
+    /// <summary>Items of them whose runs somebody stopped.</summary>
+    public int? Stopped { get; init; }
 
     /// <summary>When it started.</summary>
     public DateTimeOffset? Started { get; init; }

@@ -148,7 +148,7 @@ internal abstract class LaunchProtocol : ILaunchProtocol
     public Task<WandbLaunchQueueItem?> ItemAsync(WandbRunQueue queue, string id, CancellationToken token) =>
         _items.GetAsync(queue, id, token);
 
-    public Task<IReadOnlyList<bool>> DeleteItemsAsync(
+    public virtual Task<IReadOnlyList<bool>> DeleteItemsAsync(
         WandbRunQueue queue,
         IReadOnlyList<string> ids,
         CancellationToken token

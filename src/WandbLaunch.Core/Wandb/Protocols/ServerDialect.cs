@@ -26,6 +26,9 @@ internal sealed record ServerDialect
     /// <summary>Many items in one field.</summary>
     internal bool PushBatch => Features.Contains("wandblaunch_queue_push");
 
+    /// <summary>Many items are removed by one request.</summary>
+    internal bool RemoveBatch => Features.Contains("wandblaunch_queue_remove");
+
     internal bool Agents => AgentFields.Count > 0;
 
     /// <summary>The server tells waiting agents of work.</summary>
