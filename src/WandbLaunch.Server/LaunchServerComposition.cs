@@ -3,6 +3,7 @@ using WandbLaunch.Server.Auth;
 using WandbLaunch.Server.Data;
 using WandbLaunch.Server.Endpoints;
 using WandbLaunch.Server.Logging;
+using WandbLaunch.Server.Pages;
 using WandbLaunch.Server.Schema;
 
 namespace WandbLaunch.Server;
@@ -23,7 +24,8 @@ internal static class LaunchServerComposition
             .AddSingleton<FileEndpoints>()
             .AddSingleton<FileStreamEndpoint>()
             .AddSingleton<QueueEndpoints>()
-            .AddSingleton<SessionEndpoints>();
+            .AddSingleton<SessionEndpoints>()
+            .AddPage();
     }
 
     internal static void MapLaunchServer(this WebApplication app)
@@ -38,6 +40,7 @@ internal static class LaunchServerComposition
         app.MapQueues();
         app.MapSessions();
         app.MapShutdown();
+        app.MapPageData();
         app.MapPage();
     }
 

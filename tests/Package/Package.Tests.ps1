@@ -75,7 +75,7 @@ Describe 'what the package holds' {
         $bom = Get-Content "$folder/sbom.cdx.json" -Raw | ConvertFrom-Json
         $bom.bomFormat, $bom.specVersion | Should -Be CycloneDX, 1.5
         $bom.components.Count | Should -BeGreaterThan 15
-        $bom.components | ForEach-Object { $_.purl | Should -Match '^pkg:nuget/[^@]+@\d'; ($_.licenses[0].license.id ?? $_.licenses[0].expression) | Should -Not -BeNullOrEmpty -Because $_.name; $_.hashes[0].content | Should -Match '^[0-9a-f]{128}$' }
+        $bom.components | ForEach-Object { $_.purl | Should -Match '^pkg:(nuget|npm)/[^@]+@\d'; ($_.licenses[0].license.id ?? $_.licenses[0].expression) | Should -Not -BeNullOrEmpty -Because $_.name; $_.hashes[0].content | Should -Match '^[0-9a-f]{128}$' }
         $notices = Get-Content "$folder/ThirdPartyNotices.txt" -Raw
         $bom.components | ForEach-Object { $notices | Should -Match ([regex]::Escape("$($_.name) $($_.version)")) }
         # What lies in the folders of libraries is ours or one of them.

@@ -87,10 +87,20 @@ def log(row):
 }
 
 function Set-TestBrowser {
-    # A browser that notes the words that it is given, one a line; Get-Opened gives and forgets them.
+    # A browser that notes the words that it is given, one a line; Get-Opened gives and forgets them. A file that leads to a
+    # page of this machine's server, with a code that signs in once, is noted as that page.
     param([int] $ExitCode = 0)
     $env:BROWSER = Join-Path $TestHome browser
-    Set-Content $env:BROWSER "#!/bin/sh`nfor word; do echo `"`$word`" >> '$TestHome/opened'; done`nexit $ExitCode"
+    Set-Content $env:BROWSER (@'
+#!/bin/sh
+for word; do
+    case "$word" in
+        file://*.html) word=$(sed -n 's/.*url=\([^"#]*\)#link=[0-9A-F]\{64\}".*/\1/p' "${word#file://}") ;;
+    esac
+    echo "$word" >> 'OPENED'
+done
+exit CODE
+'@ -replace 'OPENED', "$TestHome/opened" -replace 'CODE', $ExitCode)
     chmod +x $env:BROWSER
 }
 

@@ -6,6 +6,7 @@ using WandbLaunch.Docs;
 namespace WandbLaunch.Tests;
 
 /// <summary>What is written for people: complete, without links into nothing, and of the sources as they are.</summary>
+[Collection(SessionCollection.Name)]
 public sealed partial class DocsPagesTests
 {
     private static readonly string Root = Fixture.SourceRoot();

@@ -35,6 +35,7 @@ internal sealed class LaunchAgent : IDisposable
     private readonly AgentSlots _slots;
     private readonly AgentCounts _counts = new();
     private readonly ServerLink _link;
+    private readonly AgentQueues _queues;
     private readonly AgentItems _items;
     private readonly AgentBoard _board;
     private readonly AgentShutdown _shutdown;
@@ -65,6 +66,7 @@ internal sealed class LaunchAgent : IDisposable
         _teller = teller;
         _slots = slots;
         _link = new ServerLink(registration.Connection.BaseUrl, teller, callbacks, time);
+        _queues = new AgentQueues(registration, _link, runs.Resources, time);
         _items = new AgentItems(
             (entry, adopted) => new AgentItem(this, entry, adopted),
             home,
@@ -95,7 +97,20 @@ internal sealed class LaunchAgent : IDisposable
         _loop = new AgentLoop(
             config,
             home.Folder,
-            new ItemTaker(config, home, registration, _link, slots, _items, lifetime, _heartbeat, teller, time),
+            new ItemTaker(
+                config,
+                home,
+                registration,
+                _link,
+                _queues,
+                runs.Resources,
+                slots,
+                _items,
+                lifetime,
+                _heartbeat,
+                teller,
+                time
+            ),
             slots,
             _items,
             _counts,
@@ -213,13 +228,7 @@ internal sealed class LaunchAgent : IDisposable
 
     private string Greeting()
     {
-        var runs = Config.MaxJobs switch
-        {
-            AgentConfig.Unlimited => "any number of runs",
-            1 => "one run",
-            var most => $"{most} runs",
-        };
-        return $"listens to {string.Join(", ", _registration.Queues.Select(q => q.Name))} of {Entity}/{QueueProject} on {Connection.BaseUrl}, {runs} at a time"
+        return $"listens to {string.Join(", ", _registration.Queues.Select(q => q.Name))} of {Entity}/{QueueProject} on {Connection.BaseUrl}, {Config.Jobs.Describe()} at a time"
             + (Gpus is null ? "" : $", {_slots.GpusPerRun} of {Gpus.Devices.Count} GPUs each");
     }
 
@@ -274,6 +283,10 @@ internal sealed class LaunchAgent : IDisposable
         [CallerMemberName] string asker = "",
         [CallerLineNumber] int line = 0
     ) => _link.OnceAsync(ask, asker, line);
+
+    /// <summary>The limits of an item's run: the smallest of its own, its queue's and the agent's.</summary>
+    internal async Task<RunLimits> LimitsOfAsync(JournalEntry entry) =>
+        entry.Config.Limits.Smallest(Config.Limits).Smallest(await _queues.LimitsOfAsync(entry.QueueId));
 
     internal void LeaveSlot(AgentItem item) => _slots.Leave(item);
 

@@ -69,9 +69,7 @@ internal sealed class ExternalProgram
                 .WithEnvironmentVariables(Environment)
                 .WithValidation(CommandResultValidation.None)
                 .WithStandardInputPipe(
-                    Feed is { } feed
-                        ? PipeSource.Create(feed)
-                        : PipeSource.FromString(Input, new UTF8Encoding(false))
+                    Feed is { } feed ? PipeSource.Create(feed) : PipeSource.FromString(Input, new UTF8Encoding(false))
                 )
                 .WithStandardOutputPipe(Into(output, letGo.Token))
                 .WithStandardErrorPipe(Into(error, letGo.Token))

@@ -11,7 +11,8 @@ internal sealed class Supervision(ResourceCatalog resources) : IDisposable
     /// <summary>How long a shell waits for room on the disk; what could not be written by then is written later, while it lives.</summary>
     private static readonly TimeSpan ShellPatience = TimeSpan.FromSeconds(10);
 
-    private readonly RunWatch _watch = new(resources.Get);
+    private readonly TimeProvider _time = resources.Context.Time;
+    private readonly RunWatch _watch = new(resources.Get, resources.Context.Time);
     private readonly ConcurrentDictionary<Task, byte> _background = new();
     private readonly ConcurrentDictionary<string, Supervisor> _supervisors = new(StringComparer.Ordinal);
     private readonly CancellationTokenSource _leave = new();
@@ -60,14 +61,21 @@ internal sealed class Supervision(ResourceCatalog resources) : IDisposable
     )
     {
         var resource = resources.Get(spec.Resource);
-        if (!resource.Info.EngineRemembers)
+        if (!resource.Info.EngineRemembers || spec.HasLimits)
         {
+            // An engine remembers how a run ended, but ends none because its time is over.
             await HostProcess.StartRunAsync(resources.Context.Environment, folder, secrets, token);
             return;
         }
 
         using var held = await FileLock.EnterAsync(LaunchStore.LockPath(folder), token);
-        using var supervisor = new Supervisor(folder, LaunchStore.Load(folder)!, resource, spec.MaxLogSize);
+        using var supervisor = new Supervisor(
+            folder,
+            LaunchStore.Load(folder)!,
+            resource,
+            spec.MaxLogSize,
+            time: _time
+        );
         if (!await supervisor.StartAsync(spec, secrets, token))
         {
             await supervisor.SaveEndAsync();
@@ -165,7 +173,7 @@ internal sealed class Supervision(ResourceCatalog resources) : IDisposable
     internal async Task LeaveAllAsync(TimeSpan patience)
     {
         await _leave.CancelAsync();
-        await Task.WhenAny(Task.WhenAll(_background.Keys), Task.Delay(patience));
+        await Task.WhenAny(Task.WhenAll(_background.Keys), Task.Delay(patience, _time));
     }
 
     private void Track(Task task)
@@ -201,7 +209,15 @@ internal sealed class Supervision(ResourceCatalog resources) : IDisposable
                 return known;
             }
 
-            supervisor = new Supervisor(folder, known, resources.Get(spec.Resource), spec.MaxLogSize, output, changed);
+            supervisor = new Supervisor(
+                folder,
+                known,
+                resources.Get(spec.Resource),
+                spec.MaxLogSize,
+                output,
+                changed,
+                _time
+            );
             _supervisors[folder] = supervisor;
             if (!await SuperviseAsync(supervisor, folder, spec, secrets, token, leave))
             {
@@ -209,7 +225,7 @@ internal sealed class Supervision(ResourceCatalog resources) : IDisposable
             }
 
             saving = supervisor.SaveEndAsync();
-            await Task.WhenAny(saving, Task.Delay(patience, leave));
+            await Task.WhenAny(saving, Task.Delay(patience, _time, leave));
             return supervisor.Run;
         }
         finally
@@ -241,7 +257,7 @@ internal sealed class Supervision(ResourceCatalog resources) : IDisposable
     {
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(token);
         using var done = new CancellationTokenSource();
-        var asked = WatchForStopAsync(supervisor, folder, stop, done.Token);
+        var asked = WatchForStopAsync(supervisor, folder, spec, stop, done.Token);
         try
         {
             return !await supervisor.StartAsync(spec, secrets, stop.Token)
@@ -254,19 +270,20 @@ internal sealed class Supervision(ResourceCatalog resources) : IDisposable
         }
     }
 
-    private static async Task WatchForStopAsync(
+    private async Task WatchForStopAsync(
         Supervisor supervisor,
         string folder,
+        RunSpec spec,
         CancellationTokenSource stop,
         CancellationToken done
     )
     {
         try
         {
-            for (var i = 0; !LaunchStore.StopAsked(folder); i++)
+            for (var i = 0; !LaunchStore.StopAsked(folder) && !supervisor.IsOver(spec); i++)
             {
                 // Runs of hours are looked at less often: an agent may have a thousand.
-                await Task.Delay(i < 300 ? 200 : 1000, done);
+                await Task.Delay(TimeSpan.FromMilliseconds(i < 300 ? 200 : 1000), _time, done);
                 if (i % 5 == 0)
                 {
                     supervisor.TrySave();

@@ -163,7 +163,7 @@ internal static class LocalServers
                 Path = full,
                 KeyPath = KeyPath(full),
                 ProcessId = process.Id,
-                Started = DateTimeOffset.UtcNow,
+                Started = context.Time.GetUtcNow(),
                 ListenAddress = address,
                 Running = true,
             };
@@ -287,7 +287,8 @@ internal static class LocalServers
         }
     }
 
-    private static HttpClient Client(LaunchServerInfo server)
+    /// <summary>A client with the server's key.</summary>
+    internal static HttpClient Client(LaunchServerInfo server)
     {
         var client = new HttpClient(new SocketFaultHandler(new SocketsHttpHandler { AllowAutoRedirect = false }));
         client.DefaultRequestHeaders.Authorization = new AuthenticationHeaderValue(

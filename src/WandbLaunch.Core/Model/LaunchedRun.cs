@@ -122,6 +122,10 @@ public sealed record LaunchedRun
     /// <summary>Where it is found again; null until it was started.</summary>
     public RunHandle? Handle { get; init; }
 
+    /// <summary>What its engine calls it: id of the container, the process, or the cluster's job; null until it was started.</summary>
+    [JsonIgnore]
+    public string? EngineId => Handle?.Id;
+
     /// <summary>Process id on this machine, for a process.</summary>
     [JsonIgnore]
     public int? ProcessId =>

@@ -51,7 +51,8 @@ internal sealed record AgentPolicy
             "git hosts: " + List(GitHosts),
             "images: " + List(Images),
             "mounts: " + List(Mounts),
-            "docker arguments: the fixed list" + And(ExtraArguments.Where(a => !a.Contains(':', StringComparison.Ordinal))),
+            "docker arguments: the fixed list"
+                + And(ExtraArguments.Where(a => !a.Contains(':', StringComparison.Ordinal))),
             .. ExtraArguments
                 .Where(a => a.Contains(':', StringComparison.Ordinal))
                 .GroupBy(a => a.Split(':')[0], a => a.Split(':', 2)[1])
@@ -60,9 +61,6 @@ internal sealed record AgentPolicy
                 ? ["secure mode: items bring no entry points, no arguments for images, no docker env or workdir"]
                 : Array.Empty<string>(),
         ];
-
-    private static string And(IEnumerable<string> names) =>
-        names.ToList() is { Count: > 0 } some ? " and " + List(some) : "";
 
     /// <summary>The policy for a line or two: what is run, from where, and what was allowed beyond the default.</summary>
     internal string Summary(string entity, IReadOnlyList<string> resources)
@@ -75,11 +73,19 @@ internal sealed record AgentPolicy
                 $"code of {(Entities is ["*"] ? "anybody" : List(Entities ?? [entity]))} from {hosts}",
                 Images is ["*"] ? "any image" : "images " + List(Images),
                 .. Mounts.Count > 0 ? ["mounts " + List(Mounts)] : Array.Empty<string>(),
-                .. ExtraArguments.Count > 0 ? ["arguments " + List(ExtraArguments)] : Array.Empty<string>(),
+                .. ExtraArguments
+                    .GroupBy(
+                        a => a.Contains(':', StringComparison.Ordinal) ? a.Split(':')[0] : "docker",
+                        a => a.Split(':', 2)[^1]
+                    )
+                    .Select(g => $"{g.Key} arguments {List([.. g])}"),
                 .. SecureMode ? ["secure mode"] : Array.Empty<string>(),
             ]
         );
     }
+
+    private static string And(IEnumerable<string> names) =>
+        names.ToList() is { Count: > 0 } some ? " and " + List(some) : "";
 
     /// <summary>Checks what an item launches, and for whom, before anything is fetched. What it asks of its resource is that resource's to check.</summary>
     /// <exception cref="LaunchException"><c>PolicyRefused</c>.</exception>

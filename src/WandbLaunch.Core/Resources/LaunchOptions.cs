@@ -28,6 +28,12 @@ internal sealed record LaunchOptions
     /// <summary>Most bytes of the log; null: no limit.</summary>
     internal long? MaxLogSize { get; init; }
 
+    /// <summary>Limits beside those of the config: the smallest holds.</summary>
+    internal RunLimits Limits { get; init; } = RunLimits.None;
+
+    /// <summary>Since when the start limit counts; null: from the launch on.</summary>
+    internal DateTimeOffset? Asked { get; init; }
+
     /// <summary>Id of the launch on this machine, where it is not the run's: an agent's launches are named by their item.</summary>
     internal string? LaunchId { get; init; }
 

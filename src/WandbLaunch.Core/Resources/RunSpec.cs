@@ -26,6 +26,18 @@ internal sealed record RunSpec
     /// <summary>Most bytes of output.log; null: no limit.</summary>
     public long? MaxLogSize { get; init; }
 
+    /// <summary>How long the program may run; null: no limit.</summary>
+    public TimeSpan? TimeLimit { get; init; }
+
+    /// <summary>How long it may take until the program runs; null: no limit.</summary>
+    public TimeSpan? StartLimit { get; init; }
+
+    /// <summary>When that is over.</summary>
+    public DateTimeOffset? StartBy { get; init; }
+
+    /// <summary>True when somebody has to look at the time.</summary>
+    internal bool HasLimits => TimeLimit is not null || StartBy is not null;
+
     /// <summary>What the resource alone reads.</summary>
     public JsonObject? Data { get; init; }
 
@@ -135,6 +147,12 @@ internal sealed record PrepareContext(
     /// <summary>Told what is being done, with a percentage where one is known.</summary>
     internal required IProgress<LaunchProgress> Progress { get; init; }
 
+    /// <summary>How long it may run and wait: the smallest of the config's limits and the options'.</summary>
+    internal RunLimits Limits => Config.Limits.Smallest(Options.Limits);
+
+    /// <summary>When its start limit is over.</summary>
+    internal DateTimeOffset? StartBy { get; init; }
+
     /// <summary>The part of the spec that is the same for every resource.</summary>
     internal RunSpec NewSpec(IReadOnlyList<string> command, string workingFolder) =>
         new()
@@ -147,6 +165,9 @@ internal sealed record PrepareContext(
             Environment = Environment,
             StopGraceSeconds = Options.StopGraceSeconds,
             MaxLogSize = Options.MaxLogSize,
+            TimeLimit = Limits.Time,
+            StartLimit = Limits.Start,
+            StartBy = StartBy,
         };
 }
 

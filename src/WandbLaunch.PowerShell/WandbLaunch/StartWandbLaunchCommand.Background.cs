@@ -1,7 +1,6 @@
 using System.Collections.Concurrent;
 using System.Management.Automation.Host;
 using WandbLaunch.Model;
-using WandbLaunch.Wandb;
 
 namespace WandbLaunch.PowerShell;
 
@@ -24,26 +23,6 @@ public sealed partial class StartWandbLaunchCommand
             (activity, status, number) => ShowLine(activity, status ?? "", status is null ? 100 : null, number)
         );
     }
-
-    // A folder needs no server; without a key it runs without one.
-    private async Task<WandbConnection?> ConnectAsync(CancellationToken token)
-    {
-        if (
-            Connection is null
-            && WandbSession.Current is null
-            && ResolveSettings() is { ApiKey: null, AccessToken: null }
-        )
-        {
-            return null;
-        }
-
-        return await GetConnectionAsync(Connection);
-    }
-
-    private long MaxCacheBytes() =>
-        long.TryParse(Context.Environment["WANDBLAUNCH_CACHE_MAX_MB"], out var megabytes) && megabytes > 0
-            ? megabytes << 20
-            : 20L << 30;
 
     // Built here, where scripts, drives and questions are; the job gets what is certain.
     private async Task AddToJobAsync(LaunchConfig config)

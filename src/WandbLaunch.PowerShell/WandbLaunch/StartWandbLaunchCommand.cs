@@ -16,7 +16,7 @@ namespace WandbLaunch.PowerShell;
 /// <summary>Runs a W&amp;B run again, or a git repository or folder for the first time.</summary>
 /// <remarks>A W&amp;B run becomes the same run again: the same commit, uncommitted changes (diff.patch), packages and arguments, or with those that you change. By default it runs in a container whose image is built once for each list of packages; with -Resource local-process as a process in a virtual environment of its own. The program's output is shown as it comes (-Quiet leaves that out), and kept in a log.
 ///
-/// One LaunchedRun object is written for each run at its end, or at once with -NoWait, which leaves a container to its engine and a process to a supervisor of its own; Get-, Wait-, Stop-WandbLaunch and Receive-WandbLaunchLog work on it from any shell. A run that fails is an error with its last lines. Ctrl+C stops the run with everything that it started, and says how to launch it again. With -ThrottleLimit each run has a live line with its time and its last line of output instead. -AsJob runs in the background of this session. $LASTEXITCODE is 0 when all went well, the exit code of the last run that failed where it has one, else 1. -WhatIf shows what would run: commit, patch, program, arguments, image, command and environment, with secrets masked.
+/// One LaunchedRun object is written for each run at its end, or at once with -NoWait, which leaves a container to its engine and a process, or whatever has a limit of time, to a supervisor of its own; Get-, Wait-, Stop-WandbLaunch and Receive-WandbLaunchLog work on it from any shell. A run that fails is an error with its last lines. Ctrl+C stops the run with everything that it started, and says how to launch it again. With -ThrottleLimit each run has a live line with its time and its last line of output instead. -AsJob runs in the background of this session. $LASTEXITCODE is 0 when all went well, the exit code of the last run that failed where it has one, else 1. -WhatIf shows what would run: commit, patch, program, arguments, image, command and environment, with secrets masked.
 ///
 /// Whoever wrote the code that you launch runs it as you. A container keeps it from your files; a process does not.</remarks>
 /// <example><para>Run a folder's train.py as a process</para><code>Start-WandbLaunch ./train -EntryPoint 'python train.py' -Resource local-process -Quiet</code><para>Needs a requirements.txt in the folder; it may be empty.</para></example>
@@ -338,139 +338,24 @@ public sealed partial class StartWandbLaunchCommand : LaunchConfigCommand
         }
     }
 
-    private async Task LaunchAsync(LaunchConfig config, int number, bool together)
+    private long MaxCacheBytes() =>
+        long.TryParse(Context.Environment["WANDBLAUNCH_CACHE_MAX_MB"], out var megabytes) && megabytes > 0
+            ? megabytes << 20
+            : 20L << 30;
+
+    // A folder needs no server; without a key it runs without one.
+    private async Task<WandbConnection?> ConnectAsync(CancellationToken token)
     {
-        var name = RunLines.NameOf(config);
-        var activity = ThrottleLimit == 1 && !together ? $"Launching {name}" : $"{number}: {name}";
-        var begun = false;
-        try
+        if (
+            Connection is null
+            && WandbSession.Current is null
+            && ResolveSettings() is { ApiKey: null, AccessToken: null }
+        )
         {
-            ShowLine(activity, "starting", null, number);
-            var launcher = new Launcher(Runs, ConnectAsync)
-            {
-                Progress = new CallbackProgress(p =>
-                    Progress(activity, p.Text, p.Percent is 100 ? null : p.Percent, number)
-                ),
-            };
-            if (IsWhatIf())
-            {
-                Output(await launcher.PlanAsync(config, _options, WorkingFolder, Token));
-                return;
-            }
-
-            if (!await ShouldProcessAsync(config.Source ?? "", $"Launch with {Runs.Resources.Of(config).Info.Name}"))
-            {
-                return;
-            }
-
-            begun = !NoWait;
-            var prepared = await launcher.PrepareAsync(config, _options, WorkingFolder, Token);
-            prepared.Warnings.ToList().ForEach(Warn);
-            Progress(activity, "", 100, number);
-            if (NoWait)
-            {
-                await _supervision!.LeaveAsync(prepared.Folder, prepared.Spec, prepared.Secrets, Token);
-                Output(await WaitUntilStartedAsync(prepared.Run.Id));
-                return;
-            }
-
-            // In whole characters of one stream each: output and errors of the program do not mix within one.
-            Action<ReadOnlyMemory<byte>>? show = null;
-            if (Quiet || together)
-            {
-                // Hundreds that a cluster has at once are not to be watched line by line.
-            }
-            else if (ThrottleLimit > 1)
-            {
-                var line = _lines.Begin(number, $"{prepared.Run.Id} {name}");
-                show = bytes => line.Said(bytes.Span);
-            }
-            else
-            {
-                show = bytes => Show(Encoding.UTF8.GetString(bytes.Span));
-            }
-
-            var run = await _supervision!.RunAsync(
-                prepared.Folder,
-                prepared.Spec,
-                prepared.Secrets,
-                show,
-                null,
-                false,
-                Token
-            );
-            run.Warnings.ToList().ForEach(Warn);
-            _lines.End(number);
-            Output(run);
-            if (Token.IsCancellationRequested && run.State == LaunchState.Stopped)
-            {
-                _stopped.Add((number, run));
-            }
-            else if (run.State == LaunchState.Failed)
-            {
-                Error(Failure(run), run);
-            }
-        }
-        catch (OperationCanceledException) when (Token.IsCancellationRequested)
-        {
-            // Ctrl+C, before there was a run.
-            if (begun)
-            {
-                _unstarted.Add((number, name));
-            }
-        }
-        catch (Exception e)
-            when (e is LaunchException or IOException or UnauthorizedAccessException or HttpRequestException)
-        {
-            Error(e, config.Uri);
-        }
-        finally
-        {
-            _lines.End(number);
-            Progress(activity, "", 100, number);
-            if (!together)
-            {
-                _slots!.Release();
-            }
-        }
-    }
-
-    internal static LaunchException Failure(LaunchedRun run)
-    {
-        var tail = run.LogPath is null ? "" : Launcher.LastLines(run.LogPath, 10);
-        var why =
-            run.Reason
-            ?? (
-                run.ExitCode is { } ended
-                    ? $"it ended with exit code {ExitCodes.Show(ended)}"
-                    : "how it ended is not known"
-            );
-        return new LaunchException(
-            run.OutOfMemory ? "RunOutOfMemory"
-                : run.ExitCode is not null ? "RunFailed"
-                : run.Started is null ? "RunNotStarted"
-                : "RunLost",
-            LaunchErrorCategory.OperationStopped,
-            $"The run {run.Id} of {run.Source} failed: {why}.{(tail.Length > 0 ? $" Its last lines (all: Receive-WandbLaunchLog {run.Id}):\n{tail}" : "")}",
-            run
-        );
-    }
-
-    // A run's host writes the start down within moments; whoever gets the object can act on it then.
-    private async Task<LaunchedRun> WaitUntilStartedAsync(string id)
-    {
-        for (var i = 0; i < 100; i++)
-        {
-            var run = await Runs.GetAsync(id, Token);
-            if (run.State != LaunchState.Starting)
-            {
-                return run;
-            }
-
-            await Task.Delay(50, Token);
+            return null;
         }
 
-        return await Runs.GetAsync(id, Token);
+        return await GetConnectionAsync(Connection);
     }
 
     internal static string CheckVolume(string volume, Func<string, string> fullPath)

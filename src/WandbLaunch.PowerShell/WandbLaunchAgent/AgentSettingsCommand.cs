@@ -1,6 +1,7 @@
 using System.Collections;
 using System.Management.Automation;
 using System.Text.Json.Nodes;
+using WandbLaunch.Foundation;
 using WandbLaunch.Model;
 using WandbLaunch.Wandb;
 
@@ -42,11 +43,22 @@ public abstract class AgentSettingsCommand : PipelineCommand
     [Alias("c")]
     public string? Config { get; set; }
 
-    /// <summary>Runs at a time. Default 1; -1 for no limit.</summary>
+    /// <summary>Runs at a time: one number for all (default 1; -1 for no limit), or one for each resource, as @{ slurm = 200; 'local-container' = 2 } or slurm=200, local-container=2. A resource that is not named has 1. Items of a resource that is full wait in their queue, and others go past them.</summary>
     [Parameter]
     [Alias("j")]
-    [ValidateRange(-1, 10000)]
-    public int? MaxJobs { get; set; }
+    [MaxJobs]
+    [ArgumentCompleter(typeof(MaxJobsCompleter))]
+    public object? MaxJobs { get; set; }
+
+    /// <summary>Longest time that a run may run, as 2h, 90m or 02:00:00; then it is stopped, and its item fails. Items and queues can say less, not more. Default: no limit.</summary>
+    [Parameter]
+    [Span]
+    public TimeSpan? TimeLimit { get; set; }
+
+    /// <summary>Longest time from when an item is taken until its program runs, as 30m; then it is given up, and fails. Items and queues can say less, not more. Default: no limit.</summary>
+    [Parameter]
+    [Span]
+    public TimeSpan? StartLimit { get; set; }
 
     /// <summary>Fair: the queues in turn. Strict: always the first one that has an item.</summary>
     [Parameter]
@@ -188,6 +200,8 @@ public abstract class AgentSettingsCommand : PipelineCommand
         Put("entity", Entity);
         Put("queue_project", QueueProject);
         Put("max_jobs", MaxJobs);
+        Put("time_limit", Show(TimeLimit));
+        Put("start_limit", Show(StartLimit));
         Put("queue_order", QueueOrder?.ToLowerInvariant());
         Put("gpus_per_job", GpusPerJob);
         Put("max_retry", MaxRetry);
@@ -242,6 +256,8 @@ public abstract class AgentSettingsCommand : PipelineCommand
                 map[name] = JsonTree.Of(value);
             }
         }
+
+        static string? Show(TimeSpan? span) => span is { } given ? SpanText.Show(given) : null;
 
         // A switch that was not typed leaves the file's word.
         void Switch(string name, string parameter, SwitchParameter value)

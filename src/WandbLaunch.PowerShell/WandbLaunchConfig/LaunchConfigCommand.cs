@@ -127,6 +127,16 @@ public abstract class LaunchConfigCommand : AsyncPSCmdlet
     [Parameter]
     public string? RunId { get; set; }
 
+    /// <summary>Longest time that the run may run, as 2h, 90m or 02:00:00; then it is stopped, and fails with that reason. Default: no limit. In a queue, its own and its agent's limits count too: the smallest holds.</summary>
+    [Parameter]
+    [Span]
+    public TimeSpan? TimeLimit { get; set; }
+
+    /// <summary>Longest time until the program runs, as 30m, with everything before it: building, installing, waiting for a cluster; then it is given up, and fails. In a queue it counts from when an agent takes the item.</summary>
+    [Parameter]
+    [Span]
+    public TimeSpan? StartLimit { get; set; }
+
     /// <summary>Take launch configs with keys that this version does not know; they go through untouched. Default: such a key is an error, for it is mistyped as a rule.</summary>
     [Parameter]
     public SwitchParameter AllowUnknownKey { get; set; }
@@ -240,6 +250,8 @@ public abstract class LaunchConfigCommand : AsyncPSCmdlet
                 : EntryPoint,
             Cuda = Cuda,
             RunId = RunId,
+            TimeLimit = TimeLimit,
+            StartLimit = StartLimit,
         };
 
     /// <summary>The config as an object whose ConvertTo-Json is a valid launch config file.</summary>

@@ -85,6 +85,9 @@ internal sealed record QueueRecord
     public string? ResourceConfig { get; init; }
     public string? TemplateVariables { get; init; }
     public string? ExternalLinks { get; init; }
+
+    /// <summary>True while no agent is given its items.</summary>
+    public bool Paused { get; init; }
 }
 
 /// <summary>A resource with its configuration, as queues are made of it.</summary>
@@ -110,6 +113,12 @@ internal sealed record ItemRecord
     public int? ExitCode { get; init; }
     public string? ClaimedAt { get; init; }
     public string? FinishedAt { get; init; }
+
+    /// <summary>What its engine calls its run.</summary>
+    public string? EngineId { get; init; }
+
+    /// <summary>What its run waits for, or why it ended.</summary>
+    public string? Reason { get; init; }
 
     /// <summary>A report, as JSON.</summary>
     public string? Error { get; init; }

@@ -103,7 +103,8 @@ internal sealed class QueueEndpoints(
 
         var waiter = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
         using var registration = signals.Register(wanted, waiter);
-        var there = items.AnyWaiting(wanted);
+        var except = context.Request.Query["except"].OfType<string>().Take(100).ToArray();
+        var there = items.AnyWaiting(wanted, except);
         if (!there)
         {
             using var end = CancellationTokenSource.CreateLinkedTokenSource(

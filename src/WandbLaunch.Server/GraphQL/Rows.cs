@@ -142,6 +142,8 @@ internal static class Rows
             ["exitCode"] = item.ExitCode,
             ["claimedAt"] = item.ClaimedAt,
             ["finishedAt"] = item.FinishedAt,
+            ["engineId"] = item.EngineId,
+            ["reason"] = item.Reason,
             ["error"] =
                 item.Error is { } error ? Report(ItemRepository.Json(error))
                 : item.Fault is { } fault ? Report(ItemRepository.Unreadable(fault))

@@ -1,5 +1,6 @@
 using System.Text.Json;
 using GraphQL;
+using WandbLaunch.Model;
 using WandbLaunch.Server.Data;
 
 namespace WandbLaunch.Server.Schema;
@@ -76,7 +77,7 @@ internal sealed class RunFields(
                 CheckDocument(input, "summaryMetrics");
                 var (run, inserted) = runs.Upsert(
                     project,
-                    known?.Name ?? input.Text("name") ?? input.Text("id") ?? Names.NewId(),
+                    known?.Name ?? input.Text("name") ?? input.Text("id") ?? RunId.New(),
                     input,
                     ResolveContext.Username
                 );

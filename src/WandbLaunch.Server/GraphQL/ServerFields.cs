@@ -39,6 +39,7 @@ internal sealed class ServerFields(Database database) : ISchemaPart
                     Feature("wandblaunch_queue_wait"),
                     Feature("wandblaunch_queue_push"),
                     Feature("wandblaunch_queue_remove"),
+                    Feature("wandblaunch_pop_except"),
                     Feature("wandblaunch_store_" + database.Identity),
                 },
             }

@@ -97,7 +97,11 @@ public sealed class SlurmArgumentTests
     public void An_item_may_ask_for_the_fixed_list_and_what_its_agents_admin_allows()
     {
         var policy = new AgentPolicy { Resources = ["slurm"] };
-        policy.CheckAll(Config("""{ "partition": "gpu", "time": 10, "requeue": true, "array-throttle": 2 }"""), "me", "me");
+        policy.CheckAll(
+            Config("""{ "partition": "gpu", "time": 10, "requeue": true, "array-throttle": 2 }"""),
+            "me",
+            "me"
+        );
         var e = Assert.Throws<LaunchException>(() =>
             policy.CheckAll(Config("""{ "reservation": "r1" }"""), "me", "me")
         );

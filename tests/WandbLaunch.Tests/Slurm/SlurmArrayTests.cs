@@ -68,10 +68,9 @@ public sealed class SlurmArrayTests
         Assert.True(took < TimeSpan.FromSeconds(2) || took < bare * 100, $"{took}, a bare sbatch {bare}");
 
         // One question for all of them.
-        var look = await store.Resources.Get("slurm").LookAsync(
-            [.. launches.Zip(handles, (l, h) => l.Run with { Handle = h })],
-            default
-        );
+        var look = await store
+            .Resources.Get("slurm")
+            .LookAsync([.. launches.Zip(handles, (l, h) => l.Run with { Handle = h })], default);
         Assert.Equal(500, look.Count);
         Assert.All(look.Values, s => Assert.True(s.End!.Stopped));
     }
@@ -138,10 +137,7 @@ public sealed class SlurmArrayTests
             () => launches.All(l => File.Exists(Path.Combine(slurm.Runs, l.Run.Id, "exit"))),
             "all end"
         );
-        Assert.Equal(
-            ["0", "1", "2", "3"],
-            File.ReadAllLines(Path.Combine(slurm.Folder, "ran")).Order()
-        );
+        Assert.Equal(["0", "1", "2", "3"], File.ReadAllLines(Path.Combine(slurm.Folder, "ran")).Order());
     }
 
     [Fact]
@@ -155,12 +151,7 @@ public sealed class SlurmArrayTests
             ApiKey = "key-that-nobody-sees-0123456789012345678901",
             Environment = new Dictionary<string, string> { ["MY_TOKEN"] = Secret },
         };
-        var waiting = await slurm.PrepareAsync(
-            store,
-            "sleep 60",
-            new JsonObject { ["begin"] = "now+1hour" },
-            options
-        );
+        var waiting = await slurm.PrepareAsync(store, "sleep 60", new JsonObject { ["begin"] = "now+1hour" }, options);
         var running = await slurm.PrepareAsync(store, "echo \"$MY_TOKEN $WANDB_API_KEY\"; sleep 60", null, options);
         var seen = new List<string>();
         using var look = new CancellationTokenSource();
@@ -184,7 +175,11 @@ public sealed class SlurmArrayTests
 
             // The controller writes its state down within seconds; the environment and the script of a job at once.
             Assert.Contains(
-                Directory.EnumerateFiles(Path.Combine(SlurmMachine.Engine!, "state"), "environment", SearchOption.AllDirectories),
+                Directory.EnumerateFiles(
+                    Path.Combine(SlurmMachine.Engine!, "state"),
+                    "environment",
+                    SearchOption.AllDirectories
+                ),
                 f => f.Contains("job." + handles[0].Id, StringComparison.Ordinal)
             );
             foreach (
@@ -192,7 +187,11 @@ public sealed class SlurmArrayTests
                     Directory.EnumerateFiles(
                         Path.Combine(SlurmMachine.Engine!, f),
                         "*",
-                        new EnumerationOptions { RecurseSubdirectories = true, AttributesToSkip = FileAttributes.Device }
+                        new EnumerationOptions
+                        {
+                            RecurseSubdirectories = true,
+                            AttributesToSkip = FileAttributes.Device,
+                        }
                     )
                 )
             )
@@ -202,7 +201,11 @@ public sealed class SlurmArrayTests
                     continue;
                 }
 
-                Assert.DoesNotContain("that-nobody-sees", Encoding.Latin1.GetString(Read(file)), StringComparison.Ordinal);
+                Assert.DoesNotContain(
+                    "that-nobody-sees",
+                    Encoding.Latin1.GetString(Read(file)),
+                    StringComparison.Ordinal
+                );
             }
 
             Assert.DoesNotContain(
@@ -213,7 +216,10 @@ public sealed class SlurmArrayTests
 
             // Of its folder nobody else reads anything.
             var folder = Path.Combine(slurm.Runs, running.Run.Id);
-            Assert.Equal(UnixFileMode.UserRead | UnixFileMode.UserWrite, File.GetUnixFileMode(Path.Combine(folder, "env")));
+            Assert.Equal(
+                UnixFileMode.UserRead | UnixFileMode.UserWrite,
+                File.GetUnixFileMode(Path.Combine(folder, "env"))
+            );
             Assert.Equal(
                 UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute,
                 File.GetUnixFileMode(folder)

@@ -15,7 +15,9 @@ internal sealed class SlurmMachine : IDisposable
     internal SlurmMachine(params (string Name, string? Value)[] variables)
     {
         Need();
-        Folder = Directory.CreateDirectory(Path.Combine(Fixture.Root, "slurm-" + Guid.NewGuid().ToString("n")[..8])).FullName;
+        Folder = Directory
+            .CreateDirectory(Path.Combine(Fixture.Root, "slurm-" + Guid.NewGuid().ToString("n")[..8]))
+            .FullName;
         _variables = new Dictionary<string, string?>
         {
             ["WANDBLAUNCH_HOME"] = Path.Combine(Folder, "home"),

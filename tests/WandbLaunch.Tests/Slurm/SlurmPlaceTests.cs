@@ -17,7 +17,10 @@ public sealed class SlurmPlaceTests
         var folder = Environment.GetEnvironmentVariable("WANDBLAUNCH_TEST_GIT_SSH");
         if (folder is null)
         {
-            Assert.False(Environment.GetEnvironmentVariable("CI") == "true", "CI must have an sshd (tests/engines/git-ssh-up.sh)");
+            Assert.False(
+                Environment.GetEnvironmentVariable("CI") == "true",
+                "CI must have an sshd (tests/engines/git-ssh-up.sh)"
+            );
             Assert.Skip("needs an sshd: tests/engines/git-ssh-up.sh, and its folder in WANDBLAUNCH_TEST_GIT_SSH");
         }
 
@@ -114,15 +117,7 @@ public sealed class SlurmPlaceTests
     private static async Task<LaunchedRun> RunAsync(LaunchStore store, PreparedLaunch prepared)
     {
         using var supervision = new Supervision(store.Resources);
-        return await supervision.RunAsync(
-            prepared.Folder,
-            prepared.Spec,
-            prepared.Secrets,
-            null,
-            null,
-            false,
-            default
-        );
+        return await supervision.RunAsync(prepared.Folder, prepared.Spec, prepared.Secrets, null, null, false, default);
     }
 
     [Fact]
@@ -201,7 +196,10 @@ public sealed class SlurmPlaceTests
             var runs = new List<LaunchedRun>();
             for (var i = 0; i < 2; i++)
             {
-                var prepared = await new Launcher(store, _ => Task.FromResult<Wandb.WandbConnection?>(null)).PrepareAsync(
+                var prepared = await new Launcher(
+                    store,
+                    _ => Task.FromResult<Wandb.WandbConnection?>(null)
+                ).PrepareAsync(
                     new LaunchConfig
                     {
                         DockerImage = "ghcr.io/me/train:1.0",
@@ -275,7 +273,9 @@ public sealed class SlurmPlaceTests
         var plan = await PlanAsync(new JsonObject { ["time"] = 1 });
         Assert.Matches("^Slurm on this machine says: Job [0-9]+ to start at ", plan.Note);
         Assert.Equal("python train.py", plan.Command);
-        var e = await Assert.ThrowsAsync<LaunchException>(() => PlanAsync(new JsonObject { ["partition"] = "nowhere" }));
+        var e = await Assert.ThrowsAsync<LaunchException>(() =>
+            PlanAsync(new JsonObject { ["partition"] = "nowhere" })
+        );
         Assert.Equal("SlurmRefused", e.ErrorId);
         Assert.Contains("invalid partition", e.Message, StringComparison.OrdinalIgnoreCase);
         Assert.Equal(before, SlurmMachine.Command("squeue", "-h", "-t", "all", "-o", "%i"));
@@ -290,7 +290,10 @@ public sealed class SlurmPlaceTests
             System.IO.Compression.ZipArchiveMode.Create
         );
         Add("wandblaunch_sample.py", "answer = 42\n");
-        Add("wandblaunch_sample-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: wandblaunch-sample\nVersion: 1.0\n");
+        Add(
+            "wandblaunch_sample-1.0.dist-info/METADATA",
+            "Metadata-Version: 2.1\nName: wandblaunch-sample\nVersion: 1.0\n"
+        );
         Add(
             "wandblaunch_sample-1.0.dist-info/WHEEL",
             "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"

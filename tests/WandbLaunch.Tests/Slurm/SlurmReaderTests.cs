@@ -40,7 +40,12 @@ public sealed class SlurmReaderTests
     private static string Short(RunStanding standing) =>
         standing.End is { } end
             ? (
-                end.Fault ?? (end.Stopped ? "stopped" : end.OutOfMemory ? "out of memory" : "ended")
+                end.Fault
+                ?? (
+                    end.Stopped ? "stopped"
+                    : end.OutOfMemory ? "out of memory"
+                    : "ended"
+                )
             )
                 + (end.ExitCode is { } code ? $" {code}" : "")
                 + (end.Fault is null && !end.OutOfMemory && end.Reason is not null ? ": " + end.Reason : "")

@@ -86,7 +86,12 @@ public sealed class SlurmStateTests
     public async Task Cancelled_while_it_runs()
     {
         using var slurm = new SlurmMachine();
-        var (run, _) = await MeetRunningAsync(slurm, "echo begin; sleep 60", null, Call(r => ["scancel", r.Handle!.Id]));
+        var (run, _) = await MeetRunningAsync(
+            slurm,
+            "echo begin; sleep 60",
+            null,
+            Call(r => ["scancel", r.Handle!.Id])
+        );
         Assert.Equal((LaunchState.Stopped, 143), (run.State, run.ExitCode));
         Assert.Contains("cancelled", run.Reason, StringComparison.Ordinal);
     }
@@ -161,7 +166,17 @@ public sealed class SlurmStateTests
             _ =>
             {
                 other = SlurmMachine
-                    .Command("sbatch", "--parsable", "-p", "high", "--exclusive", "-o", "/dev/null", "--wrap", "sleep 60")
+                    .Command(
+                        "sbatch",
+                        "--parsable",
+                        "-p",
+                        "high",
+                        "--exclusive",
+                        "-o",
+                        "/dev/null",
+                        "--wrap",
+                        "sleep 60"
+                    )
                     .Trim();
                 return Task.CompletedTask;
             }
@@ -266,7 +281,10 @@ public sealed class SlurmStateTests
         var prepared = await slurm.PrepareAsync(
             store,
             "trap '' TERM; echo begin; while :; do sleep 0.2; done",
-            options: slurm.Options with { StopGraceSeconds = 1 }
+            options: slurm.Options with
+            {
+                StopGraceSeconds = 1,
+            }
         );
         using (var supervision = new Supervision(store.Resources))
         {
@@ -275,10 +293,7 @@ public sealed class SlurmStateTests
 
         // A new process knows it by its folder alone.
         var other = slurm.Store();
-        await SlurmMachine.UntilAsync(
-            () => other.Get(prepared.Run.Id).State == LaunchState.Running,
-            "it runs"
-        );
+        await SlurmMachine.UntilAsync(() => other.Get(prepared.Run.Id).State == LaunchState.Running, "it runs");
         await Task.Delay(500);
         var run = await other.StopAsync(prepared.Run.Id, default);
         Assert.Equal(LaunchState.Stopped, run.State);

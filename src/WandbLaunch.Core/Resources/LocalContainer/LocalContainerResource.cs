@@ -355,7 +355,11 @@ internal sealed class LocalContainerResource(LaunchContext context) : ILaunchRes
     public async Task ReadLogAsync(LaunchedRun run, string? from, bool follow, IRunLogSink to, CancellationToken token)
     {
         var (client, _) = await _engines.GetAsync(run.Handle!.Place, token);
-        await new ContainerLog(client, run.Handle.Id, to, _engines.Patience).ReadAsync(from, follow, token);
+        await new ContainerLog(client, run.Handle.Id, to, _engines.Patience, _engines.Time).ReadAsync(
+            from,
+            follow,
+            token
+        );
     }
 
     public async Task StopAsync(LaunchedRun run, TimeSpan grace, CancellationToken token)
@@ -395,7 +399,7 @@ internal sealed class LocalContainerResource(LaunchContext context) : ILaunchRes
                 }
 
                 // The request may have gone to an engine that was away for a moment.
-                await Task.Delay(1000, token);
+                await Task.Delay(TimeSpan.FromSeconds(1), _engines.Time, token);
             }
         }
     }

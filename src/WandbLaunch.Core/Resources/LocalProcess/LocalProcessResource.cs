@@ -70,7 +70,11 @@ internal sealed class LocalProcessResource(SupervisorPlace place) : ILaunchResou
             }
         }
 
-        return new ResourcePlan([.. EntryCommand.Of(resolved, python), .. resolved.Arguments], null, prepared);
+        return new ResourcePlan(
+            [.. EntryCommand.Of(resolved, python, place.Environment), .. resolved.Arguments],
+            null,
+            prepared
+        );
     }
 
     public async Task<RunSpec> PrepareAsync(PrepareContext context, CancellationToken token)
@@ -121,7 +125,7 @@ internal sealed class LocalProcessResource(SupervisorPlace place) : ILaunchResou
                 environment["VIRTUAL_ENV"] = Path.GetDirectoryName(scripts)!;
             }
 
-            environment["PATH"] = scripts + Path.PathSeparator + Environment.GetEnvironmentVariable("PATH");
+            environment["PATH"] = scripts + Path.PathSeparator + place.Environment["PATH"];
         }
 
         var configPath = Path.Combine(context.Folder, "launch-config.json");
@@ -133,7 +137,7 @@ internal sealed class LocalProcessResource(SupervisorPlace place) : ILaunchResou
             environment["CUDA_VISIBLE_DEVICES"] = string.Join(',', own);
         }
 
-        return context.NewSpec(EntryCommand.Of(resolved, python), code) with
+        return context.NewSpec(EntryCommand.Of(resolved, python, place.Environment), code) with
         {
             Resource = Info.Name,
             Data = new JsonObject { [KeepChildren] = options.KeepChildren },

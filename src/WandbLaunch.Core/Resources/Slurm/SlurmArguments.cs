@@ -82,7 +82,8 @@ internal static partial class SlurmArguments
         ["epilog"] = "it would run another program",
         ["task-prolog"] = "it would run another program",
         ["task-epilog"] = "it would run another program",
-        ["export"] = "the run gets its variables from a file of its own, and values of this option are in the process list",
+        ["export"] =
+            "the run gets its variables from a file of its own, and values of this option are in the process list",
         ["export-file"] = "the run gets its variables from a file of its own",
         ["get-user-env"] = "the run gets its variables from a file of its own",
         ["output"] = "the log is written to the run's own folder",
@@ -173,11 +174,14 @@ internal static partial class SlurmArguments
                 ?.Select(a => a.Key)
                 .FirstOrDefault(n =>
                     !Plain.Contains(n) && !Own.Contains(n) && !policy.ExtraArguments.Contains(PolicyPrefix + n)
-                )
-            is { } name
+                ) is
+            { } name
         )
         {
-            throw AgentPolicy.Refused($"the Slurm argument '{name}' is not allowed on this agent", "-AllowSlurmArgument");
+            throw AgentPolicy.Refused(
+                $"the Slurm argument '{name}' is not allowed on this agent",
+                "-AllowSlurmArgument"
+            );
         }
     }
 

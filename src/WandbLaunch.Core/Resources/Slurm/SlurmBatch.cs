@@ -8,14 +8,16 @@ internal static class SlurmBatch
     /// <summary>The whole script.</summary>
     internal static string Text(string root, IReadOnlyList<string> ids, SlurmData data) =>
         $"""
-        #!/bin/sh
-        # The batch script of WandbLaunch. It holds no secrets: those are in the run's own folder, and go with its end.
-        root={Quote(root)} requeue={(data.Requeue ? 1 : 0)} srun={(data.Srun ? 1 : 0)} array={(ids.Count > 1 ? 1 : 0)}
-        set -- {string.Join(' ', ids)}
-        {(ids.Count > 1 ? "shift \"$SLURM_ARRAY_TASK_ID\"" : "")}
-        id=$1; set --
+            #!/bin/sh
+            # The batch script of WandbLaunch. It holds no secrets: those are in the run's own folder, and go with its end.
+            root={Quote(root)} requeue={(data.Requeue ? 1 : 0)} srun={(data.Srun ? 1 : 0)} array={(
+                ids.Count > 1 ? 1 : 0
+            )}
+            set -- {string.Join(' ', ids)}
+            {(ids.Count > 1 ? "shift \"$SLURM_ARRAY_TASK_ID\"" : "")}
+            id=$1; set --
 
-        """
+            """
         + SlurmScripts.Environments
         + Body;
 

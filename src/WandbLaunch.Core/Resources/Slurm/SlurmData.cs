@@ -36,4 +36,3 @@ internal sealed record SlurmData
     public bool Gpu { get; init; }
     public string? LaunchConfigJson { get; init; }
 }
-

@@ -16,8 +16,7 @@ internal readonly record struct SlurmKey(long Id, int? Task)
     internal static SlurmKey? Parse(string text)
     {
         var parts = text.Split('_');
-        return
-            parts.Length > 2
+        return parts.Length > 2
             || !long.TryParse(parts[0], NumberStyles.None, CultureInfo.InvariantCulture, out var id)
             || id == 0
                 ? null
@@ -120,8 +119,7 @@ internal sealed class TaskRange
     /// <summary>The text was cut off: there are more than it says.</summary>
     internal bool IsCut { get; }
 
-    internal bool Has(int task) =>
-        _parts.Exists(p => task >= p.From && task <= p.To && (task - p.From) % p.Step == 0);
+    internal bool Has(int task) => _parts.Exists(p => task >= p.From && task <= p.To && (task - p.From) % p.Step == 0);
 
     internal static TaskRange Parse(string text)
     {

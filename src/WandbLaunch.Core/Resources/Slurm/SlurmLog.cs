@@ -34,8 +34,8 @@ internal sealed class SlurmLog(SlurmSites sites, ConcurrentDictionary<string, by
         var site = sites.Get(place);
         var at = long.TryParse(from, NumberStyles.None, CultureInfo.InvariantCulture, out var reached) ? reached : 0;
         var pause = site.IsHere ? HerePause : FarPause;
-        var gathering = site.IsHere ? null : _far.GetOrAdd(place, _ => new Gathering(site));
-        DateTime? ended = null;
+        var gathering = site.IsHere ? null : _far.GetOrAdd(place, _ => new Gathering(site, sites.Time));
+        DateTimeOffset? ended = null;
         while (true)
         {
             (byte[] Bytes, bool Over) read;
@@ -70,14 +70,14 @@ internal sealed class SlurmLog(SlurmSites sites, ConcurrentDictionary<string, by
 
             if (read.Bytes.Length == 0 && (read.Over || over.ContainsKey(id)))
             {
-                ended ??= DateTime.UtcNow;
-                if (over.ContainsKey(id) && DateTime.UtcNow - ended >= (site.IsHere ? HerePause : Tail))
+                ended ??= sites.Time.GetUtcNow();
+                if (over.ContainsKey(id) && sites.Time.GetUtcNow() - ended >= (site.IsHere ? HerePause : Tail))
                 {
                     return;
                 }
             }
 
-            await Task.Delay(pause, token);
+            await Task.Delay(pause, sites.Time, token);
         }
     }
 
@@ -117,7 +117,7 @@ internal sealed class SlurmLog(SlurmSites sites, ConcurrentDictionary<string, by
     }
 
     // Those that ask within a moment are asked for together.
-    private sealed class Gathering(SlurmSite site)
+    private sealed class Gathering(SlurmSite site, TimeProvider time)
     {
         private static readonly TimeSpan Moment = TimeSpan.FromMilliseconds(200);
 
@@ -144,7 +144,7 @@ internal sealed class SlurmLog(SlurmSites sites, ConcurrentDictionary<string, by
 
         private async Task<Dictionary<string, (byte[] Bytes, bool Over)>> AskAsync(string root)
         {
-            await Task.Delay(Moment);
+            await Task.Delay(Moment, time);
             Dictionary<string, long> asked;
             lock (_lock)
             {

@@ -66,10 +66,9 @@ internal sealed class SlurmLook(SlurmSites sites, string place)
             {
                 // Its own job found it begun by the other one, and did nothing.
                 _other[run.Id] = begun;
-                standings[run.Id] =
-                    SlurmStanding.Of(marker, sites.Grace) is { ExitCode: not null } told
-                        ? RunStanding.Ended(told)
-                        : RunStanding.Runs;
+                standings[run.Id] = SlurmStanding.Of(marker, sites.Grace) is { ExitCode: not null } told
+                    ? RunStanding.Ended(told)
+                    : RunStanding.Runs;
             }
             else if ((known.Find(key) ?? accounts?.Find(key)) is { } job)
             {

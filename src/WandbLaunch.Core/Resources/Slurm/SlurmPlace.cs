@@ -65,7 +65,9 @@ internal sealed partial record SlurmPlace(string? Host, string? Folder)
         return new SlurmPlace(host, folder?.TrimEnd('/') ?? (host is null ? own : null));
     }
 
-    [GeneratedRegex(@"^(?:[A-Za-z0-9_][A-Za-z0-9_.\\+-]*@)?(?:[A-Za-z0-9_][A-Za-z0-9_.-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?$")]
+    [GeneratedRegex(
+        @"^(?:[A-Za-z0-9_][A-Za-z0-9_.\\+-]*@)?(?:[A-Za-z0-9_][A-Za-z0-9_.-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?$"
+    )]
     private static partial Regex HostForm();
 
     [GeneratedRegex(@":([0-9]{1,5})$")]

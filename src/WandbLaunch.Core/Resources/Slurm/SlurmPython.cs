@@ -39,9 +39,7 @@ internal static partial class SlurmPython
                 PipSettings.Bootstrap,
             ],
             (stream, t) =>
-                stream
-                    .WriteAsync(Encoding.UTF8.GetBytes(requirements.IsEmpty ? "" : requirements.Text), t)
-                    .AsTask(),
+                stream.WriteAsync(Encoding.UTF8.GetBytes(requirements.IsEmpty ? "" : requirements.Text), t).AsTask(),
             Timeout.InfiniteTimeSpan,
             token
         );
@@ -91,7 +89,9 @@ internal static partial class SlurmPython
 
     /// <summary>Names its environment. Without packages all are one; which Python is part of the folder's name on the node.</summary>
     internal static string HashOf(ResolvedRun resolved) =>
-        LaunchCache.Hash(VersionOf(resolved) + "\n" + (resolved.Requirements.IsEmpty ? "" : resolved.Requirements.Hash))[..24];
+        LaunchCache.Hash(
+            VersionOf(resolved) + "\n" + (resolved.Requirements.IsEmpty ? "" : resolved.Requirements.Hash)
+        )[..24];
 
     /// <summary>The program, as a node finds it: the environment's Python, its shells.</summary>
     internal static List<string> Entry(ResolvedRun resolved)

@@ -50,10 +50,7 @@ internal static partial class SlurmReasons
         ["PartitionNodeLimit"] = (SlurmWait.Never, "asks for more nodes than its partition allows"),
         ["PartitionTimeLimit"] = (SlurmWait.Never, "asks for more time than its partition allows"),
         ["BadConstraints"] = (SlurmWait.Never, "asks for what no node has (constraint, memory, CPUs or GRES)"),
-        ["DependencyNeverSatisfied"] = (
-            SlurmWait.Never,
-            "depends on a job that ended in another way than it asks for"
-        ),
+        ["DependencyNeverSatisfied"] = (SlurmWait.Never, "depends on a job that ended in another way than it asks for"),
         ["InvalidAccount"] = (SlurmWait.Never, "names an account that does not exist"),
         ["InvalidQOS"] = (SlurmWait.Never, "names a QOS that does not exist or is not its account's"),
         ["QOSNotAllowed"] = (SlurmWait.Never, "names a QOS that its account or partition does not allow"),
@@ -81,8 +78,7 @@ internal static partial class SlurmReasons
             );
         }
 
-        return
-            Words.TryGetValue(word, out var known) ? known
+        return Words.TryGetValue(word, out var known) ? known
             : PerJob().IsMatch(word) ? (SlurmWait.Never, "asks for more than one job of its account or QOS may have")
             : Limit().IsMatch(word)
                 ? (SlurmWait.Limit, "waits for other jobs of its account, user or QOS to end: their limit is reached")

@@ -105,10 +105,7 @@ internal sealed partial class SlurmResource : ILaunchResource
         config = Canonical(config);
         SlurmArguments.CheckPolicy(Own(config), policy);
         return config.IsScheduler && config.EntryPoint is not ["wandb", "scheduler", _, ..]
-            ? throw AgentPolicy.Refused(
-                "a scheduler must have the entry point 'wandb scheduler' with its sweep",
-                null
-            )
+            ? throw AgentPolicy.Refused("a scheduler must have the entry point 'wandb scheduler' with its sweep", null)
             // GPUs are the cluster's to give; those of this machine are not the job's.
             : (config, options with { SecureMode = policy.SecureMode, Gpus = null });
     }
@@ -168,7 +165,9 @@ internal sealed partial class SlurmResource : ILaunchResource
 
         if (config.BaseImage is not null && options.Agent is null)
         {
-            context.Warnings.Add("no image is built for Slurm, so the base image is not used; -DockerImage names one to run in");
+            context.Warnings.Add(
+                "no image is built for Slurm, so the base image is not used; -DockerImage names one to run in"
+            );
         }
 
         if (config.DockerImage is { } given)
@@ -303,7 +302,9 @@ internal sealed partial class SlurmResource : ILaunchResource
                 var changed = runs.Changed;
                 foreach (var place in runs.All.Select(r => r.Handle!.Place!).Distinct().Except(watches.Keys).ToList())
                 {
-                    watches[place] = new SlurmWatch(_sites, Look(place), place, runs, _over, changes.Writer).RunAsync(over.Token);
+                    watches[place] = new SlurmWatch(_sites, Look(place), place, runs, _over, changes.Writer).RunAsync(
+                        over.Token
+                    );
                 }
 
                 var first = await Task.WhenAny([changed, next, .. watches.Values]);
@@ -379,7 +380,7 @@ internal sealed partial class SlurmResource : ILaunchResource
         await site.RunAsync(SlurmScripts.Forget, [root, id], token);
     }
 
-    private static async Task CommandAsync(SlurmSite site, string script, string job, CancellationToken token)
+    private async Task CommandAsync(SlurmSite site, string script, string job, CancellationToken token)
     {
         // A controller that is away comes back: what runs must not go on because of that.
         for (var i = 0; ; i++)
@@ -395,17 +396,17 @@ internal sealed partial class SlurmResource : ILaunchResource
                 throw site.Unavailable(result);
             }
 
-            await Task.Delay(StopPause * (i + 1), token);
+            await Task.Delay(StopPause * (i + 1), _context.Time, token);
         }
     }
 
     // Until it is known to be over: by the watch, where there is one, for a question each second and run would be a burden.
     private async Task EndedAsync(LaunchedRun run, TimeSpan most, CancellationToken token)
     {
-        var until = DateTime.UtcNow + most;
-        while (!_over.ContainsKey(run.Id) && DateTime.UtcNow < until)
+        var from = _context.Time.GetTimestamp();
+        while (!_over.ContainsKey(run.Id) && _context.Time.GetElapsedTime(from) < most)
         {
-            await Task.Delay(StopPause < most ? StopPause : most, token);
+            await Task.Delay(StopPause < most ? StopPause : most, _context.Time, token);
             if (!IsWatched(run))
             {
                 await LookAsync([run], token);

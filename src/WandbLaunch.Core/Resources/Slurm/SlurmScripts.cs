@@ -72,62 +72,66 @@ internal static class SlurmScripts
         """;
 
     /// <summary>Finds the run $2: its job, or nothing.</summary>
-    internal const string Find = Lookup + """
-        cd "$1" || exit 73
-        root=$1
-        lookup "$2" || [ $? = 1 ]
-        """;
+    internal const string Find =
+        Lookup
+        + """
+            cd "$1" || exit 73
+            root=$1
+            lookup "$2" || [ $? = 1 ]
+            """;
 
     /// <summary>
     /// Hands over runs: $1 folder, $2 name, $3 how many runs, their ids, then sbatch's words; their files come as an archive.
     /// One at a time, so that whoever comes after one that was killed finds what that one's sbatch still did. Where some are
     /// known already, nothing is handed over and these are said: 3.
     /// </summary>
-    internal const string Submit = Lookup + """
-        cd "$1" || exit 73
-        root=$1 name=$2 count=$3; shift 3
-        exec 9>> submit.lock
-        flock -E 100 -w 200 9 2> /dev/null; [ $? != 100 ] || { echo 'another submission takes too long' >&2; exit 75; }
-        ids=; n=0; known=
-        while [ $n -lt "$count" ]; do
-          if [ -e "runs/$1" ]; then
-            k=$(lookup "$1"); r=$?
-            case $r in
-              0) known=1; printf 'known %s %s\n' "$1" "$k";;
-              1) rm -rf "runs/$1";;
-              *) cat > /dev/null; exit 75;;
-            esac
-          fi
-          ids="$ids $1"; n=$((n + 1)); shift
-        done
-        [ -z "$known" ] || { cat > /dev/null; exit 3; }
-        forget() { for i in $ids; do rm -rf "runs/$i"; done; }
-        tar -xf - || { forget; exit 74; }
-        first=${ids# }; first=${first%% *}
-        [ -s "runs/$first/job.sh" ] || { forget; exit 74; }
-        out=$(clean sbatch --parsable "--job-name=$name" "--chdir=$root/runs/$first" "$@" "runs/$first/job.sh" 2> "runs/$first/.errors" 9>&-); r=$?
-        err=$(cat "runs/$first/.errors"); rm -f "runs/$first/.errors"
-        if [ $r != 0 ]; then
-          if ! away "$err"; then forget; printf '%s\n' "$err" >&2; exit 4; fi
-          # One that was never reached took nothing. Else it may have taken it all the same.
-          case $err in *'connect failure'* | *'onnection refused'* | *'onfiguration source'*) forget; printf '%s\n' "$err" >&2; exit 75;; esac
-          k=; for pause in 1 3 6; do
-            sleep $pause
-            if k=$(lookup "$first"); then break; fi
-          done
-          printf '%s\n' "$err" >&2
-          [ -n "$k" ] || exit 75
-          out=${k%%_*}
-        fi
-        key=$(printf '%s\n' "$out" | sed -n 's/^\([0-9][0-9]*\)\(;.*\)*$/\1/p' | tail -n 1)
-        [ -n "$key" ] || { printf '%s\n' "$out" >&2; exit 75; }
-        i=0
-        for id in $ids; do
-          if [ "$count" = 1 ]; then printf '%s\n' "$key" > "runs/$id/job"; else printf '%s\n' "${key}_$i" > "runs/$id/job"; fi
-          i=$((i + 1))
-        done
-        printf 'job %s\n' "$key"
-        """;
+    internal const string Submit =
+        Lookup
+        + """
+            cd "$1" || exit 73
+            root=$1 name=$2 count=$3; shift 3
+            exec 9>> submit.lock
+            flock -E 100 -w 200 9 2> /dev/null; [ $? != 100 ] || { echo 'another submission takes too long' >&2; exit 75; }
+            ids=; n=0; known=
+            while [ $n -lt "$count" ]; do
+              if [ -e "runs/$1" ]; then
+                k=$(lookup "$1"); r=$?
+                case $r in
+                  0) known=1; printf 'known %s %s\n' "$1" "$k";;
+                  1) rm -rf "runs/$1";;
+                  *) cat > /dev/null; exit 75;;
+                esac
+              fi
+              ids="$ids $1"; n=$((n + 1)); shift
+            done
+            [ -z "$known" ] || { cat > /dev/null; exit 3; }
+            forget() { for i in $ids; do rm -rf "runs/$i"; done; }
+            tar -xf - || { forget; exit 74; }
+            first=${ids# }; first=${first%% *}
+            [ -s "runs/$first/job.sh" ] || { forget; exit 74; }
+            out=$(clean sbatch --parsable "--job-name=$name" "--chdir=$root/runs/$first" "$@" "runs/$first/job.sh" 2> "runs/$first/.errors" 9>&-); r=$?
+            err=$(cat "runs/$first/.errors"); rm -f "runs/$first/.errors"
+            if [ $r != 0 ]; then
+              if ! away "$err"; then forget; printf '%s\n' "$err" >&2; exit 4; fi
+              # One that was never reached took nothing. Else it may have taken it all the same.
+              case $err in *'connect failure'* | *'onnection refused'* | *'onfiguration source'*) forget; printf '%s\n' "$err" >&2; exit 75;; esac
+              k=; for pause in 1 3 6; do
+                sleep $pause
+                if k=$(lookup "$first"); then break; fi
+              done
+              printf '%s\n' "$err" >&2
+              [ -n "$k" ] || exit 75
+              out=${k%%_*}
+            fi
+            key=$(printf '%s\n' "$out" | sed -n 's/^\([0-9][0-9]*\)\(;.*\)*$/\1/p' | tail -n 1)
+            [ -n "$key" ] || { printf '%s\n' "$out" >&2; exit 75; }
+            i=0
+            for id in $ids; do
+              if [ "$count" = 1 ]; then printf '%s\n' "$key" > "runs/$id/job"; else printf '%s\n' "${key}_$i" > "runs/$id/job"; fi
+              i=$((i + 1))
+            done
+            printf 'job %s\n' "$key"
+            """;
 
     /// <summary>What sbatch would do with the words.</summary>
     internal const string Test = """
@@ -249,12 +253,14 @@ internal static class SlurmScripts
         """;
 
     /// <summary>Makes the environment on the login node: $1 folder, $2 hash, $3 version, $4 strict or frozen, $5 id of the run whose settings of pip count, $6 the program that installs. The list comes by standard input.</summary>
-    internal const string Prepare = Environments + """
-        cd "$1" || exit 73
-        printf '%s\n' "$6" > ".bootstrap.$$" && mv -f ".bootstrap.$$" bootstrap.py
-        cat > "pip/$2.txt.$$" && mv -f "pip/$2.txt.$$" "pip/$2.txt" || exit 74
-        environment "$1" "$2" "$3" "$1/pip/$2.txt" "$4" "$1/pip/$5" 2>&1
-        """;
+    internal const string Prepare =
+        Environments
+        + """
+            cd "$1" || exit 73
+            printf '%s\n' "$6" > ".bootstrap.$$" && mv -f ".bootstrap.$$" bootstrap.py
+            cat > "pip/$2.txt.$$" && mv -f "pip/$2.txt.$$" "pip/$2.txt" || exit 74
+            environment "$1" "$2" "$3" "$1/pip/$2.txt" "$4" "$1/pip/$5" 2>&1
+            """;
 
     /// <summary>True when the environment of $2 is there for the login node's Python.</summary>
     internal const string IsPrepared = """

@@ -10,6 +10,16 @@ internal sealed record SlurmMarker
 
     internal string? Reason { get; private init; }
 
+    /// <summary>When it began, and ended.</summary>
+    internal (DateTimeOffset From, DateTimeOffset To)? Ran =>
+        Begin is { } from && End is { } to && to >= from
+            ? (DateTimeOffset.FromUnixTimeSeconds(from), DateTimeOffset.FromUnixTimeSeconds(to))
+            : null;
+
+    private long? Begin { get; init; }
+
+    private long? End { get; init; }
+
     /// <summary>The job that began with it, which is another one where a submission that timed out was taken all the same.</summary>
     internal SlurmKey? Key { get; private init; }
 
@@ -36,6 +46,8 @@ internal sealed record SlurmMarker
                 markers[id] = name switch
                 {
                     "code" when Number(value) is { } code => marker with { ExitCode = (int)code },
+                    "begin" => marker with { Begin = Seconds(value) },
+                    "end" => marker with { End = Seconds(value) },
                     "key" => marker with { Key = SlurmKey.Parse(value.Trim()) },
                     "reason" => marker with { Reason = value.Trim() },
                     "missing" when Number(value) is { } seconds => marker with
@@ -51,6 +63,9 @@ internal sealed record SlurmMarker
         return markers;
     }
 
+    // Of a time that there is.
+    private static long? Seconds(string text) => Number(text) is { } at and > 0 and < 253402300799 ? at : null;
+
     private static long? Number(string text) =>
         long.TryParse(text.Trim(), NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out var number)
             ? number
@@ -62,7 +77,21 @@ internal static class SlurmStanding
 {
     private static readonly string[] Signals =
     [
-        "", "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM",
+        "",
+        "HUP",
+        "INT",
+        "QUIT",
+        "ILL",
+        "TRAP",
+        "ABRT",
+        "BUS",
+        "FPE",
+        "KILL",
+        "USR1",
+        "SEGV",
+        "USR2",
+        "PIPE",
+        "ALRM",
         "TERM",
     ];
 
@@ -73,7 +102,7 @@ internal static class SlurmStanding
     {
         if (job.IsOver)
         {
-            return RunStanding.Ended(EndOf(job, marker));
+            return RunStanding.Ended(EndOf(job, marker) with { Ran = marker?.Ran });
         }
 
         if (job.IsWaiting)
@@ -93,9 +122,12 @@ internal static class SlurmStanding
     /// <summary>How a run ended that Slurm does not know any more; null: not known, it may still become so.</summary>
     internal static RunOutcome? Of(SlurmMarker? marker, TimeSpan grace) =>
         marker is null ? null
-        : marker.ExitCode is { } code ? new RunOutcome(code, marker.Reason)
+        : marker.ExitCode is { } code ? new RunOutcome(code, marker.Reason) { Ran = marker.Ran }
         : marker.Gone
-            ? new RunOutcome(null, "its folder on the cluster was removed and Slurm does not know its job any more, so how it ended is not known")
+            ? new RunOutcome(
+                null,
+                "its folder on the cluster was removed and Slurm does not know its job any more, so how it ended is not known"
+            )
             {
                 Fault = "SlurmJobLost",
             }
@@ -136,12 +168,18 @@ internal static class SlurmStanding
                 "out of memory: the job reached its memory limit and was killed. Raise it with -ResourceArgs @{ slurm = @{ mem = '16G' } }",
                 true
             ),
-            "NODE_FAIL" => new RunOutcome(null, $"its node failed{where}; it can be launched again") { Fault = "SlurmNodeFailed" },
+            "NODE_FAIL" => new RunOutcome(null, $"its node failed{where}; it can be launched again")
+            {
+                Fault = "SlurmNodeFailed",
+            },
             "BOOT_FAIL" => new RunOutcome(null, $"its nodes could not be started{where}; it can be launched again")
             {
                 Fault = "SlurmNodeFailed",
             },
-            "PREEMPTED" => new RunOutcome(code ?? 143, "a job of higher priority took its place; it can be launched again")
+            "PREEMPTED" => new RunOutcome(
+                code ?? 143,
+                "a job of higher priority took its place; it can be launched again"
+            )
             {
                 Fault = "SlurmPreempted",
             },
@@ -155,7 +193,8 @@ internal static class SlurmStanding
             },
             _ when job.ExitIsFault => new RunOutcome(
                 marker?.ExitCode,
-                marker?.Reason ?? $"Slurm could not start it on its node ({job.Reason}){where}; the node's slurmd.log says why"
+                marker?.Reason
+                    ?? $"Slurm could not start it on its node ({job.Reason}){where}; the node's slurmd.log says why"
             )
             {
                 Fault = marker?.ExitCode is null ? "SlurmLaunchFailed" : null,

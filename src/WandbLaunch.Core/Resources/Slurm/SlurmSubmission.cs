@@ -14,6 +14,7 @@ internal sealed class SlurmSubmission(SlurmSites sites)
 
     private static readonly TimeSpan Pause = TimeSpan.FromMilliseconds(60);
     private static readonly TimeSpan MostPause = TimeSpan.FromSeconds(1);
+    private static readonly TimeSpan Step = TimeSpan.FromMilliseconds(20);
     private static readonly TimeSpan Limit = TimeSpan.FromMinutes(5);
 
     private readonly object _lock = new();
@@ -30,7 +31,10 @@ internal sealed class SlurmSubmission(SlurmSites sites)
         var site = sites.Get(data.Place);
         var (root, _) = await site.OpenAsync(token);
         var run = new Run(spec, data, secrets);
-        var key = string.Join('\n', [data.Place, data.Code ?? "", $"{data.Requeue} {data.Srun} {data.Throttle}", .. data.Options]);
+        var key = string.Join(
+            '\n',
+            [data.Place, data.Code ?? "", $"{data.Requeue} {data.Srun} {data.Throttle}", .. data.Options]
+        );
         Batch batch;
         lock (_lock)
         {
@@ -40,7 +44,7 @@ internal sealed class SlurmSubmission(SlurmSites sites)
                 _ = SendAsync(key, batch, site, root);
             }
 
-            batch.Add(run);
+            batch.Add(run, sites.Time.GetTimestamp());
             if (batch.Runs.Count == MostTasks)
             {
                 _batches.Remove(key);
@@ -53,17 +57,16 @@ internal sealed class SlurmSubmission(SlurmSites sites)
     // A moment after the last that came, for more may come.
     private async Task SendAsync(string key, Batch batch, SlurmSite site, string root)
     {
-        var first = Environment.TickCount64;
-        await Task.Delay(Pause);
+        var first = sites.Time.GetTimestamp();
+        await Task.Delay(Pause, sites.Time);
         while (true)
         {
             lock (_lock)
             {
-                var now = Environment.TickCount64;
                 if (
                     batch.Runs.Count >= MostTasks
-                    || now - batch.Last >= Pause.TotalMilliseconds
-                    || now - first >= MostPause.TotalMilliseconds
+                    || sites.Time.GetElapsedTime(batch.Last) >= Pause
+                    || sites.Time.GetElapsedTime(first) >= MostPause
                 )
                 {
                     if (_batches.GetValueOrDefault(key) == batch)
@@ -75,7 +78,7 @@ internal sealed class SlurmSubmission(SlurmSites sites)
                 }
             }
 
-            await Task.Delay(20);
+            await Task.Delay(Step, sites.Time);
         }
 
         // Each id once: the same run started twice is one job.
@@ -122,7 +125,11 @@ internal sealed class SlurmSubmission(SlurmSites sites)
             }
 
             var rest = runs.Where(r => !answer.Known.ContainsKey(r.Spec.Id)).ToList();
-            foreach (var part in answer.Known.Count > 0 && rest.Count > 0 ? [rest] : rest.Select(r => new[] { r }).ToList<IReadOnlyList<Run>>())
+            foreach (
+                var part in answer.Known.Count > 0 && rest.Count > 0
+                    ? [rest]
+                    : rest.Select(r => new[] { r }).ToList<IReadOnlyList<Run>>()
+            )
             {
                 await SendAsync(site, root, part);
             }
@@ -140,7 +147,11 @@ internal sealed class SlurmSubmission(SlurmSites sites)
         run.Handle.TrySetResult(new RunHandle(SlurmResource.HandleKind, key.ToString(), site.Place.ToString()));
 
     // No key: some are known, or it cannot be an array.
-    private static async Task<(SlurmKey? Key, IReadOnlyDictionary<string, SlurmKey> Known)> SubmitAsync(SlurmSite site, string root, IReadOnlyList<Run> runs)
+    private static async Task<(SlurmKey? Key, IReadOnlyDictionary<string, SlurmKey> Known)> SubmitAsync(
+        SlurmSite site,
+        string root,
+        IReadOnlyList<Run> runs
+    )
     {
         var first = runs[0];
         var ids = runs.Select(r => r.Spec.Id).ToList();
@@ -151,7 +162,11 @@ internal sealed class SlurmSubmission(SlurmSites sites)
         string[] array =
             runs.Count == 1
                 ? [$"--output={log}"]
-                : ["--output=/dev/null", $"--array=0-{runs.Count - 1}{(first.Data.Throttle is { } most ? $"%{most}" : "")}"];
+                :
+                [
+                    "--output=/dev/null",
+                    $"--array=0-{runs.Count - 1}{(first.Data.Throttle is { } most ? $"%{most}" : "")}",
+                ];
         var script = SlurmBatch.Text(root, ids, first.Data);
         var result = await site.RunAsync(
             SlurmScripts.Submit,
@@ -187,9 +202,7 @@ internal sealed class SlurmSubmission(SlurmSites sites)
                 return (key, known);
             case 3 when known.Count > 0:
                 return (null, known);
-            case 4
-                when runs.Count > 1
-                    && result.Error.Contains("array", StringComparison.OrdinalIgnoreCase):
+            case 4 when runs.Count > 1 && result.Error.Contains("array", StringComparison.OrdinalIgnoreCase):
                 return (null, known);
             case 4:
                 throw new LaunchException(
@@ -257,11 +270,7 @@ internal sealed class SlurmSubmission(SlurmSites sites)
     /// <summary>What a job is called: of the launch, so that it is found again by whoever does not know its number.</summary>
     internal static string NameOf(string id) => "wandblaunch-" + id;
 
-    private sealed record Run(
-        RunSpec Spec,
-        SlurmData Data,
-        IReadOnlyDictionary<string, string> Secrets
-    )
+    private sealed record Run(RunSpec Spec, SlurmData Data, IReadOnlyDictionary<string, string> Secrets)
     {
         internal TaskCompletionSource<RunHandle> Handle { get; } =
             new(TaskCreationOptions.RunContinuationsAsynchronously);
@@ -273,10 +282,10 @@ internal sealed class SlurmSubmission(SlurmSites sites)
 
         internal long Last { get; private set; }
 
-        internal void Add(Run run)
+        internal void Add(Run run, long now)
         {
             Runs.Add(run);
-            Last = Environment.TickCount64;
+            Last = now;
         }
     }
 }

@@ -52,7 +52,7 @@ internal sealed class SlurmWatch(
                 }
             }
 
-            await Task.Delay(pause, token);
+            await Task.Delay(pause, sites.Time, token);
         }
     }
 

@@ -29,6 +29,9 @@ public sealed record WandbLaunchAgent
     /// <summary>Runs at a time; -1 for no limit.</summary>
     public int? MaxJobs { get; init; }
 
+    /// <summary>The same for each resource that has a number of its own; null where all have one.</summary>
+    public IReadOnlyDictionary<string, int>? MaxJobsOf { get; init; }
+
     /// <summary>Items that run now, or are being prepared.</summary>
     public int? Running { get; init; }
 

@@ -67,11 +67,12 @@ internal sealed class ProtocolLocal(GraphQLTransport transport, ServerDialect di
     public override async Task<bool> WaitForWorkAsync(
         IReadOnlyList<string> queueIds,
         TimeSpan limit,
-        CancellationToken token
+        CancellationToken token,
+        IReadOnlyList<string>? except = null
     )
     {
         var path =
-            $"/queues/wait?timeout={limit.TotalSeconds.ToString(CultureInfo.InvariantCulture)}{string.Concat(queueIds.Select(q => "&queue=" + Uri.EscapeDataString(q)))}";
+            $"/queues/wait?timeout={limit.TotalSeconds.ToString(CultureInfo.InvariantCulture)}{string.Concat(queueIds.Select(q => "&queue=" + Uri.EscapeDataString(q)))}{string.Concat((except ?? []).Select(r => "&except=" + Uri.EscapeDataString(r)))}";
         return (await Transport.GetAsync(path, token)).Flag("ready") ?? false;
     }
 

@@ -34,6 +34,9 @@ internal sealed record ServerDialect
     /// <summary>The server tells waiting agents of work.</summary>
     internal bool Wait => Features.Contains("wandblaunch_queue_wait");
 
+    /// <summary>Pops and waits can leave out items of some resources.</summary>
+    internal bool PopsByResource => Features.Contains("wandblaunch_pop_except");
+
     /// <summary>Names the database of this project's own server: its item ids are small numbers, and another database counts anew.</summary>
     internal string Store => Features.FirstOrDefault(f => f.StartsWith(StorePrefix, StringComparison.Ordinal)) ?? "";
 
