@@ -12,6 +12,7 @@ namespace WandbLaunch.Tests;
 /// An agent with many jobs in Slurm's queue is killed and started again, three times: every item ends once, as its program
 /// ended. With WANDBLAUNCH_TEST_LONG=1 with 500 items.
 /// </summary>
+[Collection(SlurmCollection.Name)]
 public sealed class SlurmAgentTests
 {
     private const string Project = "model-registry";
@@ -164,6 +165,7 @@ public sealed class SlurmAgentTests
         );
         start.Environment["WANDB_API_KEY"] = Fixture.Key;
         start.Environment["WANDBLAUNCH_HOME"] = Path.Combine(slurm.Folder, "home");
+        start.Environment["SLURM_CONF"] = SlurmMachine.Settings;
         start.Environment["WANDBLAUNCH_SLURM_POLL"] = "1";
         var process = Process.Start(start)!;
         var log = Path.Combine(slurm.Folder, "agent.log");

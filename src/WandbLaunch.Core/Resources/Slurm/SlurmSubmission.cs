@@ -88,15 +88,19 @@ internal sealed class SlurmSubmission(SlurmSites sites)
         foreach (var twin in twins)
         {
             var same = runs.First(r => r.Spec.Id == twin.Spec.Id);
-            _ = same.Handle.Task.ContinueWith(
-                t =>
-                {
-                    _ = t.IsCompletedSuccessfully
-                        ? twin.Handle.TrySetResult(t.Result)
-                        : twin.Handle.TrySetException(t.Exception!.InnerExceptions);
-                },
-                TaskScheduler.Default
-            );
+            await PassOnAsync(same, twin);
+        }
+    }
+
+    private static async Task PassOnAsync(Run from, Run to)
+    {
+        try
+        {
+            to.Handle.TrySetResult(await from.Handle.Task);
+        }
+        catch (Exception e) when (e is not OutOfMemoryException)
+        {
+            to.Handle.TrySetException(e);
         }
     }
 
@@ -181,7 +185,8 @@ internal sealed class SlurmSubmission(SlurmSites sites)
             ],
             (stream, t) => SlurmCode.WriteAsync(stream, Files(root, runs, name, script), t),
             Limit,
-            CancellationToken.None
+            CancellationToken.None,
+            true
         );
         var known = new Dictionary<string, SlurmKey>(StringComparer.Ordinal);
         var job = "";
