@@ -310,7 +310,8 @@ internal sealed class Supervisor : IRunLogSink, IDisposable
                 IsStuck = false,
                 ErrorId = LimitCheck.IsOver(r) ? r.ErrorId : fault,
                 OutOfMemory = outcome.OutOfMemory,
-                Finished = _time.GetUtcNow(),
+                Started = outcome.Ran?.From ?? r.Started,
+                Finished = outcome.Ran?.To ?? _time.GetUtcNow(),
             }
         );
 

@@ -121,6 +121,9 @@ internal sealed record RunOutcome(int? ExitCode, string? Reason = null, bool Out
     /// <summary>Somebody ended it by its engine's own tools.</summary>
     internal bool Stopped { get; init; }
 
+    /// <summary>When it began and ended, where its engine knows: it may have run between two looks.</summary>
+    internal (DateTimeOffset From, DateTimeOffset To)? Ran { get; init; }
+
     /// <summary>Id of the fault, where not the program was at fault: a node that failed, a place that was taken away.</summary>
     internal string? Fault { get; init; }
 }

@@ -9,7 +9,7 @@ using WandbLaunch.Resources;
 namespace WandbLaunch.Tests;
 
 /// <summary>Many runs at a time on a real Slurm.</summary>
-[Collection(ProcessCollection.Name)]
+[Collection(SlurmCollection.Name)]
 public sealed class SlurmArrayTests
 {
     private static async Task<List<PreparedLaunch>> PrepareAsync(

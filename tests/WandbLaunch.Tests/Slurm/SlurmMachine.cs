@@ -7,6 +7,13 @@ using WandbLaunch.Resources;
 
 namespace WandbLaunch.Tests;
 
+/// <summary>Tests that share the one Slurm, some of which take it down.</summary>
+[CollectionDefinition(Name)]
+public sealed class SlurmCollection
+{
+    public const string Name = "Slurm";
+}
+
 /// <summary>A user of the real Slurm of tests/engines/slurm-up.sh, with a data folder of their own, who asks it more often than users do.</summary>
 internal sealed class SlurmMachine : IDisposable
 {
@@ -21,6 +28,7 @@ internal sealed class SlurmMachine : IDisposable
         _variables = new Dictionary<string, string?>
         {
             ["WANDBLAUNCH_HOME"] = Path.Combine(Folder, "home"),
+            ["SLURM_CONF"] = Settings,
             ["WANDBLAUNCH_SLURM_POLL"] = "0.3",
             ["WANDBLAUNCH_SLURM_LOST"] = "3",
         };
@@ -40,6 +48,9 @@ internal sealed class SlurmMachine : IDisposable
 
     internal static string? Engine => Environment.GetEnvironmentVariable("WANDBLAUNCH_TEST_SLURM");
 
+    /// <summary>How its commands find it.</summary>
+    internal static string Settings => Path.Combine(Engine ?? "", "slurm.conf");
+
     internal string Folder { get; }
 
     internal LaunchContext Context { get; }
@@ -51,17 +62,14 @@ internal sealed class SlurmMachine : IDisposable
     /// <summary>Skips with the reason where there is no Slurm; in CI that is a failure.</summary>
     internal static void Need()
     {
-        if (Engine is not { Length: > 0 } engine)
+        if (Engine is not { Length: > 0 })
         {
             Assert.False(
                 OperatingSystem.IsLinux() && Environment.GetEnvironmentVariable("CI") == "true",
                 "CI must have Slurm (tests/engines/slurm-up.sh)"
             );
             Assert.Skip("needs Slurm: tests/engines/slurm-up.sh, and its folder in WANDBLAUNCH_TEST_SLURM");
-            return;
         }
-
-        Environment.SetEnvironmentVariable("SLURM_CONF", Path.Combine(engine, "slurm.conf"));
     }
 
     /// <summary>The launches of this user, as a new process knows them.</summary>
@@ -133,6 +141,7 @@ internal sealed class SlurmMachine : IDisposable
             {
                 RedirectStandardOutput = true,
                 RedirectStandardError = true,
+                Environment = { ["SLURM_CONF"] = Settings },
             }
         )!;
         var error = process.StandardError.ReadToEndAsync();
@@ -157,9 +166,10 @@ internal sealed class SlurmMachine : IDisposable
     {
         // It stays, and is none of what the tests leave behind.
         var start = new ProcessStartInfo("slurmctld");
-        var kept = start.Environment.Where(v => v.Key is "PATH" or "SLURM_CONF").ToList();
+        var path = start.Environment["PATH"];
         start.Environment.Clear();
-        kept.ForEach(v => start.Environment[v.Key] = v.Value);
+        start.Environment["PATH"] = path;
+        start.Environment["SLURM_CONF"] = Settings;
         using var process = Process.Start(start)!;
         Assert.True(process.WaitForExit(30_000));
     }

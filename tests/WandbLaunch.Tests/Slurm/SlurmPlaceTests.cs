@@ -8,7 +8,7 @@ using WandbLaunch.Resources;
 namespace WandbLaunch.Tests;
 
 /// <summary>What a run finds where it runs: by ssh, in a virtual environment, in an image.</summary>
-[Collection(ProcessCollection.Name)]
+[Collection(SlurmCollection.Name)]
 public sealed class SlurmPlaceTests
 {
     private static string Log(LaunchedRun run) => File.ReadAllText(run.LogPath!);
@@ -184,64 +184,43 @@ public sealed class SlurmPlaceTests
     [Fact]
     public async Task An_image_runs_by_the_engine_of_its_node()
     {
-        using var slurm = new SlurmMachine();
-        var bin = Directory.CreateDirectory(Path.Combine(slurm.Folder, "bin")).FullName;
+        var bin = Directory
+            .CreateDirectory(Path.Combine(Fixture.Root, "engine-" + Guid.NewGuid().ToString("n")[..8]))
+            .FullName;
+        using var slurm = new SlurmMachine(("PATH", bin + ":" + Environment.GetEnvironmentVariable("PATH")));
         var log = Path.Combine(slurm.Folder, "engine.log");
         File.WriteAllText(Path.Combine(bin, "apptainer"), Engine.Replace("$ENGINE_LOG", log, StringComparison.Ordinal));
         File.SetUnixFileMode(Path.Combine(bin, "apptainer"), (UnixFileMode)0x1ED);
-        var path = Environment.GetEnvironmentVariable("PATH");
-        Environment.SetEnvironmentVariable("PATH", bin + ":" + path);
-        try
+        var store = slurm.Store();
+        var runs = new List<LaunchedRun>();
+        for (var i = 0; i < 2; i++)
         {
-            var store = slurm.Store();
-            var runs = new List<LaunchedRun>();
-            for (var i = 0; i < 2; i++)
-            {
-                var prepared = await new Launcher(
-                    store,
-                    _ => Task.FromResult<Wandb.WandbConnection?>(null)
-                ).PrepareAsync(
-                    new LaunchConfig
-                    {
-                        DockerImage = "ghcr.io/me/train:1.0",
-                        EntryPoint = ["sh", "-c", "echo \"$MY_TOKEN $1\"; exit 6", "sh"],
-                        Args = ArgumentSet.FromWords(["a b"]),
-                        Resource = "slurm",
-                    },
-                    slurm.Options with
-                    {
-                        Environment = new Dictionary<string, string> { ["MY_TOKEN"] = "secret inside" },
-                        Volumes = ["/data:/data:ro", "/my files:/x"],
-                    },
-                    slurm.Folder,
-                    default
-                );
-                using var supervision = new Supervision(store.Resources);
-                runs.Add(
-                    await supervision.RunAsync(
-                        prepared.Folder,
-                        prepared.Spec,
-                        prepared.Secrets,
-                        null,
-                        null,
-                        false,
-                        default
-                    )
-                );
-            }
-
-            Assert.All(runs, r => Assert.Equal((6, "secret inside a b\n"), (r.ExitCode, Log(r))));
-            string Called(LaunchedRun run) =>
-                $"exec --cleanenv --no-home --bind {slurm.Runs}/{run.Id}:{slurm.Runs}/{run.Id} --pwd {slurm.Runs}/{run.Id}/code --bind /my files:/x --bind /data:/data:ro";
-            Assert.Equal(
-                ["pull docker://ghcr.io/me/train:1.0", Called(runs[0]), Called(runs[1])],
-                File.ReadAllLines(log)
+            var prepared = await new Launcher(store, _ => Task.FromResult<Wandb.WandbConnection?>(null)).PrepareAsync(
+                new LaunchConfig
+                {
+                    DockerImage = "ghcr.io/me/train:1.0",
+                    EntryPoint = ["sh", "-c", "echo \"$MY_TOKEN $1\"; exit 6", "sh"],
+                    Args = ArgumentSet.FromWords(["a b"]),
+                    Resource = "slurm",
+                },
+                slurm.Options with
+                {
+                    Environment = new Dictionary<string, string> { ["MY_TOKEN"] = "secret inside" },
+                    Volumes = ["/data:/data:ro", "/my files:/x"],
+                },
+                slurm.Folder,
+                default
+            );
+            using var supervision = new Supervision(store.Resources);
+            runs.Add(
+                await supervision.RunAsync(prepared.Folder, prepared.Spec, prepared.Secrets, null, null, false, default)
             );
         }
-        finally
-        {
-            Environment.SetEnvironmentVariable("PATH", path);
-        }
+
+        Assert.All(runs, r => Assert.Equal((6, "secret inside a b\n"), (r.ExitCode, Log(r))));
+        string Called(LaunchedRun run) =>
+            $"exec --cleanenv --no-home --bind {slurm.Runs}/{run.Id}:{slurm.Runs}/{run.Id} --pwd {slurm.Runs}/{run.Id}/code --bind /my files:/x --bind /data:/data:ro";
+        Assert.Equal(["pull docker://ghcr.io/me/train:1.0", Called(runs[0]), Called(runs[1])], File.ReadAllLines(log));
     }
 
     [Fact]

@@ -7,7 +7,7 @@ using WandbLaunch.Resources;
 namespace WandbLaunch.Tests;
 
 /// <summary>Runs on a real Slurm: from the launch to each of the ways in which a job can end.</summary>
-[Collection(ProcessCollection.Name)]
+[Collection(SlurmCollection.Name)]
 public sealed class SlurmRunTests
 {
     private static string Log(LaunchedRun run) => File.ReadAllText(run.LogPath!);

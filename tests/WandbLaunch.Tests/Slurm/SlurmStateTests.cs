@@ -8,7 +8,7 @@ using WandbLaunch.Resources;
 namespace WandbLaunch.Tests;
 
 /// <summary>What happens to jobs of a real Slurm from outside: each state that it has, and faults in the middle.</summary>
-[Collection(ProcessCollection.Name)]
+[Collection(SlurmCollection.Name)]
 public sealed class SlurmStateTests
 {
     private const string Long = "echo begin; trap 'echo ended; exit 9' TERM; for i in $(seq 600); do sleep 0.1; done";

@@ -401,8 +401,8 @@ internal sealed partial class SlurmResource : ILaunchResource
     // Until it is known to be over: by the watch, where there is one, for a question each second and run would be a burden.
     private async Task EndedAsync(LaunchedRun run, TimeSpan most, CancellationToken token)
     {
-        var until = _context.Time.GetUtcNow() + most;
-        while (!_over.ContainsKey(run.Id) && _context.Time.GetUtcNow() < until)
+        var from = _context.Time.GetTimestamp();
+        while (!_over.ContainsKey(run.Id) && _context.Time.GetElapsedTime(from) < most)
         {
             await Task.Delay(StopPause < most ? StopPause : most, _context.Time, token);
             if (!IsWatched(run))

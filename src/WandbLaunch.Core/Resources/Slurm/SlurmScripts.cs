@@ -82,8 +82,9 @@ internal static class SlurmScripts
 
     /// <summary>
     /// Hands over runs: $1 folder, $2 name, $3 how many runs, their ids, then sbatch's words; their files come as an archive.
-    /// One at a time, so that whoever comes after one that was killed finds what that one's sbatch still did. Where some are
-    /// known already, nothing is handed over and these are said: 3.
+    /// One at a time, so that whoever comes after one that was killed finds what that one's sbatch still did; and the archive is
+    /// sent when it is this one's turn, for one that was killed while it waited must not hand over what others have ended
+    /// meanwhile. Where some are known already, nothing is handed over and these are said: 3.
     /// </summary>
     internal const string Submit =
         Lookup
@@ -99,12 +100,14 @@ internal static class SlurmScripts
                 case $r in
                   0) known=1; printf 'known %s %s\n' "$1" "$k";;
                   1) rm -rf "runs/$1";;
-                  *) cat > /dev/null; exit 75;;
+                  *) exit 75;;
                 esac
               fi
               ids="$ids $1"; n=$((n + 1)); shift
             done
-            [ -z "$known" ] || { cat > /dev/null; exit 3; }
+            [ -z "$known" ] || exit 3
+            # Whoever asked may be gone since: then nothing comes, and nothing is made.
+            echo ready
             forget() { for i in $ids; do rm -rf "runs/$i"; done; }
             tar -xf - || { forget; exit 74; }
             first=${ids# }; first=${first%% *}

@@ -106,15 +106,19 @@ internal sealed class SlurmSite
     /// <param name="feed">Writes what it reads.</param>
     /// <param name="limit">How long it may take.</param>
     /// <param name="token">Cancels.</param>
+    /// <param name="whenReady">Nothing is written before it says that it is ready.</param>
     /// <exception cref="LaunchException"><c>SlurmHostUnreachable</c>, <c>ProgramTimeout</c>, <c>ProgramNotStarted</c>.</exception>
     internal async Task<ProgramResult> RunAsync(
         string script,
         IReadOnlyList<string> words,
         Func<Stream, CancellationToken, Task>? feed,
         TimeSpan limit,
-        CancellationToken token
+        CancellationToken token,
+        bool whenReady = false
     )
     {
+        var ready = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+
         // What a profile prints comes before the boundary.
         var boundary = "wandblaunch-" + Guid.NewGuid().ToString("n");
         var text = Encoding.UTF8.GetBytes(
@@ -127,11 +131,25 @@ internal sealed class SlurmSite
         {
             TimeLimit = limit,
             Kept = 64 << 20,
+            Environment = Variables(),
+            Said = line =>
+            {
+                if (line == "ready")
+                {
+                    ready.TrySetResult();
+                }
+            },
             Feed = async (stream, t) =>
             {
                 await stream.WriteAsync(text, t);
                 if (feed is not null)
                 {
+                    if (whenReady)
+                    {
+                        await stream.FlushAsync(t);
+                        await ready.Task.WaitAsync(t);
+                    }
+
                     await feed(stream, t);
                 }
             },
@@ -209,6 +227,12 @@ internal sealed class SlurmSite
             : line.EndsWith('.') ? line
             : line + ".";
     }
+
+    // The context's, which is not always the process's.
+    private Dictionary<string, string?> Variables() =>
+        new[] { "PATH", "SLURM_CONF" }
+            .Where(n => _context.Environment[n] is not null)
+            .ToDictionary(n => n, n => _context.Environment[n]);
 
     private List<string> SshWords()
     {

@@ -9,6 +9,16 @@ internal sealed record SlurmMarker
 
     internal string? Reason { get; private init; }
 
+    /// <summary>When it began, and ended.</summary>
+    internal (DateTimeOffset From, DateTimeOffset To)? Ran =>
+        Begin is { } from && End is { } to && to >= from
+            ? (DateTimeOffset.FromUnixTimeSeconds(from), DateTimeOffset.FromUnixTimeSeconds(to))
+            : null;
+
+    private long? Begin { get; init; }
+
+    private long? End { get; init; }
+
     /// <summary>The job that began with it, which is another one where a submission that timed out was taken all the same.</summary>
     internal SlurmKey? Key { get; private init; }
 
@@ -35,6 +45,8 @@ internal sealed record SlurmMarker
                 markers[id] = name switch
                 {
                     "code" when Number(value) is { } code => marker with { ExitCode = (int)code },
+                    "begin" => marker with { Begin = Seconds(value) },
+                    "end" => marker with { End = Seconds(value) },
                     "key" => marker with { Key = SlurmKey.Parse(value.Trim()) },
                     "reason" => marker with { Reason = value.Trim() },
                     "missing" when Number(value) is { } seconds => marker with
@@ -49,6 +61,9 @@ internal sealed record SlurmMarker
 
         return markers;
     }
+
+    // Of a time that there is.
+    private static long? Seconds(string text) => Number(text) is { } at and > 0 and < 253402300799 ? at : null;
 
     private static long? Number(string text) =>
         long.TryParse(text.Trim(), NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out var number)
@@ -86,7 +101,7 @@ internal static class SlurmStanding
     {
         if (job.IsOver)
         {
-            return RunStanding.Ended(EndOf(job, marker));
+            return RunStanding.Ended(EndOf(job, marker) with { Ran = marker?.Ran });
         }
 
         if (job.IsWaiting)
@@ -106,7 +121,7 @@ internal static class SlurmStanding
     /// <summary>How a run ended that Slurm does not know any more; null: not known, it may still become so.</summary>
     internal static RunOutcome? Of(SlurmMarker? marker, TimeSpan grace) =>
         marker is null ? null
-        : marker.ExitCode is { } code ? new RunOutcome(code, marker.Reason)
+        : marker.ExitCode is { } code ? new RunOutcome(code, marker.Reason) { Ran = marker.Ran }
         : marker.Gone
             ? new RunOutcome(
                 null,

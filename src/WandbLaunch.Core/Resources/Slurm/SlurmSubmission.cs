@@ -13,8 +13,8 @@ internal sealed class SlurmSubmission(SlurmSites sites)
     private const int MostTasks = 1000;
 
     private static readonly TimeSpan Pause = TimeSpan.FromMilliseconds(60);
-    private static readonly TimeSpan Look = TimeSpan.FromMilliseconds(20);
     private static readonly TimeSpan MostPause = TimeSpan.FromSeconds(1);
+    private static readonly TimeSpan Step = TimeSpan.FromMilliseconds(20);
     private static readonly TimeSpan Limit = TimeSpan.FromMinutes(5);
 
     private readonly object _lock = new();
@@ -78,7 +78,7 @@ internal sealed class SlurmSubmission(SlurmSites sites)
                 }
             }
 
-            await Task.Delay(Look, sites.Time);
+            await Task.Delay(Step, sites.Time);
         }
 
         // Each id once: the same run started twice is one job.
@@ -88,19 +88,19 @@ internal sealed class SlurmSubmission(SlurmSites sites)
         foreach (var twin in twins)
         {
             var same = runs.First(r => r.Spec.Id == twin.Spec.Id);
-            _ = PassOnAsync(same.Handle.Task, twin.Handle);
+            await PassOnAsync(same, twin);
         }
     }
 
-    private static async Task PassOnAsync(Task<RunHandle> from, TaskCompletionSource<RunHandle> to)
+    private static async Task PassOnAsync(Run from, Run to)
     {
         try
         {
-            to.TrySetResult(await from);
+            to.Handle.TrySetResult(await from.Handle.Task);
         }
-        catch (Exception e)
+        catch (Exception e) when (e is not OutOfMemoryException)
         {
-            to.TrySetException(e);
+            to.Handle.TrySetException(e);
         }
     }
 
@@ -185,7 +185,8 @@ internal sealed class SlurmSubmission(SlurmSites sites)
             ],
             (stream, t) => SlurmCode.WriteAsync(stream, Files(root, runs, name, script), t),
             Limit,
-            CancellationToken.None
+            CancellationToken.None,
+            true
         );
         var known = new Dictionary<string, SlurmKey>(StringComparer.Ordinal);
         var job = "";
