@@ -381,7 +381,7 @@ public sealed class PageTests(PageSite site) : IClassFixture<PageSite>
         await page.Keyboard.TypeAsync("elsewh");
         await Expect(page.Locator("[role=option]").First).ToContainTextAsync("local/elsewhere");
         await page.Keyboard.PressAsync("Enter");
-        await Expect(page.Locator("h2")).ToHaveTextAsync("local/elsewhere");
+        await Expect(page.Locator("main h2")).ToHaveTextAsync("local/elsewhere");
         await person.ChooseAsync("Actions of the queue elsewhere", "Delete");
         await Expect(page.Locator("dialog[open]")).ToContainTextAsync("1 waiting items are deleted with it");
         await person.Named(AriaRole.Button, "Delete queue").ClickAsync();
