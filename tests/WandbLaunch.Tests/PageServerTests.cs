@@ -70,7 +70,7 @@ public sealed class PageServerTests : IAsyncLifetime
             )
         )["createLaunchAgent"]!["launchAgentId"]!.ToString();
         Assert.Equal("It waits until an agent is free.", (await ItemsAsync(queue))[0]!["why"]!.ToString());
-        Assert.Equal(id.ToString(), await PopAsync("q", agent));
+        Assert.Equal(id.ToString(System.Globalization.CultureInfo.InvariantCulture), await PopAsync("q", agent));
         await AskAsync(
             $"mutation {{ ackRunQueueItem(input: {{runQueueItemId: \"{id}\", runName: \"r1\"}}) {{ success }} }}"
         );
@@ -132,7 +132,7 @@ public sealed class PageServerTests : IAsyncLifetime
         var other = await CreateAsync("other");
         var waiting = await PushAsync(other, new { uri = "https://example.org/x.git" });
         await PushAsync(other, new { uri = "https://example.org/x.git" });
-        Assert.Equal(waiting.ToString(), await PopAsync("other"));
+        Assert.Equal(waiting.ToString(System.Globalization.CultureInfo.InvariantCulture), await PopAsync("other"));
         await AskAsync(
             $"mutation {{ ackRunQueueItem(input: {{runQueueItemId: \"{waiting}\", runName: \"r1\"}}) {{ success }} }}"
         );
@@ -166,7 +166,7 @@ public sealed class PageServerTests : IAsyncLifetime
                     "/page/items",
                     new
                     {
-                        queue = queue.ToString(),
+                        queue = queue.ToString(System.Globalization.CultureInfo.InvariantCulture),
                         spec,
                         variables,
                         priority,
@@ -227,7 +227,7 @@ public sealed class PageServerTests : IAsyncLifetime
                     {
                         action = "move",
                         ids = new[] { ids[2] },
-                        queue = target.ToString(),
+                        queue = target.ToString(System.Globalization.CultureInfo.InvariantCulture),
                     }
                 )
             )[0]!["made"]!;
