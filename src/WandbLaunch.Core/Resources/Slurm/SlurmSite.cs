@@ -118,6 +118,7 @@ internal sealed class SlurmSite
     )
     {
         var ready = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        var heard = new StringBuilder();
 
         // What a profile prints comes before the boundary.
         var boundary = "wandblaunch-" + Guid.NewGuid().ToString("n");
@@ -132,13 +133,21 @@ internal sealed class SlurmSite
             TimeLimit = limit,
             Kept = 64 << 20,
             Environment = Variables(),
-            Said = line =>
-            {
-                if (line == "ready")
+            Said = !whenReady
+                ? null
+                : piece =>
                 {
-                    ready.TrySetResult();
-                }
-            },
+                    lock (heard)
+                    {
+                        if (
+                            heard.Length < 1 << 16
+                            && heard.Append(piece).ToString().EndsWith("\nready\n", StringComparison.Ordinal)
+                        )
+                        {
+                            ready.TrySetResult();
+                        }
+                    }
+                },
             Feed = async (stream, t) =>
             {
                 await stream.WriteAsync(text, t);
