@@ -1,14 +1,7 @@
 using System.Collections.Concurrent;
 using System.Net;
-using System.Text;
 using System.Text.Json;
-using System.Text.Json.Nodes;
 using WandbLaunch.Agents;
-using WandbLaunch.Foundation;
-using WandbLaunch.Launching;
-using WandbLaunch.Model;
-using WandbLaunch.Resources;
-using WandbLaunch.Server;
 using WandbLaunch.Wandb;
 using static WandbLaunch.Tests.AgentTests;
 

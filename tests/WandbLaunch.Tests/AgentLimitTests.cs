@@ -52,8 +52,8 @@ public sealed class AgentLimitTests
             Assert.Equal(run.EngineId, item.EngineId);
             Assert.InRange(
                 run.Duration!.Value,
-                TimeSpan.Parse(limit),
-                TimeSpan.Parse(limit) + TimeSpan.FromSeconds(20)
+                TimeSpan.Parse(limit, System.Globalization.CultureInfo.InvariantCulture),
+                TimeSpan.Parse(limit, System.Globalization.CultureInfo.InvariantCulture) + TimeSpan.FromSeconds(20)
             );
         }
 

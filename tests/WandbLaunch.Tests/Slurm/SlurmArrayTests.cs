@@ -1,7 +1,6 @@
 using System.Diagnostics;
 using System.Text;
 using System.Text.Json.Nodes;
-using WandbLaunch.Foundation;
 using WandbLaunch.Launching;
 using WandbLaunch.Model;
 using WandbLaunch.Resources;
@@ -10,6 +9,7 @@ namespace WandbLaunch.Tests;
 
 /// <summary>Many runs at a time on a real Slurm.</summary>
 [Collection(SlurmCollection.Name)]
+[System.Runtime.Versioning.SupportedOSPlatform("linux")]
 public sealed class SlurmArrayTests
 {
     private static async Task<List<PreparedLaunch>> PrepareAsync(

@@ -9,6 +9,7 @@ namespace WandbLaunch.Tests;
 
 /// <summary>What a run finds where it runs: by ssh, in a virtual environment, in an image.</summary>
 [Collection(SlurmCollection.Name)]
+[System.Runtime.Versioning.SupportedOSPlatform("linux")]
 public sealed class SlurmPlaceTests
 {
     private static string Log(LaunchedRun run) => File.ReadAllText(run.LogPath!);

@@ -1,5 +1,3 @@
-using System.Text.Json.Nodes;
-using WandbLaunch.Foundation;
 using WandbLaunch.Resources;
 
 namespace WandbLaunch.Tests;

@@ -1,8 +1,4 @@
-using System.Text.Json.Nodes;
-using WandbLaunch.Foundation;
-using WandbLaunch.Launching;
 using WandbLaunch.Model;
-using WandbLaunch.Resources;
 
 namespace WandbLaunch.Tests;
 

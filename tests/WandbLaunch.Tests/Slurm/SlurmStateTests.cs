@@ -3,7 +3,6 @@ using System.Text.Json.Nodes;
 using WandbLaunch.Foundation;
 using WandbLaunch.Launching;
 using WandbLaunch.Model;
-using WandbLaunch.Resources;
 
 namespace WandbLaunch.Tests;
 

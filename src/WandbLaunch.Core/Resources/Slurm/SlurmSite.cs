@@ -237,11 +237,11 @@ internal sealed class SlurmSite
             : line + ".";
     }
 
+    private static readonly string[] Handed = ["PATH", "SLURM_CONF"];
+
     // The context's, which is not always the process's.
     private Dictionary<string, string?> Variables() =>
-        new[] { "PATH", "SLURM_CONF" }
-            .Where(n => _context.Environment[n] is not null)
-            .ToDictionary(n => n, n => _context.Environment[n]);
+        Handed.Where(n => _context.Environment[n] is not null).ToDictionary(n => n, n => _context.Environment[n]);
 
     private List<string> SshWords()
     {

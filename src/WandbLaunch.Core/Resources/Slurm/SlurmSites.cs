@@ -9,9 +9,6 @@ internal sealed class SlurmSites(LaunchContext context)
 {
     private readonly ConcurrentDictionary<string, SlurmSite> _sites = new(StringComparer.Ordinal);
 
-    /// <summary>The clock, and every pause.</summary>
-    internal TimeProvider Time => context.Time;
-
     /// <summary>Between two questions about all jobs: <c>WANDBLAUNCH_SLURM_POLL</c> seconds, 10 by default. A controller has others to serve.</summary>
     internal TimeSpan Poll => Seconds("WANDBLAUNCH_SLURM_POLL", 10);
 
