@@ -21,6 +21,7 @@
         'Get-WandbLaunchQueueItem'
         'Get-WandbLaunchServer'
         'Get-WandbRun'
+        'Get-WandbRunAlert'
         'Get-WandbRunFile'
         'Get-WandbRunQueue'
         'Import-WandbRun'

@@ -10,6 +10,7 @@ BeforeDiscovery {
         'Get-WandbLaunchQueueItem'      = 'AgentEvent', 'WandbLaunchAgent', 'WandbLaunchQueueItem', 'WandbRunQueue'
         'Get-WandbLaunchServer'         = 'LaunchServerInfo'
         'Get-WandbRun'                  = 'AgentEvent', 'LaunchedRun', 'WandbConnection', 'WandbLaunchQueueItem', 'WandbRun', 'WandbRunFile'
+        'Get-WandbRunAlert'             = 'AgentEvent', 'LaunchedRun', 'WandbLaunchQueueItem', 'WandbRun', 'WandbRunFile'
         'Get-WandbRunFile'              = 'AgentEvent', 'LaunchedRun', 'WandbLaunchQueueItem', 'WandbRun', 'WandbRunFile'
         'Get-WandbRunQueue'             = 'AgentEvent', 'WandbLaunchAgent', 'WandbLaunchQueueItem', 'WandbRunQueue'
         'Import-WandbRun'               = @()

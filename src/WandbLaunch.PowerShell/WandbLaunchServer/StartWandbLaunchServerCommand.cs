@@ -9,6 +9,7 @@ namespace WandbLaunch.PowerShell;
 /// <example><para>Start it</para><code>Start-WandbLaunchServer</code><para>Shows its address; connect with Connect-Wandb -Local.</para></example>
 /// <example><para>Keep a project's runs in a file of its own</para><code>Start-WandbLaunchServer -Path ./runs/wandb.db | Stop-WandbLaunchServer</code><para>Each file has its own server, port and key.</para></example>
 /// <example><para>Open its page</para><code>Start-WandbLaunchServer -Open</code><para>You are signed in there: the browser is led there by a file that only you can read, with a code that is good once and for two minutes. Where there is no browser a warning has the link. Without -Open the page asks for the key, which is in the file in KeyPath.</para></example>
+/// <example><para>Have alerts of runs sent to a chat</para><code>Start-WandbLaunchServer -Path ./runs/wandb.db -AlertWebhook https://chat.example.org/hooks/lab | Stop-WandbLaunchServer</code><para>What wandb.alert says is kept (Get-WandbRunAlert), and posted there as JSON with a text that chats show.</para></example>
 [Cmdlet(VerbsLifecycle.Start, "WandbLaunchServer", SupportsShouldProcess = true)]
 [OutputType("WandbLaunch.LocalServer.LaunchServerInfo")]
 public sealed class StartWandbLaunchServerCommand : LaunchServerCommand
@@ -23,6 +24,11 @@ public sealed class StartWandbLaunchServerCommand : LaunchServerCommand
     [ValidateNotNullOrEmpty]
     public string? ListenAddress { get; set; }
 
+    /// <summary>Address to which alerts of runs are posted as JSON. It is kept beside the database for the next starts, readable for you only; $null ends it. Default: as it was.</summary>
+    [Parameter]
+    [AllowNull]
+    public Uri? AlertWebhook { get; set; }
+
     /// <summary>Open its page in the browser, signed in. Where there is no browser a warning has a link that signs in once, for two minutes.</summary>
     [Parameter]
     public SwitchParameter Open { get; set; }
@@ -30,6 +36,17 @@ public sealed class StartWandbLaunchServerCommand : LaunchServerCommand
     /// <inheritdoc/>
     protected override async Task ProcessAsync()
     {
+        if (AlertWebhook is not null && !(AlertWebhook.IsAbsoluteUri && AlertWebhook.Scheme is "http" or "https"))
+        {
+            // The address may be a secret, and stays out of the error.
+            throw new LaunchException(
+                "AlertWebhookInvalid",
+                LaunchErrorCategory.InvalidArgument,
+                "-AlertWebhook is no http or https address. Give the whole of it, as the chat or program that takes the alerts shows it.",
+                null
+            );
+        }
+
         if (ListenAddress is not null && !System.Net.IPAddress.TryParse(ListenAddress, out _))
         {
             throw new LaunchException(
@@ -49,7 +66,17 @@ public sealed class StartWandbLaunchServerCommand : LaunchServerCommand
 
         if (await ShouldProcessAsync(DatabasePath, "Start the launch server"))
         {
-            var server = await LocalServers.StartAsync(Context, DatabasePath, Port, ListenAddress, Token, Warn);
+            var server = await LocalServers.StartAsync(
+                Context,
+                DatabasePath,
+                Port,
+                ListenAddress,
+                Token,
+                Warn,
+                MyInvocation.BoundParameters.ContainsKey(nameof(AlertWebhook))
+                    ? new WandbLaunch.LocalServer.AlertWebhook(AlertWebhook)
+                    : null
+            );
             Output(server);
             if (Open)
             {

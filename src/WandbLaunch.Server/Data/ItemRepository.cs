@@ -183,7 +183,7 @@ internal sealed class ItemRepository(Database database, QueueSignals signals) : 
     internal bool Finish(long item, string state, int? exitCode, string? report) =>
         database.Write(c =>
             c.Execute(
-                "UPDATE items SET state = @state, exit_code = COALESCE(@exitCode, exit_code), error = COALESCE(@report, error), finished_at = @now WHERE id = @item AND (state IN ('LEASED', 'CLAIMED') OR (state = 'PENDING' AND lease_until IS NOT NULL))",
+                "UPDATE items SET state = @state, exit_code = COALESCE(@exitCode, exit_code), error = COALESCE(@report, CASE WHEN by_run = 0 THEN error END), finished_at = @now, by_run = 0 WHERE id = @item AND (state IN ('LEASED', 'CLAIMED') OR by_run = 1 OR (state = 'PENDING' AND lease_until IS NOT NULL))",
                 new
                 {
                     item,
@@ -367,6 +367,14 @@ internal sealed class ItemRepository(Database database, QueueSignals signals) : 
     /// <summary>The report of an item that nobody can run.</summary>
     internal static JsonObject Unreadable(string fault) =>
         new() { ["message"] = "This item cannot be run by anyone: " + fault, ["stage"] = "queue" };
+
+    /// <summary>The report of an agent that gives none.</summary>
+    internal static JsonObject Unexplained() =>
+        new()
+        {
+            ["message"] = "Its agent could not run it, and did not say why: the agent's own log has more.",
+            ["stage"] = "agent",
+        };
 
     public void Dispose()
     {

@@ -103,7 +103,14 @@ internal sealed class ItemFields(QueueRepository queues, ItemRepository items, A
         fields.Mutation(
             "failRunQueueItem",
             (c, input) =>
-                c.Done(items.Finish(input.NeedId("runQueueItemId"), "FAILED", null, input.Report()!.ToJsonString()))
+                c.Done(
+                    items.Finish(
+                        input.NeedId("runQueueItemId"),
+                        "FAILED",
+                        null,
+                        (input.Report() ?? ItemRepository.Unexplained()).ToJsonString()
+                    )
+                )
         );
         fields.Mutation(
             "updateRunQueueItemWarning",

@@ -101,7 +101,7 @@ internal sealed class RunTable(Database database)
         var where = "project = @project";
         if (query.Filter is { } filter)
         {
-            where += $" AND ({RunFilters.Where(parameters, filter)})";
+            where += $" AND ({new RunFilters(parameters).Where(filter)})";
         }
 
         if (query.Text is { } text)
