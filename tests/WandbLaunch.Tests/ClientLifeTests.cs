@@ -275,7 +275,12 @@ public sealed class ClientLifeTests
             .Single(i => i["id"]!.ToString() == item);
     }
 
-    private static Task FinishAsync(ClientServer server, string item, string state, int exitCode) =>
+    private static Task<System.Text.Json.Nodes.JsonNode> FinishAsync(
+        ClientServer server,
+        string item,
+        string state,
+        int exitCode
+    ) =>
         server.AskAsync(
             "mutation F($input: FinishRunQueueItemInput!) { finishRunQueueItem(input: $input) { success } }",
             new

@@ -352,8 +352,11 @@ public sealed class ClientSweepTests
     private static async Task<string> UpsertAsync(ClientServer server, string config) =>
         (await server.AskAsync(Upsert, new { config }))["upsertSweep"]!["sweep"]!["name"]!.ToString();
 
-    private static Task SetStateAsync(ClientServer server, string sweep, string state) =>
-        server.AskAsync(SetState, new { id = sweep, state });
+    private static Task<System.Text.Json.Nodes.JsonNode> SetStateAsync(
+        ClientServer server,
+        string sweep,
+        string state
+    ) => server.AskAsync(SetState, new { id = sweep, state });
 
     private static async Task<string> AgentAsync(ClientServer server, string sweep) =>
         (await server.AskAsync(CreateAgent, new { sweep }))["createAgent"]!["agent"]!["id"]!.ToString();

@@ -1,8 +1,3 @@
-using System.Text;
-using System.Text.Json;
-using Microsoft.Data.Sqlite;
-using WandbLaunch.Foundation;
-using WandbLaunch.Model;
 using WandbLaunch.Server;
 using WandbLaunch.Wandb;
 using static WandbLaunch.Tests.HostileFileTests;

@@ -1,9 +1,4 @@
 using System.Diagnostics;
-using System.Text.Json;
-using Microsoft.Data.Sqlite;
-using WandbLaunch.Foundation;
-using WandbLaunch.Model;
-using WandbLaunch.Server;
 using WandbLaunch.Wandb;
 using static WandbLaunch.Tests.HostileFileTests;
 
