@@ -1,5 +1,4 @@
 using System.Globalization;
-using WandbLaunch.Foundation;
 
 namespace WandbLaunch.Resources;
 
