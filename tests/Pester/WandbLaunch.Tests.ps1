@@ -427,6 +427,11 @@ Describe 'Start-WandbLaunch -AsJob' {
         $job = Start-WandbLaunch $folder -EntryPoint 'python sleep.py' -Resource local-process -StopGracePeriod 0 -AsJob
         $clock = [Diagnostics.Stopwatch]::StartNew()
         while (-not (Test-Up) -and $clock.Elapsed.TotalSeconds -lt 60) { Start-Sleep -Milliseconds 100 }
+        if ($IsLinux) {
+            # Ctrl+C at the prompt is sent to the shell's session, and is not meant for what runs behind it.
+            $session = { ((Get-Content "/proc/$($args[0])/stat") -replace '^.*\) ').Split(' ')[3] }
+            & $session (Test-Up).ProcessId | Should -Not -Be (& $session $PID)
+        }
         $job | Stop-Job
         $job.State | Should -Be Stopped
         ($job | Receive-Job).State | Should -Be Stopped

@@ -104,6 +104,8 @@ public sealed partial class HouseTests
             // Of the process by nature: every message masks them, one resolver serves it, and a session has one connection.
             "WandbLaunch.Foundation.Secrets.Known",
             "WandbLaunch.PowerShell.ModuleAssemblyInitializer._registered",
+            // Which sessions have the views, for as long as the session lives.
+            "WandbLaunch.PowerShell.Views.Loaded",
             "WandbLaunch.PowerShell.WandbSession.Chosen",
             // Of the connection, and new with each: Tab has no other place that outlives it.
             "WandbLaunch.PowerShell.WandbSession.Completions",
@@ -142,8 +144,14 @@ public sealed partial class HouseTests
     [Fact]
     public void Tests_that_share_the_process_say_so()
     {
-        // The first makes the machine of all tests, before any of them; the second is for those that say so.
-        string[] helpers = ["tests/WandbLaunch.Tests/Fixture.cs", "tests/WandbLaunch.Tests/SmallDisk.cs"];
+        // The first makes the machine of all tests, before any of them; the others are for tests that say so.
+        string[] helpers =
+        [
+            "tests/WandbLaunch.Tests/Fixture.cs",
+            "tests/WandbLaunch.Tests/FileServer.cs",
+            "tests/WandbLaunch.Tests/Slurm/SlurmMachine.cs",
+            "tests/WandbLaunch.Tests/SmallDisk.cs",
+        ];
         var wrong = Assemblies
             .Sources("tests/WandbLaunch.Tests")
             .Except(helpers)

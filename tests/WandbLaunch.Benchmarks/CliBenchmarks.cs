@@ -105,7 +105,7 @@ internal static class CliBenchmarks
         using var theirs = Process.Start(Cli("launch-agent", "-p", "cli", "-q", "cli", "-e", "local"))!;
         _ = theirs.StandardOutput.ReadToEndAsync();
         _ = theirs.StandardError.ReadToEndAsync();
-        using var ours = AgentBenchmarks.Agent(database, "cli", "\"max_jobs\": 1");
+        using var ours = AgentBenchmarks.Agent(database, "waits", "\"max_jobs\": 1");
         Thread.Sleep(Settle);
         var before = (Used(theirs), Used(ours));
         Thread.Sleep(Settle);

@@ -27,7 +27,12 @@ internal static class ItemBenchmarks
         for (var i = 0; i <= Rounds; i++)
         {
             var added = Program.Invoke(runspace, "$pushed = $items | Add-WandbLaunchQueueItem -Queue many");
-            var first = Program.Invoke(runspace, "$null = Get-WandbLaunchQueueItem many | Select-Object -First 1");
+
+            // As Select-Object -First 1 does, which the engine from NuGet brings no module for.
+            var first = Program.Invoke(
+                runspace,
+                "do { Get-WandbLaunchQueueItem many | ForEach-Object { $first = $_; break } } while ($false)"
+            );
             var removed = Program.Invoke(runspace, "$pushed | Remove-WandbLaunchQueueItem -Confirm:$false");
             if (i > 0)
             {

@@ -15,7 +15,11 @@ public sealed class PageQuickstartTests
         // A browser that is none: it notes what it is opened with.
         var browser = Path.Combine(work, "browser");
         await File.WriteAllTextAsync(browser, $"#!/bin/sh\necho \"$1\" > '{work}/opened'\n");
-        File.SetUnixFileMode(browser, (UnixFileMode)0b111_000_000);
+        if (!OperatingSystem.IsWindows())
+        {
+            File.SetUnixFileMode(browser, (UnixFileMode)0b111_000_000);
+        }
+
         var output = Machine.Shell(
             $"""
             $run = & '{Path.Combine(Machine.Sources, "docs", "examples", "quickstart", "New-OfflineRun.ps1")}' '{work}'
@@ -32,7 +36,11 @@ public sealed class PageQuickstartTests
         // What the browser was opened with is a file of its owner alone, which leads to a link that signs in once.
         var opened = new Uri((await File.ReadAllTextAsync(Path.Combine(work, "opened"))).Trim());
         Assert.True(opened.IsFile);
-        Assert.Equal(UnixFileMode.UserRead | UnixFileMode.UserWrite, File.GetUnixFileMode(opened.LocalPath));
+        if (!OperatingSystem.IsWindows())
+        {
+            Assert.Equal(UnixFileMode.UserRead | UnixFileMode.UserWrite, File.GetUnixFileMode(opened.LocalPath));
+        }
+
         using var playwright = await Playwright.CreateAsync();
         await using var chromium = await playwright.Chromium.LaunchAsync(
             new BrowserTypeLaunchOptions

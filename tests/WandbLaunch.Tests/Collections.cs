@@ -7,7 +7,7 @@ public sealed class SessionCollection
     public const string Name = "Session";
 }
 
-/// <summary>Tests that change or measure the process itself (variables, folder, umask, git's settings, threads, times of milliseconds): nothing runs beside them.</summary>
+/// <summary>Tests that change or measure the process itself (variables, folder, umask, git's settings, threads, times of milliseconds), or an engine that all share and that some of them stop: nothing runs beside them.</summary>
 [CollectionDefinition(Name, DisableParallelization = true)]
 public sealed class ProcessCollection
 {

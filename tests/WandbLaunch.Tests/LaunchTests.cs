@@ -238,7 +238,7 @@ public sealed class LaunchTests
         var store = LaunchStore.Of(new LaunchContext());
         for (
             var i = 0;
-            i < 300 && LaunchStore.Load(store.Folder("ctrlc001")) is not { State: LaunchState.Running };
+            i < 1200 && LaunchStore.Load(store.Folder("ctrlc001")) is not { State: LaunchState.Running };
             i++
         )
         {

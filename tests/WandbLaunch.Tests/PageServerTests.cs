@@ -70,9 +70,16 @@ public sealed class PageServerTests : IAsyncLifetime
             )
         )["createLaunchAgent"]!["launchAgentId"]!.ToString();
         Assert.Equal("It waits until an agent is free.", (await ItemsAsync(queue))[0]!["why"]!.ToString());
-        Assert.Equal(id.ToString(), await PopAsync("q", agent));
+        Assert.Equal(id.ToString(System.Globalization.CultureInfo.InvariantCulture), await PopAsync("q", agent));
         await AskAsync(
             $"mutation {{ ackRunQueueItem(input: {{runQueueItemId: \"{id}\", runName: \"r1\"}}) {{ success }} }}"
+        );
+        await AskAsync(
+            $"mutation {{ updateRunQueueItemEngine(input: {{runQueueItemId: \"{id}\", engineId: \"slurm-77\", reason: \"Waits for a node.\"}}) {{ success }} }}"
+        );
+        Assert.Equal(
+            ("Waits for a node.", "slurm-77"),
+            ((await ItemsAsync(queue))[0]!["why"]!.ToString(), (await ItemsAsync(queue))[0]!["engineId"]!.ToString())
         );
         Assert.Equal([id], (await GetAsync("/page/agents"))["agents"]![0]!["items"]!.AsArray().Select(i => (long)i!));
         await AskAsync(
@@ -125,7 +132,7 @@ public sealed class PageServerTests : IAsyncLifetime
         var other = await CreateAsync("other");
         var waiting = await PushAsync(other, new { uri = "https://example.org/x.git" });
         await PushAsync(other, new { uri = "https://example.org/x.git" });
-        Assert.Equal(waiting.ToString(), await PopAsync("other"));
+        Assert.Equal(waiting.ToString(System.Globalization.CultureInfo.InvariantCulture), await PopAsync("other"));
         await AskAsync(
             $"mutation {{ ackRunQueueItem(input: {{runQueueItemId: \"{waiting}\", runName: \"r1\"}}) {{ success }} }}"
         );
@@ -159,7 +166,7 @@ public sealed class PageServerTests : IAsyncLifetime
                     "/page/items",
                     new
                     {
-                        queue = queue.ToString(),
+                        queue = queue.ToString(System.Globalization.CultureInfo.InvariantCulture),
                         spec,
                         variables,
                         priority,
@@ -220,7 +227,7 @@ public sealed class PageServerTests : IAsyncLifetime
                     {
                         action = "move",
                         ids = new[] { ids[2] },
-                        queue = target.ToString(),
+                        queue = target.ToString(System.Globalization.CultureInfo.InvariantCulture),
                     }
                 )
             )[0]!["made"]!;

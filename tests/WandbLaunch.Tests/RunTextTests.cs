@@ -60,6 +60,9 @@ public sealed class RunTextTests
         Image = "python:3.11",
         StopGraceSeconds = 30,
         MaxLogSize = 5_000_000_000,
+        TimeLimit = TimeSpan.FromSeconds(90_061.5),
+        StartLimit = TimeSpan.FromMinutes(5),
+        StartBy = new DateTimeOffset(2026, 1, 2, 3, 4, 5, TimeSpan.FromHours(-3)),
         Data = new JsonObject { ["KeepChildren"] = true, ["List"] = new JsonArray(1, "two", null) },
     };
 

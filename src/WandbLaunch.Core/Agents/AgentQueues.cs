@@ -16,7 +16,7 @@ internal sealed class AgentQueues(
     private static readonly TimeSpan Fresh = TimeSpan.FromSeconds(30);
 
     private readonly ConcurrentDictionary<string, QueueSettings> _settings = new(StringComparer.Ordinal);
-    private readonly SemaphoreSlim _asking = new(1);
+    private Task _refresh = Task.CompletedTask;
     private long _asked;
     private bool _known;
 
@@ -33,48 +33,45 @@ internal sealed class AgentQueues(
         return _settings.GetValueOrDefault(queueId)?.Limits ?? RunLimits.None;
     }
 
-    // One question for all queues; a server that is away leaves what was known.
-    private async Task RefreshAsync()
+    // One question for all queues, and one at a time; a server that is away leaves what was known.
+    private Task RefreshAsync()
     {
-        if (!registration.Protocol.QueuesAreConfigured || (_known && time.GetElapsedTime(_asked) < Fresh))
+        lock (_settings)
         {
-            return;
-        }
-
-        await _asking.WaitAsync();
-        try
-        {
-            if (_known && time.GetElapsedTime(_asked) < Fresh)
+            if (
+                !registration.Protocol.QueuesAreConfigured
+                || (_refresh.IsCompleted && _known && time.GetElapsedTime(_asked) < Fresh)
+            )
             {
-                return;
+                return Task.CompletedTask;
             }
 
-            await link.OnceAsync(async t =>
-            {
-                foreach (
-                    var (id, settings) in await registration.QueueApi.SettingsAsync(
-                        registration.Entity,
-                        registration.QueueProject,
-                        registration.Queues,
-                        t
-                    )
-                )
-                {
-                    if (settings is null)
-                    {
-                        _settings.TryRemove(id, out _);
-                    }
-                    else
-                    {
-                        _settings[id] = settings;
-                    }
-                }
-            });
-            (_asked, _known) = (time.GetTimestamp(), true);
+            return _refresh.IsCompleted ? _refresh = AskAsync() : _refresh;
         }
-        finally
+    }
+
+    private async Task AskAsync()
+    {
+        await link.OnceAsync(async t =>
         {
-            _asking.Release();
-        }
+            var all = await registration.QueueApi.SettingsAsync(
+                registration.Entity,
+                registration.QueueProject,
+                registration.Queues,
+                t
+            );
+            foreach (var (id, settings) in all)
+            {
+                if (settings is null)
+                {
+                    _settings.TryRemove(id, out _);
+                }
+                else
+                {
+                    _settings[id] = settings;
+                }
+            }
+        });
+        (_asked, _known) = (time.GetTimestamp(), true);
     }
 }

@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Text;
 using System.Text.Json;
 
@@ -49,6 +50,15 @@ internal static class JsonFields
         if (value is { } time)
         {
             writer.WriteString(name, time);
+        }
+    }
+
+    /// <summary>Writes a span of time that is there.</summary>
+    internal static void Span(this Utf8JsonWriter writer, string name, TimeSpan? value)
+    {
+        if (value is { } span)
+        {
+            writer.WriteString(name, span.ToString("c", CultureInfo.InvariantCulture));
         }
     }
 
@@ -110,6 +120,10 @@ internal static class JsonFields
             Element.TryGetProperty(name, out var value) && value.ValueKind != JsonValueKind.Null
                 ? value.GetDateTimeOffset()
                 : null;
+
+        /// <summary>A span of time, or null.</summary>
+        internal TimeSpan? Span(string name) =>
+            Text(name) is { } text ? TimeSpan.ParseExact(text, "c", CultureInfo.InvariantCulture) : null;
 
         /// <summary>The properties of an object in it, or null.</summary>
         internal Fields? Object(string name) =>

@@ -182,7 +182,7 @@ internal sealed class Supervisor : IRunLogSink, IDisposable
     }
 
     // A terminal sends Ctrl+C to the program too, which may be gone before this shell has heard of it: that is no failure.
-    private static async Task HearCtrlCAsync(LaunchedRun run, RunOutcome outcome, CancellationToken stop)
+    private async Task HearCtrlCAsync(LaunchedRun run, RunOutcome outcome, CancellationToken stop)
     {
         if (
             outcome.ExitCode is not 0
@@ -191,7 +191,7 @@ internal sealed class Supervisor : IRunLogSink, IDisposable
             && !Console.IsInputRedirected
         )
         {
-            await Task.WhenAny(Task.Delay(CtrlCPatience, stop));
+            await Task.WhenAny(Task.Delay(CtrlCPatience, _time, stop));
         }
     }
 

@@ -63,6 +63,9 @@ internal sealed record RunSpec
                 Image = json.Text(nameof(Image)),
                 StopGraceSeconds = json.Number(nameof(StopGraceSeconds)) ?? 10,
                 MaxLogSize = json.LargeNumber(nameof(MaxLogSize)),
+                TimeLimit = json.Span(nameof(TimeLimit)),
+                StartLimit = json.Span(nameof(StartLimit)),
+                StartBy = json.Time(nameof(StartBy)),
                 // Before there was a part of each resource's own, all stood together.
                 Data = JsonObject.Create((json.Object(nameof(Data)) ?? json).Element.Clone()),
             }
@@ -86,6 +89,9 @@ internal sealed record RunSpec
             json.Text(nameof(Image), Image);
             json.WriteNumber(nameof(StopGraceSeconds), StopGraceSeconds);
             json.Number(nameof(MaxLogSize), MaxLogSize);
+            json.Span(nameof(TimeLimit), TimeLimit);
+            json.Span(nameof(StartLimit), StartLimit);
+            json.Time(nameof(StartBy), StartBy);
             if (Data is not null)
             {
                 json.WritePropertyName(nameof(Data));

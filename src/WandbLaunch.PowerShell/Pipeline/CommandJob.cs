@@ -13,6 +13,7 @@ internal sealed class CommandJob : Job
     private const string Variable = "__WandbLaunchJob";
 
     private static readonly TimeSpan ExitLimit = TimeSpan.FromSeconds(15);
+    private static readonly TimeSpan LeaveLimit = TimeSpan.FromSeconds(3);
 
     private readonly System.Management.Automation.PowerShell _shell = System.Management.Automation.PowerShell.Create();
     private readonly object _lock = new();
@@ -211,6 +212,7 @@ internal sealed class CommandJob : Job
         if (Left is { } left)
         {
             left();
+            Finished.WaitOne(LeaveLimit);
         }
         else if (!IsOver)
         {

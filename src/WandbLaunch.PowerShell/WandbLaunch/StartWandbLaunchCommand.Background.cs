@@ -1,5 +1,9 @@
 using System.Collections.Concurrent;
+using System.Management.Automation;
 using System.Management.Automation.Host;
+using System.Reflection;
+using WandbLaunch.Foundation;
+using WandbLaunch.Launching;
 using WandbLaunch.Model;
 
 namespace WandbLaunch.PowerShell;
@@ -14,6 +18,7 @@ public sealed partial class StartWandbLaunchCommand
     private readonly ConcurrentBag<(int Number, string Name)> _unstarted = [];
     private readonly RunLines _lines;
     private string? _jobSource;
+    private bool _jobTogether;
     private Task _renewing = Task.CompletedTask;
 
     /// <summary>Makes the cmdlet.</summary>
@@ -25,8 +30,9 @@ public sealed partial class StartWandbLaunchCommand
     }
 
     // Built here, where scripts, drives and questions are; the job gets what is certain.
-    private async Task AddToJobAsync(LaunchConfig config)
+    private async Task AddToJobAsync(LaunchConfig config, bool together)
     {
+        _jobTogether |= together;
         if (
             await ShouldProcessAsync(config.Source ?? "", $"Launch with {Runs.Resources.Of(config).Info.Name} as a job")
         )
@@ -41,29 +47,22 @@ public sealed partial class StartWandbLaunchCommand
     {
         var given = MyInvocation.BoundParameters;
         var parameters = CommandJob.Common(this).ToDictionary(p => p.Key, p => p.Value);
-        foreach (
-            var name in new[]
-            {
-                nameof(ThrottleLimit),
-                nameof(NoInstall),
-                nameof(Environment),
-                nameof(GitCredential),
-                nameof(PipIndexUrl),
-                nameof(PipExtraIndexUrl),
-                nameof(PipTrustedHost),
-                nameof(PipNoIndex),
-                nameof(DockerHost),
-                nameof(SlurmHost),
-                nameof(SlurmFolder),
-                nameof(StopGracePeriod),
-                nameof(KeepChildren),
-                nameof(MaxLogSize),
-                nameof(Quiet),
-                nameof(AllowUnknownKey),
-            }.Where(given.ContainsKey)
-        )
+        // What is about running; all that makes the config is in the config.
+        var own = GetType()
+            .GetProperties(BindingFlags.Instance | BindingFlags.Public | BindingFlags.DeclaredOnly)
+            .Where(p => p.IsDefined(typeof(ParameterAttribute), false))
+            .Select(p => p.Name)
+            .Except([nameof(AsJob), nameof(Grid)])
+            .Append(nameof(AllowUnknownKey));
+        foreach (var name in own.Where(given.ContainsKey))
         {
             parameters[name] = given[name];
+        }
+
+        // A grid for a cluster goes there whole; here it is so many configs.
+        if (_jobTogether)
+        {
+            parameters[nameof(ThrottleLimit)] = Math.Min(_forJob.Count, 1000);
         }
 
         // Drives of this session are not there.
@@ -96,6 +95,49 @@ public sealed partial class StartWandbLaunchCommand
             {
                 parameters[name] = value;
             }
+        }
+    }
+
+    // A terminal sends Ctrl+C to all that its shell started, whatever it was meant for: a process of a job has a host apart.
+    private async Task<LaunchedRun> RunApartAsync(PreparedLaunch prepared, Action<ReadOnlyMemory<byte>>? show)
+    {
+        var id = prepared.Run.Id;
+        await _supervision!.LeaveAsync(prepared.Folder, prepared.Spec, prepared.Secrets, CancellationToken.None);
+        try
+        {
+            await using var log = new FileStream(
+                prepared.Run.LogPath!,
+                FileMode.Open,
+                FileAccess.Read,
+                FileShare.ReadWrite | FileShare.Delete
+            );
+            var pieces = new Utf8Pieces();
+            for (var i = 0; ; i++)
+            {
+                // Asked before reading: what was written before the end is read before the loop ends.
+                var run = await Runs.GetAsync(id, Token);
+                await CopyAsync(log, pieces, show);
+                if (run.IsDone)
+                {
+                    return run;
+                }
+
+                await Task.Delay(i < 50 ? 100 : 500, Token);
+            }
+        }
+        catch (OperationCanceledException) when (Token.IsCancellationRequested)
+        {
+            return await Runs.StopAsync(id, CancellationToken.None);
+        }
+    }
+
+    private async Task CopyAsync(FileStream log, Utf8Pieces pieces, Action<ReadOnlyMemory<byte>>? show)
+    {
+        var buffer = new byte[1 << 14];
+        int read;
+        while (show is not null && (read = await log.ReadAsync(buffer, Token)) > 0)
+        {
+            show(pieces.Add(buffer.AsSpan(0, read)));
         }
     }
 

@@ -1,15 +1,7 @@
-using System.Collections;
-using System.Collections.Concurrent;
-using System.Management.Automation;
-using System.Net;
 using System.Text;
 using WandbLaunch.Foundation;
 using WandbLaunch.Launching;
 using WandbLaunch.Model;
-using WandbLaunch.Python;
-using WandbLaunch.Resources;
-using WandbLaunch.Sources;
-using WandbLaunch.Wandb;
 
 namespace WandbLaunch.PowerShell;
 
@@ -68,15 +60,18 @@ public sealed partial class StartWandbLaunchCommand
                 show = bytes => Show(Encoding.UTF8.GetString(bytes.Span));
             }
 
-            var run = await _supervision!.RunAsync(
-                prepared.Folder,
-                prepared.Spec,
-                prepared.Secrets,
-                show,
-                null,
-                false,
-                Token
-            );
+            var run =
+                InJob is null || Runs.Resources.Get(prepared.Spec.Resource).Info.EngineRemembers
+                    ? await _supervision!.RunAsync(
+                        prepared.Folder,
+                        prepared.Spec,
+                        prepared.Secrets,
+                        show,
+                        null,
+                        false,
+                        Token
+                    )
+                    : await RunApartAsync(prepared, show);
             run.Warnings.ToList().ForEach(Warn);
             _lines.End(number);
             Output(run);

@@ -2,7 +2,6 @@ using System.Collections;
 using System.Collections.Concurrent;
 using System.Management.Automation;
 using System.Net;
-using System.Text;
 using WandbLaunch.Foundation;
 using WandbLaunch.Launching;
 using WandbLaunch.Model;
@@ -272,7 +271,7 @@ public sealed partial class StartWandbLaunchCommand : LaunchConfigCommand
     {
         if (AsJob && !await AskAsync(IsWhatIf))
         {
-            await AddToJobAsync(config);
+            await AddToJobAsync(config, together);
             return;
         }
 

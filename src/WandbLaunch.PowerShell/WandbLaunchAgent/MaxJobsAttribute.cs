@@ -62,6 +62,6 @@ public sealed class MaxJobsAttribute : ArgumentTransformationAttribute
 
     private static ArgumentTransformationMetadataException Wrong(object given) =>
         new(
-            $"'{given}' is neither a number of runs (-1 for no limit, {Most} at most) nor a number for each resource: @{{ slurm = 200; 'local-container' = 2 }} or slurm=200, local-container=2."
+            $"'{given}' is neither a number of runs (-1 for no limit, {Most} at most) nor a number for each resource: @{{ resource = 2 }}, or resource=2 with Tab for the names."
         );
 }

@@ -48,6 +48,7 @@ internal static class ItemView
             run = item.Run,
             priority = item.Priority,
             agent = item.State == "PENDING" ? null : item.AgentName,
+            engineId = item.EngineId,
             exitCode = item.ExitCode,
             createdAt = item.CreatedAt,
             claimedAt = item.ClaimedAt,
@@ -68,10 +69,12 @@ internal static class ItemView
             "LEASED" => $"Given to {item.AgentName ?? "an agent"}, which has not said yet that it began.",
             "CLAIMED" when agent is null or { State: "Lost" } =>
                 $"{item.AgentName ?? "Its agent"} began it, and has not been heard of lately.",
+            "CLAIMED" when item.Reason is { Length: > 0 } reason => JsonLimits.Short(reason, LongestText),
             "CLAIMED" => $"Runs at {agent.Name} on {agent.Hostname}.",
             "FAILED" => Report(item.Error)
+                ?? item.Reason
                 ?? (item.ExitCode is { } code ? $"Exit code {Ids.Text(code)}." : "It failed before it began."),
-            "STOPPED" => Report(item.Error) ?? "It was stopped.",
+            "STOPPED" => Report(item.Error) ?? item.Reason ?? "It was stopped.",
             "FINISHED" => item.ExitCode is { } code and not 0 ? $"Exit code {Ids.Text(code)}." : "",
             _ => Report(item.Error) ?? "",
         };

@@ -18,6 +18,8 @@ internal sealed record ItemRow
     public int? ExitCode { get; init; }
     public string? ClaimedAt { get; init; }
     public string? FinishedAt { get; init; }
+    public string? EngineId { get; init; }
+    public string? Reason { get; init; }
     public string? Error { get; init; }
     public string? Warnings { get; init; }
 }
@@ -32,7 +34,7 @@ internal sealed record ItemQuery(long Queue, long Before, int First, string[] St
 internal sealed class PageItems(Database database, QueueRepository queues, ItemRepository items)
 {
     private const string Select =
-        "SELECT i.id AS Id, i.queue AS Queue, i.state AS State, i.run_name AS Run, i.spec AS Spec, i.created_at AS CreatedAt, i.priority AS Priority, i.agent AS Agent, a.name AS AgentName, i.exit_code AS ExitCode, i.claimed_at AS ClaimedAt, i.finished_at AS FinishedAt, i.error AS Error, i.warnings AS Warnings FROM items i LEFT JOIN agents a ON a.id = i.agent WHERE ";
+        "SELECT i.id AS Id, i.queue AS Queue, i.state AS State, i.run_name AS Run, i.spec AS Spec, i.created_at AS CreatedAt, i.priority AS Priority, i.agent AS Agent, a.name AS AgentName, i.exit_code AS ExitCode, i.claimed_at AS ClaimedAt, i.finished_at AS FinishedAt, i.engine_id AS EngineId, i.reason AS Reason, i.error AS Error, i.warnings AS Warnings FROM items i LEFT JOIN agents a ON a.id = i.agent WHERE ";
 
     internal (List<ItemRow> Items, bool More) Page(ItemQuery query) =>
         database.Read(c =>

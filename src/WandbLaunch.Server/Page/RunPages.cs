@@ -1,7 +1,6 @@
 using System.Globalization;
 using WandbLaunch.Server.Auth;
 using WandbLaunch.Server.Data;
-using WandbLaunch.Server.Endpoints;
 using WandbLaunch.Server.Schema;
 
 namespace WandbLaunch.Server.Pages;

@@ -355,11 +355,8 @@ internal sealed class LocalContainerResource(LaunchContext context) : ILaunchRes
     public async Task ReadLogAsync(LaunchedRun run, string? from, bool follow, IRunLogSink to, CancellationToken token)
     {
         var (client, _) = await _engines.GetAsync(run.Handle!.Place, token);
-        await new ContainerLog(client, run.Handle.Id, to, _engines.Patience, _engines.Time).ReadAsync(
-            from,
-            follow,
-            token
-        );
+        var log = new ContainerLog(client, run.Handle.Id, to, _engines.Patience, _engines.Time);
+        await log.ReadAsync(from, follow, token);
     }
 
     public async Task StopAsync(LaunchedRun run, TimeSpan grace, CancellationToken token)

@@ -5,7 +5,6 @@ using System.Text.RegularExpressions;
 using System.Threading.Channels;
 using WandbLaunch.Foundation;
 using WandbLaunch.Model;
-using WandbLaunch.Sources;
 
 namespace WandbLaunch.Resources;
 

@@ -8,7 +8,9 @@ namespace WandbLaunch.Resources;
 /// hosts and jump hosts, and keeps one connection. A script and its words go by standard input: nothing of them is in a
 /// process list, and whatever shell the user has there reads none of it.
 /// </summary>
+#pragma warning disable CA1001 // It lives as long as the process; nobody asks the semaphore for its handle, which alone would be to be let go.
 internal sealed class SlurmSite
+#pragma warning restore CA1001
 {
     /// <summary>Exit codes of <see cref="SlurmScripts"/>.</summary>
     internal const int Away = 75;

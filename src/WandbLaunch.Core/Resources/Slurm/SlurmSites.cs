@@ -9,6 +9,9 @@ internal sealed class SlurmSites(LaunchContext context)
 {
     private readonly ConcurrentDictionary<string, SlurmSite> _sites = new(StringComparer.Ordinal);
 
+    /// <summary>The clock, and every pause.</summary>
+    internal TimeProvider Time => context.Time;
+
     /// <summary>Between two questions about all jobs: <c>WANDBLAUNCH_SLURM_POLL</c> seconds, 10 by default. A controller has others to serve.</summary>
     internal TimeSpan Poll => Seconds("WANDBLAUNCH_SLURM_POLL", 10);
 
@@ -17,9 +20,6 @@ internal sealed class SlurmSites(LaunchContext context)
 
     /// <summary>How long a run that Slurm forgot and that left nothing behind is waited for: <c>WANDBLAUNCH_SLURM_LOST</c> seconds, 90 by default. File systems of clusters show a file up to a minute late.</summary>
     internal TimeSpan Grace => Seconds("WANDBLAUNCH_SLURM_LOST", 90);
-
-    /// <summary>The clock of all that waits here.</summary>
-    internal TimeProvider Time => context.Time;
 
     internal SlurmSite Get(string place) => _sites.GetOrAdd(place, p => new SlurmSite(context, SlurmPlace.Parse(p)));
 

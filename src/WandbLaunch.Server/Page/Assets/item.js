@@ -23,7 +23,7 @@ function Details({ data, queues, close }) {
       <dt>Runs</dt><dd class="break"><bdi>${i.source}</bdi> ${source && html`(<a href=${runPath(source.entity, source.project, source.run)}><bdi>${source.displayName || source.run}</bdi></a>)`}</dd>
       <dt>Run</dt><dd>${run ? html`<a href=${runPath(run.entity, run.project, run.name)}><bdi>${run.displayName || run.name}</bdi></a> <${State} state=${run.state} />` : i.run ?? 'none yet'} ${i.run && html`<${Copy} text=${i.run} label="Copy id" />`}</dd>
       <dt>Author</dt><dd><bdi>${i.author ?? '?'}</bdi></dd><dt>Priority</dt><dd>${priorities[i.priority] ?? i.priority}</dd>
-      <dt>Agent</dt><dd>${i.agent ?? 'none yet'}</dd><dt>Exit code</dt><dd>${i.exitCode ?? ''}</dd>
+      <dt>Agent</dt><dd>${i.agent ?? 'none yet'}</dd>${i.engineId && html`<dt>On its engine</dt><dd class="break"><code>${i.engineId}</code></dd>`}<dt>Exit code</dt><dd>${i.exitCode ?? ''}</dd>
     </dl>
     ${data.error && html`<h3>What failed</h3><pre class="block" tabindex="0">${data.error.message ?? JSON.stringify(data.error, null, 2)}${data.error.stage ? `\n(at: ${data.error.stage})` : ''}</pre>`}
     ${data.warnings?.length > 0 && html`<h3>Warnings</h3><ul>${data.warnings.map(w => html`<li><bdi>${w?.message ?? JSON.stringify(w)}</bdi></li>`)}</ul>`}
