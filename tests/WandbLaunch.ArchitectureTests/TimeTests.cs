@@ -22,6 +22,7 @@ public sealed class TimeTests
             ["WandbLaunch.Foundation.FileLock"] = "waits for another process to let a file go",
             ["WandbLaunch.Foundation.FileModes"] = "waits for another process to let a file go",
             ["WandbLaunch.Foundation.LaunchCache"] = "sets times of files, which are the file system's",
+            ["WandbLaunch.LocalServer.ServerPage"] = "compares with times of files, which are the file system's",
             ["WandbLaunch.Foundation.RunCgroup"] = "compares with times of folders",
             ["WandbLaunch.Agents.AgentJournal"] = "a name that is not there yet",
             ["WandbLaunch.Wandb.WandbSettings"] = "whether a login is over, before there is a context",

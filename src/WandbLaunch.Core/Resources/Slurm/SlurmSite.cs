@@ -16,10 +16,11 @@ internal sealed class SlurmSite
     internal const int Away = 75;
 
     private static readonly TimeSpan Limit = TimeSpan.FromSeconds(90);
+    private static readonly string[] Passed = ["PATH", "SLURM_CONF"];
 
     private readonly LaunchContext _context;
-    private readonly SemaphoreSlim _opening = new(1);
-    private (string Root, int Release)? _opened;
+    private readonly object _lock = new();
+    private Task<(string Root, int Release)>? _opened;
     private bool _jsonFailed;
 
     internal SlurmSite(LaunchContext context, SlurmPlace place)
@@ -35,13 +36,20 @@ internal sealed class SlurmSite
 
     /// <summary>Makes its folders, and finds out where they are and which release answers.</summary>
     /// <exception cref="LaunchException"><c>SlurmNotFound</c>, <c>SlurmUnavailable</c>, <c>SlurmFolderFailed</c>, <c>SlurmHostUnreachable</c>.</exception>
-    internal async Task<(string Root, int Release)> OpenAsync(CancellationToken token)
+    internal Task<(string Root, int Release)> OpenAsync(CancellationToken token)
     {
-        if (_opened is { } known)
+        Task<(string Root, int Release)> opened;
+        lock (_lock)
         {
-            return known;
+            // One that was away may be there now.
+            opened = _opened = _opened is null or { IsFaulted: true } ? OpenAsync() : _opened;
         }
 
+        return opened.WaitAsync(token);
+    }
+
+    private async Task<(string Root, int Release)> OpenAsync()
+    {
         if (IsHere && OperatingSystem.IsWindows())
         {
             throw new LaunchException(
@@ -52,45 +60,31 @@ internal sealed class SlurmSite
             );
         }
 
-        await _opening.WaitAsync(token);
-        try
+        var result = await RunAsync(SlurmScripts.Open, [Place.Folder ?? ""], CancellationToken.None);
+        var lines = Lines(result.Output);
+        switch (result.ExitCode)
         {
-            if (_opened is { } now)
-            {
-                return now;
-            }
-
-            var result = await RunAsync(SlurmScripts.Open, [Place.Folder ?? ""], token);
-            var lines = Lines(result.Output);
-            switch (result.ExitCode)
-            {
-                case 0 when lines.Length >= 2:
-                    break;
-                case 73:
-                    throw new LaunchException(
-                        "SlurmFolderFailed",
-                        LaunchErrorCategory.WriteError,
-                        $"The folder for runs on {Name} cannot be made: {Last(result.Error)} Choose another with -SlurmFolder, on a file system that the nodes share.",
-                        Place.Folder
-                    );
-                case 69:
-                    throw new LaunchException(
-                        "SlurmNotFound",
-                        LaunchErrorCategory.ResourceUnavailable,
-                        $"There is no sbatch on {Name}. Give the cluster's login node with -SlurmHost user@host, or put Slurm's commands on PATH.",
-                        Place.Host ?? "sbatch"
-                    );
-                default:
-                    throw Unavailable(result);
-            }
-
-            _opened = (lines[0], SlurmReader.ReleaseOf(lines[^1]));
-            return _opened.Value;
+            case 0 when lines.Length >= 2:
+                break;
+            case 73:
+                throw new LaunchException(
+                    "SlurmFolderFailed",
+                    LaunchErrorCategory.WriteError,
+                    $"The folder for runs on {Name} cannot be made: {Last(result.Error)} Choose another with -SlurmFolder, on a file system that the nodes share.",
+                    Place.Folder
+                );
+            case 69:
+                throw new LaunchException(
+                    "SlurmNotFound",
+                    LaunchErrorCategory.ResourceUnavailable,
+                    $"There is no sbatch on {Name}. Give the cluster's login node with -SlurmHost user@host, or put Slurm's commands on PATH.",
+                    Place.Host ?? "sbatch"
+                );
+            default:
+                throw Unavailable(result);
         }
-        finally
-        {
-            _opening.Release();
-        }
+
+        return (lines[0], SlurmReader.ReleaseOf(lines[^1]));
     }
 
     /// <summary>What it is called in messages.</summary>
@@ -237,11 +231,9 @@ internal sealed class SlurmSite
             : line + ".";
     }
 
-    private static readonly string[] Handed = ["PATH", "SLURM_CONF"];
-
     // The context's, which is not always the process's.
     private Dictionary<string, string?> Variables() =>
-        Handed.Where(n => _context.Environment[n] is not null).ToDictionary(n => n, n => _context.Environment[n]);
+        Passed.Where(n => _context.Environment[n] is not null).ToDictionary(n => n, n => _context.Environment[n]);
 
     private List<string> SshWords()
     {
