@@ -18,6 +18,9 @@ internal sealed class SlurmSites(LaunchContext context)
     /// <summary>How long a run that Slurm forgot and that left nothing behind is waited for: <c>WANDBLAUNCH_SLURM_LOST</c> seconds, 90 by default. File systems of clusters show a file up to a minute late.</summary>
     internal TimeSpan Grace => Seconds("WANDBLAUNCH_SLURM_LOST", 90);
 
+    /// <summary>The clock of all that waits here.</summary>
+    internal TimeProvider Time => context.Time;
+
     internal SlurmSite Get(string place) => _sites.GetOrAdd(place, p => new SlurmSite(context, SlurmPlace.Parse(p)));
 
     private TimeSpan Seconds(string name, double usual) =>
