@@ -60,7 +60,10 @@ public static partial class ErrorIds
         {
             var open = Back(text, m.Index - 1);
             var first = text[(open + 1)..m.Index];
-            if (!first.TrimEnd().EndsWith(','))
+            var chosen =
+                text[..open].EndsWith("new LaunchException", StringComparison.Ordinal)
+                && first.TrimEnd()[^1] is '?' or ':';
+            if (!first.TrimEnd().EndsWith(',') && !chosen)
             {
                 // A comparison with a category, no error.
                 continue;

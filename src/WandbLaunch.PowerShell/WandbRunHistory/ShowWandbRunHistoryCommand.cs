@@ -55,7 +55,7 @@ public sealed class ShowWandbRunHistoryCommand : PipelineCommand
     [ValidateRange(2, 100)]
     public int? Height { get; set; }
 
-    /// <summary>Draw in pixels (sixel graphics), where the terminal has them: it is asked, and one without them gets block characters. Where there is no terminal to ask, as in a script whose output goes into a file, pixels are drawn in any case. To have it always: $PSDefaultParameterValues['Show-WandbRunHistory:AsSixel'] = $true</summary>
+    /// <summary>Draw in pixels (sixel graphics), where the terminal has them: it is asked, and one without them gets block characters. Where there is no terminal to ask, as in a script whose output goes into a file, pixels are drawn in any case. $PSDefaultParameterValues['Show-WandbRunHistory:AsSixel'] = $true has it always.</summary>
     [Parameter]
     public SwitchParameter AsSixel { get; set; }
 
