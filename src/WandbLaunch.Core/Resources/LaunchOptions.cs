@@ -16,6 +16,18 @@ internal sealed record LaunchOptions
     internal IReadOnlyList<string> Volumes { get; init; } = [];
     internal GitCredential? GitCredential { get; init; }
     internal string? DockerHost { get; init; }
+
+    /// <summary>kubectl's files, where they are not the usual ones.</summary>
+    internal string? KubeConfig { get; init; }
+
+    /// <summary>A context of them.</summary>
+    internal string? KubeContext { get; init; }
+
+    /// <summary>Where in the cluster, where it is not the context's own place.</summary>
+    internal string? Namespace { get; init; }
+
+    /// <summary>Where images go that a cluster is to fetch: registry.example.org/team/launch.</summary>
+    internal string? Repository { get; init; }
     internal int StopGraceSeconds { get; init; } = 10;
 
     /// <summary>What a program started may outlive it.</summary>

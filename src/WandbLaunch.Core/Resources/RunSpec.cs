@@ -107,4 +107,8 @@ internal sealed record PrepareContext(
 /// <param name="Command">All words.</param>
 /// <param name="Image">Image, where there is one.</param>
 /// <param name="Prepared">What it runs in is there already.</param>
-internal sealed record ResourcePlan(IReadOnlyList<string> Command, string? Image, bool Prepared);
+internal sealed record ResourcePlan(IReadOnlyList<string> Command, string? Image, bool Prepared)
+{
+    /// <summary>What is handed over to a cluster.</summary>
+    internal string? Manifest { get; init; }
+}
