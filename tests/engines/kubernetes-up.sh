@@ -21,7 +21,11 @@ build() {
   "${apt[@]}" update
   (
     cd "$work"; "${apt[@]}" source --only-source kubernetes > source.log 2>&1 || { tail -5 source.log >&2; exit 1; }
+    # Its own reflect2 crashes in maps since Go 1.18; Debian's package of the next one does not.
+    apt-get -qq -o APT::Sandbox::User=root download golang-github-modern-go-reflect2-dev && dpkg -x golang-github-modern-go-reflect2-dev_*.deb reflect2
     cd kubernetes-*"$VERSION"
+    rm -rf vendor/github.com/modern-go/reflect2
+    cp -r "$work/reflect2/usr/share/gocode/src/github.com/modern-go/reflect2" vendor/github.com/modern-go/
     env -u GOPATH -u GOFLAGS HOME="$work/home" CGO_ENABLED=0 KUBE_GIT_VERSION=v$VERSION KUBE_GIT_COMMIT=0 KUBE_GIT_TREE_STATE=archive \
       make all WHAT="cmd/kube-apiserver cmd/kube-controller-manager" GOLDFLAGS="-s -w" > "$work/build.log" 2>&1 || { tail -20 "$work/build.log" >&2; exit 1; }
     mkdir "$work/bin"; cp _output/local/bin/linux/*/kube-{apiserver,controller-manager} "$work/bin"

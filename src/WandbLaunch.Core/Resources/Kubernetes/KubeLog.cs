@@ -86,14 +86,21 @@ internal sealed class KubeLog(
         }
     }
 
-    // Kubeflow's trainer makes its pods of a template of the cluster's, which knows no label of ours.
-    private bool HasLabelledPods => handle.Kind.Plural != "trainjobs";
+    // Kubeflow's trainer makes its pods of a template of the cluster's, and Ray's operator the one that hands the program
+    // over and shows its output: they have no label of ours.
+    private (string Label, string Value) Selector =>
+        handle.Kind.Plural switch
+        {
+            "trainjobs" => ("jobset.sigs.k8s.io/jobset-name", handle.Name),
+            "rayjobs" => ("job-name", handle.Name),
+            _ => (KubeNames.LaunchLabel, label),
+        };
+
+    private bool HasLabelledPods => Selector.Label == KubeNames.LaunchLabel;
 
     private async Task<IReadOnlyList<JsonObject>> ListAsync(CancellationToken token)
     {
-        var (name, value) = HasLabelledPods
-            ? (KubeNames.LaunchLabel, label)
-            : ("jobset.sigs.k8s.io/jobset-name", handle.Name);
+        var (name, value) = Selector;
         var (pods, _) = await connections
             .Get(place)
             .ListAsync(

@@ -42,7 +42,12 @@ internal static class KubeManifest
     /// <summary>A manifest, complete but for secrets.</summary>
     internal static JsonObject Make(JsonObject given, KubeFilling filling)
     {
-        var manifest = new JsonObject { ["apiVersion"] = KubeKind.Job.ApiVersion, ["kind"] = "Job" };
+        var manifest = new JsonObject
+        {
+            ["apiVersion"] = KubeKind.Job.ApiVersion,
+            ["kind"] = "Job",
+            ["metadata"] = new JsonObject(),
+        };
         manifest.Lay(given);
         var isJob = IsJob(manifest);
         var spec = manifest.Map("spec");
@@ -308,15 +313,14 @@ internal static class KubeManifest
     // Those that run the launch's program.
     private static List<JsonObject> SetImages(List<JsonObject> targets, KubeFilling filling)
     {
-        if (!filling.ImageIsNamed)
+        var without = targets.Where(c => c["image"] is null).ToList();
+        if (without.Count == 0 && !filling.ImageIsNamed)
         {
-            var without = targets.Where(c => c["image"] is null).ToList();
-            foreach (var container in without.Count > 0 ? without : targets.Take(1))
-            {
-                container["image"] = filling.Image;
-            }
+            // All have one, and one was given beside the manifest.
+            without = [.. targets.Take(1)];
         }
 
+        without.ForEach(c => c["image"] = filling.Image);
         return [.. targets.Where(c => c.Str("image") == filling.Image)];
     }
 

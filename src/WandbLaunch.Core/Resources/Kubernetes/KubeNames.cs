@@ -67,5 +67,7 @@ internal static class KubeNames
     private static string Short(string safe, string text, int most) =>
         safe == text && safe.Length <= most
             ? safe
-            : safe[..Math.Min(safe.Length, most - 9)].TrimEnd('-', '_', '.') + "-" + LaunchCache.Hash(text)[..8];
+            : (safe.Length > 0 ? safe[..Math.Min(safe.Length, most - 9)].TrimEnd('-', '_', '.') : "x")
+                + "-"
+                + LaunchCache.Hash(text)[..8];
 }

@@ -6,7 +6,7 @@ using WandbLaunch.Foundation;
 namespace WandbLaunch.Resources;
 
 /// <summary>
-/// Makes what a launch needs in the cluster: its services, the secret, and then the Job, to which all of it is given, so that
+/// Makes what a launch needs in the cluster: the secret, its services, and then the Job, to which all of it is given, so that
 /// it goes when the Job goes. Each has a fixed name: what an earlier try made is found, and nothing is made twice.
 /// </summary>
 internal sealed class KubeStart(KubeApi api, string id, KubernetesData data, TimeProvider time)
@@ -27,6 +27,11 @@ internal sealed class KubeStart(KubeApi api, string id, KubernetesData data, Tim
 
         try
         {
+            if (secrets.Count > 0)
+            {
+                await MakeSecretAsync(secrets, token);
+            }
+
             foreach (var service in data.Services)
             {
                 await MakeAsync(await PathOfAsync(service, token), WithSecrets(service, secrets), token);
@@ -35,11 +40,6 @@ internal sealed class KubeStart(KubeApi api, string id, KubernetesData data, Tim
             foreach (var service in data.WaitForReady ? data.Services : [])
             {
                 await WaitAsync(service, token);
-            }
-
-            if (secrets.Count > 0)
-            {
-                await MakeSecretAsync(secrets, token);
             }
 
             var value = await MakeAsync(
