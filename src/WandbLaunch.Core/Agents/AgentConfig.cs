@@ -57,6 +57,10 @@ internal sealed record AgentConfig
         "no_install",
         "volumes",
         "docker_host",
+        "kube_config",
+        "kube_context",
+        "namespace",
+        "repository",
         "base_image",
         "stop_grace_period",
         "keep_children",
@@ -320,6 +324,10 @@ internal sealed record AgentConfig
                 NoInstall = Flag(map, "no_install", file),
                 Volumes = volumes,
                 DockerHost = Text(map, "docker_host"),
+                KubeConfig = Text(map, "kube_config"),
+                KubeContext = Text(map, "kube_context"),
+                Namespace = Text(map, "namespace"),
+                Repository = Text(map, "repository") ?? RegistryOf(map),
                 StopGraceSeconds = Whole(map, "stop_grace_period", 0, file) ?? 10,
                 KeepChildren = Flag(map, "keep_children", file),
                 MaxLogSize = Bytes(map, "max_log_size", LaunchOptions.LeastLogSize, file),
@@ -338,7 +346,7 @@ internal sealed record AgentConfig
             Warnings =
             [
                 .. Unused
-                    .Where(u => map[u] is JsonObject { Count: > 0 })
+                    .Where(u => map[u] is JsonObject { Count: > 0 } && (u != "registry" || RegistryOf(map) is null))
                     .Select(u =>
                         $"The setting '{u}' of {file} belongs to W&B's own agent and is not used: this one builds images on its Docker Engine."
                     ),
@@ -360,6 +368,10 @@ internal sealed record AgentConfig
         map["max_jobs"] = MaxJobs;
         return map;
     }
+
+    // W&B's place for it; where images go is followed, and which login is used for it is docker's to know.
+    private static string? RegistryOf(JsonObject map) =>
+        map["registry"] is JsonObject registry ? Text(registry, "url") ?? Text(registry, "uri") : null;
 
     private static string? Text(JsonObject map, string key) =>
         map[key] is JsonValue value && value.ToString() is { Length: > 0 } text ? text : null;

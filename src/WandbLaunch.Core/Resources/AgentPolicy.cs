@@ -43,7 +43,9 @@ internal sealed record AgentPolicy
             "git hosts: " + List(GitHosts),
             "images: " + List(Images),
             "mounts: " + List(Mounts),
-            "docker arguments: the fixed list" + (ExtraArguments.Count > 0 ? " and " + List(ExtraArguments) : ""),
+            "docker arguments: the fixed list"
+                + And(ExtraArguments.Where(a => !a.Contains('=', StringComparison.Ordinal))),
+            "manifests: the fixed list" + And(ExtraArguments.Where(a => a.Contains('=', StringComparison.Ordinal))),
             .. SecureMode
                 ? ["secure mode: items bring no entry points, no arguments for images, no docker env or workdir"]
                 : Array.Empty<string>(),
@@ -204,6 +206,9 @@ internal sealed record AgentPolicy
 
     private static bool Matches(IEnumerable<string> patterns, string value) =>
         patterns.Any(p => FileSystemName.MatchesSimpleExpression(p, value));
+
+    private static string And(IEnumerable<string> more) =>
+        more.ToList() is { Count: > 0 } names ? " and " + List(names) : "";
 
     internal static string List(IReadOnlyList<string> names) => names.Count == 0 ? "none" : string.Join(", ", names);
 

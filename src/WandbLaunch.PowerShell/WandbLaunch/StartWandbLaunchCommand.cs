@@ -95,6 +95,24 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
     [Parameter(ParameterSetName = RunSet)]
     public string? DockerHost { get; set; }
 
+    /// <summary>kubectl's configuration of the cluster (kubernetes). Default: KUBECONFIG, then ~/.kube/config, then the account of the pod that this runs in.</summary>
+    [Parameter(ParameterSetName = RunSet)]
+    public string? KubeConfig { get; set; }
+
+    /// <summary>Context of the configuration: which cluster, as which user (kubernetes). Default: the current one.</summary>
+    [Parameter(ParameterSetName = RunSet)]
+    [ArgumentCompleter(typeof(KubeContextCompleter))]
+    public string? KubeContext { get; set; }
+
+    /// <summary>Namespace of the cluster (kubernetes). Default: the context's.</summary>
+    [Parameter(ParameterSetName = RunSet)]
+    [ArgumentCompleter(typeof(KubeNamespaceCompleter))]
+    public string? Namespace { get; set; }
+
+    /// <summary>Where the image with the code goes that a cluster fetches: registry.example.org/team/launch. This machine's Docker Engine builds and pushes it, with docker's logins, unless it is there.</summary>
+    [Parameter(ParameterSetName = RunSet)]
+    public string? Repository { get; set; }
+
     /// <summary>Seconds that a run gets to end by itself when it is stopped. Default 10.</summary>
     [Parameter(ParameterSetName = RunSet)]
     [ValidateRange(0, 3600)]
@@ -166,6 +184,10 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
                     Secrets.Register(new NetworkCredential("", GitCredential.Password).Password)
                 ),
             DockerHost = DockerHost,
+            KubeConfig = KubeConfig is null ? null : FullPath(KubeConfig),
+            KubeContext = KubeContext,
+            Namespace = Namespace,
+            Repository = Repository,
             StopGraceSeconds = StopGracePeriod,
             KeepChildren = KeepChildren,
             MaxLogSize = MaxLogSize,

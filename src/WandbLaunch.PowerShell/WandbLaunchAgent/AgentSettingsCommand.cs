@@ -105,6 +105,10 @@ public abstract class AgentSettingsCommand : PipelineCommand
     [Parameter]
     public string[]? AllowDockerArgument { get; set; }
 
+    /// <summary>Policy: what manifests may hold beyond the fixed list, as rule=value with wildcards: namespace=team-b, kind=PyTorchJob.kubeflow.org, secret=dataset-key, claim=data, service-account, pull-secret, priority-class, toleration, node, config-map, csi, context, env. Default: none; Jobs in the agent's own namespace.</summary>
+    [Parameter]
+    public string[]? AllowKubeArgument { get; set; }
+
     /// <summary>Policy: items may not say which program runs: no entry point, no arguments for a docker image, no docker env or workdir. Choose the images too, with -AllowImage.</summary>
     [Parameter]
     public SwitchParameter SecureMode { get; set; }
@@ -132,6 +136,24 @@ public abstract class AgentSettingsCommand : PipelineCommand
     /// <summary>Docker Engine to use. Default: DOCKER_HOST, the docker context, then the usual sockets.</summary>
     [Parameter]
     public string? DockerHost { get; set; }
+
+    /// <summary>kubectl's configuration of the cluster (kubernetes). Default: KUBECONFIG, then ~/.kube/config, then the account of the pod that the agent runs in.</summary>
+    [Parameter]
+    public string? KubeConfig { get; set; }
+
+    /// <summary>Context of the configuration: which cluster, as which user (kubernetes). Default: the current one.</summary>
+    [Parameter]
+    [ArgumentCompleter(typeof(KubeContextCompleter))]
+    public string? KubeContext { get; set; }
+
+    /// <summary>Namespace of the cluster (kubernetes). Default: the context's.</summary>
+    [Parameter]
+    [ArgumentCompleter(typeof(KubeNamespaceCompleter))]
+    public string? Namespace { get; set; }
+
+    /// <summary>Where images with the code of items go that a cluster fetches: registry.example.org/team/launch. This machine's Docker Engine builds and pushes them, with docker's logins. Default: registry.url of the launch-config.yaml.</summary>
+    [Parameter]
+    public string? Repository { get; set; }
 
     /// <summary>Seconds that a run gets to end by itself when it is stopped. Default 10.</summary>
     [Parameter]
@@ -187,6 +209,10 @@ public abstract class AgentSettingsCommand : PipelineCommand
         Put("environment_variables", Environment);
         Put("pip", Pip);
         Put("docker_host", DockerHost);
+        Put("kube_config", KubeConfig is null ? null : FullPath(KubeConfig));
+        Put("kube_context", KubeContext);
+        Put("namespace", Namespace);
+        Put("repository", Repository);
         Put("stop_grace_period", StopGracePeriod);
         Switch("keep_children", nameof(KeepChildren), KeepChildren);
         Put("max_log_size", MaxLogSize);
@@ -201,6 +227,7 @@ public abstract class AgentSettingsCommand : PipelineCommand
                 ("resources", AllowResource),
                 ("mounts", AllowMount),
                 ("docker_args", AllowDockerArgument),
+                ("kube_args", AllowKubeArgument),
             }
         )
         {

@@ -24,7 +24,9 @@ internal sealed class KubeCluster : IAsyncDisposable
         if (string.IsNullOrEmpty(Config))
         {
             Assert.False(Environment.GetEnvironmentVariable("CI") == "true", "CI must have an API server");
-            Assert.Skip("needs an API server of Kubernetes, WANDBLAUNCH_TEST_KUBECONFIG (tests/engines/kubernetes-up.sh starts one)");
+            Assert.Skip(
+                "needs an API server of Kubernetes, WANDBLAUNCH_TEST_KUBECONFIG (tests/engines/kubernetes-up.sh starts one)"
+            );
         }
 
         var cluster = new KubeCluster

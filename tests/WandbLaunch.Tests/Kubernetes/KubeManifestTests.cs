@@ -1,8 +1,8 @@
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using WandbLaunch.Foundation;
 using WandbLaunch.Model;
 using WandbLaunch.Resources;
-using WandbLaunch.Foundation;
 
 namespace WandbLaunch.Tests;
 
@@ -18,14 +18,21 @@ public sealed class KubeManifestTests
     private static string Folder => Path.Combine(AppContext.BaseDirectory, "data", "kubernetes");
 
     public static TheoryData<string> Cases() =>
-        [.. Directory.GetFiles(Folder, "*.config.json").Select(f => Path.GetFileName(f)[..^".config.json".Length]).Order()];
+        [
+            .. Directory
+                .GetFiles(Folder, "*.config.json")
+                .Select(f => Path.GetFileName(f)[..^".config.json".Length])
+                .Order(),
+        ];
 
     [Theory]
     [MemberData(nameof(Cases))]
     public void A_manifest_is_filled_in(string name)
     {
         var config = new ResourceCatalog(new LaunchContext()).Canonical(
-            LaunchConfig.FromJson((JsonObject)JsonNode.Parse(File.ReadAllText(Path.Combine(Folder, name + ".config.json")))!)
+            LaunchConfig.FromJson(
+                (JsonObject)JsonNode.Parse(File.ReadAllText(Path.Combine(Folder, name + ".config.json")))!
+            )
         );
         var made = Make(config);
         var text = made.ToJsonString(Indented) + "\n";
@@ -44,7 +51,9 @@ public sealed class KubeManifestTests
         foreach (var name in Cases().Select(c => c.Data))
         {
             var config = new ResourceCatalog(new LaunchContext()).Canonical(
-                LaunchConfig.FromJson((JsonObject)JsonNode.Parse(File.ReadAllText(Path.Combine(Folder, name + ".config.json")))!)
+                LaunchConfig.FromJson(
+                    (JsonObject)JsonNode.Parse(File.ReadAllText(Path.Combine(Folder, name + ".config.json")))!
+                )
             );
             Assert.Equal(Make(config).ToJsonString(), Make(config).ToJsonString());
         }
@@ -56,7 +65,12 @@ public sealed class KubeManifestTests
     [InlineData("Train_One", "x", "train-one-x-", 8)]
     [InlineData("9lives", "x", "l-9lives-x-", 8)]
     [InlineData(null, "Üx", "wandb-launch--x-", 8)]
-    [InlineData("a-very-long-name-that-goes-on-and-on-for-ever-and-ever", "x", "a-very-long-name-that-goes-on-and-on-", 8)]
+    [InlineData(
+        "a-very-long-name-that-goes-on-and-on-for-ever-and-ever",
+        "x",
+        "a-very-long-name-that-goes-on-and-on-",
+        8
+    )]
     public void Names_are_fixed_and_fit(string? prefix, string id, string expected, int hash = 0)
     {
         var name = KubeNames.ObjectName(prefix, id);
@@ -94,7 +108,10 @@ public sealed class KubeManifestTests
         {
             var config = catalog.Canonical(
                 LaunchConfig.FromJson(
-                    (JsonObject)JsonNode.Parse($$"""{ "resource": "k8s", "docker": { "docker_image": "i" }, "resource_args": { "k8s": {{arguments}} } }""")!
+                    (JsonObject)
+                        JsonNode.Parse(
+                            $$"""{ "resource": "k8s", "docker": { "docker_image": "i" }, "resource_args": { "k8s": {{arguments}} } }"""
+                        )!
                 )
             );
             catalog.Of(config).Validate(config, new LaunchOptions());
@@ -145,7 +162,12 @@ public sealed class KubeManifestTests
             "the-secret",
             ["WANDB_API_KEY"]
         );
-        var services = KubeArguments.Services(config).Select(s => KubeManifest.WithSecrets(KubeManifest.Service(macros.Fill(s), filling), "the-secret", ["WANDB_API_KEY"])).ToList();
+        var services = KubeArguments
+            .Services(config)
+            .Select(s =>
+                KubeManifest.WithSecrets(KubeManifest.Service(macros.Fill(s), filling), "the-secret", ["WANDB_API_KEY"])
+            )
+            .ToList();
         return services.Count == 0
             ? manifest
             : new JsonObject { ["manifest"] = manifest, ["services"] = new JsonArray([.. services]) };

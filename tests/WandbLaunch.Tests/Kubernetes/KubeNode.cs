@@ -277,7 +277,12 @@ internal sealed class KubeNode : IAsyncDisposable
             await _api.CallAsync(
                 HttpMethod.Delete,
                 Path(pod),
-                new JsonObject { ["kind"] = "DeleteOptions", ["apiVersion"] = "v1", ["gracePeriodSeconds"] = 0 },
+                new JsonObject
+                {
+                    ["kind"] = "DeleteOptions",
+                    ["apiVersion"] = "v1",
+                    ["gracePeriodSeconds"] = 0,
+                },
                 default
             );
         }

@@ -8,7 +8,8 @@ namespace WandbLaunch.Tests;
 /// <summary>What a queue's manifest may not hold, and what an admin can allow of it.</summary>
 public sealed class KubePolicyTests
 {
-    private static void Check(string pod, params string[] allowed) => CheckWhole($$"""{ "spec": { "template": { "spec": {{pod}} } } }""", null, allowed);
+    private static void Check(string pod, params string[] allowed) =>
+        CheckWhole($$"""{ "spec": { "template": { "spec": {{pod}} } } }""", null, allowed);
 
     private static void CheckWhole(string arguments, string? services = null, params string[] allowed)
     {
@@ -52,16 +53,28 @@ public sealed class KubePolicyTests
     [InlineData("""{ "hostUsers": true }""", "hostUsers")]
     [InlineData("""{ "automountServiceAccountToken": true }""", "automountServiceAccountToken")]
     [InlineData("""{ "securityContext": { "runAsUser": 0 } }""", "securityContext")]
-    [InlineData("""{ "containers": [{ "securityContext": { "privileged": true } }] }""", "containers[0].securityContext")]
-    [InlineData("""{ "initContainers": [{ "securityContext": { "privileged": true } }] }""", "initContainers[0].securityContext")]
+    [InlineData(
+        """{ "containers": [{ "securityContext": { "privileged": true } }] }""",
+        "containers[0].securityContext"
+    )]
+    [InlineData(
+        """{ "initContainers": [{ "securityContext": { "privileged": true } }] }""",
+        "initContainers[0].securityContext"
+    )]
     [InlineData("""{ "ephemeralContainers": [{ "name": "x" }] }""", "ephemeralContainers")]
     [InlineData("""{ "volumes": [{ "name": "v", "hostPath": { "path": "/" } }] }""", "hostPath")]
     [InlineData("""{ "volumes": [{ "name": "v", "projected": { "sources": [] } }] }""", "projected")]
-    [InlineData("""{ "volumes": [{ "name": "v", "projected": { "sources": [{ "serviceAccountToken": { "path": "t" } }] } }] }""", "projected")]
+    [InlineData(
+        """{ "volumes": [{ "name": "v", "projected": { "sources": [{ "serviceAccountToken": { "path": "t" } }] } }] }""",
+        "projected"
+    )]
     [InlineData("""{ "volumes": [{ "name": "v", "nfs": { "server": "s", "path": "/" } }] }""", "nfs")]
     [InlineData("""{ "serviceAccountToken": { "path": "t" } }""", "serviceAccountToken")]
     [InlineData("""{ "containers": [{ "ports": [{ "containerPort": 80, "hostPort": 80 }] }] }""", "hostPort")]
-    [InlineData("""{ "containers": [{ "volumeMounts": [{ "mountPropagation": "Bidirectional" }] }] }""", "mountPropagation")]
+    [InlineData(
+        """{ "containers": [{ "volumeMounts": [{ "mountPropagation": "Bidirectional" }] }] }""",
+        "mountPropagation"
+    )]
     [InlineData("""{ "containers": [{ "volumeDevices": [{ "devicePath": "/dev/x" }] }] }""", "volumeDevices")]
     public void Some_things_are_never_allowed(string pod, string named)
     {
@@ -90,7 +103,10 @@ public sealed class KubePolicyTests
     [InlineData("""{ "tolerations": [{ "operator": "Exists" }] }""", "toleration=*")]
     [InlineData("""{ "volumes": [{ "name": "v", "secret": { "secretName": "db" } }] }""", "secret=db")]
     [InlineData("""{ "containers": [{ "envFrom": [{ "secretRef": { "name": "db" } }] }] }""", "secret=db")]
-    [InlineData("""{ "containers": [{ "env": [{ "name": "A", "valueFrom": { "secretKeyRef": { "name": "db", "key": "k" } } }] }] }""", "secret=db")]
+    [InlineData(
+        """{ "containers": [{ "env": [{ "name": "A", "valueFrom": { "secretKeyRef": { "name": "db", "key": "k" } } }] }] }""",
+        "secret=db"
+    )]
     [InlineData("""{ "volumes": [{ "name": "v", "configMap": { "name": "c" } }] }""", "config-map=c")]
     [InlineData("""{ "containers": [{ "envFrom": [{ "configMapRef": { "name": "c" } }] }] }""", "config-map=c")]
     [InlineData("""{ "volumes": [{ "name": "v", "persistentVolumeClaim": { "claimName": "data" } }] }""", "claim=data")]
@@ -114,9 +130,18 @@ public sealed class KubePolicyTests
         );
         Refused("the image 'bad/one'", () => Check("""{ "containers": [{ "image": "bad/one" }] }"""));
         Refused("the image 'bad/one'", () => Check("""{ "initContainers": [{ "image": "bad/one" }] }"""));
-        Refused("appArmor", () => CheckWhole("""{ "metadata": { "annotations": { "container.appArmor.security.beta.kubernetes.io/x": "unconfined" } } }"""));
+        Refused(
+            "appArmor",
+            () =>
+                CheckWhole(
+                    """{ "metadata": { "annotations": { "container.appArmor.security.beta.kubernetes.io/x": "unconfined" } } }"""
+                )
+        );
         Refused("ownerReferences", () => CheckWhole("""{ "metadata": { "ownerReferences": [{ "name": "x" }] } }"""));
-        Refused("priority-class=p", () => CheckWhole("""{ "metadata": { "labels": { "kueue.x-k8s.io/priority-class": "p" } } }"""));
+        Refused(
+            "priority-class=p",
+            () => CheckWhole("""{ "metadata": { "labels": { "kueue.x-k8s.io/priority-class": "p" } } }""")
+        );
     }
 
     [Fact]
@@ -129,23 +154,40 @@ public sealed class KubePolicyTests
         Refused("context=prod", () => CheckWhole("""{ "context": "prod" }"""));
         CheckWhole("""{ "context": "prod" }""", null, "context=prod");
 
-        CheckWhole("{}", """[{ "config": { "apiVersion": "v1", "kind": "Service", "metadata": { "name": "s" }, "spec": { "ports": [] } } }]""");
+        CheckWhole(
+            "{}",
+            """[{ "config": { "apiVersion": "v1", "kind": "Service", "metadata": { "name": "s" }, "spec": { "ports": [] } } }]"""
+        );
         Refused(
             "ClusterIP",
-            () => CheckWhole("{}", """[{ "config": { "apiVersion": "v1", "kind": "Service", "metadata": { "name": "s" }, "spec": { "type": "LoadBalancer" } } }]""")
+            () =>
+                CheckWhole(
+                    "{}",
+                    """[{ "config": { "apiVersion": "v1", "kind": "Service", "metadata": { "name": "s" }, "spec": { "type": "LoadBalancer" } } }]"""
+                )
         );
         Refused(
             "kind=Secret",
-            () => CheckWhole("{}", """[{ "config": { "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "s" } } }]""")
+            () =>
+                CheckWhole(
+                    "{}",
+                    """[{ "config": { "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "s" } } }]"""
+                )
         );
         Refused(
             "kind=RoleBinding.rbac.authorization.k8s.io",
-            () => CheckWhole("{}", """[{ "config": { "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": { "name": "s" } } }]""")
+            () =>
+                CheckWhole(
+                    "{}",
+                    """[{ "config": { "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": { "name": "s" } } }]"""
+                )
         );
 
         // Its own config map, and not another.
-        const string Own = """[{ "config": { "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "mine" }, "data": { "namespace": "x" } } }]""";
-        const string Uses = """{ "spec": { "template": { "spec": { "volumes": [{ "name": "v", "configMap": { "name": "mine" } }] } } } }""";
+        const string Own =
+            """[{ "config": { "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "mine" }, "data": { "namespace": "x" } } }]""";
+        const string Uses =
+            """{ "spec": { "template": { "spec": { "volumes": [{ "name": "v", "configMap": { "name": "mine" } }] } } } }""";
         CheckWhole(Uses, Own);
         Refused("config-map=mine", () => CheckWhole(Uses));
     }

@@ -32,9 +32,17 @@ internal sealed class KubeProxy : IAsyncDisposable
 
     internal int Count(Func<string, bool> which) => Asked.Count(which);
 
-    internal int Watches(string plural) => Count(a => a.Contains($"/{plural}?", StringComparison.Ordinal) && a.Contains("watch=1", StringComparison.Ordinal));
+    internal int Watches(string plural) =>
+        Count(a =>
+            a.Contains($"/{plural}?", StringComparison.Ordinal) && a.Contains("watch=1", StringComparison.Ordinal)
+        );
 
-    internal int Lists(string plural) => Count(a => a.StartsWith("GET ", StringComparison.Ordinal) && a.Contains($"/{plural}?", StringComparison.Ordinal) && !a.Contains("watch=1", StringComparison.Ordinal));
+    internal int Lists(string plural) =>
+        Count(a =>
+            a.StartsWith("GET ", StringComparison.Ordinal)
+            && a.Contains($"/{plural}?", StringComparison.Ordinal)
+            && !a.Contains("watch=1", StringComparison.Ordinal)
+        );
 
     internal static async Task<KubeProxy> StartAsync(string kubeConfig)
     {

@@ -7,7 +7,11 @@ namespace WandbLaunch.Tests;
 public sealed class KubeStatesTests
 {
     private static KubeState Read(string value, params string[] pods) =>
-        KubeStates.Read((JsonObject)JsonNode.Parse(value)!, pods.Select(p => (JsonObject)JsonNode.Parse(p)!), KubeHints.None);
+        KubeStates.Read(
+            (JsonObject)JsonNode.Parse(value)!,
+            pods.Select(p => (JsonObject)JsonNode.Parse(p)!),
+            KubeHints.None
+        );
 
     private static string Object(string apiVersion, string kind, string status, string spec = "{}") =>
         $$"""{ "apiVersion": "{{apiVersion}}", "kind": "{{kind}}", "metadata": { "name": "x", "uid": "u" }, "spec": {{spec}}, "status": {{status}} }""";
@@ -20,38 +24,112 @@ public sealed class KubeStatesTests
 
     private const string Running = """{ "running": {} }""";
 
-    private static string Ended(int code, string reason = "Error") => $$"""{ "terminated": { "exitCode": {{code}}, "reason": "{{reason}}" } }""";
+    private static string Ended(int code, string reason = "Error") =>
+        $$"""{ "terminated": { "exitCode": {{code}}, "reason": "{{reason}}" } }""";
 
     private static string Say(KubeState state) =>
         state.End is { } end
-            ? end is { ExitCode: 0 } ? "finished"
-                : end.Stopped ? "stopped"
-                : "failed"
-            : state.Wait is null ? "runs"
-            : "waits";
+            ? end is { ExitCode: 0 }
+                ? "finished"
+                : end.Stopped
+                    ? "stopped"
+                    : "failed"
+            : state.Wait is null
+                ? "runs"
+                : "waits";
 
     [Theory]
     // Jobs
     [InlineData("batch/v1", "Job", """{ "active": 1 }""", "waits")]
-    [InlineData("batch/v1", "Job", """{ "succeeded": 1, "conditions": [{ "type": "SuccessCriteriaMet", "status": "True" }] }""", "waits")]
+    [InlineData(
+        "batch/v1",
+        "Job",
+        """{ "succeeded": 1, "conditions": [{ "type": "SuccessCriteriaMet", "status": "True" }] }""",
+        "waits"
+    )]
     [InlineData("batch/v1", "Job", """{ "conditions": [{ "type": "Complete", "status": "True" }] }""", "finished")]
-    [InlineData("batch/v1", "Job", """{ "conditions": [{ "type": "Failed", "status": "True", "reason": "BackoffLimitExceeded" }] }""", "failed")]
+    [InlineData(
+        "batch/v1",
+        "Job",
+        """{ "conditions": [{ "type": "Failed", "status": "True", "reason": "BackoffLimitExceeded" }] }""",
+        "failed"
+    )]
     [InlineData("batch/v1", "Job", """{ "conditions": [{ "type": "Failed", "status": "False" }] }""", "waits")]
     // JobSet
-    [InlineData("jobset.x-k8s.io/v1alpha2", "JobSet", """{ "replicatedJobsStatus": [{ "name": "w", "ready": 1 }] }""", "runs")]
-    [InlineData("jobset.x-k8s.io/v1alpha2", "JobSet", """{ "conditions": [{ "type": "Completed", "status": "True" }], "terminalState": "Completed" }""", "finished")]
-    [InlineData("jobset.x-k8s.io/v1alpha2", "JobSet", """{ "conditions": [{ "type": "Failed", "status": "True", "reason": "FailedJobs" }], "terminalState": "Failed" }""", "failed")]
-    [InlineData("jobset.x-k8s.io/v1alpha2", "JobSet", """{ "conditions": [{ "type": "Suspended", "status": "True" }] }""", "waits")]
+    [InlineData(
+        "jobset.x-k8s.io/v1alpha2",
+        "JobSet",
+        """{ "replicatedJobsStatus": [{ "name": "w", "ready": 1 }] }""",
+        "runs"
+    )]
+    [InlineData(
+        "jobset.x-k8s.io/v1alpha2",
+        "JobSet",
+        """{ "conditions": [{ "type": "Completed", "status": "True" }], "terminalState": "Completed" }""",
+        "finished"
+    )]
+    [InlineData(
+        "jobset.x-k8s.io/v1alpha2",
+        "JobSet",
+        """{ "conditions": [{ "type": "Failed", "status": "True", "reason": "FailedJobs" }], "terminalState": "Failed" }""",
+        "failed"
+    )]
+    [InlineData(
+        "jobset.x-k8s.io/v1alpha2",
+        "JobSet",
+        """{ "conditions": [{ "type": "Suspended", "status": "True" }] }""",
+        "waits"
+    )]
     // Trainer v2: its word is Complete, and W&B's agent waits for ever for another one.
-    [InlineData("trainer.kubeflow.org/v1alpha1", "TrainJob", """{ "conditions": [{ "type": "Complete", "status": "True" }] }""", "finished")]
-    [InlineData("trainer.kubeflow.org/v1alpha1", "TrainJob", """{ "conditions": [{ "type": "Failed", "status": "True", "reason": "TrainingRuntimeNotSupported" }] }""", "failed")]
-    [InlineData("trainer.kubeflow.org/v1alpha1", "TrainJob", """{ "jobsStatus": [{ "name": "node", "active": 1 }] }""", "runs")]
-    [InlineData("trainer.kubeflow.org/v1alpha1", "TrainJob", """{ "conditions": [{ "type": "Suspended", "status": "True" }] }""", "waits")]
+    [InlineData(
+        "trainer.kubeflow.org/v1alpha1",
+        "TrainJob",
+        """{ "conditions": [{ "type": "Complete", "status": "True" }] }""",
+        "finished"
+    )]
+    [InlineData(
+        "trainer.kubeflow.org/v1alpha1",
+        "TrainJob",
+        """{ "conditions": [{ "type": "Failed", "status": "True", "reason": "TrainingRuntimeNotSupported" }] }""",
+        "failed"
+    )]
+    [InlineData(
+        "trainer.kubeflow.org/v1alpha1",
+        "TrainJob",
+        """{ "jobsStatus": [{ "name": "node", "active": 1 }] }""",
+        "runs"
+    )]
+    [InlineData(
+        "trainer.kubeflow.org/v1alpha1",
+        "TrainJob",
+        """{ "conditions": [{ "type": "Suspended", "status": "True" }] }""",
+        "waits"
+    )]
     // Training operator v1
-    [InlineData("kubeflow.org/v1", "PyTorchJob", """{ "conditions": [{ "type": "Created", "status": "True" }] }""", "waits")]
-    [InlineData("kubeflow.org/v1", "PyTorchJob", """{ "conditions": [{ "type": "Created", "status": "True" }, { "type": "Running", "status": "True" }] }""", "runs")]
-    [InlineData("kubeflow.org/v1", "PyTorchJob", """{ "conditions": [{ "type": "Running", "status": "False" }, { "type": "Succeeded", "status": "True" }] }""", "finished")]
-    [InlineData("kubeflow.org/v1", "PyTorchJob", """{ "conditions": [{ "type": "Failed", "status": "True", "message": "m" }] }""", "failed")]
+    [InlineData(
+        "kubeflow.org/v1",
+        "PyTorchJob",
+        """{ "conditions": [{ "type": "Created", "status": "True" }] }""",
+        "waits"
+    )]
+    [InlineData(
+        "kubeflow.org/v1",
+        "PyTorchJob",
+        """{ "conditions": [{ "type": "Created", "status": "True" }, { "type": "Running", "status": "True" }] }""",
+        "runs"
+    )]
+    [InlineData(
+        "kubeflow.org/v1",
+        "PyTorchJob",
+        """{ "conditions": [{ "type": "Running", "status": "False" }, { "type": "Succeeded", "status": "True" }] }""",
+        "finished"
+    )]
+    [InlineData(
+        "kubeflow.org/v1",
+        "PyTorchJob",
+        """{ "conditions": [{ "type": "Failed", "status": "True", "message": "m" }] }""",
+        "failed"
+    )]
     // Volcano
     [InlineData("batch.volcano.sh/v1alpha1", "Job", """{ "state": { "phase": "Pending" } }""", "waits")]
     [InlineData("batch.volcano.sh/v1alpha1", "Job", """{ "state": { "phase": "Running" } }""", "runs")]
@@ -64,8 +142,18 @@ public sealed class KubeStatesTests
     // Ray
     [InlineData("ray.io/v1", "RayJob", """{ "jobDeploymentStatus": "Initializing" }""", "waits")]
     [InlineData("ray.io/v1", "RayJob", """{ "jobStatus": "RUNNING", "jobDeploymentStatus": "Running" }""", "runs")]
-    [InlineData("ray.io/v1", "RayJob", """{ "jobStatus": "SUCCEEDED", "jobDeploymentStatus": "Complete" }""", "finished")]
-    [InlineData("ray.io/v1", "RayJob", """{ "jobStatus": "FAILED", "jobDeploymentStatus": "Complete", "message": "m" }""", "failed")]
+    [InlineData(
+        "ray.io/v1",
+        "RayJob",
+        """{ "jobStatus": "SUCCEEDED", "jobDeploymentStatus": "Complete" }""",
+        "finished"
+    )]
+    [InlineData(
+        "ray.io/v1",
+        "RayJob",
+        """{ "jobStatus": "FAILED", "jobDeploymentStatus": "Complete", "message": "m" }""",
+        "failed"
+    )]
     [InlineData("ray.io/v1", "RayJob", """{ "jobStatus": "STOPPED", "jobDeploymentStatus": "Complete" }""", "stopped")]
     [InlineData("ray.io/v1", "RayJob", """{ "jobDeploymentStatus": "Failed", "message": "m" }""", "failed")]
     // AppWrapper
@@ -74,7 +162,12 @@ public sealed class KubeStatesTests
     [InlineData("workload.codeflare.dev/v1beta2", "AppWrapper", """{ "phase": "Succeeded" }""", "finished")]
     [InlineData("workload.codeflare.dev/v1beta2", "AppWrapper", """{ "phase": "Failed" }""", "failed")]
     // Nobody's that is known
-    [InlineData("example.org/v1", "Thing", """{ "conditions": [{ "type": "FINISHED", "status": "True" }] }""", "finished")]
+    [InlineData(
+        "example.org/v1",
+        "Thing",
+        """{ "conditions": [{ "type": "FINISHED", "status": "True" }] }""",
+        "finished"
+    )]
     [InlineData("example.org/v1", "Thing", """{ "phase": "error" }""", "failed")]
     [InlineData("example.org/v1", "Thing", "{}", "waits")]
     public void A_state_is_read(string apiVersion, string kind, string status, string said) =>
@@ -94,7 +187,13 @@ public sealed class KubeStatesTests
         // Of several one runs.
         Assert.Equal(
             "runs",
-            Say(Read(job, Pod("Running", Running), Pod("Pending", """{ "waiting": { "reason": "ImagePullBackOff" } }""", "", "q")))
+            Say(
+                Read(
+                    job,
+                    Pod("Running", Running),
+                    Pod("Pending", """{ "waiting": { "reason": "ImagePullBackOff" } }""", "", "q")
+                )
+            )
         );
     }
 
@@ -133,7 +232,11 @@ public sealed class KubeStatesTests
     {
         var state = Read(
             Object("batch/v1", "Job", Condition("Failed", "True", "BackoffLimitExceeded")),
-            Pod("Failed", Ended(143), $$""", "conditions": [{ "type": "DisruptionTarget", "status": "True", "reason": "{{reason}}", "message": "m" }]""")
+            Pod(
+                "Failed",
+                Ended(143),
+                $$""", "conditions": [{ "type": "DisruptionTarget", "status": "True", "reason": "{{reason}}", "message": "m" }]"""
+            )
         );
         Assert.Equal("RunDisrupted", state.End!.Fault);
         Assert.Contains(words, state.End.Reason, StringComparison.Ordinal);
@@ -144,27 +247,34 @@ public sealed class KubeStatesTests
     {
         Assert.Equal(
             "it ran longer than activeDeadlineSeconds allows",
-            Read(Object("batch/v1", "Job", Condition("Failed", "True", "DeadlineExceeded")), Pod("Failed", Ended(137))).End!.Reason
+            Read(
+                Object("batch/v1", "Job", Condition("Failed", "True", "DeadlineExceeded")),
+                Pod("Failed", Ended(137))
+            ).End!.Reason
         );
-        var failed = Read(Object("jobset.x-k8s.io/v1alpha2", "JobSet", Condition("Failed", "True", "FailedJobs", "jobset failed"))).End!;
+        var failed = Read(
+            Object("jobset.x-k8s.io/v1alpha2", "JobSet", Condition("Failed", "True", "FailedJobs", "jobset failed"))
+        ).End!;
         Assert.Equal((null, "FailedJobs: jobset failed"), (failed.ExitCode, failed.Reason));
     }
 
     [Fact]
     public void Kueue_says_what_a_suspended_Job_waits_for()
     {
-        var job = (JsonObject)JsonNode.Parse(
-            """{ "apiVersion": "batch/v1", "kind": "Job", "metadata": { "name": "x", "uid": "u", "labels": { "kueue.x-k8s.io/queue-name": "gpus" } }, "spec": { "suspend": true }, "status": { "conditions": [{ "type": "Suspended", "status": "True" }] } }"""
-        )!;
+        var job = (JsonObject)
+            JsonNode.Parse(
+                """{ "apiVersion": "batch/v1", "kind": "Job", "metadata": { "name": "x", "uid": "u", "labels": { "kueue.x-k8s.io/queue-name": "gpus" } }, "spec": { "suspend": true }, "status": { "conditions": [{ "type": "Suspended", "status": "True" }] } }"""
+            )!;
         KubeWait Wait(string? conditions)
         {
             var hints = new KubeHints();
             if (conditions is not null)
             {
                 hints.AddWorkloads([
-                    (JsonObject)JsonNode.Parse(
-                        $$"""{ "metadata": { "labels": { "kueue.x-k8s.io/job-uid": "u" } }, "status": { "conditions": [{{conditions}}] } }"""
-                    )!,
+                    (JsonObject)
+                        JsonNode.Parse(
+                            $$"""{ "metadata": { "labels": { "kueue.x-k8s.io/job-uid": "u" } }, "status": { "conditions": [{{conditions}}] } }"""
+                        )!,
                 ]);
             }
 
@@ -174,11 +284,18 @@ public sealed class KubeStatesTests
         Assert.Equal("it waits in its queue: gpus", Wait(null).Words);
         Assert.Equal(
             "it waits in its queue: couldn't assign flavors: insufficient quota",
-            Wait("""{ "type": "QuotaReserved", "status": "False", "reason": "WaitingForQuota", "message": "couldn't assign flavors: insufficient quota" }""").Words
+            Wait(
+                """{ "type": "QuotaReserved", "status": "False", "reason": "WaitingForQuota", "message": "couldn't assign flavors: insufficient quota" }"""
+            ).Words
         );
-        var wrong = Wait("""{ "type": "QuotaReserved", "status": "False", "reason": "Misconfigured", "message": "LocalQueue gpus doesn't exist" }""");
+        var wrong = Wait(
+            """{ "type": "QuotaReserved", "status": "False", "reason": "Misconfigured", "message": "LocalQueue gpus doesn't exist" }"""
+        );
         Assert.Equal(("KueueMisconfigured", true), (wrong.Key, wrong.StuckAfter is not null));
-        Assert.Equal("EvictedByKueue", Wait("""{ "type": "Evicted", "status": "True", "reason": "Preempted", "message": "m" }""").Key);
+        Assert.Equal(
+            "EvictedByKueue",
+            Wait("""{ "type": "Evicted", "status": "True", "reason": "Preempted", "message": "m" }""").Key
+        );
     }
 
     [Fact]
@@ -194,7 +311,10 @@ public sealed class KubeStatesTests
         Assert.True(At("InvalidImageName", 0).IsStuck);
         Assert.Equal("RunStuck", At("InvalidImageName", 2).End!.Fault);
         Assert.Null(At("ImagePullBackOff", 10).End);
-        Assert.Equal("its image cannot be pulled: m (for 20 minutes; it was given up)", At("ImagePullBackOff", 20).End!.Reason);
+        Assert.Equal(
+            "its image cannot be pulled: m (for 20 minutes; it was given up)",
+            At("ImagePullBackOff", 20).End!.Reason
+        );
         Assert.False(At("QueuedByKueue", 100_000).IsStuck);
         Assert.All(KubeWait.All, w => Assert.True(w.Fails is null || w.Stuck <= w.Fails, w.Key));
     }

@@ -10,7 +10,8 @@ namespace WandbLaunch.Tests;
 /// <summary>Launches in a real API server: from the manifest to the end, with a node that the test plays.</summary>
 public sealed class KubernetesTests
 {
-    private const string Quick = """{ "spec": { "template": { "spec": { "containers": [{ "args": ["run", "0.3", "0", "one", "two"] }] } } } }""";
+    private const string Quick =
+        """{ "spec": { "template": { "spec": { "containers": [{ "args": ["run", "0.3", "0", "one", "two"] }] } } } }""";
 
     private static string Runs(string seconds, string code, params string[] said) =>
         $$$"""{ "spec": { "template": { "spec": { "containers": [{ "args": ["run", "{{{seconds}}}", "{{{code}}}"{{{string.Concat(said.Select(s => $", \"{s}\""))}}}] }] } } } }""";
@@ -69,10 +70,7 @@ public sealed class KubernetesTests
         internal Task<LaunchedRun> EndAsync(int seconds = 60) => End.WaitAsync(TimeSpan.FromSeconds(seconds));
 
         internal Task UntilAsync(Func<LaunchedRun, bool> there, string what) =>
-            KubeCluster.UntilAsync(
-                () => Run is { } run && there(run),
-                $"{what}: {string.Join("; ", States)}"
-            );
+            KubeCluster.UntilAsync(() => Run is { } run && there(run), $"{what}: {string.Join("; ", States)}");
 
         internal void Stop() => _stop.Cancel();
 
@@ -96,7 +94,10 @@ public sealed class KubernetesTests
         using var launch = await StartAsync(cluster, """{ "metadata": { "labels": { "team": "blue" } } }""");
         var pod = await cluster.Node.PodOfAsync(launch.Id);
         var name = pod.Str("metadata", "name")!;
-        await launch.UntilAsync(r => r.State == LaunchState.Pending && r.Reason!.Contains("node", StringComparison.Ordinal), "waits for a node");
+        await launch.UntilAsync(
+            r => r.State == LaunchState.Pending && r.Reason!.Contains("node", StringComparison.Ordinal),
+            "waits for a node"
+        );
         var handle = launch.Run!.Handle!;
         Assert.Equal(("jobs.v1.batch", $"{cluster.Namespace}/wandb-launch-{launch.Id}"), (handle.Kind, handle.Id));
 
@@ -105,7 +106,10 @@ public sealed class KubernetesTests
         Assert.DoesNotContain(Fixture.Key, job.ToJsonString(), StringComparison.Ordinal);
         Assert.Equal("blue", job.Str("metadata", "labels", "team"));
         var secret = Assert.Single(await cluster.ListAsync(KubeKind.Secret), s => s.Str("type") == "Opaque");
-        Assert.Equal(Fixture.Key, Encoding.UTF8.GetString(Convert.FromBase64String(secret.Str("data", "WANDB_API_KEY")!)));
+        Assert.Equal(
+            Fixture.Key,
+            Encoding.UTF8.GetString(Convert.FromBase64String(secret.Str("data", "WANDB_API_KEY")!))
+        );
         Assert.Equal(job.Str("metadata", "uid"), secret.Maps("metadata", "ownerReferences").Single().Str("uid"));
         Assert.Equal(
             "WANDB_API_KEY",
@@ -157,7 +161,10 @@ public sealed class KubernetesTests
         var run = await launch.EndAsync();
         Assert.Equal((state, exit, fault), (run.State, run.ExitCode, run.ErrorId));
         Assert.Equal(reason == "OOMKilled", run.OutOfMemory);
-        Assert.True(words is null ? run.Reason is null : run.Reason!.Contains(words, StringComparison.Ordinal), run.Reason);
+        Assert.True(
+            words is null ? run.Reason is null : run.Reason!.Contains(words, StringComparison.Ordinal),
+            run.Reason
+        );
     }
 
     [Fact]
@@ -170,7 +177,10 @@ public sealed class KubernetesTests
         await cluster.Node.BindAsync(name);
         await cluster.Node.RunsAsync(name);
         cluster.Node.LogOf(name).Complete();
-        await cluster.Node.StatusAsync(name, """{"phase":"Failed","reason":"Evicted","message":"The node was low on resource: memory."}""");
+        await cluster.Node.StatusAsync(
+            name,
+            """{"phase":"Failed","reason":"Evicted","message":"The node was low on resource: memory."}"""
+        );
         var run = await evicted.EndAsync();
         Assert.Equal((LaunchState.Failed, "RunDisrupted"), (run.State, run.ErrorId));
         Assert.Equal("its node evicted it: The node was low on resource: memory.", run.Reason);
@@ -195,7 +205,8 @@ public sealed class KubernetesTests
         Assert.Equal(LaunchState.Stopped, run.State);
         await KubeCluster.UntilAsync(
             async () =>
-                (await cluster.ListAsync(KubeKind.Job)).Count == 0 && (await cluster.ListAsync(KubeKind.Pod)).Count == 0,
+                (await cluster.ListAsync(KubeKind.Job)).Count == 0
+                && (await cluster.ListAsync(KubeKind.Pod)).Count == 0,
             "something is left"
         );
     }
@@ -214,10 +225,18 @@ public sealed class KubernetesTests
         var lost = 0;
         cluster.Proxy.Fault = async context =>
         {
-            if (context.Request.Method == "POST" && context.Request.Path.Value!.EndsWith("/jobs", StringComparison.Ordinal) && lost++ == 0)
+            if (
+                context.Request.Method == "POST"
+                && context.Request.Path.Value!.EndsWith("/jobs", StringComparison.Ordinal)
+                && lost++ == 0
+            )
             {
                 var body = await new StreamReader(context.Request.Body).ReadToEndAsync();
-                await cluster.Api.CreateAsync(KubeKind.Job.Path(cluster.Namespace), (JsonObject)JsonNode.Parse(body)!, default);
+                await cluster.Api.CreateAsync(
+                    KubeKind.Job.Path(cluster.Namespace),
+                    (JsonObject)JsonNode.Parse(body)!,
+                    default
+                );
                 context.Abort();
                 return true;
             }
@@ -229,7 +248,10 @@ public sealed class KubernetesTests
         Assert.Equal(handle, await resource.FindAsync(prepared.Spec, default));
         Assert.Equal(handle, await resource.StartAsync(prepared.Spec, secrets, default));
         Assert.Single(await cluster.ListAsync(KubeKind.Job));
-        Assert.Single(await cluster.ListAsync(KubeKind.Secret), s => s.Str("type") == "Opaque" && s.Maps("metadata", "ownerReferences").Any());
+        Assert.Single(
+            await cluster.ListAsync(KubeKind.Secret),
+            s => s.Str("type") == "Opaque" && s.Maps("metadata", "ownerReferences").Any()
+        );
 
         // The same name, made by somebody else.
         var other = await KubeCluster.PrepareAsync(store, "{}");
@@ -252,14 +274,19 @@ public sealed class KubernetesTests
             """{"phase":"Pending","conditions":[{"type":"PodScheduled","status":"False","reason":"Unschedulable","message":"0/3 nodes are available: 3 Insufficient nvidia.com/gpu."}]}"""
         );
         await launch.UntilAsync(
-            r => r.Reason == "no node has a place for it: 0/3 nodes are available: 3 Insufficient nvidia.com/gpu." && !r.IsStuck,
+            r =>
+                r.Reason == "no node has a place for it: 0/3 nodes are available: 3 Insufficient nvidia.com/gpu."
+                && !r.IsStuck,
             "unschedulable"
         );
         await cluster.Node.BindAsync(name);
         await cluster.Node.WaitsAsync(name, "ImagePullBackOff", "Back-off pulling image");
         await launch.UntilAsync(r => r.Reason == "its image cannot be pulled: Back-off pulling image", "image");
         await cluster.Node.WaitsAsync(name, "InvalidImageName", "no such name");
-        await launch.UntilAsync(r => r.Reason!.StartsWith("its image has no valid name", StringComparison.Ordinal) && r.IsStuck, "stuck");
+        await launch.UntilAsync(
+            r => r.Reason!.StartsWith("its image has no valid name", StringComparison.Ordinal) && r.IsStuck,
+            "stuck"
+        );
         Assert.False(launch.End.IsCompleted);
     }
 
@@ -291,7 +318,10 @@ public sealed class KubernetesTests
         await launch.UntilAsync(r => r.Reason == "its program ends again and again", "crash loop");
         first.Write("again");
         await cluster.Node.RunsAsync(name, "main", 1);
-        await KubeCluster.UntilAsync(() => launch.Output == "1\n2\n3\n4\n5\n6\ncrash\nagain\n", "restarted: " + launch.Output);
+        await KubeCluster.UntilAsync(
+            () => launch.Output == "1\n2\n3\n4\n5\n6\ncrash\nagain\n",
+            "restarted: " + launch.Output
+        );
         await launch.UntilAsync(r => r.Restarts == 1 && r.State == LaunchState.Running, "counted");
         await cluster.Node.EndsAsync(name, 0, "", "main");
         Assert.Equal(LaunchState.Finished, (await launch.EndAsync()).State);
@@ -332,14 +362,17 @@ public sealed class KubernetesTests
         }
 
         // The end comes while nothing is heard; what is different is found by the list.
-        cluster.Proxy.Fault = c => KubeProxy.IsWatch(c) ? KubeProxy.StatusAsync(c, 503, "ServiceUnavailable") : Task.FromResult(false);
+        cluster.Proxy.Fault = c =>
+            KubeProxy.IsWatch(c) ? KubeProxy.StatusAsync(c, 503, "ServiceUnavailable") : Task.FromResult(false);
         cluster.Proxy.CutWatches();
         cluster.Node.LogOf(name).Complete();
         await cluster.Node.EndsAsync(name, 5);
         await Task.Delay(1000);
         var once = 0;
         cluster.Proxy.Fault = c =>
-            KubeProxy.IsWatch(c) && Interlocked.Increment(ref once) <= 2 ? KubeProxy.GoneInStreamAsync(c) : Task.FromResult(false);
+            KubeProxy.IsWatch(c) && Interlocked.Increment(ref once) <= 2
+                ? KubeProxy.GoneInStreamAsync(c)
+                : Task.FromResult(false);
         var run = await launch.EndAsync(90);
         Assert.Equal((LaunchState.Failed, 5), (run.State, run.ExitCode));
     }
@@ -352,7 +385,16 @@ public sealed class KubernetesTests
         var store = LaunchStore.Of(context);
         using var supervision = new Supervision(store.Resources);
         var ids = new List<string>();
-        foreach (var arguments in new[] { Runs("0.1", "0", "done"), Runs("0.1", "4", "failed"), Runs("600", "0"), "{}", Quick })
+        foreach (
+            var arguments in new[]
+            {
+                Runs("0.1", "0", "done"),
+                Runs("0.1", "4", "failed"),
+                Runs("600", "0"),
+                "{}",
+                Quick,
+            }
+        )
         {
             var prepared = await KubeCluster.PrepareAsync(store, arguments);
             ids.Add(prepared.Run.Id);
@@ -363,15 +405,13 @@ public sealed class KubernetesTests
         await KubeCluster.UntilAsync(
             () =>
                 ids.Select(i => other.Get(i).State)
-                    .SequenceEqual(
-                        [
-                            LaunchState.Finished,
-                            LaunchState.Failed,
-                            LaunchState.Running,
-                            LaunchState.Pending,
-                            LaunchState.Finished,
-                        ]
-                    ),
+                    .SequenceEqual([
+                        LaunchState.Finished,
+                        LaunchState.Failed,
+                        LaunchState.Running,
+                        LaunchState.Pending,
+                        LaunchState.Finished,
+                    ]),
             "the states"
         );
         Assert.Equal(4, other.Get(ids[1]).ExitCode);

@@ -76,7 +76,21 @@ internal sealed record KubePlace(string? Config, string? Context)
     }
 
     /// <summary>Names of the contexts, for completion.</summary>
-    internal static IReadOnlyList<string> ContextNames(string files) => [.. Load(files).Contexts.Select(c => c.Name)];
+    internal static IReadOnlyList<string> Contexts(LaunchEnvironment environment, string? config) =>
+        [.. Load(Usual(environment, config)).Contexts.Select(c => c.Name)];
+
+    /// <summary>Namespaces that contexts are in, for completion: asking the cluster for all of them would take too long.</summary>
+    internal static IReadOnlyList<string> Namespaces(LaunchEnvironment environment, string? config) =>
+        [
+            .. Load(Usual(environment, config))
+                .Contexts.Select(c => c.ContextDetails?.Namespace)
+                .Where(n => !string.IsNullOrEmpty(n))
+                .OfType<string>()
+                .Distinct(),
+        ];
+
+    private static string Usual(LaunchEnvironment environment, string? config) =>
+        config ?? environment["KUBECONFIG"] ?? Path.Combine(environment.Home, ".kube", "config");
 
     private static string Contexts(K8SConfiguration all) =>
         string.Join(", ", (all.Contexts ?? []).Select(c => c.Name).DefaultIfEmpty("it has none"));

@@ -113,6 +113,14 @@ internal sealed class KubernetesResource(LaunchContext context, Func<IImageMaker
 
     public string CheckExtraArgument(string given) => KubePolicy.CheckRule(given);
 
+    public IReadOnlyList<string> Complete(string parameter, LaunchOptions options) =>
+        parameter switch
+        {
+            nameof(LaunchOptions.KubeContext) => KubePlace.Contexts(context.Environment, options.KubeConfig),
+            nameof(LaunchOptions.Namespace) => KubePlace.Namespaces(context.Environment, options.KubeConfig),
+            _ => [],
+        };
+
     public async Task<ResourcePlan> PlanAsync(ResourceRequest request, CancellationToken token)
     {
         var environment = new Dictionary<string, string> { ["WANDB_RUN_ID"] = "plan" };
