@@ -82,7 +82,7 @@ echo "kube-apiserver did not start:" >&2; tail -5 "$D/apiserver.log" >&2; exit 1
 END
 chmod +x "$D/apiserver.sh"; "$D/apiserver.sh"
 
-start controllers "$BIN/kube-controller-manager" --kubeconfig="$D/kubeconfig" --leader-elect=false --bind-address=127.0.0.1 --secure-port=0 --port=0 \
+start controllers "$BIN/kube-controller-manager" --kubeconfig="$D/kubeconfig" --leader-elect=false --kube-api-qps=500 --kube-api-burst=1000 --bind-address=127.0.0.1 --secure-port=0 --port=0 \
   --controllers=job,garbagecollector,namespace,serviceaccount,serviceaccount-token,resourcequota,ttl-after-finished \
   --service-account-private-key-file="$D/accounts.key" --root-ca-file="$D/ca.crt" --feature-gates=TTLAfterFinished=true
 # Pods need it, and a controller makes it.

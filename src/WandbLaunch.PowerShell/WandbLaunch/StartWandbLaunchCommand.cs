@@ -23,6 +23,7 @@ namespace WandbLaunch.PowerShell;
 /// <example><para>Reproduce a run with another learning rate</para><code>Connect-Wandb -Local; Get-WandbRun -Project demo | Start-WandbLaunch -GitRepo ./repo -Argument @{ lr = 0.5 } -Resource local-process -NoInstall -Quiet</code><para>The other arguments stay as they were.</para></example>
 /// <example><para>See what would happen</para><code>Start-WandbLaunch ./train -EntryPoint 'python train.py' -Resource local-process -WhatIf</code><para>Writes the plan and starts nothing.</para></example>
 /// <example><para>Several at a time</para><code>1..3 | ForEach-Object { New-WandbLaunchConfig ./train -EntryPoint 'python train.py' -Argument "epochs=$_" } | Start-WandbLaunch -Resource local-process -ThrottleLimit 2</code><para>Each is a run of its own.</para></example>
+/// <example><para>As a Job of the cluster that kubectl uses</para><code>Start-WandbLaunch https://github.com/me/train -Resource kubernetes -Repository registry.example.org/me/launch -NoWait</code><para>The image with the code is built and pushed unless it is there; see about_WandbLaunch_Kubernetes.</para></example>
 /// <example><para>In a container with a memory limit: what would be built and run?</para><code>Connect-Wandb -Local; Get-WandbRun -Project demo | Start-WandbLaunch -GitRepo ./repo -DockerArgs @{ memory = '4g'; cpus = 2 } -WhatIf</code><para>Without -WhatIf it needs a Docker Engine. An address such as https://wandb.ai/me/demo/runs/22stxuh9 does as well as the object.</para></example>
 [Cmdlet(VerbsLifecycle.Start, "WandbLaunch", DefaultParameterSetName = RunSet, SupportsShouldProcess = true)]
 [Alias("swl")]
@@ -359,6 +360,7 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
             );
         return new LaunchException(
             run.OutOfMemory ? "RunOutOfMemory"
+                : run is { Started: not null, ErrorId: { } fault } ? fault
                 : run.ExitCode is not null ? "RunFailed"
                 : run.Started is null ? "RunNotStarted"
                 : "RunLost",

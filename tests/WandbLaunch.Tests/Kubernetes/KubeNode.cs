@@ -40,6 +40,9 @@ internal sealed class KubeNode : IAsyncDisposable
 
     internal int LogReads;
 
+    /// <summary>Pods whose programs ran to their end.</summary>
+    internal ConcurrentBag<string> Ended { get; } = [];
+
     internal static async Task<KubeNode> StartAsync(KubeApi api, string @namespace)
     {
         using var key = RSA.Create(2048);
@@ -235,8 +238,8 @@ internal sealed class KubeNode : IAsyncDisposable
             await few.WaitAsync(_over.Token);
             try
             {
-                await BindAsync(name);
-                await RunsAsync(name);
+                await PatientlyAsync(() => BindAsync(name));
+                await PatientlyAsync(() => RunsAsync(name));
             }
             finally
             {
@@ -249,7 +252,8 @@ internal sealed class KubeNode : IAsyncDisposable
             await few.WaitAsync(_over.Token);
             try
             {
-                await EndsAsync(name, int.Parse(code, CultureInfo.InvariantCulture));
+                await PatientlyAsync(() => EndsAsync(name, int.Parse(code, CultureInfo.InvariantCulture)));
+                Ended.Add(name);
             }
             finally
             {
@@ -260,12 +264,25 @@ internal sealed class KubeNode : IAsyncDisposable
         {
             // The test is over.
         }
-        catch (Exception e) when (e is KubeFault || KubeFault.IsAway(e))
+        catch (KubeFault e) when (e.IsMissing || e.Code == 409)
         {
-            // The pod is gone, or the server is for longer than a call waits: as a kubelet, it tries again with the next news.
-            if (e is not KubeFault { IsMissing: true })
+            // The pod is gone.
+        }
+    }
+
+    // A server that is restarted is waited for, as kubelets do.
+    private async Task PatientlyAsync(Func<Task> work)
+    {
+        for (var i = 0; ; i++)
+        {
+            try
             {
-                _seen.TryRemove(name, out _);
+                await work();
+                return;
+            }
+            catch (Exception e) when (KubeFault.IsAway(e) && i < 60)
+            {
+                await Task.Delay(500, _over.Token);
             }
         }
     }

@@ -318,4 +318,29 @@ public sealed class KubeStatesTests
         Assert.False(At("QueuedByKueue", 100_000).IsStuck);
         Assert.All(KubeWait.All, w => Assert.True(w.Fails is null || w.Stuck <= w.Fails, w.Key));
     }
+
+    [Fact]
+    public void The_table_of_reasons_is_on_its_page()
+    {
+        var folder = AppContext.BaseDirectory;
+        while (!File.Exists(Path.Combine(folder, "WandbLaunch.sln")))
+        {
+            folder = Path.GetDirectoryName(folder.TrimEnd(Path.DirectorySeparatorChar))!;
+        }
+
+        var page = File.ReadAllText(Path.Combine(folder, "docs", "about_WandbLaunch_Kubernetes.md"));
+        Assert.All(
+            KubeWait.All,
+            w => Assert.Contains($"| {w.Key} | {w.Words} | {Shown(w.Stuck)} | {Shown(w.Fails)} |\n", page, StringComparison.Ordinal)
+        );
+
+        static string Shown(TimeSpan? time) =>
+            time switch
+            {
+                null => "",
+                { TotalMinutes: 0 } => "at once",
+                { TotalMinutes: 1 } => "1 minute",
+                { } more => $"{more.TotalMinutes} minutes",
+            };
+    }
 }

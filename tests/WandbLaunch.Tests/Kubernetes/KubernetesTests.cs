@@ -421,4 +421,229 @@ public sealed class KubernetesTests
         // All at once: with one list.
         Assert.Equal(5, other.All().Count);
     }
+
+    [Fact]
+    public async Task Five_hundred_Jobs_are_one_watch()
+    {
+        const int Count = 500;
+        await using var cluster = await KubeCluster.StartAsync();
+        var store = LaunchStore.Of(cluster.Context());
+        var resource = store.Resources.Get("kubernetes");
+        var prepared = await KubeCluster.PrepareAsync(store, Runs("0.2", "0"));
+        var data = prepared.Spec.DataAs<KubernetesData>();
+        var runs = new WatchedRuns();
+        var ends = new Dictionary<string, int?>();
+        using var over = new CancellationTokenSource();
+        var starting = Parallel.ForAsync(
+            0,
+            Count,
+            new ParallelOptions { MaxDegreeOfParallelism = 8 },
+            async (i, token) =>
+            {
+                var id = "many-" + i;
+                var manifest = (JsonObject)data.Manifest.DeepClone();
+                var name = KubeNames.ObjectName(null, id);
+                manifest["metadata"]!["name"] = name;
+                manifest["metadata"]!["labels"]![KubeNames.LaunchLabel] = id;
+                manifest["spec"]!["template"]!["metadata"]!["labels"]![KubeNames.LaunchLabel] = id;
+                var spec = prepared.Spec with
+                {
+                    Id = id,
+                    Data = RunSpec.DataOf(data with { Manifest = manifest, Name = name }),
+                };
+                var handle = await resource.StartAsync(spec, new Dictionary<string, string>(), token);
+                runs.Add(prepared.Run with { Id = id, Handle = handle, State = LaunchState.Pending });
+            }
+        );
+        var watching = Task.Run(async () =>
+        {
+            await foreach (var change in resource.WatchAsync(runs, over.Token))
+            {
+                if (change.Standing.End is { } end)
+                {
+                    Assert.True(ends.TryAdd(change.Id, end.ExitCode), $"{change.Id} ended twice");
+                    runs.Remove(change.Id);
+                    if (ends.Count == Count)
+                    {
+                        return;
+                    }
+                }
+            }
+        });
+        await starting;
+        await watching.WaitAsync(TimeSpan.FromSeconds(120));
+        Assert.All(ends.Values, c => Assert.Equal(0, c));
+        Assert.Equal((1, 1), (cluster.Proxy.Lists("jobs"), cluster.Proxy.Lists("pods")));
+        Assert.Equal((1, 1), (cluster.Proxy.Watches("jobs"), cluster.Proxy.Watches("pods")));
+
+        // For each: looked for, made, and once its end is near asked how it really ended.
+        var asked = cluster.Proxy.Asked.Count / (double)Count;
+        Assert.True(asked < 5, $"{asked} requests for a Job");
+        await over.CancelAsync();
+    }
+
+    [Fact]
+    public async Task A_custom_resource_is_made_watched_and_its_end_read()
+    {
+        await using var cluster = await KubeCluster.StartAsync();
+        foreach (var (group, version, kind, plural) in new[] { ("kubeflow.org", "v1", "PyTorchJob", "pytorchjobs"), ("trainer.kubeflow.org", "v1alpha1", "TrainJob", "trainjobs") })
+        {
+            await DefineAsync(cluster, group, version, kind, plural);
+        }
+
+        using var torch = await StartAsync(
+            cluster,
+            """{ "apiVersion": "kubeflow.org/v1", "kind": "PyTorchJob", "metadata": { "name": "torch" }, "spec": { "pytorchReplicaSpecs": { "Master": { "replicas": 1, "template": { "spec": { "containers": [{ "name": "pytorch" }] } } } } } }"""
+        );
+        using var train = await StartAsync(
+            cluster,
+            """{ "apiVersion": "trainer.kubeflow.org/v1alpha1", "kind": "TrainJob", "spec": { "runtimeRef": { "name": "r" } } }"""
+        );
+        await torch.UntilAsync(r => r.Handle is not null, "started");
+        await train.UntilAsync(r => r.Handle is not null, "started");
+        Assert.Equal("pytorchjobs.v1.kubeflow.org", torch.Run!.Handle!.Kind);
+        Assert.StartsWith($"{cluster.Namespace}/torch-", torch.Run.Handle.Id, StringComparison.Ordinal);
+
+        await SayAsync(torch.Run, """{ "conditions": [{ "type": "Running", "status": "True" }] }""");
+        await torch.UntilAsync(r => r.State == LaunchState.Running, "runs");
+        await SayAsync(torch.Run, """{ "conditions": [{ "type": "Running", "status": "False" }, { "type": "Failed", "status": "True", "reason": "PyTorchJobFailed", "message": "rank 3 died" }] }""");
+        await SayAsync(train.Run!, """{ "conditions": [{ "type": "Complete", "status": "True" }] }""");
+        var run = await torch.EndAsync();
+        Assert.Equal((LaunchState.Failed, "PyTorchJobFailed: rank 3 died"), (run.State, run.Reason));
+        run = await train.EndAsync();
+        Assert.Equal((LaunchState.Finished, 0), (run.State, run.ExitCode));
+        await KubeCluster.UntilAsync(
+            async () => (await cluster.ListAsync(KubeKind.Parse("trainjobs.v1alpha1.trainer.kubeflow.org"))).Count == 0,
+            "it is left"
+        );
+
+        Task SayAsync(LaunchedRun r, string status) =>
+            cluster.Api.PatchAsync(cluster.JobPath(r) + "/status", new JsonObject { ["status"] = JsonNode.Parse(status) }, default);
+    }
+
+    [Fact]
+    public async Task A_plan_is_tried_out_on_the_server_and_names_what_is_missing()
+    {
+        await using var cluster = await KubeCluster.StartAsync();
+        var store = LaunchStore.Of(cluster.Context());
+        var plan = await PlanAsync(store, "{}");
+        Assert.True(plan.Prepared);
+        Assert.Contains("\"image\": \"busybox:1\"", plan.Manifest, StringComparison.Ordinal);
+        Assert.Empty(await cluster.ListAsync(KubeKind.Job));
+
+        async Task Fails(string arguments, string id, string named, LaunchOptions? options = null, LaunchStore? other = null)
+        {
+            var fault = await Assert.ThrowsAsync<LaunchException>(() => PlanAsync(other ?? store, arguments, options));
+            Assert.Equal(id, fault.ErrorId);
+            Assert.Contains(named, fault.Message, StringComparison.Ordinal);
+        }
+
+        await Fails("""{ "spec": { "template": { "spec": { "restartPolicy": "Always" } } } }""", "KubernetesManifestInvalid", "restartPolicy");
+        await Fails("""{ "apiVersion": "nobody.io/v1", "kind": "Thing", "spec": { "template": { "spec": { "containers": [{}] } } } }""", "KubernetesKindUnknown", "nobody.io/v1");
+        await Fails("""{ "apiVersion": "v1", "kind": "Node", "spec": { "template": { "spec": { "containers": [{}] } } } }""", "KubernetesKindUnknown", "no namespace");
+        await Fails("""{ "namespace": "nowhere-at-all" }""", "KubernetesNotFound", "nowhere-at-all");
+        await Fails("{}", "KubeContextNotFound", "proxied", new LaunchOptions { KubeContext = "nosuch" });
+        await Fails("{}", "KubeConfigNotFound", "-KubeConfig", new LaunchOptions { KubeConfig = "/nowhere/config" });
+
+        // The namespace's own account, which may nothing.
+        var account = await cluster.Api.GetAsync($"/api/v1/namespaces/{cluster.Namespace}/serviceaccounts/default", default);
+        var secret = await cluster.Api.GetAsync(KubeKind.Secret.Path(cluster.Namespace, account.Maps("secrets").First().Str("name")), default);
+        var token = Encoding.UTF8.GetString(Convert.FromBase64String(secret.Str("data", "token")!));
+        var weak = Path.Combine(Fixture.NewFolder("kube"), "weak");
+        await File.WriteAllTextAsync(
+            weak,
+            $"apiVersion: v1\nkind: Config\ncurrent-context: weak\nclusters: [{{name: c, cluster: {{server: '{cluster.Api.Server}', insecure-skip-tls-verify: true}}}}]\nusers: [{{name: u, user: {{token: {token}}}}}]\ncontexts: [{{name: weak, context: {{cluster: c, user: u, namespace: {cluster.Namespace}}}}}]\n"
+        );
+        await Fails("{}", "KubernetesForbidden", "jobs.batch: create, get, list, watch, delete", new LaunchOptions { KubeConfig = weak });
+        var wrong = weak + "-wrong";
+        await File.WriteAllTextAsync(wrong, (await File.ReadAllTextAsync(weak)).Replace(token, "nonsense", StringComparison.Ordinal));
+        await Fails("{}", "KubernetesLoginFailed", "login", new LaunchOptions { KubeConfig = wrong });
+        var away = weak + "-away";
+        await File.WriteAllTextAsync(away, (await File.ReadAllTextAsync(weak)).Replace(cluster.Api.Server, "https://127.0.0.1:9", StringComparison.Ordinal));
+        await Fails("{}", "KubernetesUnavailable", "127.0.0.1:9", new LaunchOptions { KubeConfig = away });
+        await File.WriteAllTextAsync(wrong, "clusters: [[[");
+        await Fails("{}", "KubeConfigInvalid", wrong, new LaunchOptions { KubeConfig = wrong });
+    }
+
+    [Fact]
+    public async Task Services_are_made_first_waited_for_and_go_with_the_run()
+    {
+        await using var cluster = await KubeCluster.StartAsync();
+        var store = LaunchStore.Of(cluster.Context());
+        const string Services = """
+            , "additional_services": [
+              { "config": { "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "conf-${run_id}" }, "data": { "a": "b" } } },
+              { "name": "db", "config": { "apiVersion": "v1", "kind": "Pod", "metadata": {}, "spec": { "containers": [{ "name": "db", "image": "postgres:16" }] } } }]
+            """;
+        var prepared = await KubeCluster.PrepareAsync(store, """{ "wait_timeout": 60 }""", null, Services);
+        using var launch = new Watched(store, prepared);
+        await KubeCluster.UntilAsync(async () => await cluster.Api.FindAsync(cluster.Node.Path("db"), default) is not null, "the service");
+        Assert.NotNull(await cluster.Api.FindAsync($"/api/v1/namespaces/{cluster.Namespace}/configmaps/conf-{launch.Id}", default));
+        await Task.Delay(500);
+        Assert.Empty(await cluster.ListAsync(KubeKind.Job));
+        await cluster.Node.BindAsync("db");
+        await cluster.Node.StatusAsync("db", """{"phase":"Running","conditions":[{"type":"Ready","status":"True"}]}""");
+        var name = (await cluster.Node.PodOfAsync(launch.Id)).Str("metadata", "name")!;
+        await cluster.Node.BindAsync(name);
+        await cluster.Node.RunsAsync(name);
+        cluster.Node.LogOf(name).Complete();
+        await cluster.Node.EndsAsync(name, 0);
+        Assert.Equal(LaunchState.Finished, (await launch.EndAsync()).State);
+        await KubeCluster.UntilAsync(
+            async () =>
+                await cluster.Api.FindAsync($"/api/v1/namespaces/{cluster.Namespace}/configmaps/conf-{launch.Id}", default) is null
+                && await cluster.Api.FindAsync(cluster.Node.Path("db"), default) is null,
+            "the services are left"
+        );
+
+        // One that is never ready: nothing is left of it either.
+        var late = await KubeCluster.PrepareAsync(store, """{ "wait_timeout": 0 }""", null, Services);
+        var fault = await Assert.ThrowsAsync<LaunchException>(() =>
+            store.Resources.Get("kubernetes").StartAsync(late.Spec, new Dictionary<string, string>(), default)
+        );
+        Assert.Equal("KubernetesServiceNotReady", fault.ErrorId);
+        await KubeCluster.UntilAsync(async () => await cluster.Api.FindAsync(cluster.Node.Path("db"), default) is null, "the pod is left");
+    }
+
+    private static async Task<LaunchPlan> PlanAsync(LaunchStore store, string arguments, LaunchOptions? options = null)
+    {
+        var config = LaunchConfig.FromJson(
+            (JsonObject)JsonNode.Parse($$"""{ "docker": { "docker_image": "busybox:1" }, "resource": "kubernetes", "resource_args": { "kubernetes": {{arguments}} } }""")!
+        );
+        return await new Launcher(store, _ => Task.FromResult<Wandb.WandbConnection?>(null)).PlanAsync(
+            config,
+            options ?? new LaunchOptions(),
+            Path.GetTempPath(),
+            default
+        );
+    }
+
+    // A bare definition: what its controller would do, the test does.
+    private static async Task DefineAsync(KubeCluster cluster, string group, string version, string kind, string plural)
+    {
+        try
+        {
+            await cluster.Api.CreateAsync(
+                "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
+                (JsonObject)
+                    JsonNode.Parse(
+                        $$$"""
+                        { "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": { "name": "{{{plural}}}.{{{group}}}" },
+                          "spec": { "group": "{{{group}}}", "scope": "Namespaced", "names": { "kind": "{{{kind}}}", "plural": "{{{plural}}}" },
+                            "versions": [{ "name": "{{{version}}}", "served": true, "storage": true, "subresources": { "status": {} }, "schema": { "openAPIV3Schema": { "type": "object", "x-kubernetes-preserve-unknown-fields": true } } }] } }
+                        """
+                    )!,
+                default
+            );
+        }
+        catch (KubeFault e) when (e.IsThere)
+        {
+            // Of another test.
+        }
+
+        await KubeCluster.UntilAsync(
+            async () => await cluster.Api.FindAsync($"/apis/{group}/{version}/namespaces/{cluster.Namespace}/{plural}", default) is not null,
+            "the kind"
+        );
+    }
 }

@@ -65,7 +65,17 @@ internal sealed record KubePlace(string? Config, string? Context)
         }
 
         var all = Load(Config);
-        return all.Contexts?.Any(c => c.Name == Context) == true
+        if (all.Contexts.FirstOrDefault(c => c.Name == Context)?.ContextDetails is { User: { } name } details)
+        {
+            // A user without a login, as beside 'kubectl proxy': the library takes none, rather than an empty one.
+            var user = all.Users.FirstOrDefault(u => u.Name == name)?.UserCredentials;
+            if (user is not null && IsEmpty(user))
+            {
+                details.User = "";
+            }
+        }
+
+        return all.Contexts.Any(c => c.Name == Context)
             ? Guard(Config, () => KubernetesClientConfiguration.BuildConfigFromConfigObject(all, Context))
             : throw new LaunchException(
                 "KubeContextNotFound",
@@ -136,6 +146,13 @@ internal sealed record KubePlace(string? Config, string? Context)
         string? Full(string? path) =>
             string.IsNullOrEmpty(path) ? path : Path.GetFullPath(path, file.DirectoryName ?? ".");
     }
+
+    private static bool IsEmpty(UserCredentials user) =>
+        user.ExternalExecution is null
+        && user.AuthProvider is null
+        && string.IsNullOrEmpty(
+            user.Token + user.UserName + user.ClientCertificate + user.ClientCertificateData
+        );
 
     // As kubectl does: of a name that several have, the first one counts.
     private static K8SConfiguration Merge(K8SConfiguration all, K8SConfiguration more)
