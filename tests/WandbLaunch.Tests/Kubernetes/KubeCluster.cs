@@ -120,12 +120,18 @@ internal sealed class KubeCluster : IAsyncDisposable
     internal async Task<IReadOnlyList<JsonObject>> ListAsync(KubeKind kind) =>
         (await Api.ListAsync(kind.Path(Namespace), "", default)).Items;
 
-    internal static async Task UntilAsync(Func<Task<bool>> there, string what, int seconds = 30)
+    internal static Task UntilAsync(Func<Task<bool>> there, string what, int seconds = 30) =>
+        UntilAsync(there, () => what, seconds);
+
+    internal static Task UntilAsync(Func<bool> there, Func<string> what, int seconds = 30) =>
+        UntilAsync(() => Task.FromResult(there()), what, seconds);
+
+    private static async Task UntilAsync(Func<Task<bool>> there, Func<string> what, int seconds)
     {
         var clock = Stopwatch.StartNew();
         while (!await there())
         {
-            Assert.True(clock.Elapsed.TotalSeconds < seconds, what);
+            Assert.True(clock.Elapsed.TotalSeconds < seconds, clock.Elapsed.TotalSeconds < seconds ? null : what());
             await Task.Delay(50);
         }
     }

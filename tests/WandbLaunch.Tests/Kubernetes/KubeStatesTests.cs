@@ -331,7 +331,12 @@ public sealed class KubeStatesTests
         var page = File.ReadAllText(Path.Combine(folder, "docs", "about_WandbLaunch_Kubernetes.md"));
         Assert.All(
             KubeWait.All,
-            w => Assert.Contains($"| {w.Key} | {w.Words} | {Shown(w.Stuck)} | {Shown(w.Fails)} |\n", page, StringComparison.Ordinal)
+            w =>
+                Assert.Contains(
+                    $"| {w.Key} | {w.Words} | {Shown(w.Stuck)} | {Shown(w.Fails)} |\n",
+                    page,
+                    StringComparison.Ordinal
+                )
         );
 
         static string Shown(TimeSpan? time) =>

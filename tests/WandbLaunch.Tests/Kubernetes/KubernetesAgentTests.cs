@@ -70,13 +70,20 @@ public sealed class KubernetesAgentTests
                 i =>
                 {
                     var n = int.Parse(i.Id, CultureInfo.InvariantCulture);
-                    Assert.Equal(n % 7 == 0 ? (QueueItemState.Failed, (int?)3) : (QueueItemState.Finished, 0), (i.State, i.ExitCode));
+                    Assert.Equal(
+                        n % 7 == 0 ? (QueueItemState.Failed, (int?)3) : (QueueItemState.Finished, 0),
+                        (i.State, i.ExitCode)
+                    );
                 }
             );
 
             // One Job each, and of each Job one pod.
             Assert.Equal(Count, cluster.Node.Ended.Distinct().Count());
-            await KubeCluster.UntilAsync(async () => (await cluster.ListAsync(KubeKind.Job)).Count == 0, "a Job is left", 60);
+            await KubeCluster.UntilAsync(
+                async () => (await cluster.ListAsync(KubeKind.Job)).Count == 0,
+                "a Job is left",
+                60
+            );
             await KubeCluster.UntilAsync(
                 async () => (await cluster.ListAsync(KubeKind.Secret)).All(s => s.Str("type") != "Opaque"),
                 "a secret is left"
@@ -93,7 +100,9 @@ public sealed class KubernetesAgentTests
                 JsonNode.Parse(
                     $$$$"""
                     { "resource": "kubernetes", "entity": "local", "project": "kube", "docker": { "docker_image": "busybox:1" },
-                      "resource_args": { "kubernetes": { "spec": { "template": { "spec": { "containers": [{ "args": ["run", "{{{{(n % 5) * 0.4}}}}", "{{{{(n % 7 == 0 ? 3 : 0)}}}}", "said by {{{{n}}}}"] }] } } } } } }
+                      "resource_args": { "kubernetes": { "spec": { "template": { "spec": { "containers": [{ "args": ["run", "{{{{(
+                        n % 5
+                    ) * 0.4}}}}", "{{{{(n % 7 == 0 ? 3 : 0)}}}}", "said by {{{{n}}}}"] }] } } } } } }
                     """
                 )!;
 

@@ -355,8 +355,16 @@ public sealed class KubernetesTests
             var met = 0;
             cluster.Proxy.Fault = c =>
                 KubeProxy.IsWatch(c) && Interlocked.Increment(ref met) <= 4 ? fault(c) : Task.FromResult(false);
-            cluster.Proxy.CutWatches();
-            await KubeCluster.UntilAsync(() => met > 4, $"a watch did not begin again: {met}", 60);
+            await KubeCluster.UntilAsync(
+                () =>
+                {
+                    // Again and again: one may just begin.
+                    cluster.Proxy.CutWatches();
+                    return met > 4;
+                },
+                $"a watch did not begin again: {met}",
+                60
+            );
             Assert.False(launch.End.IsCompleted);
             Assert.Equal(LaunchState.Running, launch.Run!.State);
         }
@@ -486,7 +494,13 @@ public sealed class KubernetesTests
     public async Task A_custom_resource_is_made_watched_and_its_end_read()
     {
         await using var cluster = await KubeCluster.StartAsync();
-        foreach (var (group, version, kind, plural) in new[] { ("kubeflow.org", "v1", "PyTorchJob", "pytorchjobs"), ("trainer.kubeflow.org", "v1alpha1", "TrainJob", "trainjobs") })
+        foreach (
+            var (group, version, kind, plural) in new[]
+            {
+                ("kubeflow.org", "v1", "PyTorchJob", "pytorchjobs"),
+                ("trainer.kubeflow.org", "v1alpha1", "TrainJob", "trainjobs"),
+            }
+        )
         {
             await DefineAsync(cluster, group, version, kind, plural);
         }
@@ -506,7 +520,10 @@ public sealed class KubernetesTests
 
         await SayAsync(torch.Run, """{ "conditions": [{ "type": "Running", "status": "True" }] }""");
         await torch.UntilAsync(r => r.State == LaunchState.Running, "runs");
-        await SayAsync(torch.Run, """{ "conditions": [{ "type": "Running", "status": "False" }, { "type": "Failed", "status": "True", "reason": "PyTorchJobFailed", "message": "rank 3 died" }] }""");
+        await SayAsync(
+            torch.Run,
+            """{ "conditions": [{ "type": "Running", "status": "False" }, { "type": "Failed", "status": "True", "reason": "PyTorchJobFailed", "message": "rank 3 died" }] }"""
+        );
         await SayAsync(train.Run!, """{ "conditions": [{ "type": "Complete", "status": "True" }] }""");
         var run = await torch.EndAsync();
         Assert.Equal((LaunchState.Failed, "PyTorchJobFailed: rank 3 died"), (run.State, run.Reason));
@@ -518,7 +535,11 @@ public sealed class KubernetesTests
         );
 
         Task SayAsync(LaunchedRun r, string status) =>
-            cluster.Api.PatchAsync(cluster.JobPath(r) + "/status", new JsonObject { ["status"] = JsonNode.Parse(status) }, default);
+            cluster.Api.PatchAsync(
+                cluster.JobPath(r) + "/status",
+                new JsonObject { ["status"] = JsonNode.Parse(status) },
+                default
+            );
     }
 
     [Fact]
@@ -531,35 +552,74 @@ public sealed class KubernetesTests
         Assert.Contains("\"image\": \"busybox:1\"", plan.Manifest, StringComparison.Ordinal);
         Assert.Empty(await cluster.ListAsync(KubeKind.Job));
 
-        async Task Fails(string arguments, string id, string named, LaunchOptions? options = null, LaunchStore? other = null)
+        async Task Fails(
+            string arguments,
+            string id,
+            string named,
+            LaunchOptions? options = null,
+            LaunchStore? other = null
+        )
         {
             var fault = await Assert.ThrowsAsync<LaunchException>(() => PlanAsync(other ?? store, arguments, options));
             Assert.Equal(id, fault.ErrorId);
             Assert.Contains(named, fault.Message, StringComparison.Ordinal);
         }
 
-        await Fails("""{ "spec": { "template": { "spec": { "restartPolicy": "Always" } } } }""", "KubernetesManifestInvalid", "restartPolicy");
-        await Fails("""{ "apiVersion": "nobody.io/v1", "kind": "Thing", "spec": { "template": { "spec": { "containers": [{}] } } } }""", "KubernetesKindUnknown", "nobody.io/v1");
-        await Fails("""{ "apiVersion": "v1", "kind": "Node", "spec": { "template": { "spec": { "containers": [{}] } } } }""", "KubernetesKindUnknown", "no namespace");
+        await Fails(
+            """{ "spec": { "template": { "spec": { "restartPolicy": "Always" } } } }""",
+            "KubernetesManifestInvalid",
+            "restartPolicy"
+        );
+        await Fails(
+            """{ "apiVersion": "nobody.io/v1", "kind": "Thing", "spec": { "template": { "spec": { "containers": [{}] } } } }""",
+            "KubernetesKindUnknown",
+            "nobody.io/v1"
+        );
+        await Fails(
+            """{ "apiVersion": "v1", "kind": "Node", "spec": { "template": { "spec": { "containers": [{}] } } } }""",
+            "KubernetesKindUnknown",
+            "no namespace"
+        );
         await Fails("""{ "namespace": "nowhere-at-all" }""", "KubernetesNotFound", "nowhere-at-all");
         await Fails("{}", "KubeContextNotFound", "proxied", new LaunchOptions { KubeContext = "nosuch" });
         await Fails("{}", "KubeConfigNotFound", "-KubeConfig", new LaunchOptions { KubeConfig = "/nowhere/config" });
 
         // The namespace's own account, which may nothing.
-        var account = await cluster.Api.GetAsync($"/api/v1/namespaces/{cluster.Namespace}/serviceaccounts/default", default);
-        var secret = await cluster.Api.GetAsync(KubeKind.Secret.Path(cluster.Namespace, account.Maps("secrets").First().Str("name")), default);
+        var account = await cluster.Api.GetAsync(
+            $"/api/v1/namespaces/{cluster.Namespace}/serviceaccounts/default",
+            default
+        );
+        var secret = await cluster.Api.GetAsync(
+            KubeKind.Secret.Path(cluster.Namespace, account.Maps("secrets").First().Str("name")),
+            default
+        );
         var token = Encoding.UTF8.GetString(Convert.FromBase64String(secret.Str("data", "token")!));
         var weak = Path.Combine(Fixture.NewFolder("kube"), "weak");
         await File.WriteAllTextAsync(
             weak,
             $"apiVersion: v1\nkind: Config\ncurrent-context: weak\nclusters: [{{name: c, cluster: {{server: '{cluster.Api.Server}', insecure-skip-tls-verify: true}}}}]\nusers: [{{name: u, user: {{token: {token}}}}}]\ncontexts: [{{name: weak, context: {{cluster: c, user: u, namespace: {cluster.Namespace}}}}}]\n"
         );
-        await Fails("{}", "KubernetesForbidden", "jobs.batch: create, get, list, watch, delete", new LaunchOptions { KubeConfig = weak });
+        await Fails(
+            "{}",
+            "KubernetesForbidden",
+            "jobs.batch: create, get, list, watch, delete",
+            new LaunchOptions { KubeConfig = weak }
+        );
         var wrong = weak + "-wrong";
-        await File.WriteAllTextAsync(wrong, (await File.ReadAllTextAsync(weak)).Replace(token, "nonsense", StringComparison.Ordinal));
+        await File.WriteAllTextAsync(
+            wrong,
+            (await File.ReadAllTextAsync(weak)).Replace(token, "nonsense", StringComparison.Ordinal)
+        );
         await Fails("{}", "KubernetesLoginFailed", "login", new LaunchOptions { KubeConfig = wrong });
         var away = weak + "-away";
-        await File.WriteAllTextAsync(away, (await File.ReadAllTextAsync(weak)).Replace(cluster.Api.Server, "https://127.0.0.1:9", StringComparison.Ordinal));
+        await File.WriteAllTextAsync(
+            away,
+            (await File.ReadAllTextAsync(weak)).Replace(
+                cluster.Api.Server,
+                "https://127.0.0.1:9",
+                StringComparison.Ordinal
+            )
+        );
         await Fails("{}", "KubernetesUnavailable", "127.0.0.1:9", new LaunchOptions { KubeConfig = away });
         await File.WriteAllTextAsync(wrong, "clusters: [[[");
         await Fails("{}", "KubeConfigInvalid", wrong, new LaunchOptions { KubeConfig = wrong });
@@ -577,8 +637,13 @@ public sealed class KubernetesTests
             """;
         var prepared = await KubeCluster.PrepareAsync(store, """{ "wait_timeout": 60 }""", null, Services);
         using var launch = new Watched(store, prepared);
-        await KubeCluster.UntilAsync(async () => await cluster.Api.FindAsync(cluster.Node.Path("db"), default) is not null, "the service");
-        Assert.NotNull(await cluster.Api.FindAsync($"/api/v1/namespaces/{cluster.Namespace}/configmaps/conf-{launch.Id}", default));
+        await KubeCluster.UntilAsync(
+            async () => await cluster.Api.FindAsync(cluster.Node.Path("db"), default) is not null,
+            "the service"
+        );
+        Assert.NotNull(
+            await cluster.Api.FindAsync($"/api/v1/namespaces/{cluster.Namespace}/configmaps/conf-{launch.Id}", default)
+        );
         await Task.Delay(500);
         Assert.Empty(await cluster.ListAsync(KubeKind.Job));
         await cluster.Node.BindAsync("db");
@@ -591,7 +656,11 @@ public sealed class KubernetesTests
         Assert.Equal(LaunchState.Finished, (await launch.EndAsync()).State);
         await KubeCluster.UntilAsync(
             async () =>
-                await cluster.Api.FindAsync($"/api/v1/namespaces/{cluster.Namespace}/configmaps/conf-{launch.Id}", default) is null
+                await cluster.Api.FindAsync(
+                    $"/api/v1/namespaces/{cluster.Namespace}/configmaps/conf-{launch.Id}",
+                    default
+                )
+                    is null
                 && await cluster.Api.FindAsync(cluster.Node.Path("db"), default) is null,
             "the services are left"
         );
@@ -602,13 +671,19 @@ public sealed class KubernetesTests
             store.Resources.Get("kubernetes").StartAsync(late.Spec, new Dictionary<string, string>(), default)
         );
         Assert.Equal("KubernetesServiceNotReady", fault.ErrorId);
-        await KubeCluster.UntilAsync(async () => await cluster.Api.FindAsync(cluster.Node.Path("db"), default) is null, "the pod is left");
+        await KubeCluster.UntilAsync(
+            async () => await cluster.Api.FindAsync(cluster.Node.Path("db"), default) is null,
+            "the pod is left"
+        );
     }
 
     private static async Task<LaunchPlan> PlanAsync(LaunchStore store, string arguments, LaunchOptions? options = null)
     {
         var config = LaunchConfig.FromJson(
-            (JsonObject)JsonNode.Parse($$"""{ "docker": { "docker_image": "busybox:1" }, "resource": "kubernetes", "resource_args": { "kubernetes": {{arguments}} } }""")!
+            (JsonObject)
+                JsonNode.Parse(
+                    $$"""{ "docker": { "docker_image": "busybox:1" }, "resource": "kubernetes", "resource_args": { "kubernetes": {{arguments}} } }"""
+                )!
         );
         return await new Launcher(store, _ => Task.FromResult<Wandb.WandbConnection?>(null)).PlanAsync(
             config,
@@ -642,7 +717,9 @@ public sealed class KubernetesTests
         }
 
         await KubeCluster.UntilAsync(
-            async () => await cluster.Api.FindAsync($"/apis/{group}/{version}/namespaces/{cluster.Namespace}/{plural}", default) is not null,
+            async () =>
+                await cluster.Api.FindAsync($"/apis/{group}/{version}/namespaces/{cluster.Namespace}/{plural}", default)
+                    is not null,
             "the kind"
         );
     }

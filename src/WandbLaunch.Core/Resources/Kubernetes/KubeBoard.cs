@@ -1,6 +1,6 @@
 using System.Collections.Concurrent;
 using System.Diagnostics;
-using System.Text.Json.Nodes;
+using WandbLaunch.Foundation;
 
 namespace WandbLaunch.Resources;
 
@@ -9,12 +9,13 @@ internal sealed class KubeBoard(KubeConnections connections, string place, strin
 {
     // Warnings and queues are asked for only while something waits.
     private static readonly TimeSpan HintPause = TimeSpan.FromSeconds(20);
+    private static readonly TimeSpan HintLimit = TimeSpan.FromSeconds(15);
 
     private readonly CancellationTokenSource _over = new();
     private readonly ConcurrentDictionary<KubeKind, KubeCollection> _collections = new();
     private readonly List<Action<string>> _listeners = [];
-    private readonly SemaphoreSlim _asking = new(1);
-    private KubeHints _hints = KubeHints.None;
+    private readonly object _asking = new();
+    private volatile KubeHints _hints = KubeHints.None;
     private long _asked;
 
     internal string Place => place;
@@ -66,29 +67,35 @@ internal sealed class KubeBoard(KubeConnections connections, string place, strin
         }
     }
 
-    /// <summary>What the cluster adds, at most so old.</summary>
-    internal async Task<KubeHints> HintsAsync(bool anew, CancellationToken token)
+    /// <summary>What the cluster added when it was asked last.</summary>
+    internal KubeHints Hints => _hints;
+
+    /// <summary>Asks anew, unless that was a moment ago or is under way. Nobody waits for it.</summary>
+    internal void AskForHints()
     {
-        if (!anew || (_asked != 0 && Stopwatch.GetElapsedTime(_asked) < HintPause))
+        lock (_asking)
         {
-            return _hints;
-        }
-
-        await _asking.WaitAsync(token);
-        try
-        {
-            if (_asked == 0 || Stopwatch.GetElapsedTime(_asked) >= HintPause)
+            if (_asked != 0 && Stopwatch.GetElapsedTime(_asked) < HintPause)
             {
-                _asked = Stopwatch.GetTimestamp();
-                _hints = await AskAsync(connections.Get(place), @namespace, token);
+                return;
             }
-        }
-        finally
-        {
-            _asking.Release();
+
+            _asked = Stopwatch.GetTimestamp();
         }
 
-        return _hints;
+        _ = Task.Run(async () =>
+        {
+            using var limit = CancellationTokenSource.CreateLinkedTokenSource(_over.Token);
+            limit.CancelAfter(HintLimit);
+            try
+            {
+                _hints = await AskAsync(connections.Get(place), @namespace, limit.Token);
+            }
+            catch (Exception e) when (e is LaunchException or OperationCanceledException)
+            {
+                // Words are missing then, and no more.
+            }
+        });
     }
 
     /// <summary>What the cluster adds. Whoever may not read it goes without.</summary>

@@ -96,13 +96,14 @@ internal sealed class KubeCollection(
                 version = null;
                 wait = Jitter(TimeSpan.FromMilliseconds(200));
             }
-            catch (Exception e) when (e is KubeFault or LaunchException || KubeFault.IsAway(e))
+            catch (Exception e) when (e is not OutOfMemoryException)
             {
+                // Whatever it is: a watch that ended without a word would leave its launches running for ever.
                 connections.Context.Log.LogDebug(
                     "The watch of {Kind} in {Namespace} begins again: {Fault}",
                     kind,
                     @namespace,
-                    e.Message
+                    KubeFault.IsAway(e) || e is KubeFault or LaunchException ? e.Message : e.ToString()
                 );
                 if (e is KubeFault { Code: 401 } && api is not null)
                 {

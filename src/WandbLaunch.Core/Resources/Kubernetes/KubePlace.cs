@@ -150,9 +150,7 @@ internal sealed record KubePlace(string? Config, string? Context)
     private static bool IsEmpty(UserCredentials user) =>
         user.ExternalExecution is null
         && user.AuthProvider is null
-        && string.IsNullOrEmpty(
-            user.Token + user.UserName + user.ClientCertificate + user.ClientCertificateData
-        );
+        && string.IsNullOrEmpty(user.Token + user.UserName + user.ClientCertificate + user.ClientCertificateData);
 
     // As kubectl does: of a name that several have, the first one counts.
     private static K8SConfiguration Merge(K8SConfiguration all, K8SConfiguration more)

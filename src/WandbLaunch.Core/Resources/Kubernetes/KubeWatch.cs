@@ -144,10 +144,12 @@ internal sealed class KubeWatch(
             return;
         }
 
-        var state = KubeStates.Read(value, Pods(board, label), await board.HintsAsync(false, token));
+        var state = KubeStates.Read(value, Pods(board, label), board.Hints);
         if (state.Wait is not null)
         {
-            state = KubeStates.Read(value, Pods(board, label), await board.HintsAsync(true, token));
+            // Words only: a state does not wait for them. They come with the next look.
+            board.AskForHints();
+            state = KubeStates.Read(value, Pods(board, label), board.Hints);
         }
 
         var standing = Standing(followed, state, now);
