@@ -60,6 +60,8 @@ internal sealed class KubeProxy : IAsyncDisposable
         return proxy;
     }
 
+    internal int OpenWatches => _watches.Count;
+
     /// <summary>Every watch that is open breaks off, in the middle of whatever it says.</summary>
     internal void CutWatches()
     {

@@ -198,6 +198,16 @@ public sealed class KubeStatesTests
     }
 
     [Fact]
+    public void A_program_that_crashes_again_and_again_waits_between()
+    {
+        var state = Read(
+            Object("batch/v1", "Job", """{ "active": 1 }"""),
+            """{ "metadata": { "name": "p", "creationTimestamp": "2026-01-01T00:00:00Z" }, "spec": { "nodeName": "n", "containers": [{ "name": "c" }, { "name": "side" }] }, "status": { "phase": "Running", "containerStatuses": [{ "name": "c", "state": { "waiting": { "reason": "CrashLoopBackOff" } }, "lastState": { "terminated": { "exitCode": 1, "startedAt": null } }, "restartCount": 1 }] } }"""
+        );
+        Assert.Equal(("waits", "CrashLoopBackOff", 1), (Say(state), state.Wait!.Key, state.Restarts));
+    }
+
+    [Fact]
     public void An_init_container_is_looked_at_too()
     {
         var job = Object("batch/v1", "Job", "{}");

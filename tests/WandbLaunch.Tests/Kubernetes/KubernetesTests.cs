@@ -256,7 +256,7 @@ public sealed class KubernetesTests
         // The same name, made by somebody else.
         var other = await KubeCluster.PrepareAsync(store, "{}");
         var manifest = (JsonObject)other.Spec.DataAs<KubernetesData>().Manifest.DeepClone();
-        manifest.Map("metadata").Remove("labels");
+        manifest.Map("metadata")["labels"] = new JsonObject { ["of"] = "somebody" };
         await cluster.Api.CreateAsync(KubeKind.Job.Path(cluster.Namespace), manifest, default);
         var fault = await Assert.ThrowsAsync<LaunchException>(() => resource.StartAsync(other.Spec, secrets, default));
         Assert.Equal(("RunExists", LaunchErrorCategory.ResourceExists), (fault.ErrorId, fault.Category));
@@ -296,7 +296,7 @@ public sealed class KubernetesTests
         await using var cluster = await KubeCluster.StartAsync();
         using var launch = await StartAsync(
             cluster,
-            """{ "spec": { "template": { "spec": { "restartPolicy": "OnFailure", "containers": [{ "name": "main" }, { "name": "proxy", "image": "envoy:1" }] } } } }"""
+            """{ "spec": { "backoffLimit": 3, "template": { "spec": { "restartPolicy": "OnFailure", "containers": [{ "name": "main" }, { "name": "proxy", "image": "envoy:1" }] } } } }"""
         );
         var name = (await cluster.Node.PodOfAsync(launch.Id)).Str("metadata", "name")!;
         await cluster.Node.BindAsync(name);
@@ -304,7 +304,7 @@ public sealed class KubernetesTests
         cluster.Node.LogOf(name, "proxy").Write("not this one");
         cluster.Node.LogOf(name, "main").Write("1", "2", "3", "4", "5");
         await cluster.Node.RunsAsync(name, "main");
-        await KubeCluster.UntilAsync(() => launch.Output == "1\n2\n3\n4\n5\n", "cut: " + launch.Output);
+        await KubeCluster.UntilAsync(() => launch.Output == "1\n2\n3\n4\n5\n", () => "cut: " + launch.Output);
 
         // It crashed, and its container begins anew: the end of the first is under another name now.
         var first = cluster.Node.LogOf(name, "main");
@@ -320,7 +320,7 @@ public sealed class KubernetesTests
         await cluster.Node.RunsAsync(name, "main", 1);
         await KubeCluster.UntilAsync(
             () => launch.Output == "1\n2\n3\n4\n5\n6\ncrash\nagain\n",
-            "restarted: " + launch.Output
+            () => "restarted: " + launch.Output
         );
         await launch.UntilAsync(r => r.Restarts == 1 && r.State == LaunchState.Running, "counted");
         await cluster.Node.EndsAsync(name, 0, "", "main");
@@ -352,19 +352,23 @@ public sealed class KubernetesTests
         };
         foreach (var fault in faults)
         {
+            // Both are open, and have heard something: so they are not patient yet.
+            await KubeCluster.UntilAsync(() => cluster.Proxy.OpenWatches == 2, "a watch did not begin again", 60);
+            var note = new JsonObject
+            {
+                ["metadata"] = new JsonObject
+                {
+                    ["annotations"] = new JsonObject { ["note"] = Guid.NewGuid().ToString() },
+                },
+            };
+            await cluster.Api.PatchAsync(cluster.Node.Path(name), note, default);
+            await cluster.Api.PatchAsync(cluster.JobPath(launch.Run!), note, default);
+            await Task.Delay(500);
             var met = 0;
             cluster.Proxy.Fault = c =>
-                KubeProxy.IsWatch(c) && Interlocked.Increment(ref met) <= 4 ? fault(c) : Task.FromResult(false);
-            await KubeCluster.UntilAsync(
-                () =>
-                {
-                    // Again and again: one may just begin.
-                    cluster.Proxy.CutWatches();
-                    return met > 4;
-                },
-                $"a watch did not begin again: {met}",
-                60
-            );
+                KubeProxy.IsWatch(c) && Interlocked.Increment(ref met) <= 3 ? fault(c) : Task.FromResult(false);
+            cluster.Proxy.CutWatches();
+            await KubeCluster.UntilAsync(() => met > 3, () => $"a watch did not begin again: {met}", 60);
             Assert.False(launch.End.IsCompleted);
             Assert.Equal(LaunchState.Running, launch.Run!.State);
         }

@@ -110,7 +110,7 @@ internal sealed class KubeFault : Exception
             _ => new LaunchException(
                 "KubernetesUnavailable",
                 LaunchErrorCategory.ResourceUnavailable,
-                $"The cluster at {server} does not answer ({(e.InnerException ?? e).Message}). Check -KubeConfig and -KubeContext, and that 'kubectl get jobs' works.",
+                $"The cluster at {server} does not answer ({(e is HttpRequestException ? e : e.InnerException ?? e).Message}). Check -KubeConfig and -KubeContext, and that 'kubectl get jobs' works.",
                 server,
                 e
             ),

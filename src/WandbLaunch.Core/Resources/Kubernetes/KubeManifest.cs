@@ -177,6 +177,8 @@ internal static class KubeManifest
         var metadata = manifest.Map("metadata");
         metadata["namespace"] = filling.Namespace;
         SetLabels(metadata.Map("labels"), filling);
+        metadata.Map("labels").Remove(KubeNames.LaunchLabel);
+        metadata.Map("labels")[KubeNames.ServiceLabel] = KubeNames.LabelOf(filling.Id);
         foreach (var template in Templates(manifest).Where(t => t != manifest))
         {
             // Not the launch's own: a pod of a service is no pod of the run.

@@ -8,6 +8,9 @@ internal static class KubeNames
 {
     /// <summary>On everything that is made for a launch: its id, as a label can hold it.</summary>
     internal const string LaunchLabel = "wandb.ai/launch-id";
+
+    /// <summary>On what is made beside a launch: its pods are no pods of the run.</summary>
+    internal const string ServiceLabel = "wandb.ai/service-of";
     internal const string RunLabel = "wandb.ai/run-id";
     internal const string AgentLabel = "wandb.ai/agent";
     internal const string ManagerLabel = "app.kubernetes.io/managed-by";

@@ -234,7 +234,10 @@ internal sealed class KubeStart(KubeApi api, string id, KubernetesData data, Tim
         };
 
     private JsonObject Mine(JsonObject there) =>
-        there.Str("metadata", "labels", KubeNames.LaunchLabel) == _label
+        (
+            there.Str("metadata", "labels", KubeNames.LaunchLabel)
+            ?? there.Str("metadata", "labels", KubeNames.ServiceLabel)
+        ) == _label
             ? there
             : throw new LaunchException(
                 "RunExists",
