@@ -8,7 +8,6 @@
     Description          = 'W&B Launch for PowerShell: reproduce runs on your own machines, queue them, and run agents that take them.'
     PowerShellVersion    = '7.4'
     CompatiblePSEditions = @('Core')
-    FormatsToProcess     = @('WandbLaunch.format.ps1xml')
     CmdletsToExport      = @(
         'Add-WandbLaunchQueueItem'
         'Clear-WandbLaunchCache'
@@ -22,6 +21,7 @@
         'Get-WandbLaunchQueueItem'
         'Get-WandbLaunchServer'
         'Get-WandbRun'
+        'Get-WandbRunAlert'
         'Get-WandbRunFile'
         'Get-WandbRunQueue'
         'Import-WandbRun'

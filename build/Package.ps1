@@ -75,6 +75,24 @@ foreach ($key in $parts.Keys) {
             purl     = "pkg:nuget/$name@$number"
         })
 }
+
+# What the server's page brings is in its sources as it is served: each file with its package, licence and hash.
+$vendor = Join-Path $root src/WandbLaunch.Server/Page/Vendor
+foreach ($package in Get-Content (Join-Path $vendor vendor.json) -Raw | ConvertFrom-Json | Group-Object package) {
+    $first = $package.Group[0]
+    $null = $notices.Append("`n$('=' * 80)`n$($first.package) $($first.version): $($first.licence)`nhttps://www.npmjs.com/package/$($first.package)`n")
+    foreach ($text in $package.Group.licenceFiles | Select-Object -Unique) { $null = $notices.Append("`n$((Get-Content (Join-Path $vendor licences $text) -Raw).Trim())`n") }
+    $purl = "pkg:npm/$($first.package -replace '^@', '%40')@$($first.version)"
+    $components.Add([ordered]@{
+            type     = 'library'
+            'bom-ref' = $purl
+            name     = $first.package
+            version  = $first.version
+            hashes   = @([ordered]@{ alg = 'SHA-512'; content = (Get-FileHash (Join-Path $vendor $first.file) -Algorithm SHA512).Hash.ToLowerInvariant() })
+            licenses = @([ordered]@{ license = [ordered]@{ id = $first.licence -replace ' .*' } })
+            purl     = $purl
+        })
+}
 Write-Text (Join-Path $Module ThirdPartyNotices.txt) $notices
 $bom = [ordered]@{
     bomFormat    = 'CycloneDX'

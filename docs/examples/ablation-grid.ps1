@@ -1,7 +1,7 @@
 # The table of a paper: every combination, two seeds each, and the means. Guide: docs/guides/ablation-grid.md
 # First, in the folder of the sources: dotnet build
 $ErrorActionPreference = 'Stop'
-Import-Module "$PSScriptRoot/../../out/WandbLaunch"
+if (-not (Get-Module WandbLaunch)) { Import-Module "$PSScriptRoot/../../out/WandbLaunch" }
 $work = New-Item -ItemType Directory (Join-Path ([IO.Path]::GetTempPath()) "wandblaunch-ablation-$(New-Guid)")
 $uri = & "$PSScriptRoot/demo/New-DemoRepository.ps1" (Join-Path $work train)
 Connect-Wandb -Local | Out-Null

@@ -1,7 +1,7 @@
 # A lab without internet: its own server, code from a share, packages from a folder. Guide: docs/guides/air-gapped.md
 # First, in the folder of the sources: dotnet build
 $ErrorActionPreference = 'Stop'
-Import-Module "$PSScriptRoot/../../out/WandbLaunch"
+if (-not (Get-Module WandbLaunch)) { Import-Module "$PSScriptRoot/../../out/WandbLaunch" }
 $share = New-Item -ItemType Directory (Join-Path ([IO.Path]::GetTempPath()) "wandblaunch-share-$(New-Guid)")
 
 # 1. What was carried in: wheels. (On a machine with internet: pip download -r requirements.txt -d wheels.) Here one is made.

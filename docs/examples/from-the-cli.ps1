@@ -1,7 +1,7 @@
 # What "wandb launch" does, line by line in PowerShell. Guide: docs/guides/from-the-cli.md
 # First, in the folder of the sources: dotnet build
 $ErrorActionPreference = 'Stop'
-Import-Module "$PSScriptRoot/../../out/WandbLaunch"
+if (-not (Get-Module WandbLaunch)) { Import-Module "$PSScriptRoot/../../out/WandbLaunch" }
 $work = New-Item -ItemType Directory (Join-Path ([IO.Path]::GetTempPath()) "wandblaunch-cli-$(New-Guid)")
 $uri = & "$PSScriptRoot/demo/New-DemoRepository.ps1" (Join-Path $work train)
 

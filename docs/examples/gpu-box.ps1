@@ -6,7 +6,7 @@ param(
 )
 
 $ErrorActionPreference = 'Stop'
-Import-Module "$PSScriptRoot/../../out/WandbLaunch"
+if (-not (Get-Module WandbLaunch)) { Import-Module "$PSScriptRoot/../../out/WandbLaunch" }
 $work = New-Item -ItemType Directory (Join-Path ([IO.Path]::GetTempPath()) "wandblaunch-gpu-$(New-Guid)")
 $uri = & "$PSScriptRoot/demo/New-DemoRepository.ps1" (Join-Path $work train)
 if ($Gpus) { $env:WANDBLAUNCH_GPUS = $Gpus }

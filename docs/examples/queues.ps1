@@ -1,7 +1,7 @@
 # Queues and agents on this machine, from beginning to end: no account, no network.
 # First, in the folder of the sources: dotnet build
 $ErrorActionPreference = 'Stop'
-Import-Module "$PSScriptRoot/../../out/WandbLaunch"
+if (-not (Get-Module WandbLaunch)) { Import-Module "$PSScriptRoot/../../out/WandbLaunch" }
 
 # 1. A repository whose program takes arguments; one of its values makes the program fail.
 $repo = New-Item -ItemType Directory (Join-Path ([IO.Path]::GetTempPath()) "wandblaunch-queues-$(New-Guid)")

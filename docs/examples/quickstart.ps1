@@ -7,7 +7,7 @@ param(
 )
 
 $ErrorActionPreference = 'Stop'
-Import-Module "$PSScriptRoot/../../out/WandbLaunch"
+if (-not (Get-Module WandbLaunch)) { Import-Module "$PSScriptRoot/../../out/WandbLaunch" }
 
 # 1. A project: a git repository with one commit, a change that was never committed, and what the W&B SDK leaves on disk for
 #    an offline run of it.

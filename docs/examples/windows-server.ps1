@@ -1,7 +1,7 @@
 # An agent on a server, as a service and as a task that ends by itself. Guide: docs/guides/windows-server.md
 # It runs on every system: -WhatIf shows what this one would be told. First, in the folder of the sources: dotnet build
 $ErrorActionPreference = 'Stop'
-Import-Module "$PSScriptRoot/../../out/WandbLaunch"
+if (-not (Get-Module WandbLaunch)) { Import-Module "$PSScriptRoot/../../out/WandbLaunch" }
 $work = New-Item -ItemType Directory (Join-Path ([IO.Path]::GetTempPath()) "wandblaunch-server-$(New-Guid)")
 $uri = & "$PSScriptRoot/demo/New-DemoRepository.ps1" (Join-Path $work train)
 Connect-Wandb -Local | Out-Null
@@ -15,7 +15,7 @@ $service.Activation
 # 2. The agent of the night: a script of your own that a task starts. It takes what is there, begins nothing after seven in
 #    the morning, and its exit code says how it went: 0 all good, 2 some runs failed.
 Set-Content (Join-Path $work night.ps1) @"
-Import-Module '$((Resolve-Path "$PSScriptRoot/../../out/WandbLaunch").Path)'
+Import-Module '$((Get-Module WandbLaunch).ModuleBase)'
 Connect-Wandb -Local | Out-Null
 Start-WandbLaunchAgent -Name night -Queue server -AllowResource local-process -AllowGitHost file -StopWhenEmpty -Until ([DateTime]::Today.AddDays(1).AddHours(7)) -Quiet | Out-Null
 exit `$LASTEXITCODE

@@ -1,6 +1,5 @@
 using System.Runtime.InteropServices;
 using System.Text;
-using System.Text.Json;
 using WandbLaunch.Foundation;
 using WandbLaunch.Launching;
 using WandbLaunch.Model;
@@ -22,7 +21,14 @@ internal static class Program
 
         return args is ["server", var server, ..]
             ? Task.FromResult(ServerEntry.Run(server, args[2..]))
-            : RunAsync(args);
+            : RunWithLibrariesAsync(args);
+    }
+
+    // In this order: nothing of the module's libraries is touched before they can be found.
+    private static Task<int> RunWithLibrariesAsync(string[] args)
+    {
+        ShellEntry.FindLibraries();
+        return RunAsync(args);
     }
 
     private static async Task<int> RunAsync(string[] args)
@@ -51,7 +57,7 @@ internal static class Program
             return 2;
         }
 
-        var secrets = JsonSerializer.Deserialize<Dictionary<string, string>>(await Console.In.ReadLineAsync() ?? "{}")!;
+        var secrets = HostProcess.ReadSecrets(await Console.In.ReadLineAsync());
         foreach (var secret in secrets.Values)
         {
             Secrets.Register(secret);
@@ -63,18 +69,18 @@ internal static class Program
         LinuxProcesses.AdoptOrphans();
         using var ignore = PosixSignalRegistration.Create(PosixSignal.SIGHUP, c => c.Cancel = true);
         var resources = new ResourceCatalog(new LaunchContext(), new SupervisorPlace(true));
-        var run = new Supervision(resources).RunAsync(
+
+        // Whoever started this process goes on as soon as the run is in safe hands, and need not see its program start.
+        var end = await new Supervision(resources).RunAsync(
             folder,
             LaunchStore.LoadSpec(folder),
             secrets,
             null,
             null,
             true,
-            CancellationToken.None
+            CancellationToken.None,
+            () => Console.Out.WriteLine(HostProcess.Watching)
         );
-        await Console.Out.WriteLineAsync("watching");
-        await Console.Out.FlushAsync();
-        var end = await run;
         return end.State == LaunchState.Finished ? 0 : 1;
     }
 }

@@ -44,10 +44,6 @@ public static class ShellEntry
     {
         CleanEnvironment();
 
-        // In this order: nothing of the module's libraries is touched before they can be found.
-        var libraries = new LibraryContext(Folder);
-        AssemblyLoadContext.Default.Resolving += (_, name) =>
-            name.Name == "WandbLaunch.Core" ? libraries.LoadFromAssemblyName(name) : null;
         return (int)
             typeof(ShellEntry).Assembly.EntryPoint!.Invoke(
                 null,
@@ -56,6 +52,14 @@ public static class ShellEntry
                 [words],
                 null
             )!;
+    }
+
+    /// <summary>Has the module's libraries found beside this assembly, where they are asked for; where a list of the build names them, it counts.</summary>
+    internal static void FindLibraries()
+    {
+        var libraries = new LibraryContext(Folder);
+        AssemblyLoadContext.Default.Resolving += (_, name) =>
+            name.Name == "WandbLaunch.Core" ? libraries.LoadFromAssemblyName(name) : null;
     }
 
     // What started this process is not for the programs that it starts.

@@ -8,16 +8,21 @@ namespace WandbLaunch.PowerShell;
 public abstract partial class AsyncPSCmdlet
 {
     /// <summary>
-    /// False when ShouldProcess would say yes without a word: nothing of -WhatIf, -Confirm, -Verbose and their preferences is
-    /// set. For commands that take thousands of inputs, where the question costs more than the work.
+    /// False when ShouldProcess would say yes without a word, as -WhatIf, -Confirm, -Verbose and their preferences stand.
+    /// For commands that take thousands of inputs, where the question costs more than the work.
     /// </summary>
-    private protected bool MayAsk() =>
-        AskingParameters.Any(MyInvocation.BoundParameters.ContainsKey)
-        || LanguagePrimitives.IsTrue(GetVariableValue("WhatIfPreference"))
+    /// <param name="impact">The command's own, as its attribute has it.</param>
+    private protected bool MayAsk(ConfirmImpact impact = ConfirmImpact.Medium) =>
+        TellingParameters.Any(MyInvocation.BoundParameters.ContainsKey)
+        || IsWhatIf()
         || !LanguagePrimitives.Equals(GetVariableValue("VerbosePreference"), ActionPreference.SilentlyContinue)
-        || !(
-            LanguagePrimitives.TryConvertTo<ConfirmImpact>(GetVariableValue("ConfirmPreference"), out var impact)
-            && impact is ConfirmImpact.None or ConfirmImpact.High
+        || (
+            MyInvocation.BoundParameters.TryGetValue("Confirm", out var confirm)
+                ? LanguagePrimitives.IsTrue(confirm)
+                : !LanguagePrimitives.TryConvertTo<ConfirmImpact>(
+                    GetVariableValue("ConfirmPreference"),
+                    out var preference
+                ) || (preference != ConfirmImpact.None && impact >= preference)
         );
 
     /// <summary>True where -WhatIf holds, given or as a preference. For checks that the work itself would make; on the pipeline's thread.</summary>

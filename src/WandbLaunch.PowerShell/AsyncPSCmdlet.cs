@@ -17,7 +17,7 @@ public abstract partial class AsyncPSCmdlet : PSCmdlet, IDisposable
 {
     private const int QueueLength = 1000;
 
-    private static readonly string[] AskingParameters = ["WhatIf", "Confirm", "Verbose", "Debug"];
+    private static readonly string[] TellingParameters = ["Verbose", "Debug"];
 
     private readonly CancellationTokenSource _stop = new();
     private readonly object _stopping = new();
@@ -44,6 +44,9 @@ public abstract partial class AsyncPSCmdlet : PSCmdlet, IDisposable
 
     /// <summary>Cancelled when the pipeline stops. Work must heed it: a stopped pipeline waits for the work's clean-up.</summary>
     protected CancellationToken Token { get; }
+
+    /// <summary>The job of this module that the command is run by (-AsJob); null: none.</summary>
+    private protected CommandJob? InJob { get; private set; }
 
     /// <summary>How long one request waits for a server that fails, before the command says so as an error.</summary>
     private protected virtual TimeSpan Patience => TimeSpan.FromSeconds(40);
@@ -74,6 +77,7 @@ public abstract partial class AsyncPSCmdlet : PSCmdlet, IDisposable
         // Asked here, for preferences are the pipeline thread's to read.
         _wantsDebug = Wants("Debug");
         _wantsVerbose = Wants("Verbose");
+        InJob = CommandJob.Of(this);
         SetExitCode(0);
         Pump(BeginAsync, true);
     }
@@ -172,6 +176,7 @@ public abstract partial class AsyncPSCmdlet : PSCmdlet, IDisposable
             // Disposed before its callbacks have run, the source would forget them, and who waits on them would wait on.
             _ = StopAsync().ContinueWith(_ => _stop.Dispose(), TaskScheduler.Default);
             _queue.CompleteAdding();
+            _progress.End();
         }
     }
 
@@ -192,10 +197,20 @@ public abstract partial class AsyncPSCmdlet : PSCmdlet, IDisposable
     }
 
     /// <summary>Writes an object; waits only when the queue is full.</summary>
-    protected void Output(object? value) => Post(() => WriteObject(value));
+    protected void Output(object? value) =>
+        Post(() =>
+        {
+            Views.Load();
+            WriteObject(value);
+        });
 
     /// <summary>Writes many objects at once: one place in the queue for all.</summary>
-    internal void OutputAll(IReadOnlyList<object> values) => Post(() => WriteObject(values, true));
+    internal void OutputAll(IReadOnlyList<object> values) =>
+        Post(() =>
+        {
+            Views.Load();
+            WriteObject(values, true);
+        });
 
     /// <summary>Writes a verbose line.</summary>
     protected void Verbose(string text) => Post(() => WriteVerbose(Secrets.Mask(text)));
@@ -220,8 +235,44 @@ public abstract partial class AsyncPSCmdlet : PSCmdlet, IDisposable
             Context.Step($"{activity}: {status}");
         }
 
-        Post(() => _progress.Write(activity, status, percent, id));
+        ShowLine(activity, status, percent, id);
     }
+
+    /// <summary>
+    /// Shows a live line that is no step of the work, such as how long something runs. Also while a stopped command cleans
+    /// up: the pipeline passes nothing on then, and the host still shows it.
+    /// </summary>
+    private protected void ShowLine(string activity, string status, int? percent, int id = 0)
+    {
+        if (!ShowsLines)
+        {
+            return;
+        }
+
+        if (Token.IsCancellationRequested)
+        {
+            _progress.WriteToHost(activity, status, percent, id);
+        }
+        else
+        {
+            Post(() => _progress.Write(activity, status, percent, id));
+            if (percent is not 100 && _progress.TryRemind(id))
+            {
+                _ = RemindAsync(id);
+            }
+        }
+    }
+
+    // The console takes some lines a second and forgets the others: the last of several in a row is shown once more, for
+    // what it names may take minutes.
+    private async Task RemindAsync(int id)
+    {
+        await Task.Delay(ProgressLines.Pause);
+        Post(() => _progress.Again(id));
+    }
+
+    /// <summary>False where the user wants no live lines (-Quiet). Steps are told by -Verbose all the same.</summary>
+    private protected virtual bool ShowsLines => true;
 
     /// <summary>Writes an error that does not end the command.</summary>
     protected void Error(Exception exception, object? target = null)
@@ -334,7 +385,7 @@ public abstract partial class AsyncPSCmdlet : PSCmdlet, IDisposable
         }
     }
 
-    private void Pump(Func<Task> work, bool terminating)
+    private void Pump(Func<Task> work, bool beginning)
     {
         ThrowIfStopped();
         _pipelineThread = Environment.CurrentManagedThreadId;
@@ -346,6 +397,12 @@ public abstract partial class AsyncPSCmdlet : PSCmdlet, IDisposable
                 ServerPatience.Current = patience;
                 return RoundAsync(work);
             });
+            if (!beginning)
+            {
+                // Beside the work, which is what is waited for.
+                Views.Load();
+            }
+
             Drain();
             if (Token.IsCancellationRequested)
             {
@@ -356,6 +413,12 @@ public abstract partial class AsyncPSCmdlet : PSCmdlet, IDisposable
 #pragma warning disable VSTHRD002 // The pipeline's thread has nothing else to do, and the work never asks for it but through the queue.
             var fault = round.GetAwaiter().GetResult();
 #pragma warning restore VSTHRD002
+            if (Token.IsCancellationRequested)
+            {
+                // What the clean-up showed.
+                _progress.End();
+            }
+
             ThrowIfStopped();
             switch (fault)
             {
@@ -367,7 +430,7 @@ public abstract partial class AsyncPSCmdlet : PSCmdlet, IDisposable
                 case PipelineStoppedException:
                     ExceptionDispatchInfo.Throw(fault);
                     break;
-                case not null when terminating:
+                case not null when beginning:
                     SetExitCode(1);
                     WriteNow(() => base.ThrowTerminatingError(ErrorRecords.Of(fault, null)));
                     break;

@@ -12,6 +12,15 @@ internal sealed record LaunchServerOptions(string Path, string Listen, int Port,
     /// <summary>How long a popped item waits for its ack.</summary>
     internal TimeSpan? Lease { get; init; }
 
+    /// <summary>How long a run may say nothing before it counts as crashed. Clients say something twice a minute.</summary>
+    internal TimeSpan HeartbeatLimit { get; init; } = TimeSpan.FromMinutes(5);
+
+    /// <summary>Where alerts of runs are sent on to.</summary>
+    internal Uri? AlertWebhook { get; init; }
+
+    /// <summary>Before an alert is sent again, which doubles.</summary>
+    internal TimeSpan AlertRetryDelay { get; init; } = TimeSpan.FromSeconds(1);
+
     internal TimeProvider Time { get; init; } = TimeProvider.System;
 
     /// <summary>Hears what whoever starts the server should know.</summary>

@@ -1,9 +1,12 @@
 using GraphQL.Types;
+using WandbLaunch.Server.Alerts;
 using WandbLaunch.Server.Auth;
 using WandbLaunch.Server.Data;
 using WandbLaunch.Server.Endpoints;
 using WandbLaunch.Server.Logging;
+using WandbLaunch.Server.Pages;
 using WandbLaunch.Server.Schema;
+using WandbLaunch.Server.Sweeps;
 
 namespace WandbLaunch.Server;
 
@@ -14,6 +17,7 @@ internal static class LaunchServerComposition
     {
         builder.Services.AddRoutingCore();
         builder.Services.AddSingleton(options.Time);
+        builder.Services.AddSingleton(options);
         builder
             .Services.AddLaunchStore(options)
             .AddLaunchLog()
@@ -23,7 +27,8 @@ internal static class LaunchServerComposition
             .AddSingleton<FileEndpoints>()
             .AddSingleton<FileStreamEndpoint>()
             .AddSingleton<QueueEndpoints>()
-            .AddSingleton<SessionEndpoints>();
+            .AddSingleton<SessionEndpoints>()
+            .AddPage();
     }
 
     internal static void MapLaunchServer(this WebApplication app)
@@ -31,6 +36,7 @@ internal static class LaunchServerComposition
         // The database first: what cannot be served is said before anything else begins.
         app.Services.GetRequiredService<Database>();
         app.Services.GetRequiredService<BlobMover>().Start();
+        app.Services.GetRequiredService<RunMonitor>().Start();
         app.Use(app.Services.GetRequiredService<FaultAnswers>().InvokeAsync);
         app.UseLaunchAuthentication();
         app.MapGraphQL();
@@ -38,6 +44,7 @@ internal static class LaunchServerComposition
         app.MapQueues();
         app.MapSessions();
         app.MapShutdown();
+        app.MapPageData();
         app.MapPage();
     }
 
@@ -54,6 +61,14 @@ internal static class LaunchServerComposition
             .AddSingleton<FileRepository>()
             .AddSingleton<BlobRepository>()
             .AddSingleton<ArtifactRepository>()
+            .AddSingleton<CollectionRepository>()
+            .AddSingleton<SweepRepository>()
+            .AddSingleton<SweepDirector>()
+            .AddSingleton<AlertRepository>()
+            .AddSingleton<AlertWebhook>()
+            .AddSingleton<ItemEnds>()
+            .AddSingleton<RunEnds>()
+            .AddSingleton<RunMonitor>()
             .AddSingleton<QueueRepository>()
             .AddSingleton<ItemRepository>()
             .AddSingleton<AgentRepository>();
@@ -69,7 +84,13 @@ internal static class LaunchServerComposition
             .AddSingleton<ISchemaPart, ServerFields>()
             .AddSingleton<ISchemaPart, ProjectFields>()
             .AddSingleton<ISchemaPart, RunFields>()
+            .AddSingleton<ISchemaPart, RunLineFields>()
             .AddSingleton<ISchemaPart, RunFileFields>()
+            .AddSingleton<ISchemaPart, AlertFields>()
+            .AddSingleton<ISchemaPart, PeopleFields>()
+            .AddSingleton<ISchemaPart, SweepFields>()
+            .AddSingleton<ISchemaPart, CollectionFields>()
+            .AddSingleton<ISchemaPart, CollectionChanges>()
             .AddSingleton<ISchemaPart, QueueFields>()
             .AddSingleton<ISchemaPart, ItemFields>()
             .AddSingleton<ISchemaPart, AgentFields>()

@@ -2,7 +2,7 @@ using System.Text;
 
 namespace WandbLaunch.Server;
 
-/// <summary>The local launch server: <c>--path FILE [--port N] [--listen ADDRESS]</c>.</summary>
+/// <summary>The local launch server: <c>--path FILE [--port N] [--listen ADDRESS] [--heartbeat-limit SECONDS]</c>.</summary>
 internal static class Program
 {
     private static async Task<int> Main(string[] args)
@@ -16,6 +16,7 @@ internal static class Program
         string? path = null;
         var port = 0;
         var listen = "127.0.0.1";
+        TimeSpan? heartbeatLimit = null;
         for (var i = 0; i + 1 < args.Length; i += 2)
         {
             switch (args[i])
@@ -31,6 +32,14 @@ internal static class Program
                     ):
                     port = number;
                     break;
+                case "--heartbeat-limit"
+                    when double.TryParse(
+                        args[i + 1],
+                        System.Globalization.CultureInfo.InvariantCulture,
+                        out var seconds
+                    ) && seconds is > 0 and < 1e8:
+                    heartbeatLimit = TimeSpan.FromSeconds(seconds);
+                    break;
                 case "--listen" when System.Net.IPAddress.TryParse(args[i + 1], out _):
                     listen = args[i + 1];
                     break;
@@ -43,7 +52,9 @@ internal static class Program
 
         if (path is null)
         {
-            await Console.Error.WriteLineAsync("usage: WandbLaunch.Server --path FILE [--port N] [--listen ADDRESS]");
+            await Console.Error.WriteLineAsync(
+                "usage: WandbLaunch.Server --path FILE [--port N] [--listen ADDRESS] [--heartbeat-limit SECONDS]"
+            );
             return 2;
         }
 
@@ -61,15 +72,27 @@ internal static class Program
             return 2;
         }
 
+        // So does where alerts go, for such addresses hold secrets of their own.
+        Uri? webhook = null;
+        if (
+            Environment.GetEnvironmentVariable("WANDBLAUNCH_SERVER_ALERT_WEBHOOK") is { Length: > 0 } address
+            && (!Uri.TryCreate(address, UriKind.Absolute, out webhook) || webhook.Scheme is not ("http" or "https"))
+        )
+        {
+            await Console.Error.WriteLineAsync("WANDBLAUNCH_SERVER_ALERT_WEBHOOK is no http or https address");
+            return 2;
+        }
+
         LaunchServer server;
         try
         {
             server = await LaunchServer.StartAsync(
-                path,
-                listen,
-                port,
-                key,
-                say: t => Console.Out.WriteLine("note " + t)
+                new LaunchServerOptions(path, listen, port, key)
+                {
+                    Say = t => Console.Out.WriteLine("note " + t),
+                    AlertWebhook = webhook,
+                    HeartbeatLimit = heartbeatLimit ?? TimeSpan.FromMinutes(5),
+                }
             );
         }
         catch (StartFault e)

@@ -29,6 +29,27 @@ Describe 'what the package holds' {
         foreach ($file in $ours) { [Text.Encoding]::Latin1.GetString([IO.File]::ReadAllBytes("$folder/$file")).Contains($sources) | Should -BeFalse -Because $file }
     }
 
+    It 'has Core compiled ahead for two platforms, of the very assembly that the others take' {
+        $identity = {
+            $stream = [IO.File]::OpenRead($args[0])
+            $reader = [Reflection.PortableExecutable.PEReader]::new($stream)
+            try {
+                $metadata = [Reflection.Metadata.PEReaderExtensions]::GetMetadataReader($reader)
+                $metadata.GetGuid($metadata.GetModuleDefinition().Mvid), ($reader.PEHeaders.CorHeader.ManagedNativeHeaderDirectory.Size -gt 0)
+            } finally { $reader.Dispose() }
+        }
+        Get-ChildItem "$folder/lib/compiled" | ForEach-Object Name | Sort-Object | Should -Be linux-x64, win-x64
+        $portable, $native = & $identity "$folder/lib/WandbLaunch.Core.dll"
+        $native | Should -BeFalse
+        foreach ($platform in 'linux-x64', 'win-x64') { & $identity "$folder/lib/compiled/$platform/WandbLaunch.Core.dll" | Should -Be $portable, $true }
+    }
+
+    It 'takes what is compiled ahead where the runtime takes it' {
+        $script = "Import-Module '$folder/WandbLaunch.psd1'; `$null = New-WandbLaunchConfig x; ([AppDomain]::CurrentDomain.GetAssemblies() | Where-Object { `$_.GetName().Name -eq 'WandbLaunch.Core' }).Location"
+        $expected = if ([Environment]::Version.Major -eq 10 -and [Runtime.InteropServices.RuntimeInformation]::RuntimeIdentifier -eq 'linux-x64') { 'lib/compiled/linux-x64/WandbLaunch.Core.dll' } else { 'lib/WandbLaunch.Core.dll' }
+        & ([Environment]::ProcessPath) -NoProfile -Command $script | Should -Be (Join-Path $folder $expected)
+    }
+
     It 'is under 40 MB as it is laid out' {
         (& $of | ForEach-Object { (Get-Item "$folder/$_").Length } | Measure-Object -Sum).Sum / 1MB | Should -BeLessThan 40
     }
@@ -54,7 +75,7 @@ Describe 'what the package holds' {
         $bom = Get-Content "$folder/sbom.cdx.json" -Raw | ConvertFrom-Json
         $bom.bomFormat, $bom.specVersion | Should -Be CycloneDX, 1.5
         $bom.components.Count | Should -BeGreaterThan 15
-        $bom.components | ForEach-Object { $_.purl | Should -Match '^pkg:nuget/[^@]+@\d'; ($_.licenses[0].license.id ?? $_.licenses[0].expression) | Should -Not -BeNullOrEmpty -Because $_.name; $_.hashes[0].content | Should -Match '^[0-9a-f]{128}$' }
+        $bom.components | ForEach-Object { $_.purl | Should -Match '^pkg:(nuget|npm)/[^@]+@\d'; ($_.licenses[0].license.id ?? $_.licenses[0].expression) | Should -Not -BeNullOrEmpty -Because $_.name; $_.hashes[0].content | Should -Match '^[0-9a-f]{128}$' }
         $notices = Get-Content "$folder/ThirdPartyNotices.txt" -Raw
         $bom.components | ForEach-Object { $notices | Should -Match ([regex]::Escape("$($_.name) $($_.version)")) }
         # What lies in the folders of libraries is ours or one of them.

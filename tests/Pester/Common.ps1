@@ -18,10 +18,12 @@ function Start-TestHome {
     Set-Content $env:GIT_CONFIG_GLOBAL "[user]`nname = Test`nemail = test@example.org`n[init]`ndefaultBranch = main"
     $null = New-Item -ItemType Directory $env:PYTHONPATH, (Join-Path $TestHome work)
     Set-Location (Join-Path $TestHome work)
-    $env:WANDBLAUNCH_MODULE = $env:WANDBLAUNCH_TEST_MODULE ? $env:WANDBLAUNCH_TEST_MODULE : (Join-Path $PSScriptRoot ../../out/WandbLaunch)
+    $env:WANDBLAUNCH_MODULE = & $PSScriptRoot/Get-TestModule.ps1
     if ($Core) {
         Copy-Item $env:WANDBLAUNCH_MODULE (Join-Path $TestHome WandbLaunch) -Recurse
         $env:WANDBLAUNCH_MODULE = Join-Path $TestHome WandbLaunch
+        # The one that is compiled ahead would be taken before it.
+        Remove-Item (Join-Path $env:WANDBLAUNCH_MODULE lib/compiled) -Recurse -ErrorAction Ignore
         Copy-Item $Core (Join-Path $env:WANDBLAUNCH_MODULE lib)
     }
     Import-Module $env:WANDBLAUNCH_MODULE -Force
@@ -85,10 +87,20 @@ def log(row):
 }
 
 function Set-TestBrowser {
-    # A browser that notes the words that it is given, one a line; Get-Opened gives and forgets them.
+    # A browser that notes the words that it is given, one a line; Get-Opened gives and forgets them. A file that leads to a
+    # page of this machine's server, with a code that signs in once, is noted as that page.
     param([int] $ExitCode = 0)
     $env:BROWSER = Join-Path $TestHome browser
-    Set-Content $env:BROWSER "#!/bin/sh`nfor word; do echo `"`$word`" >> '$TestHome/opened'; done`nexit $ExitCode"
+    Set-Content $env:BROWSER (@'
+#!/bin/sh
+for word; do
+    case "$word" in
+        file://*.html) word=$(sed -n 's/.*url=\([^"#]*\)#link=[0-9A-F]\{64\}".*/\1/p' "${word#file://}") ;;
+    esac
+    echo "$word" >> 'OPENED'
+done
+exit CODE
+'@ -replace 'OPENED', "$TestHome/opened" -replace 'CODE', $ExitCode)
     chmod +x $env:BROWSER
 }
 
@@ -150,6 +162,39 @@ function Measure-Stop {
         $null = $shell.StopAsync($null, $null).Wait(20000)
         $clock.Elapsed
     } finally { $shell.Dispose() }
+}
+
+function New-ProgressHost {
+    # A host that keeps each record of progress with its source: what a person would see.
+    param([Collections.Concurrent.ConcurrentQueue[object]] $Seen)
+    Add-Type -IgnoreWarnings -TypeDefinition @'
+using System; using System.Collections.Concurrent; using System.Collections.Generic; using System.Collections.ObjectModel; using System.Globalization;
+using System.Management.Automation; using System.Management.Automation.Host; using System.Security;
+public sealed class ProgressHost(ConcurrentQueue<object> seen) : PSHost {
+    public override string Name => "Progress"; public override Version Version { get; } = new(1, 0); public override Guid InstanceId { get; } = Guid.NewGuid();
+    public override CultureInfo CurrentCulture => CultureInfo.InvariantCulture; public override CultureInfo CurrentUICulture => CultureInfo.InvariantCulture;
+    public override PSHostUserInterface UI { get; } = new Shown(seen);
+    public override void EnterNestedPrompt() { } public override void ExitNestedPrompt() { } public override void NotifyBeginApplication() { }
+    public override void NotifyEndApplication() { } public override void SetShouldExit(int exitCode) { }
+}
+public sealed class Shown(ConcurrentQueue<object> seen) : PSHostUserInterface {
+    public override PSHostRawUserInterface RawUI => null;
+    public override void WriteProgress(long sourceId, ProgressRecord record) {
+        var copy = new PSObject(); copy.Properties.Add(new PSNoteProperty("Source", sourceId));
+        copy.Properties.Add(new PSNoteProperty("Activity", record.Activity)); copy.Properties.Add(new PSNoteProperty("ActivityId", record.ActivityId));
+        copy.Properties.Add(new PSNoteProperty("RecordType", record.RecordType)); seen.Enqueue(copy);
+    }
+    public override string ReadLine() => ""; public override SecureString ReadLineAsSecureString() => new();
+    public override void Write(string value) { } public override void Write(ConsoleColor foregroundColor, ConsoleColor backgroundColor, string value) { }
+    public override void WriteLine(string value) { } public override void WriteErrorLine(string value) { } public override void WriteDebugLine(string message) { }
+    public override void WriteVerboseLine(string message) { } public override void WriteWarningLine(string message) { }
+    public override Dictionary<string, PSObject> Prompt(string caption, string message, Collection<FieldDescription> descriptions) => throw new NotImplementedException();
+    public override PSCredential PromptForCredential(string caption, string message, string userName, string targetName) => throw new NotImplementedException();
+    public override PSCredential PromptForCredential(string caption, string message, string userName, string targetName, PSCredentialTypes allowed, PSCredentialUIOptions options) => throw new NotImplementedException();
+    public override int PromptForChoice(string caption, string message, Collection<ChoiceDescription> choices, int defaultChoice) => throw new NotImplementedException();
+}
+'@
+    [ProgressHost]::new($Seen)
 }
 
 function Get-Completion {

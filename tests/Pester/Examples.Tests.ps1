@@ -40,7 +40,6 @@ BeforeAll {
     $null = Start-WandbLaunch $folder -EntryPoint 'python train.py' -Resource local-process -Quiet
     # A machine with four GPUs.
     $env:WANDBLAUNCH_GPUS = '0,1,2,3'
-    $sources = (Resolve-Path "$PSScriptRoot/../..").Path
 }
 AfterAll {
     $env:WANDBLAUNCH_GPUS = $null
@@ -61,8 +60,8 @@ Describe 'the examples' {
     It '<Page>: <Code>' -ForEach $offline {
         if ($Code -match '-Priority') { Set-WandbRunQueue gpu -Resource local-container -PrioritizationMode V0 }
         if ($Page -eq 'New-WandbRunQueue' -and $Code -notmatch 'Get-WandbRunQueue gpu') { Get-WandbRunQueue gpu | Remove-WandbRunQueue -Confirm:$false }
-        # The page's line with which a user imports what was built.
-        if ($Code -match 'Import-Module \./out') { Set-Location $sources }
+        # The page's line with which a user imports what was built: here, what is tested.
+        $Code = $Code.Replace('Import-Module ./out/WandbLaunch', "Import-Module '$env:WANDBLAUNCH_MODULE'")
         # What examples show of errors, and what is so on an empty machine.
         $expected = 'ServiceNotFound', $(if ($Code -match 'nosuchid') { 'LaunchNotFound' })
         $Error.Clear()

@@ -1,6 +1,6 @@
 # What holds for the module as a whole, and that every part of it has been tried in the files beside this.
 BeforeDiscovery {
-    Import-Module ($env:WANDBLAUNCH_TEST_MODULE ? $env:WANDBLAUNCH_TEST_MODULE : (Join-Path $PSScriptRoot ../../out/WandbLaunch))
+    Import-Module (& $PSScriptRoot/Get-TestModule.ps1)
     $commands = Get-Command -Module WandbLaunch | ForEach-Object { @{ Name = $_.Name; Noun = $_.Noun } }
 }
 
@@ -69,6 +69,19 @@ Describe '<Name>' -ForEach $commands {
     It 'says with -WhatIf what it would do, where it changes something' {
         $names = (Get-Command $Name).Parameters.Keys
         if ($names -contains 'WhatIf') { @(Get-Call $Name $Noun) | ForEach-Object { $_ } | Should -Contain WhatIf }
+    }
+
+    It 'gives what it changed: always, or with -PassThru, which is tried' {
+        $command = Get-Command $Name
+        if ($command.Parameters.ContainsKey('WhatIf')) {
+            $command.OutputType.Count | Should -BeGreaterThan 0
+            if ($command.Parameters.ContainsKey('PassThru')) {
+                @(Get-Call $Name $Noun) | ForEach-Object { $_ } | Should -Contain PassThru
+            } else {
+                # These write what they made, got or connected to in any case.
+                $command.Verb | Should -BeIn Add, Connect, Get, Import, New, Register, Start
+            }
+        }
     }
 
     It 'has help with an example' {

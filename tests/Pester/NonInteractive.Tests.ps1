@@ -1,6 +1,6 @@
 # pwsh -NonInteractive: what would ask is an error that says what to do, changes nothing, and waits for nobody.
 BeforeDiscovery {
-    Import-Module (Join-Path $PSScriptRoot ../../out/WandbLaunch)
+    Import-Module (& $PSScriptRoot/Get-TestModule.ps1)
     $asking = Get-Command -Module WandbLaunch | Where-Object {
         $_.ImplementingType.GetCustomAttributes([Management.Automation.CmdletAttribute], $true)[0].ConfirmImpact -eq 'High'
     }

@@ -1,6 +1,6 @@
 # Every pair of commands that could meet: which objects a command takes from the pipeline, and that it refuses all others.
 BeforeDiscovery {
-    Import-Module (Join-Path $PSScriptRoot ../../out/WandbLaunch)
+    Import-Module (& $PSScriptRoot/Get-TestModule.ps1)
     $takes = @{
         'Add-WandbLaunchQueueItem'      = 'LaunchConfig', 'LaunchedRun', 'WandbLaunchJob', 'WandbLaunchQueueItem', 'WandbRun'
         'Connect-Wandb'                 = 'LaunchServerInfo', 'WandbConnection'
@@ -10,6 +10,7 @@ BeforeDiscovery {
         'Get-WandbLaunchQueueItem'      = 'AgentEvent', 'WandbLaunchAgent', 'WandbLaunchQueueItem', 'WandbRunQueue'
         'Get-WandbLaunchServer'         = 'LaunchServerInfo'
         'Get-WandbRun'                  = 'AgentEvent', 'LaunchedRun', 'WandbConnection', 'WandbLaunchQueueItem', 'WandbRun', 'WandbRunFile'
+        'Get-WandbRunAlert'             = 'AgentEvent', 'LaunchedRun', 'WandbLaunchQueueItem', 'WandbRun', 'WandbRunFile'
         'Get-WandbRunFile'              = 'AgentEvent', 'LaunchedRun', 'WandbLaunchQueueItem', 'WandbRun', 'WandbRunFile'
         'Get-WandbRunQueue'             = 'AgentEvent', 'WandbLaunchAgent', 'WandbLaunchQueueItem', 'WandbRunQueue'
         'Import-WandbRun'               = @()

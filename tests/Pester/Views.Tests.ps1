@@ -2,6 +2,8 @@
 BeforeAll {
     . $PSScriptRoot/Common.ps1
     Start-TestHome
+    # The first command of a session brings the views.
+    $null = Get-WandbLaunch
     function New-Seen {
         param([string] $Type, [hashtable] $With)
         $object = [pscustomobject] $With
@@ -55,6 +57,26 @@ Describe 'tables at <Width> columns' -ForEach @(
 }
 
 Describe 'views' {
+    It 'comes with the first command of a session, and not with the import' {
+        $seen = Invoke-Pwsh @'
+            @(Get-FormatData WandbLaunch.*).Count
+            $null = Get-WandbLaunch
+            @(Get-FormatData WandbLaunch.*).Count -gt 10
+            (Get-Module).Name -contains 'WandbLaunch.Views'
+            $pool = [runspacefactory]::CreateRunspace(); $pool.Open()
+            $shell = [powershell]::Create($pool).AddScript('Import-Module $args[0]; $null = Get-WandbLaunch; @(Get-FormatData WandbLaunch.*).Count -gt 10').AddArgument($env:WANDBLAUNCH_MODULE)
+            $shell.Invoke()
+            $Error.Count
+'@
+        $seen | Should -Be 0, True, False, True, 0
+    }
+
+    It 'shows the first object of a session as a table' {
+        $seen = Invoke-Pwsh '$VerbosePreference = "Continue"; Connect-Wandb -Local 4>&1 | Out-String' | Out-String
+        $seen | Should -Match 'BaseUrl +Username +Entity'
+        $seen | Should -Not -Match 'WandbLaunch.Views'
+    }
+
     It 'has a table and a list for every type that commands write' {
         $types = Get-Command -Module WandbLaunch -CommandType Cmdlet | ForEach-Object { $_.OutputType.Name } | Where-Object { $_ -like 'WandbLaunch.*' } | Sort-Object -Unique
         $types.Count | Should -BeGreaterThan 10

@@ -86,7 +86,7 @@ Describe 'Connect-Wandb' {
 Describe 'Disconnect-Wandb' {
     It 'forgets the connection: without a key anywhere the next command has none' {
         $null = Connect-Wandb -Local
-        Disconnect-Wandb
+        (Disconnect-Wandb -PassThru).BaseUrl | Should -Be (Get-WandbLaunchServer).Url
         $fault = Get-Fault { Get-WandbRunQueue }
         $fault.Id, $fault.Category | Should -Be ApiKeyMissing, AuthenticationError
     }

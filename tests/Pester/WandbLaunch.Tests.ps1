@@ -5,6 +5,7 @@ BeforeAll {
     Set-Content (Join-Path $folder fail.py) 'raise SystemExit(3)'
     Set-Content (Join-Path $folder sleep.py) "import time`nprint('up', flush=True)`ntime.sleep(600)"
     function Start-Sleeper { Start-WandbLaunch $folder -EntryPoint 'python sleep.py' -Resource local-process -NoWait }
+    function Invoke-Python { & (Get-Command python3, python -ErrorAction Ignore)[0] -c @args }
     function Test-Up { Get-WandbLaunch -State Running | Where-Object { Select-String up $_.LogPath -Quiet -ErrorAction Ignore } }
 }
 AfterAll { Stop-TestHome }
@@ -88,6 +89,91 @@ Describe 'Start-WandbLaunch' {
         & $PSScriptRoot/../Get-LeftProcess.ps1 sleep.py | Should -BeNullOrEmpty
     }
 
+    It 'has a live line for each run from the first moment, which goes on while it runs' {
+        Set-Content (Join-Path $folder slow.py) "import sys, time`nprint('at work with', sys.argv[2], flush=True)`ntime.sleep(3)"
+        $shell = [powershell]::Create([initialsessionstate]::CreateDefault())
+        try {
+            $null = $shell.AddScript("Set-Location '$PWD'; Import-Module '$env:WANDBLAUNCH_MODULE'; 1..4 | ForEach-Object { New-WandbLaunchConfig '$folder' -EntryPoint 'python slow.py' -Argument n=`$_ } | Start-WandbLaunch -Resource local-process -NoInstall -ThrottleLimit 4").Invoke()
+            $lines = @($shell.Streams.Progress | Where-Object Activity -Match 'train')
+            ($lines.ActivityId | Sort-Object -Unique) | Should -Be 1, 2, 3, 4
+            foreach ($number in 1..4) {
+                $mine = @($lines | Where-Object ActivityId -EQ $number)
+                $mine[0].Activity, $mine[0].StatusDescription | Should -Be "${number}: train --n $number", starting
+                # Then under the id of its run: how long it runs, and what it printed last.
+                @($mine.StatusDescription -match "^0:\d\d at work with $number`$").Count | Should -BeGreaterThan 0
+                ($mine | Where-Object StatusDescription -Match 'at work')[0].Activity | Should -Match "^[a-z0-9]{8} train --n $number$"
+                $mine[-1].RecordType | Should -Be Completed
+            }
+        } finally { $shell.Dispose() }
+    }
+
+    It 'says after Ctrl+C what was stopped and how to go on, to the person and not into the pipeline' {
+        $lines = Invoke-Pwsh @"
+            `$shell = [powershell]::Create()
+            `$shell.Runspace = [runspacefactory]::CreateRunspace(`$Host)
+            `$shell.Runspace.Open()
+            `$null = `$shell.AddScript("Set-Location '$PWD'; Import-Module '$env:WANDBLAUNCH_MODULE'; 1..2 | ForEach-Object { New-WandbLaunchConfig '$folder' -EntryPoint 'python sleep.py' -Argument n=```$_ } | Start-WandbLaunch -Resource local-process -NoInstall -ThrottleLimit 2 -StopGracePeriod 0")
+            `$out = [Management.Automation.PSDataCollection[psobject]]::new()
+            `$running = `$shell.BeginInvoke([Management.Automation.PSDataCollection[psobject]]::new(), `$out)
+            while (@(Get-WandbLaunch -State Running | Where-Object { Select-String up `$_.LogPath -Quiet }).Count -lt 2) { Start-Sleep -Milliseconds 100 }
+            `$shell.Stop()
+            "objects: `$(`$out.Count)"
+            "ids: `$((Get-WandbLaunch -State Stopped | Select-Object -First 2).Id -join ' ')"
+"@
+        $ids = (($lines -match '^ids: ') -replace '^ids: ').Split(' ')
+        $lines | Should -Contain 'objects: 0'
+        $said = $lines -match '^Stopped 2 runs: '
+        $again = $lines -match '^To launch them again.*Get-WandbLaunch .* \| Start-WandbLaunch -ThrottleLimit 2$'
+        $said, $again | Should -HaveCount 2
+        foreach ($id in $ids) { $said, $again | Should -Match $id }
+    }
+
+    It 'is silent with -Quiet, but for objects, warnings and errors' {
+        $shell = [powershell]::Create([initialsessionstate]::CreateDefault())
+        try {
+            $out = $shell.AddScript("Set-Location '$PWD'; Import-Module '$env:WANDBLAUNCH_MODULE'; Start-WandbLaunch '$folder' -EntryPoint 'python fail.py' -Resource local-process -NoInstall -Quiet").Invoke()
+            $out.State | Should -Be Failed
+            $shell.Streams.Error.Count | Should -Be 1
+            $shell.Streams.Progress | Where-Object Activity -Match 'train' | Should -BeNullOrEmpty
+            $shell.Streams.Information | Should -BeNullOrEmpty
+        } finally { $shell.Dispose() }
+    }
+
+    It 'says what a new environment is doing, and why it failed in one line' {
+        $wheels = New-Item -ItemType Directory (Join-Path $PWD wheels)
+        # The smallest wheel that pip takes.
+        $null = Invoke-Python "import zipfile; z = zipfile.ZipFile(r'$wheels/tiny-1.0-py3-none-any.whl', 'w'); i = 'tiny-1.0.dist-info/'; z.writestr('tiny.py', ''); z.writestr(i + 'METADATA', 'Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n'); z.writestr(i + 'WHEEL', 'Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n'); z.writestr(i + 'RECORD', '')"
+        $new = New-TestFolder packages
+        $launch = {
+            param($More)
+            $shell = [powershell]::Create([initialsessionstate]::CreateDefault())
+            try {
+                $null = $shell.AddScript("Set-Location '$PWD'; Import-Module '$env:WANDBLAUNCH_MODULE'; Start-WandbLaunch '$new' -Resource local-process $More").Invoke()
+                [pscustomobject]@{ Progress = @($shell.Streams.Progress.StatusDescription); Errors = @($shell.Streams.Error) }
+            } finally { $shell.Dispose() }
+        }
+        Set-Content (Join-Path $new requirements.txt) 'tiny==1.0'
+        $good = & $launch "-PipNoIndex -PipFindLinks '$wheels'"
+        $good.Errors | Should -BeNullOrEmpty
+        foreach ($step in 'creating the environment', 'collecting tiny-1.0-py3-none-any.whl', 'installing 1 package') { $good.Progress | Should -Contain $step }
+
+        Set-Content (Join-Path $new requirements.txt) 'no-such-package==9'
+        $env:PIP_RETRIES = 2
+        try { $bad = & $launch '-PipIndexUrl http://127.0.0.1:9/simple' } finally { $env:PIP_RETRIES = $null }
+        $bad.Progress -match 'Retry\(|urllib3' | Should -BeNullOrEmpty
+        $bad.Progress | Should -Contain 'the package index does not answer, trying again (2)'
+        $bad.Errors.Count | Should -Be 1
+        "$($bad.Errors[0])" | Should -Match '^pip could not install the requirements: the package index cannot be reached \(.*refused\)\. '
+        "$($bad.Errors[0])" | Should -Not -Match "`n"
+        # All the rest is where the message says.
+        $null = "$($bad.Errors[0])" -match 'All that pip said: (.*)$'
+        $Matches[1] | Should -FileContentMatch 'Retry\('
+        (Get-WandbLaunchCache venvs).Path | Should -Contain (Split-Path $Matches[1])
+
+        $missing = & $launch '-PipNoIndex'
+        "$($missing.Errors[0])" | Should -Match 'No matching distribution found for no-such-package==9\. '
+    }
+
     It 'runs in a NonInteractive pwsh, whose exit code a script sets' {
         Invoke-Pwsh "`$run = Start-WandbLaunch '$folder' -EntryPoint 'python fail.py' -Resource local-process -Quiet -ErrorAction SilentlyContinue; exit `$run.ExitCode" | Should -BeNullOrEmpty
         $LASTEXITCODE | Should -Be 3
@@ -142,6 +228,13 @@ Describe 'Wait-WandbLaunch' {
         ($fault | Where-Object FullyQualifiedErrorId -Like 'RunFailed,*').TargetObject.Id | Should -Contain $runs[1].Id
     }
 
+    It 'has one deadline for all that it waits for' {
+        $runs = 1..3 | ForEach-Object { Start-Sleeper }
+        $clock = [Diagnostics.Stopwatch]::StartNew()
+        @(Get-Fault { $runs | Wait-WandbLaunch -Timeout 1 }).Id | Should -Be WaitTimeout, WaitTimeout, WaitTimeout
+        $clock.Elapsed.TotalSeconds | Should -BeLessThan 2.5
+    }
+
     It 'gives up after -Timeout and leaves the run alone' {
         $run = Start-Sleeper
         $fault = Get-Fault { Wait-WandbLaunch -Id $run.Id -Timeout 0 }
@@ -190,7 +283,7 @@ Describe 'Remove-WandbLaunch' {
         $run = Start-WandbLaunch $folder -Resource local-process -Quiet
         Remove-WandbLaunch $run.Id -WhatIf
         $run.LogPath | Should -Exist
-        $run | Remove-WandbLaunch -Confirm:$false
+        ($run | Remove-WandbLaunch -Confirm:$false -PassThru).Id | Should -Be $run.Id
         $run.LogPath | Should -Not -Exist
         (Get-Fault { Get-WandbLaunch $run.Id }).Id | Should -Be LaunchNotFound
     }
@@ -256,7 +349,7 @@ Describe 'launches in the pipeline and in scripts' {
 
     It 'tells its steps with their time when it is asked to' {
         $said = Start-WandbLaunch $folder -Resource local-process -Quiet -Verbose 4>&1 | Where-Object { $_ -is [Management.Automation.VerboseRecord] }
-        @($said) -match '^\[\d+\.\d{3} s\] Launching: resolving ' | Should -HaveCount 1
+        @($said) -match '^\[\d+\.\d{3} s\] Launching train: resolving ' | Should -HaveCount 1
         Start-WandbLaunch $folder -Resource local-process -Quiet 4>&1 | Where-Object { $_ -is [Management.Automation.VerboseRecord] } | Should -BeNullOrEmpty
     }
 
@@ -296,5 +389,64 @@ Describe 'Show-WandbLaunch' -Skip:$IsWindows {
         $fault.Id, $fault.Target.Id | Should -Be PageMissing, $bare
         (Get-Fault { Show-WandbLaunch nosuch }).Id | Should -Be LaunchNotFound
         Get-Opened | Should -BeNullOrEmpty
+    }
+}
+
+Describe 'Start-WandbLaunch -AsJob' {
+    AfterEach {
+        Get-Job | Where-Object PSJobTypeName -EQ WandbLaunch | Remove-Job -Force
+        Get-WandbLaunch -State Starting, Running | Stop-WandbLaunch
+    }
+
+    It 'is a job whose runs and output come out of Receive-Job' {
+        $job = 1..3 | ForEach-Object { New-WandbLaunchConfig $folder -Argument "n=$_" } | Start-WandbLaunch -Resource local-process -ThrottleLimit 2 -AsJob
+        $job | Should -BeOfType Management.Automation.Job
+        $job.Command | Should -Be 'Start-WandbLaunch train --n 1 and 2 more'
+        (Wait-Job $job -Timeout 60).State | Should -Be Completed
+        $runs = $job | Receive-Job
+        $runs.State | Should -Be Finished, Finished, Finished
+        ($runs | ForEach-Object { $_.Arguments -join ' ' } | Sort-Object) | Should -Be '--n 1', '--n 2', '--n 3'
+        $job.HasMoreData | Should -BeFalse
+
+        $one = Start-WandbLaunch $folder -Argument { "from-$($PWD.Provider.Name)" } -Resource local-process -AsJob
+        $null = $one | Receive-Job -Wait -AutoRemoveJob -InformationVariable printed
+        "$printed" | Should -Match "\['from-FileSystem'\]"
+        Get-Job | Where-Object Id -EQ $one.Id | Should -BeNullOrEmpty
+    }
+
+    It 'has the errors of its runs, and those of input at once' {
+        $job = Start-WandbLaunch $folder -EntryPoint 'python fail.py' -Resource local-process -Quiet -AsJob
+        $run = $job | Receive-Job -Wait -ErrorAction SilentlyContinue -ErrorVariable fault
+        $run.ExitCode | Should -Be 3
+        $fault[0].FullyQualifiedErrorId | Should -BeLike 'RunFailed,*'
+        (Get-Fault { Start-WandbLaunch -Config @{ uri = $folder; resourc = 'x' } -AsJob }).Id | Should -Be ConfigKeyUnknown
+        (Get-Fault { Start-WandbLaunch $folder -NoWait -AsJob }).Id | Should -Be NoWaitAsJob
+    }
+
+    It 'stops its runs with Stop-Job, as Ctrl+C does, and still gives them' {
+        $job = Start-WandbLaunch $folder -EntryPoint 'python sleep.py' -Resource local-process -StopGracePeriod 0 -AsJob
+        $clock = [Diagnostics.Stopwatch]::StartNew()
+        while (-not (Test-Up) -and $clock.Elapsed.TotalSeconds -lt 60) { Start-Sleep -Milliseconds 100 }
+        if ($IsLinux) {
+            # Ctrl+C at the prompt is sent to the shell's session, and is not meant for what runs behind it.
+            $session = { ((Get-Content "/proc/$($args[0])/stat") -replace '^.*\) ').Split(' ')[3] }
+            & $session (Test-Up).ProcessId | Should -Not -Be (& $session $PID)
+        }
+        $job | Stop-Job
+        $job.State | Should -Be Stopped
+        ($job | Receive-Job).State | Should -Be Stopped
+        & $PSScriptRoot/../Get-LeftProcess.ps1 sleep.py | Should -BeNullOrEmpty
+    }
+
+    It 'starts nothing with -WhatIf, and shows the plan' {
+        $plan = Start-WandbLaunch $folder -Resource local-process -AsJob -WhatIf
+        "$($plan.Command)" | Should -Match 'main.py'
+        Get-Job | Where-Object PSJobTypeName -EQ WandbLaunch | Should -BeNullOrEmpty
+    }
+
+    It 'ends its runs with the session' {
+        $null = Invoke-Pwsh "`$null = Start-WandbLaunch '$folder' -EntryPoint 'python sleep.py' -Resource local-process -StopGracePeriod 0 -AsJob; while (-not (Get-WandbLaunch -State Running | Where-Object { Select-String up `$_.LogPath -Quiet })) { Start-Sleep -Milliseconds 100 }"
+        @(Get-WandbLaunch)[0].State | Should -Be Stopped
+        & $PSScriptRoot/../Get-LeftProcess.ps1 sleep.py | Should -BeNullOrEmpty
     }
 }

@@ -83,6 +83,98 @@ Describe 'Start-WandbLaunchAgent' {
     }
 }
 
+Describe 'What an agent shows' {
+    It 'gives the same objects with -Quiet, and no live line' {
+        $shell = [powershell]::Create([initialsessionstate]::CreateDefault())
+        try {
+            $run = { param($More) $shell.Commands.Clear(); $shell.Streams.ClearStreams(); $shell.AddScript("Set-Location '$PWD'; Import-Module '$env:WANDBLAUNCH_MODULE'; `$null = Connect-Wandb -Local; Start-WandbLaunchAgent -Queue work -Name looked -StopWhenEmpty $More").Invoke() }
+            $loud = & $run ''
+            @($shell.Streams.Progress | Where-Object Activity -Match Agent).Count | Should -BeGreaterThan 0
+            $quiet = & $run '-Quiet'
+            $quiet.Kind | Should -Be $loud.Kind
+            $shell.Streams.Progress | Where-Object Activity -Match Agent | Should -BeNullOrEmpty
+        } finally { $shell.Dispose() }
+    }
+
+    It 'says its policy in two lines at 80 columns, and each rule with -Verbose' {
+        $said = Start-WandbLaunchAgent -Queue work -StopWhenEmpty -Verbose 4>&1
+        $events = $said | Where-Object { $_ -isnot [Management.Automation.VerboseRecord] }
+        $policy = $events | Where-Object Kind -EQ Policy
+        @($policy | Get-View -Width 80 | ForEach-Object { $_ -split "`n" } | Where-Object { $_.Trim() } | Select-Object -Skip 2).Count | Should -BeLessOrEqual 2
+        $policy.Message | Should -Be 'local-container; code of local from public git hosts; any image'
+        "$($said -match '^Policy: git hosts')" | Should -Match 'github\.com, gitlab\.com'
+        (Start-WandbLaunchAgent -Queue work -StopWhenEmpty -AllowResource local-process -AllowGitHost file -AllowMount /data:ro -SecureMode | Where-Object Kind -EQ Policy).Message | Should -Be 'local-process; code of local from file; any image; mounts /data:ro; secure mode'
+    }
+
+    It 'counts a run that was stopped as stopped' {
+        $null = Add-WandbLaunchQueueItem $sleeper -Queue work -Resource local-process
+        $shell = Start-BackgroundAgent stopper -More '-StopWhenEmpty'
+        try {
+            $clock = [Diagnostics.Stopwatch]::StartNew()
+            while (-not (Get-WandbLaunch -State Running) -and $clock.Elapsed.TotalSeconds -lt 60) { Start-Sleep -Milliseconds 100 }
+            Get-WandbLaunch -State Running | Stop-WandbLaunch
+            while ((Get-WandbLaunchAgent stopper).State -ne 'stopped' -and $clock.Elapsed.TotalSeconds -lt 60) { Start-Sleep -Milliseconds 100 }
+        } finally { $shell.Dispose() }
+        $agent = Get-WandbLaunchAgent stopper
+        $agent.Taken, $agent.Succeeded, $agent.Failed, $agent.Stopped, $agent.ExitCode | Should -Be 1, 0, 0, 1, 2
+        (Receive-WandbLaunchAgentLog stopper)[-1].Message | Should -Match '1 taken, 0 finished, 0 failed, 1 stopped'
+    }
+
+    It 'leaves no live line behind after Ctrl+C' {
+        $shell = [powershell]::Create([initialsessionstate]::CreateDefault())
+        try {
+            $null = $shell.AddScript("Set-Location '$PWD'; Import-Module '$env:WANDBLAUNCH_MODULE'; `$null = Connect-Wandb -Local; Start-WandbLaunchAgent -Queue work -Name leaver")
+            # The host sees what the pipeline takes no more.
+            $seen = [Collections.Concurrent.ConcurrentQueue[object]]::new()
+            $shell.Runspace = [runspacefactory]::CreateRunspace((New-ProgressHost $seen), [initialsessionstate]::CreateDefault())
+            $shell.Runspace.Open()
+            $running = $shell.BeginInvoke()
+            $clock = [Diagnostics.Stopwatch]::StartNew()
+            while (-not (Get-WandbLaunchAgent leaver -State polling -ErrorAction Ignore) -and $clock.Elapsed.TotalSeconds -lt 60) { Start-Sleep -Milliseconds 100 }
+            Start-Sleep -Milliseconds 500
+            $shell.Stop()
+            $last = @{}
+            $seen | Where-Object { $_.Activity -match 'Agent' } | ForEach-Object { $last["$($_.Source)/$($_.ActivityId)"] = $_ }
+            $last.Count | Should -BeGreaterThan 0
+            $last.Values.RecordType | Should -Be (@('Completed') * $last.Count)
+        } finally { $shell.Dispose() }
+    }
+}
+
+Describe 'Start-WandbLaunchAgent -AsJob' {
+    AfterEach { Get-Job | Where-Object PSJobTypeName -EQ WandbLaunch | Remove-Job -Force }
+
+    It 'is a job that gives events, and whose script blocks are called' {
+        $null = Add-WandbLaunchQueueItem $uri -Queue work -Resource local-process -Argument code=0
+        $job = Get-WandbRunQueue work | Start-WandbLaunchAgent -Name jobber -AllowResource local-process -AllowGitHost file -NoInstall -StopWhenEmpty -AsJob -OnRunFinished { "ended $($_.ExitCode)" }
+        $job.Name, $job.Command | Should -Be jobber, 'Start-WandbLaunchAgent jobber'
+        (Wait-Job $job -Timeout 60).State | Should -Be Completed
+        $out = Receive-Job $job
+        $out | Should -Contain 'ended 0'
+        ($out | Where-Object { $_ -isnot [string] }).Kind | Should -Contain RunFinished
+    }
+
+    It 'is stopped by Stop-Job: an agent that waits at once, one that works after its runs, or with them when asked again' {
+        $job = Start-WandbLaunchAgent -Queue work -Name idle -AsJob
+        $clock = [Diagnostics.Stopwatch]::StartNew()
+        while (-not (Get-WandbLaunchAgent idle -State polling -ErrorAction Ignore) -and $clock.Elapsed.TotalSeconds -lt 60) { Start-Sleep -Milliseconds 100 }
+        Stop-Job $job
+        $job.State | Should -Be Stopped
+        (Receive-Job $job)[-1].Kind | Should -Be AgentStopped
+
+        $null = Add-WandbLaunchQueueItem $sleeper -Queue work -Resource local-process
+        $job = Start-WandbLaunchAgent -Queue work -Name busy-job -AllowResource local-process -AllowGitHost file -NoInstall -StopGracePeriod 0 -AsJob
+        while (-not (Get-WandbLaunch -State Running) -and $clock.Elapsed.TotalSeconds -lt 60) { Start-Sleep -Milliseconds 100 }
+        Stop-Job $job
+        $job.State | Should -Be Stopping
+        Get-WandbLaunch -State Running | Should -Not -BeNullOrEmpty
+        Stop-Job $job
+        (Wait-Job $job -Timeout 20).State | Should -Be Stopped
+        Get-WandbLaunch -State Running | Should -BeNullOrEmpty
+        (Receive-Job $job).Kind | Should -Contain RunStopped
+    }
+}
+
 Describe 'Get-WandbLaunchAgent and Stop-WandbLaunchAgent' {
     It 'shows an agent that waits, and ends it' {
         $shell = Start-BackgroundAgent waiter
@@ -163,7 +255,7 @@ Describe 'Register-WandbLaunchAgent and Unregister-WandbLaunchAgent' {
         (Get-Fault { Register-WandbLaunchAgent -Name 'a/b' -Queue work -WhatIf }).Id | Should -Be ParameterArgumentValidationError
         $fault = Get-Fault { Unregister-WandbLaunchAgent -Name nightly -Confirm:$false }
         $fault.Id, $fault.Category | Should -Be ServiceNotFound, ObjectNotFound
-        Unregister-WandbLaunchAgent nightly -WhatIf -ErrorAction SilentlyContinue | Should -BeNullOrEmpty
+        Unregister-WandbLaunchAgent nightly -WhatIf -PassThru -ErrorAction SilentlyContinue | Should -BeNullOrEmpty
     }
 }
 
@@ -179,7 +271,7 @@ Describe 'Remove-WandbLaunchAgent' {
         (Get-WandbLaunchAgent done*).Count | Should -Be 2
         $log = (Get-WandbLaunchAgent done).LogPath
         Get-Completion 'Remove-WandbLaunchAgent do' | Sort-Object | Should -Be done, done-too
-        Remove-WandbLaunchAgent done* -Confirm:$false
+        (Remove-WandbLaunchAgent done* -Confirm:$false -PassThru).Name | Sort-Object | Should -Be done, done-too
         Get-WandbLaunchAgent done* | Where-Object Local | Should -BeNullOrEmpty
         $log | Should -Not -Exist
         Get-WandbLaunchAgent other | Where-Object Local | Remove-WandbLaunchAgent -Confirm:$false

@@ -30,7 +30,7 @@ Describe 'Clear-WandbLaunchCache' {
     It 'removes a kind, then all, and the next launch makes it again' {
         Clear-WandbLaunchCache -Kind git -Confirm:$false
         Get-WandbLaunchCache -Kind git | Should -BeNullOrEmpty
-        Clear-WandbLaunchCache -Confirm:$false
+        (Clear-WandbLaunchCache -Confirm:$false -PassThru).Kind | Should -Contain workspaces
         Get-WandbLaunchCache | Should -BeNullOrEmpty
         (Start-WandbLaunch ([uri]::new((Join-Path $PWD repo)).AbsoluteUri) -Resource local-process -Quiet).ExitCode | Should -Be 0
     }

@@ -146,13 +146,28 @@ Describe 'Remove-WandbLaunchQueueItem' {
         Get-WandbLaunchQueueItem work | Should -BeNullOrEmpty
     }
 
-    It 'removes hundreds in few requests, each for itself' {
+    It 'removes hundreds in one request, each for itself' {
         $items = 1..450 | ForEach-Object { [pscustomobject]@{ n = $_ } } | Add-WandbLaunchQueueItem -Uri $uri -Queue work
         $items[3] | Remove-WandbLaunchQueueItem -Confirm:$false
-        $requests = @($items | Remove-WandbLaunchQueueItem -Confirm:$false -Debug -ErrorAction SilentlyContinue -ErrorVariable fault 5>&1 | Where-Object { "$_" -match 'POST .*/graphql DeleteFromRunQueue 200' })
-        $requests.Count | Should -Be 3
+        $requests = @($items | Remove-WandbLaunchQueueItem -Confirm:$false -Debug -ErrorAction SilentlyContinue -ErrorVariable fault 5>&1 | Where-Object { "$_" -match 'POST .*/(queues/remove|graphql DeleteFromRunQueue).* 200' })
+        $requests.Count | Should -Be 1
         $fault.TargetObject | Should -Be $items[3].Id
         Get-WandbLaunchQueueItem work | Should -BeNullOrEmpty
+    }
+
+    It 'removes nothing of another queue, whatever ids it is given' {
+        $mine, $other = 'work', 'other' | ForEach-Object { Add-WandbLaunchQueueItem $uri -Queue $_ }
+        (Get-Fault { Remove-WandbLaunchQueueItem work $mine.Id, $other.Id, 'x; DROP TABLE items' -Confirm:$false }).Target | Sort-Object | Should -Be $other.Id, 'x; DROP TABLE items'
+        (Get-WandbLaunchQueueItem other).Id | Should -Be $other.Id
+        Get-WandbLaunchQueueItem work | Should -BeNullOrEmpty
+    }
+
+    It 'gives what it removed with -PassThru, from the pipeline and by id' {
+        $items = 1..3 | ForEach-Object { Add-WandbLaunchQueueItem $uri -Queue work }
+        ($items[0, 1] | Remove-WandbLaunchQueueItem -PassThru -Confirm:$false).Id | Should -Be $items[0, 1].Id
+        $last = Remove-WandbLaunchQueueItem work $items[2].Id -PassThru -Confirm:$false
+        $last.Id, $last.State | Should -Be $items[2].Id, pending
+        $items[0] | Remove-WandbLaunchQueueItem -PassThru -Confirm:$false -ErrorAction SilentlyContinue | Should -BeNullOrEmpty
     }
 
     It 'leaves what has started, and says what is not there' {

@@ -35,7 +35,8 @@ Describe 'the local server' {
         Get-WandbLaunchServer $path | Stop-WandbLaunchServer -WhatIf
         Invoke-Pwsh "Stop-WandbLaunchServer '$path' -Confirm" -Answer n | Out-Null
         (Get-WandbLaunchServer $path).Running | Should -BeTrue
-        Get-WandbLaunchServer $path | Stop-WandbLaunchServer
+        $stopped = Get-WandbLaunchServer $path | Stop-WandbLaunchServer -PassThru
+        $stopped.Running, $stopped.Path | Should -Be $false, $path
         (Get-WandbLaunchServer $path).Running | Should -BeFalse
         Get-Process -Id $id -ErrorAction Ignore | Should -BeNullOrEmpty
     }

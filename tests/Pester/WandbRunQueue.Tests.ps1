@@ -115,7 +115,7 @@ Describe 'Remove-WandbRunQueue' {
         Invoke-Pwsh 'Connect-Wandb -Local | Out-Null; try { Remove-WandbRunQueue a1 -ErrorAction Stop } catch { "refused" }' | Should -Contain refused
         (Get-WandbRunQueue a*).Count | Should -Be 2
         Get-WandbRunQueue a* | Remove-WandbRunQueue -Confirm:$false
-        'b' | Remove-WandbRunQueue -Confirm:$false
+        ('b' | Remove-WandbRunQueue -Confirm:$false -PassThru).Name | Should -Be b
         Get-WandbRunQueue a*, b* | Should -BeNullOrEmpty
     }
 

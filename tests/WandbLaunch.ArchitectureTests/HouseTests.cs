@@ -104,6 +104,8 @@ public sealed partial class HouseTests
             // Of the process by nature: every message masks them, one resolver serves it, and a session has one connection.
             "WandbLaunch.Foundation.Secrets.Known",
             "WandbLaunch.PowerShell.ModuleAssemblyInitializer._registered",
+            // Which sessions have the views, for as long as the session lives.
+            "WandbLaunch.PowerShell.Views.Loaded",
             "WandbLaunch.PowerShell.WandbSession.Chosen",
             // Of the connection, and new with each: Tab has no other place that outlives it.
             "WandbLaunch.PowerShell.WandbSession.Completions",
@@ -136,6 +138,33 @@ public sealed partial class HouseTests
             .Distinct()
             .Order(StringComparer.Ordinal);
         Assemblies.AssertSame(known, found);
+    }
+
+    // What is the process's alone is changed where nothing runs beside it, and its one session is one test's at a time.
+    [Fact]
+    public void Tests_that_share_the_process_say_so()
+    {
+        // The first makes the machine of all tests, before any of them; the others are for tests that say so.
+        string[] helpers =
+        [
+            "tests/WandbLaunch.Tests/Fixture.cs",
+            "tests/WandbLaunch.Tests/FileServer.cs",
+            "tests/WandbLaunch.Tests/Slurm/SlurmMachine.cs",
+            "tests/WandbLaunch.Tests/SmallDisk.cs",
+        ];
+        var wrong = Assemblies
+            .Sources("tests/WandbLaunch.Tests")
+            .Except(helpers)
+            .Select(f => (File: f, Text: File.ReadAllText(Path.Combine(Assemblies.Root(), f))))
+            .Where(f =>
+                ChangesTheProcess().IsMatch(f.Text)
+                    ? !f.Text.Contains("[Collection(ProcessCollection.Name)]", StringComparison.Ordinal)
+                    : f.Text.Contains("new Shell(", StringComparison.Ordinal)
+                        && !f.Text.Contains("[Collection(", StringComparison.Ordinal)
+            )
+            .Select(f => f.File)
+            .ToList();
+        Assert.Empty(wrong);
     }
 
     private static string NameOf(FieldDefinition field) =>
@@ -172,6 +201,11 @@ public sealed partial class HouseTests
 
     [GeneratedRegex(@"^\[Cmdlet\(\s*Verbs\w+\.(\w+),\s*""(\w+)""", RegexOptions.Multiline)]
     private static partial Regex CmdletLine();
+
+    [GeneratedRegex(
+        @"Environment\.(SetEnvironmentVariable\(|CurrentDirectory =)|new SmallDisk\(|SetConfigSearchPaths|clear_refs|GetTotalMemory"
+    )]
+    private static partial Regex ChangesTheProcess();
 
     [GeneratedRegex(@"\b(ServerDialect|Protocol2022|ProtocolCurrent|ProtocolLocal)\b")]
     private static partial Regex Generation();

@@ -397,9 +397,9 @@ internal static class AgentBenchmarks
             times.Order().ElementAt((int)((times.Count - 1) * part));
     }
 
-    private sealed record Database(string Path, string Home, string Url, string Key);
+    internal sealed record Database(string Path, string Home, string Url, string Key);
 
-    private static Database NewDatabase(string name)
+    internal static Database NewDatabase(string name)
     {
         var home = Environment.GetEnvironmentVariable("WANDBLAUNCH_HOME")!;
         var path = Path.Combine(home, name, "wandb.db");
@@ -408,7 +408,7 @@ internal static class AgentBenchmarks
         return new Database(path, home, state["Url"]!.ToString(), File.ReadAllText(path + ".key").Trim());
     }
 
-    private static void Stop(string path) => Program.Script($"Stop-WandbLaunchServer -Path '{path}'");
+    internal static void Stop(string path) => Program.Script($"Stop-WandbLaunchServer -Path '{path}'");
 
     private static HttpClient Client(Database database)
     {
@@ -524,7 +524,7 @@ internal static class AgentBenchmarks
     }
 
     // The agent as a service runs it.
-    private static Process Agent(Database database, string queue, string more, string resource = "local-process")
+    internal static Process Agent(Database database, string queue, string more, string resource = "local-process")
     {
         Program.Script($"$null = Connect-Wandb -Local -Path '{database.Path}'; $null = New-WandbRunQueue {queue}");
         var config = Path.Combine(Program.WorkFolder, queue + ".yaml");
@@ -568,7 +568,7 @@ internal static class AgentBenchmarks
         }
     }
 
-    private static void End(Process agent)
+    internal static void End(Process agent)
     {
         agent.Kill();
         agent.WaitForExit();

@@ -97,6 +97,7 @@ internal static class HostBenchmarks
             start.Environment["DOTNET_STARTUP_HOOKS"] = hook;
             start.Environment["DOTNET_TieredPGO"] = "0";
             start.Environment["DOTNET_GCgen0MaxBudget"] = "400000";
+            start.Environment["DOTNET_gcConcurrent"] = "0";
         }
 
         var clock = Stopwatch.StartNew();

@@ -8,6 +8,7 @@ using WandbLaunch.Foundation;
 namespace WandbLaunch.Tests;
 
 /// <summary>Services of agents on the three platforms; each definition is read by what reads it there, or by its schema.</summary>
+[Collection(ProcessCollection.Name)]
 public sealed class AgentServiceTests
 {
     private const string Secret = "0123456789abcdef0123456789abcdef01234567";

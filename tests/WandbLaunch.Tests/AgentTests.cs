@@ -16,9 +16,9 @@ namespace WandbLaunch.Tests;
 /// <summary>Agents with real processes, against the real server over HTTP, and against servers that misbehave.</summary>
 public sealed class AgentTests
 {
-    private const string Project = "model-registry";
+    internal const string Project = "model-registry";
 
-    private static string Repository(string program)
+    internal static string Repository(string program)
     {
         var folder = Fixture.NewFolder("agent-repo");
         File.WriteAllText(Path.Combine(folder, "main.py"), program);
@@ -29,12 +29,12 @@ public sealed class AgentTests
         return new Uri(folder).AbsoluteUri;
     }
 
-    private static string Quick =>
+    internal static string Quick =>
         Repository(
             "import os, sys, json\nprint(json.dumps({'args': sys.argv[1:], 'env': {k: v for k, v in os.environ.items() if k.startswith(('WANDB', 'CUDA'))}}))\n"
         );
 
-    private static JsonObject Spec(string uri, params string[] words) =>
+    internal static JsonObject Spec(string uri, params string[] words) =>
         new()
         {
             ["uri"] = uri,
@@ -48,7 +48,7 @@ public sealed class AgentTests
         };
 
     /// <summary>A server, a connection, and agents against it.</summary>
-    private sealed class Place : IAsyncDisposable
+    internal sealed class Place : IAsyncDisposable
     {
         private LaunchServer? _server;
 
@@ -172,13 +172,14 @@ public sealed class AgentTests
                     AwayPause = _ => TimeSpan.FromMilliseconds(100),
                     RunPause = _ => TimeSpan.FromMilliseconds(50),
                 },
-                default
+                default,
+                new LaunchContext { Environment = environment }
             );
         }
 
-        internal async Task<int> RunAsync(string settings)
+        internal async Task<int> RunAsync(string settings, Dictionary<string, string?>? variables = null)
         {
-            using var agent = await AgentAsync(settings);
+            using var agent = await AgentAsync(settings, null, variables);
             return await agent.RunAsync().WaitAsync(TimeSpan.FromSeconds(90));
         }
 
@@ -260,6 +261,7 @@ public sealed class AgentTests
         Assert.Equal(
             [
                 AgentEventKind.AgentStarted,
+                AgentEventKind.Policy,
                 AgentEventKind.ItemTaken,
                 AgentEventKind.RunStarted,
                 AgentEventKind.RunFinished,
@@ -387,7 +389,11 @@ public sealed class AgentTests
 
         Assert.Equal(QueueItemState.Finished, items[^1].State);
         Assert.Equal(7, place.Of(AgentEventKind.ItemRefused).Count());
-        Assert.Contains("git hosts: file", place.Events.First().Message, StringComparison.Ordinal);
+        Assert.Contains(
+            " from file",
+            Assert.Single(place.Events, e => e.Kind == AgentEventKind.Policy).Message,
+            StringComparison.Ordinal
+        );
     }
 
     [Fact]
@@ -493,34 +499,28 @@ public sealed class AgentTests
             "import os, time\nprint(os.environ['CUDA_VISIBLE_DEVICES'], flush=True)\ntime.sleep(0.5)\n"
         );
         await place.PushAsync("q", [.. Enumerable.Range(0, 8).Select(_ => Spec(uri))]);
-        Environment.SetEnvironmentVariable("WANDBLAUNCH_GPUS", "0,1,2,3");
-        try
-        {
-            // By itself an agent of two runs would take two of the four for each.
-            using (var agent = await place.AgentAsync("""{ "queues": "q", "max_jobs": 2 }"""))
-            {
-                Assert.Equal(2, agent.GpusPerJob);
-            }
+        var gpus = new Dictionary<string, string?> { ["WANDBLAUNCH_GPUS"] = "0,1,2,3" };
 
-            await Assert.ThrowsAsync<LaunchException>(() =>
-                place.AgentAsync("""{ "queues": "q", "gpus_per_job": 5 }""")
-            );
-            var codes = await Task.WhenAll(
-                Enumerable
-                    .Range(0, 2)
-                    .Select(_ =>
-                        place.RunAsync(
-                            """{ "queues": "q", "stop_when_empty": true, "max_jobs": 4, "gpus_per_job": 1 }"""
-                        )
+        // By itself an agent of two runs would take two of the four for each.
+        using (var agent = await place.AgentAsync("""{ "queues": "q", "max_jobs": 2 }""", null, gpus))
+        {
+            Assert.Equal(2, agent.GpusPerJob);
+        }
+
+        await Assert.ThrowsAsync<LaunchException>(() =>
+            place.AgentAsync("""{ "queues": "q", "gpus_per_job": 5 }""", null, gpus)
+        );
+        var codes = await Task.WhenAll(
+            Enumerable
+                .Range(0, 2)
+                .Select(_ =>
+                    place.RunAsync(
+                        """{ "queues": "q", "stop_when_empty": true, "max_jobs": 4, "gpus_per_job": 1 }""",
+                        gpus
                     )
-            );
-            Assert.Equal([0, 0], codes);
-        }
-        finally
-        {
-            Environment.SetEnvironmentVariable("WANDBLAUNCH_GPUS", null);
-        }
-
+                )
+        );
+        Assert.Equal([0, 0], codes);
         var runs = (await place.ItemsAsync("q"))
             .Select(i => LaunchStore.Of(new LaunchContext()).Get(i.RunId!))
             .Select(r => (Gpu: File.ReadAllText(r.LogPath!).Trim(), r.Started, r.Finished))
@@ -769,80 +769,6 @@ public sealed class AgentTests
     }
 
     [Fact]
-    public async Task A_scheduler_that_fails_ends_its_sweep()
-    {
-        await using var place = await Place.CreateAsync(false, "q");
-        using var proxy = new BadProxy(place.Url);
-        var set = new ConcurrentQueue<JsonNode>();
-
-        // W&B has sweeps; this project's own server has not.
-        proxy.Change = (asked, answer) =>
-        {
-            switch (asked["query"]!.ToString())
-            {
-                case var q when q.Contains("__type(name: \"Mutation\")", StringComparison.Ordinal):
-                    answer["data"]!["MutationType"]!["fields"]!
-                        .AsArray()
-                        .Add(new JsonObject { ["name"] = "upsertSweep" });
-                    answer["data"]!["ProjectType"]!["fields"]!.AsArray().Add(new JsonObject { ["name"] = "sweep" });
-                    return answer;
-                case var q when q.Contains("sweep(sweepName", StringComparison.Ordinal):
-                    return JsonNode.Parse(
-                        """{ "data": { "project": { "sweep": { "id": "U3dlZXA=", "state": "RUNNING" } } } }"""
-                    );
-                case var q when q.Contains("upsertSweep(", StringComparison.Ordinal):
-                    set.Enqueue(asked["variables"]!);
-                    return JsonNode.Parse("""{ "data": { "upsertSweep": { "sweep": { "name": "sw1" } } } }""");
-                default:
-                    return null;
-            }
-        };
-        using var connection = await Place.ConnectAsync(proxy.Url);
-        var scheduler = Spec("placeholder-uri-scheduler");
-        (scheduler["run_id"], scheduler["overrides"]!["entry_point"]) = (
-            "sw1",
-            new JsonArray("wandb", "scheduler", "sw1")
-        );
-        await place.PushAsync("q", scheduler);
-
-        // As a process a scheduler is W&B's own program and nothing else.
-        var programs = Fixture.NewFolder("programs");
-        var wandb = Path.Combine(programs, "wandb");
-        await File.WriteAllTextAsync(wandb, "#!/bin/sh\nexit 3\n");
-        if (!OperatingSystem.IsWindows())
-        {
-            File.SetUnixFileMode(wandb, (UnixFileMode)0x1C0);
-        }
-
-        var path = Environment.GetEnvironmentVariable("PATH");
-        Environment.SetEnvironmentVariable("PATH", programs + Path.PathSeparator + path);
-        try
-        {
-            using var agent = await place.AgentAsync("""{ "queues": "q", "stop_when_empty": true }""", connection);
-            Assert.Equal(LaunchAgent.ExitFailures, await agent.RunAsync().WaitAsync(TimeSpan.FromSeconds(60)));
-        }
-        finally
-        {
-            Environment.SetEnvironmentVariable("PATH", path);
-        }
-
-        Assert.Equal(
-            (QueueItemState.Failed, 3),
-            ((await place.ItemsAsync("q"))[0].State, (await place.ItemsAsync("q"))[0].ExitCode)
-        );
-        var sweep = Assert.Single(set);
-        Assert.Equal(
-            ("U3dlZXA=", "CANCELED", "local", "agents"),
-            (
-                sweep["id"]!.ToString(),
-                sweep["state"]!.ToString(),
-                sweep["entity"]!.ToString(),
-                sweep["project"]!.ToString()
-            )
-        );
-    }
-
-    [Fact]
     public async Task A_run_that_never_starts_fails_when_its_time_is_over()
     {
         await using var place = await Place.CreateAsync(false, "q");
@@ -933,13 +859,13 @@ public sealed class AgentTests
                 (JsonObject)JsonNode.Parse(parameters)!
             );
         var plain = Resolve();
-        Assert.Equal(("of-file", "p", 3), (plain.Entity, plain.Project, plain.MaxJobs));
+        Assert.Equal(("of-file", "p", 3), (plain.Entity, plain.Project, plain.Jobs.Total));
         Assert.Equal(["a", "b", "c", "d"], plain.Queues);
         Assert.Contains("builder", Assert.Single(plain.Warnings), StringComparison.Ordinal);
         Assert.Equal(
             ("of-env", 5),
             Resolve("{}", ("WANDB_ENTITY", "of-env"), ("WANDB_LAUNCH_MAX_JOBS", "5")) is var e
-                ? (e.Entity, e.MaxJobs)
+                ? (e.Entity, e.Jobs.Total)
                 : default
         );
         Assert.Equal(
@@ -950,7 +876,7 @@ public sealed class AgentTests
                 ("WANDB_LAUNCH_MAX_JOBS", "5")
             )
                 is var g
-                ? (g.Entity, g.MaxJobs)
+                ? (g.Entity, g.Jobs.Total)
                 : default
         );
         var rules = Resolve("""{ "policy": { "git_hosts": ["y"] } }""").Policy;
@@ -1023,105 +949,7 @@ public sealed class AgentTests
         );
     }
 
-    [Fact]
-    public async Task The_cmdlets_run_show_and_stop_an_agent_call_hooks_and_post_to_a_webhook()
-    {
-        using var hook = new HttpListener();
-        var port = FreePort();
-        hook.Prefixes.Add($"http://127.0.0.1:{port}/");
-        hook.Start();
-        var posted = new ConcurrentQueue<string>();
-        _ = Task.Run(async () =>
-        {
-            while (hook.IsListening)
-            {
-                var context = await hook.GetContextAsync();
-                using (var reader = new StreamReader(context.Request.InputStream))
-                {
-                    posted.Enqueue(
-                        JsonDocument.Parse(await reader.ReadToEndAsync()).RootElement.GetProperty("kind").GetString()!
-                    );
-                }
-
-                context.Response.Close();
-            }
-        });
-        using var shell = new Shell();
-        shell.Ok("$null = New-WandbRunQueue agentq");
-        shell.Ok(
-            $"$null = 1..2 | ForEach-Object {{ Add-WandbLaunchQueueItem {Quick} -Queue agentq -Resource local-process -Argument n=$_ }}"
-        );
-        var output = shell.Ok(
-            $"Start-WandbLaunchAgent -Queue agentq -Name cmdlet-agent -AllowResource local-process -AllowGitHost file -NoInstall -StopWhenEmpty -Webhook http://127.0.0.1:{port}/x -OnRunStarted {{ \"started $($_.ItemId)\" }} -OnRunFinished {{ param($e) \"finished $($e.ExitCode)\" }}"
-        );
-        Assert.Equal(
-            ["started", "finished", "started", "finished"],
-            output.Select(o => o.BaseObject).OfType<string>().Select(s => s.Split(' ')[0])
-        );
-        Assert.Equal(0, shell.Ok("$LASTEXITCODE")[0].BaseObject);
-        Assert.Equal(
-            [
-                "AgentStarted",
-                "ItemTaken",
-                "RunStarted",
-                "RunFinished",
-                "ItemTaken",
-                "RunStarted",
-                "RunFinished",
-                "Draining",
-                "AgentStopped",
-            ],
-            posted
-        );
-        hook.Stop();
-        var agent = (WandbLaunchAgent)Assert.Single(shell.Ok("Get-WandbLaunchAgent cmdlet-*")).BaseObject;
-        Assert.Equal(
-            (AgentState.Stopped, 0, 2, 2, 0),
-            (agent.State, agent.ExitCode!.Value, agent.Taken!.Value, agent.Succeeded!.Value, agent.Failed!.Value)
-        );
-        shell.Fails("Get-WandbLaunchAgent nobody", "AgentNotFound");
-        shell.Fails("Stop-WandbLaunchAgent nobody", "AgentNotFound");
-        shell.Fails("Start-WandbLaunchAgent -Queue nope", "QueueNotFound");
-
-        // One that waits is stopped from another shell; its pipeline ends by itself.
-        using var runner = new Shell();
-        using var running = runner.New("Start-WandbLaunchAgent -Queue agentq -Name waiting-agent; $LASTEXITCODE");
-        var work = running.BeginInvoke();
-        for (var i = 0; shell.Run("Get-WandbLaunchAgent waiting-agent -State polling").Count == 0; i++)
-        {
-            Assert.True(i < 300);
-            await Task.Delay(50);
-        }
-
-        Assert.Empty(shell.Ok("Stop-WandbLaunchAgent waiting-agent -WhatIf"));
-        Assert.Equal(
-            AgentState.Stopped,
-            (
-                (WandbLaunchAgent)
-                    Assert
-                        .Single(shell.Ok("Get-WandbLaunchAgent waiting-agent | Stop-WandbLaunchAgent -Drain -PassThru"))
-                        .BaseObject
-            ).State
-        );
-        Assert.Equal(LaunchAgent.ExitStopped, running.EndInvoke(work)[^1].BaseObject);
-
-        // Ctrl+C: the pipeline stops, and the agent says goodbye.
-        using var interrupted = runner.New("Start-WandbLaunchAgent -Queue agentq -Name interrupted-agent");
-        interrupted.BeginInvoke();
-        for (var i = 0; shell.Run("Get-WandbLaunchAgent interrupted-agent -State polling").Count == 0; i++)
-        {
-            Assert.True(i < 300);
-            await Task.Delay(50);
-        }
-
-        interrupted.Stop();
-        Assert.Equal(
-            AgentState.Stopped,
-            ((WandbLaunchAgent)Assert.Single(shell.Ok("Get-WandbLaunchAgent interrupted-agent")).BaseObject).State
-        );
-    }
-
-    private static int FreePort()
+    internal static int FreePort()
     {
         using var listener = new System.Net.Sockets.TcpListener(IPAddress.Loopback, 0);
         listener.Start();
@@ -1129,7 +957,7 @@ public sealed class AgentTests
     }
 
     /// <summary>Passes requests on, but for the next pops, which it answers itself; and can give each popped item a second time.</summary>
-    private sealed class BadProxy : IDisposable
+    internal sealed class BadProxy : IDisposable
     {
         private readonly HttpListener _listener = new();
         private readonly HttpClient _client = new() { Timeout = Timeout.InfiniteTimeSpan };
@@ -1237,44 +1065,5 @@ public sealed class AgentTests
         var item = Assert.Single(await place.ItemsAsync("q"));
         Assert.Contains(item.Warning, w => w.Contains("-MaxLogSize", StringComparison.Ordinal));
         Assert.InRange(new FileInfo(LaunchStore.Of(new LaunchContext()).Get(item.RunId!).LogPath!).Length, 4096, 8500);
-    }
-
-    [Fact]
-    public async Task A_full_disk_costs_an_agent_neither_the_exit_code_nor_the_slot()
-    {
-        await using var place = await Place.CreateAsync(false, "q");
-        var cache = Environment.GetEnvironmentVariable("WANDBLAUNCH_CACHE");
-        Environment.SetEnvironmentVariable("WANDBLAUNCH_CACHE", Fixture.NewFolder("cache"));
-        try
-        {
-            using var disk = new SmallDisk();
-            var signs = Fixture.NewFolder("signs");
-            await place.PushAsync(
-                "q",
-                Spec(
-                    Repository(
-                        "import os, sys\nfor i in range(4): sys.stdout.write('x' * (1 << 20))\nsys.stdout.flush()\nopen(os.path.join(sys.argv[1], 'full'), 'w').close()\nsys.exit(5)\n"
-                    ),
-                    signs
-                ),
-                Spec(Repository("print('next')\n"))
-            );
-            var running = place.RunAsync("""{ "queues": "q", "stop_when_empty": true, "max_runs": 2 }""");
-            await place.UntilAsync(() => File.Exists(Path.Combine(signs, "full")));
-            await Task.Delay(3000);
-            Assert.False(running.IsCompleted);
-            disk.MakeRoom();
-            await running;
-            var items = await place.ItemsAsync("q");
-            Assert.Equal(
-                [(QueueItemState.Failed, (int?)5), (QueueItemState.Finished, 0)],
-                items.Select(i => (i.State, i.ExitCode))
-            );
-            Assert.Contains(items[0].Warning, w => w.Contains("the disk is full", StringComparison.Ordinal));
-        }
-        finally
-        {
-            Environment.SetEnvironmentVariable("WANDBLAUNCH_CACHE", cache);
-        }
     }
 }

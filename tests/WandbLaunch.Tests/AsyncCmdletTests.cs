@@ -8,6 +8,7 @@ using WandbLaunch.PowerShell;
 namespace WandbLaunch.Tests;
 
 /// <summary>What every cmdlet has from its base class, seen from a real pipeline.</summary>
+[Collection(ProcessCollection.Name)]
 public sealed class AsyncCmdletTests
 {
     private static System.Management.Automation.PowerShell New(

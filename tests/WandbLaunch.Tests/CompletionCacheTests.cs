@@ -2,6 +2,7 @@ using WandbLaunch.PowerShell;
 
 namespace WandbLaunch.Tests;
 
+[Collection(ProcessCollection.Name)]
 public class CompletionCacheTests
 {
     private static readonly TimeSpan Long = TimeSpan.FromHours(1);

@@ -116,7 +116,11 @@ public sealed class ContainerLogTests
         }
 
         internal Task ReadAsync(Sink sink, bool follow) =>
-            new ContainerLog(_client, "c", sink, TimeSpan.FromSeconds(20)).ReadAsync(sink.Position, follow, default);
+            new ContainerLog(_client, "c", sink, TimeSpan.FromSeconds(20), TimeProvider.System).ReadAsync(
+                sink.Position,
+                follow,
+                default
+            );
 
         public async ValueTask DisposeAsync()
         {

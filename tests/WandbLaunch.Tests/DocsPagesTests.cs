@@ -6,6 +6,7 @@ using WandbLaunch.Docs;
 namespace WandbLaunch.Tests;
 
 /// <summary>What is written for people: complete, without links into nothing, and of the sources as they are.</summary>
+[Collection(SessionCollection.Name)]
 public sealed partial class DocsPagesTests
 {
     private static readonly string Root = Fixture.SourceRoot();
@@ -135,6 +136,7 @@ public sealed partial class DocsPagesTests
     [InlineData("about_WandbLaunch_Security")]
     [InlineData("about_WandbLaunch_Server")]
     [InlineData("about_WandbLaunch_Kubernetes")]
+    [InlineData("about_WandbLaunch_Slurm")]
     [InlineData("about_WandbLaunch_Troubleshooting")]
     public void Every_topic_is_there_and_names_only_topics_that_are(string topic)
     {

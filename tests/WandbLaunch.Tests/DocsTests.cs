@@ -4,6 +4,7 @@ using WandbLaunch.Docs;
 
 namespace WandbLaunch.Tests;
 
+[Collection(SessionCollection.Name)]
 public sealed partial class DocsTests
 {
     [Fact]

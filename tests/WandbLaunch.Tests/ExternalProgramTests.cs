@@ -6,6 +6,7 @@ using WandbLaunch.Resources;
 namespace WandbLaunch.Tests;
 
 /// <summary>Programs of the machine, seen from what the system really did.</summary>
+[Collection(ProcessCollection.Name)]
 public sealed class ExternalProgramTests : IDisposable
 {
     private static readonly string Python = ProgramPath.Find("python3") ?? ProgramPath.Find("python")!;
@@ -262,6 +263,7 @@ public sealed class ExternalProgramTests : IDisposable
 }
 
 /// <summary>Logins of registries, by real helpers on PATH.</summary>
+[Collection(ProcessCollection.Name)]
 public sealed class RegistryLoginTests : IDisposable
 {
     private readonly string _folder = Directory.CreateTempSubdirectory("wandblaunch-").FullName;

@@ -8,7 +8,8 @@ using WandbLaunch.Import;
 using WandbLaunch.Server;
 using WandbLaunch.Wandb;
 
-[assembly: Xunit.CollectionBehavior(DisableTestParallelization = true)]
+// Much of what is tested waits, for processes as a rule: more at a time than there are processors.
+[assembly: Xunit.CollectionBehavior(MaxParallelThreads = 4)]
 [assembly: Xunit.AssemblyFixture(typeof(WandbLaunch.Tests.Fixture))]
 
 namespace WandbLaunch.Tests;

@@ -11,6 +11,7 @@ using WandbLaunch.Model;
 namespace WandbLaunch.Tests;
 
 /// <summary>Documents that are made to end, fill or hang whoever reads them.</summary>
+[Collection(SessionCollection.Name)]
 public sealed class HostileConfigTests : IClassFixture<HostileConfigTests.Window>
 {
     private readonly Shell _shell;

@@ -9,6 +9,7 @@ using WandbLaunch.Wandb;
 namespace WandbLaunch.Tests;
 
 /// <summary>Servers that send the key elsewhere, that fail or say nothing; and environments that name another one.</summary>
+[Collection(ProcessCollection.Name)]
 public sealed class HostileConnectionTests : IDisposable
 {
     private const string Key = "0123456789abcdef0123456789abcdef01234567";

@@ -10,6 +10,7 @@ using WandbLaunch.Sources;
 namespace WandbLaunch.Tests;
 
 /// <summary>A git server that is allowed, and wants the code or the login of one that is not.</summary>
+[Collection(ProcessCollection.Name)]
 public sealed class HostileGitTests : IDisposable
 {
     private readonly string _folder = Fixture.NewFolder("hostile-git");

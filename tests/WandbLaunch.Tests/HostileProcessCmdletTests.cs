@@ -6,6 +6,7 @@ using WandbLaunch.Model;
 namespace WandbLaunch.Tests;
 
 /// <summary>What a user types, against programs that misbehave.</summary>
+[Collection(ProcessCollection.Name)]
 public sealed class HostileProcessCmdletTests
 {
     private static string Program(string text)

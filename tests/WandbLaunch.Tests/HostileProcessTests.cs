@@ -13,6 +13,7 @@ using WandbLaunch.Resources;
 namespace WandbLaunch.Tests;
 
 /// <summary>Programs that do not want to end, disks that are full, folders that are open: what is looked at is /proc, the disk and the modes, not the code's own idea of them.</summary>
+[Collection(ProcessCollection.Name)]
 public sealed class HostileProcessTests : IDisposable
 {
     // Every process of an attack ends up as a sleep with a number that only this attack has, whatever it did to its parent, session, streams, environment and name.

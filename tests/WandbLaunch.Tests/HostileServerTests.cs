@@ -14,6 +14,7 @@ using WandbLaunch.Wandb;
 namespace WandbLaunch.Tests;
 
 /// <summary>The launch server, as one who means it harm sees it: raw requests over real HTTP, and files that are not what they should be. What came of it is read from the database.</summary>
+[Collection(SessionCollection.Name)]
 public sealed class HostileServerTests
 {
     private const string Queued = "https://github.com/me/train";
@@ -411,13 +412,27 @@ public sealed class HostileServerTests
         Assert.DoesNotContain("unsafe", policy, StringComparison.Ordinal);
         Assert.Contains("frame-ancestors 'none'", policy, StringComparison.Ordinal);
         Assert.DoesNotMatch("<script(?![^>]* src=)|<style| style=| on[a-z]+=", html);
-        foreach (var asset in new[] { "/assets/page.js", "/assets/page.css" })
+        var assets = System.Text.RegularExpressions.Regex.Matches(html, "/assets/[^\"]+").Select(m => m.Value).ToList();
+        Assert.Contains(assets, a => a.EndsWith("/page.js", StringComparison.Ordinal));
+        foreach (var asset in assets)
         {
             Assert.Equal(200, (await target.SendAsync(HttpMethod.Get, asset, key: false)).Status);
         }
 
-        // Open to all are these two files, and no other.
-        foreach (var path in new[] { "/assets/page.html", "/assets/../graphql", "/assets/schema.graphql", "/assets/" })
+        // Open to all are these files, and no other.
+        var folder = assets[0][..assets[0].LastIndexOf('/')];
+        foreach (
+            var path in new[]
+            {
+                folder + "/page.html",
+                folder + "/../../graphql",
+                folder + "/schema.graphql",
+                folder + "/",
+                "/assets/",
+                "/page/queues",
+                "/page/events",
+            }
+        )
         {
             Assert.Equal(401, (await target.SendAsync(HttpMethod.Get, path, key: false)).Status);
         }

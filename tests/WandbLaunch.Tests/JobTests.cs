@@ -8,6 +8,7 @@ using WandbLaunch.Wandb;
 namespace WandbLaunch.Tests;
 
 /// <summary>Jobs: artifacts that are made, listed, launched and queued, over real HTTP.</summary>
+[Collection(SessionCollection.Name)]
 public sealed class JobTests
 {
     private static WandbLaunchJob Job(PSObject o) => (WandbLaunchJob)o.BaseObject;
@@ -135,28 +136,20 @@ public sealed class JobTests
     [Fact]
     public void A_run_becomes_a_job_with_its_uncommitted_changes()
     {
-        Environment.SetEnvironmentVariable("PYTHONPATH", Path.Combine(Fixture.Root, "stub"));
-        try
-        {
-            using var shell = new Shell();
-            var job = Job(Assert.Single(shell.Ok("Get-WandbRun -Project demo | New-WandbLaunchJob")));
-            Assert.Equal(("repo", Fixture.Commit, "demo"), (job.SourceType, job.Commit, job.Project));
-            var run = (LaunchedRun)
-                Assert
-                    .Single(
-                        shell.Ok(
-                            "$job | Start-WandbLaunch -GitRepo ./repo -Resource local-process -NoInstall -Quiet -Argument '--lr=0.1', '--epochs=3', '--name=x'",
-                            ("job", job)
-                        )
+        using var shell = new Shell();
+        var job = Job(Assert.Single(shell.Ok("Get-WandbRun -Project demo | New-WandbLaunchJob")));
+        Assert.Equal(("repo", Fixture.Commit, "demo"), (job.SourceType, job.Commit, job.Project));
+        var run = (LaunchedRun)
+            Assert
+                .Single(
+                    shell.Ok(
+                        "$job | Start-WandbLaunch -GitRepo ./repo -Resource local-process -NoInstall -Quiet -Environment @{ PYTHONPATH = \"$PWD/stub\" } -Argument '--lr=0.1', '--epochs=3', '--name=x'",
+                        ("job", job)
                     )
-                    .BaseObject;
-            Assert.Equal((true, LaunchState.Finished), (run.Patched, run.State));
-            Assert.Equal("final loss 1.458", File.ReadLines(run.LogPath!).Last());
-        }
-        finally
-        {
-            Environment.SetEnvironmentVariable("PYTHONPATH", null);
-        }
+                )
+                .BaseObject;
+        Assert.Equal((true, LaunchState.Finished), (run.Patched, run.State));
+        Assert.Equal("final loss 1.458", File.ReadLines(run.LogPath!).Last());
     }
 
     [Fact]

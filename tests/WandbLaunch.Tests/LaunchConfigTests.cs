@@ -6,6 +6,7 @@ using WandbLaunch.Resources;
 
 namespace WandbLaunch.Tests;
 
+[Collection(SessionCollection.Name)]
 public sealed class LaunchConfigTests
 {
     private static string[] Apply(string[] own, ArgumentSet over) => [.. ArgumentSet.Apply(own, over)];

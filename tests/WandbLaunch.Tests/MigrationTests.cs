@@ -12,6 +12,7 @@ namespace WandbLaunch.Tests;
 /// <summary>Databases of earlier servers, of later ones, and of servers that ended while they changed one.</summary>
 // MD5 is W&B's checksum of a file, not a protection.
 #pragma warning disable CA5351
+[Collection(SessionCollection.Name)]
 public sealed class MigrationTests
 {
     // The tables as the server made them before databases had a version, as it was then: not to be changed with the server.

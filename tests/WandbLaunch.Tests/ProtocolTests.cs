@@ -119,6 +119,65 @@ public sealed class ProtocolTests
         );
     }
 
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task Items_are_removed_the_same_with_and_without_a_request_for_many(bool many)
+    {
+        await using var server = await StartServerAsync(false);
+        using var connection = await ConnectAsync(server);
+        var dialect = await ServerDialect.ProbeAsync(connection.Transport, default);
+        Assert.True(dialect.RemoveBatch);
+        var protocol = LaunchProtocol.Choose(
+            connection.Transport,
+            many
+                ? dialect
+                : dialect with
+                {
+                    Features = dialect.Features.Where(f => f != "wandblaunch_queue_remove").ToHashSet(),
+                }
+        );
+        string[] names = ["q", "other"];
+        foreach (var name in names)
+        {
+            await connection.Queues.CreateAsync(new NewQueue("local", "model-registry", name, "PROJECT"), default);
+            await connection.Queues.PushAsync(
+                "local",
+                "model-registry",
+                name,
+                null,
+                [.. Enumerable.Range(0, 3).Select(i => Push($"{name}{i}"))],
+                default
+            );
+        }
+
+        var (queue, other) = (await QueueAsync("q"), await QueueAsync("other"));
+        var ids = await IdsAsync(queue);
+        var foreign = await IdsAsync(other);
+        var asked = connection.Transport.Requests;
+        Assert.Equal(
+            [true, false, false, true, false],
+            await protocol.DeleteItemsAsync(queue, [ids[0], foreign[0], "nothing", ids[2], ids[0] + "0000"], default)
+        );
+        Assert.Equal(asked + 1, connection.Transport.Requests);
+        Assert.Equal([ids[1]], await IdsAsync(queue));
+        Assert.Equal(foreign, await IdsAsync(other));
+
+        Task<WandbRunQueue> QueueAsync(string name) =>
+            connection.Queues.GetAsync("local", "model-registry", name, connection.Username, default);
+
+        async Task<List<string>> IdsAsync(WandbRunQueue of)
+        {
+            var found = new List<string>();
+            await foreach (var item in connection.Queues.ItemsAsync(of, [], default))
+            {
+                found.Add(item.Id);
+            }
+
+            return found;
+        }
+    }
+
     // A version of the own server without one of its extras is no other server: the rest is used.
     [Fact]
     public async Task An_extra_that_is_missing_is_missed_alone()

@@ -10,6 +10,7 @@ using WandbLaunch.Wandb;
 namespace WandbLaunch.Tests;
 
 /// <summary>Queues over real HTTP, against a server of today's protocol and one of 2022.</summary>
+[Collection(SessionCollection.Name)]
 public sealed class QueueTests
 {
     private const string Train = "https://github.com/me/train";

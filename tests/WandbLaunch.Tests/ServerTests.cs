@@ -8,6 +8,7 @@ using WandbLaunch.Wandb;
 
 namespace WandbLaunch.Tests;
 
+[Collection(SessionCollection.Name)]
 public sealed class ServerTests
 {
     [Fact]

@@ -6,6 +6,7 @@ using WandbLaunch.Wandb;
 
 namespace WandbLaunch.Tests;
 
+[Collection(SessionCollection.Name)]
 public sealed class SettingsTests
 {
     private const string Key = "0123456789abcdef0123456789abcdef01234567";

@@ -15,7 +15,8 @@ KbdInteractiveAuthentication no
 PermitRootLogin prohibit-password
 UsePAM no
 StrictModes no
+AcceptEnv SLURM_CONF
 C
 /usr/sbin/sshd -f "$D/sshd_config" -E "$D/sshd.log"
-printf '#!/bin/sh\nexec ssh -i %s -o LogLevel=ERROR -o IdentitiesOnly=yes -o UserKnownHostsFile=%s -o StrictHostKeyChecking=no "$@"\n' "$D/id" "$D/known" > "$D/ssh"; chmod 755 "$D/ssh"
+printf '#!/bin/sh\nexec ssh -i %s -o LogLevel=ERROR -o SendEnv=SLURM_CONF -o IdentitiesOnly=yes -o UserKnownHostsFile=%s -o StrictHostKeyChecking=no "$@"\n' "$D/id" "$D/known" > "$D/ssh"; chmod 755 "$D/ssh"
 git init -q --bare "$D/private.git"; git -C "$D/private.git" symbolic-ref HEAD refs/heads/main

@@ -191,7 +191,7 @@ public static partial class ErrorIds
     [GeneratedRegex(@"\b(\w+)\(")]
     private static partial Regex Call();
 
-    [GeneratedRegex(@"(?:\bfault: |\bfault = |\bErrorId = )[^;\n]*")]
+    [GeneratedRegex(@"(?:\bfault: |\b[Ff]ault = |\bErrorId = )[^;\n]*")]
     private static partial Regex Assigned();
 
     [GeneratedRegex(@"(?m)^\| `([A-Z][A-Za-z0-9]+)` \|")]

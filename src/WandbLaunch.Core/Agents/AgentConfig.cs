@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Text.Json.Nodes;
 using WandbLaunch.Foundation;
+using WandbLaunch.Model;
 using WandbLaunch.Python;
 using WandbLaunch.Resources;
 using WandbLaunch.Wandb;
@@ -23,7 +24,7 @@ public enum QueueOrder
 /// </summary>
 internal sealed record AgentConfig
 {
-    internal const int Unlimited = -1;
+    internal const int Unlimited = JobLimits.Unlimited;
 
     private static readonly string[] Known =
     [
@@ -33,6 +34,8 @@ internal sealed record AgentConfig
         "queue",
         "max_jobs",
         "max_schedulers",
+        "time_limit",
+        "start_limit",
         "api_key",
         "base_url",
         "secure_mode",
@@ -57,9 +60,6 @@ internal sealed record AgentConfig
         "no_install",
         "volumes",
         "docker_host",
-        "kube_config",
-        "kube_context",
-        "namespace",
         "repository",
         "base_image",
         "stop_grace_period",
@@ -70,9 +70,6 @@ internal sealed record AgentConfig
     ];
 
     private static readonly string[] KnownPolicy = ["entities", "git_hosts", "images", "resources", "mounts"];
-
-    // Of W&B's own agent; this one builds images its own way and needs none of them.
-    private static readonly string[] Unused = ["environment", "registry", "build", "builder"];
 
     internal string? Name { get; init; }
     internal string? BaseUrl { get; init; }
@@ -86,8 +83,11 @@ internal sealed record AgentConfig
     internal IReadOnlyList<string> Queues { get; init; } = [];
     internal QueueOrder QueueOrder { get; init; }
 
-    /// <summary>Runs at a time; <see cref="Unlimited"/> for no limit.</summary>
-    internal int MaxJobs { get; init; } = 1;
+    /// <summary>Runs at a time.</summary>
+    internal JobLimits Jobs { get; init; } = JobLimits.One;
+
+    /// <summary>Of its runs, whatever items and queues say.</summary>
+    internal RunLimits Limits { get; init; } = RunLimits.None;
     internal int MaxSchedulers { get; init; } = 1;
     internal int? GpusPerJob { get; init; }
 
@@ -103,6 +103,9 @@ internal sealed record AgentConfig
     internal string? Webhook { get; init; }
     internal int KeepLogDays { get; init; } = 30;
     internal string? BaseImage { get; init; }
+
+    /// <summary>Where images go that others are to fetch.</summary>
+    internal string? Repository { get; init; }
     internal AgentPolicy Policy { get; init; } = new();
     internal LaunchOptions Launch { get; init; } = new();
     internal IReadOnlyList<string> Warnings { get; init; } = [];
@@ -143,10 +146,17 @@ internal sealed record AgentConfig
             );
         }
 
-        if (map.FirstOrDefault(k => !Known.Contains(k.Key)) is { Key: { } unknown })
+        var known = Known
+            .Concat(
+                new ResourceCatalog(new LaunchContext { Environment = environment }).All.SelectMany(r =>
+                    r.Info.Settings
+                )
+            )
+            .ToList();
+        if (map.FirstOrDefault(k => !known.Contains(k.Key)) is { Key: { } unknown })
         {
             // Fatal in W&B's agent too (protocol K 24): a key with a slip of the pen must not be a setting that silently does not hold.
-            throw Invalid(unknown, $"is not a setting of an agent. Known are: {string.Join(", ", Known)}.", file);
+            throw Invalid(unknown, $"is not a setting of an agent. Known are: {string.Join(", ", known)}.", file);
         }
 
         if (Text(map, "queue") is { } one)
@@ -249,6 +259,15 @@ internal sealed record AgentConfig
         }
 
         var volumes = Words(map, "volumes");
+        IReadOnlyList<string> allowed = policy.ContainsKey("resources")
+            ? [.. Words(policy, "resources").Select(r => resources.Get(r).Info.Name)]
+            : resources.AllowedByDefault;
+        var images = ImageSettings.Read(
+            map,
+            allowed.Any(r => resources.Find(r)?.Info.Queues == true),
+            (key, what) => Invalid(key, what, file)
+        );
+        var jobs = JobLimits.Read(map["max_jobs"], resources, what => Invalid("max_jobs", what, file));
         var startTimeout = environment["WANDB_LAUNCH_START_TIMEOUT"] is { } text
             ? double.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out var seconds)
                 ? seconds
@@ -281,12 +300,8 @@ internal sealed record AgentConfig
                     ? known
                     : throw Invalid("queue_order", "must be fair or strict.", file)
                 : QueueOrder.Fair,
-            // 0 was read as 1 by W&B's agent of 2022, and made today's never take anything.
-            MaxJobs = Whole(map, "max_jobs", Unlimited, file) is { } jobs
-                ? jobs == 0
-                    ? 1
-                    : jobs
-                : 1,
+            Jobs = jobs,
+            Limits = new RunLimits { Time = Span(map, "time_limit", file), Start = Span(map, "start_limit", file) },
             MaxSchedulers = Whole(map, "max_schedulers", Unlimited, file) ?? 1,
             GpusPerJob = Whole(map, "gpus_per_job", 0, file),
             MaxRetry = Whole(map, "max_retry", 0, file) ?? 3,
@@ -302,14 +317,13 @@ internal sealed record AgentConfig
             Webhook = webhook is null ? null : Secrets.Register(webhook),
             KeepLogDays = Whole(map, "keep_log_days", 0, file) ?? 30,
             BaseImage = Text(map, "base_image"),
+            Repository = Text(map, "repository") ?? images.Repository,
             Policy = new AgentPolicy
             {
                 Entities = policy.ContainsKey("entities") ? Words(policy, "entities") : null,
                 GitHosts = policy.ContainsKey("git_hosts") ? Words(policy, "git_hosts") : defaults.GitHosts,
                 Images = policy.ContainsKey("images") ? Words(policy, "images") : defaults.Images,
-                Resources = policy.ContainsKey("resources")
-                    ? [.. Words(policy, "resources").Select(r => resources.Get(r).Info.Name)]
-                    : resources.AllowedByDefault,
+                Resources = allowed,
                 Mounts = Words(policy, "mounts"),
                 ExtraArguments =
                 [
@@ -321,13 +335,14 @@ internal sealed record AgentConfig
             },
             Launch = new LaunchOptions
             {
-                NoInstall = Flag(map, "no_install", file),
+                NoInstall = Flag(map, "no_install", file) || images.NoBuild,
                 Volumes = volumes,
                 DockerHost = Text(map, "docker_host"),
-                KubeConfig = Text(map, "kube_config"),
-                KubeContext = Text(map, "kube_context"),
-                Namespace = Text(map, "namespace"),
-                Repository = Text(map, "repository") ?? RegistryOf(map),
+                Repository = Text(map, "repository") ?? images.Repository,
+                Settings = resources
+                    .All.SelectMany(r => r.Info.Settings)
+                    .Where(s => Text(map, s) is not null)
+                    .ToDictionary(s => s, s => Text(map, s)!),
                 StopGraceSeconds = Whole(map, "stop_grace_period", 0, file) ?? 10,
                 KeepChildren = Flag(map, "keep_children", file),
                 MaxLogSize = Bytes(map, "max_log_size", LaunchOptions.LeastLogSize, file),
@@ -345,11 +360,12 @@ internal sealed record AgentConfig
             },
             Warnings =
             [
-                .. Unused
-                    .Where(u => map[u] is JsonObject { Count: > 0 } && (u != "registry" || RegistryOf(map) is null))
-                    .Select(u =>
-                        $"The setting '{u}' of {file} belongs to W&B's own agent and is not used: this one builds images on its Docker Engine."
+                .. jobs
+                    .ByResource.Keys.Except(allowed)
+                    .Select(r =>
+                        $"max_jobs has a number for {r}, which the agent's policy does not allow: such items are refused. Allow it with -AllowResource {r}."
                     ),
+                .. images.Warnings,
             ],
             Source = map,
         };
@@ -365,13 +381,9 @@ internal sealed record AgentConfig
         }
 
         map["queues"] = new JsonArray([.. Queues.Select(q => (JsonNode?)JsonValue.Create(q))]);
-        map["max_jobs"] = MaxJobs;
+        map["max_jobs"] = Jobs.Total;
         return map;
     }
-
-    // W&B's place for it; where images go is followed, and which login is used for it is docker's to know.
-    private static string? RegistryOf(JsonObject map) =>
-        map["registry"] is JsonObject registry ? Text(registry, "url") ?? Text(registry, "uri") : null;
 
     private static string? Text(JsonObject map, string key) =>
         map[key] is JsonValue value && value.ToString() is { Length: > 0 } text ? text : null;
@@ -415,6 +427,14 @@ internal sealed record AgentConfig
                 when long.TryParse(value.ToString(), NumberStyles.None, CultureInfo.InvariantCulture, out var number)
                     && number >= least => number,
             _ => throw Invalid(key, $"must be a number of bytes, {least} or more.", file),
+        };
+
+    private static TimeSpan? Span(JsonObject map, string key, string file) =>
+        map[key] switch
+        {
+            null => null,
+            JsonValue value when SpanText.TryParse(value.ToString(), out var span) => span,
+            _ => throw Invalid(key, $"must be {SpanText.Forms}.", file),
         };
 
     private static bool Flag(JsonObject map, string key, string file) =>

@@ -7,8 +7,11 @@ namespace WandbLaunch.Agents;
 [JsonConverter(typeof(JsonStringEnumConverter<AgentEventKind>))]
 public enum AgentEventKind
 {
-    /// <summary>The agent listens; the message is its policy.</summary>
+    /// <summary>The agent listens; the message says to what.</summary>
     AgentStarted,
+
+    /// <summary>What the agent runs of what others queue; each rule in full with -Verbose.</summary>
+    Policy,
 
     /// <summary>Something that an admin should know.</summary>
     Warning,

@@ -20,6 +20,9 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
 
     internal bool IsScheduler { get; } = entry.Config.IsScheduler;
 
+    /// <summary>What it runs with, under its own name.</summary>
+    internal string Resource { get; } = agent.Runs.Resources.NameOf(entry.Config);
+
     /// <summary>What is being done before the program runs.</summary>
     internal string Doing { get; set; } = "claiming";
 
@@ -171,7 +174,11 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
     )
     {
         End(report);
-        agent.Count(succeeded: report.State == "FINISHED", failed: report.State != "FINISHED");
+        agent.Count(
+            succeeded: report.State == "FINISHED",
+            failed: report.State is not ("FINISHED" or "STOPPED"),
+            stopped: report.State == "STOPPED"
+        );
         agent.Tell(kind, Entry, message, run, fault);
         agent.Step("ended");
     }

@@ -7,7 +7,8 @@ namespace WandbLaunch.Agents;
 
 /// <summary>Reads what an agent of this machine wrote to its log, over the files that it was rotated into.</summary>
 /// <param name="path">Path of agent.log.</param>
-internal sealed class AgentLogReader(string path)
+/// <param name="time">The pauses between two looks.</param>
+internal sealed class AgentLogReader(string path, TimeProvider time)
 {
     /// <summary>The events that are there, oldest first; with <paramref name="follow"/> also those to come, until it says that no more do.</summary>
     /// <param name="follow">Asked when all is read: true while the agent may write more. Null: not followed.</param>
@@ -56,7 +57,7 @@ internal sealed class AgentLogReader(string path)
                 yield break;
             }
 
-            await Task.Delay(250, token);
+            await Task.Delay(TimeSpan.FromMilliseconds(250), time, token);
         }
     }
 

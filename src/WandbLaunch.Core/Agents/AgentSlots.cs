@@ -1,5 +1,6 @@
 using WandbLaunch.Foundation;
 using WandbLaunch.Launching;
+using WandbLaunch.Resources;
 
 namespace WandbLaunch.Agents;
 
@@ -10,6 +11,7 @@ internal sealed class AgentSlots
     private readonly AgentLifetime _lifetime;
     private readonly TimeProvider _time;
     private readonly string _agent;
+    private readonly ResourceCatalog _resources;
     private readonly object _lock = new();
     private readonly HashSet<AgentItem> _holders = [];
 
@@ -18,10 +20,12 @@ internal sealed class AgentSlots
         AgentLifetime lifetime,
         TimeProvider time,
         string agent,
+        ResourceCatalog resources,
         GpuPool? gpus,
         int gpusPerRun
     )
     {
+        _resources = resources;
         _config = config;
         _lifetime = lifetime;
         _time = time;
@@ -49,8 +53,11 @@ internal sealed class AgentSlots
     }
 
     // Schedulers only wait for the runs of their sweeps, so they take no run's slot.
-    private bool IsRoomForRun =>
-        _config.MaxJobs == AgentConfig.Unlimited || _holders.Count(h => !h.IsScheduler) < _config.MaxJobs;
+    private bool IsFull(string resource) =>
+        _config.Jobs.IsFull(resource, of => _holders.Count(h => !h.IsScheduler && (of is null || h.Resource == of)));
+
+    /// <summary>True when a run of this resource gets GPUs of this machine: what an engine takes before it has a place for it runs on the engine's machines.</summary>
+    internal bool TakesGpus(string resource) => Gpus is not null && _resources.Find(resource)?.Info.Queues != true;
 
     /// <summary>Divides the machine's GPUs among the runs.</summary>
     /// <exception cref="LaunchException"><c>GpusMissing</c>.</exception>
@@ -72,7 +79,7 @@ internal sealed class AgentSlots
                     : Math.Max(
                         1,
                         devices.Count
-                            / Math.Max(1, config.MaxJobs == AgentConfig.Unlimited ? devices.Count : config.MaxJobs)
+                            / Math.Max(1, config.Jobs.Total == JobLimits.Unlimited ? devices.Count : config.Jobs.Total)
                     )
             );
         if (each > devices.Count)
@@ -86,26 +93,47 @@ internal sealed class AgentSlots
         }
 
         var gpus = each > 0 ? new GpuPool(context, devices, runs) : null;
-        return new AgentSlots(config, lifetime, context.Time, agent, gpus, each);
+        return new AgentSlots(config, lifetime, context.Time, agent, runs.Resources, gpus, each);
     }
 
     /// <summary>Finds the ends of runs that hold GPUs and that nobody looks after.</summary>
     internal Task LookAsync(CancellationToken token) => Gpus?.LookAsync(token) ?? Task.CompletedTask;
 
-    internal bool HasRoom()
+    /// <summary>True when an item of some resource can begin.</summary>
+    internal bool HasRoom() => IsAnyOpen(Closed());
+
+    /// <summary>True when there is a resource that the agent takes and that is not among these.</summary>
+    internal bool IsAnyOpen(IReadOnlySet<string> closed) => Allowed.Any(r => !closed.Contains(r));
+
+    /// <summary>The resources that the agent takes and whose items are left in their queues now, under their own names.</summary>
+    internal IReadOnlySet<string> Closed()
     {
         lock (_lock)
         {
-            return IsRoomForRun && (Gpus is null || Gpus.Free() >= GpusPerRun);
+            var noGpus = Gpus is not null && Gpus.Free() < GpusPerRun;
+            return Allowed.Where(r => IsFull(r) || (noGpus && TakesGpus(r))).ToHashSet(StringComparer.Ordinal);
         }
     }
 
-    /// <summary>Takes the GPUs of a run that is not known yet; null when they are another agent's just now.</summary>
-    internal GpuReservation? TryReserve()
+    private IEnumerable<string> Allowed => _config.Policy.Resources ?? _resources.AllowedByDefault;
+
+    /// <summary>Takes the GPUs of a run that is not known yet. When they are another agent's just now, what needs them is closed.</summary>
+    internal GpuReservation Reserve(ref IReadOnlySet<string> closed)
     {
         var name = "reserved-" + Guid.NewGuid().ToString("n");
-        var devices = Gpus?.TryTake(GpusPerRun, name, _agent);
-        return Gpus is not null && devices is null ? null : new GpuReservation(Gpus, name, devices, _agent);
+        var open = closed;
+        if (Gpus is null || !Allowed.Any(r => TakesGpus(r) && !open.Contains(r)))
+        {
+            return new GpuReservation(null, name, null, _agent);
+        }
+
+        var devices = Gpus.TryTake(GpusPerRun, name, _agent);
+        if (devices is null)
+        {
+            closed = Allowed.Where(r => TakesGpus(r) || open.Contains(r)).ToHashSet(StringComparer.Ordinal);
+        }
+
+        return new GpuReservation(devices is null ? null : Gpus, name, devices, _agent);
     }
 
     /// <summary>For an item that begins, whether there is room or not.</summary>
@@ -138,7 +166,7 @@ internal sealed class AgentSlots
         {
             lock (_lock)
             {
-                if (item.IsScheduler || IsRoomForRun)
+                if (item.IsScheduler || !IsFull(item.Resource))
                 {
                     _holders.Add(item);
                     return;

@@ -99,6 +99,8 @@ internal sealed class ItemReport(LaunchAgent agent, AgentItem item)
             Files = files,
             Warning = warning,
             RunShowsIt = ran && warning is null,
+            EngineId = run?.EngineId,
+            Reason = run?.Reason,
         };
         await ReportAsync(t => agent.Protocol.ReportEndAsync(end, t));
     }

@@ -15,6 +15,8 @@ internal sealed class ItemStart(LaunchAgent agent, AgentItem item)
         "DockerUnavailable",
         "KubernetesUnavailable",
         "KubernetesQuotaExceeded",
+        "SlurmUnavailable",
+        "SlurmHostUnreachable",
         "DiskFull",
         "GitFetchFailed",
         "ServerError",
@@ -39,18 +41,26 @@ internal sealed class ItemStart(LaunchAgent agent, AgentItem item)
             }
 
             await CheckSweepAsync();
-            using var limit = CancellationTokenSource.CreateLinkedTokenSource(agent.Stopping);
-            if (agent.Config.StartTimeout is { } longest)
-            {
-                limit.CancelAfter(longest);
-            }
+            var limits = await agent.LimitsOfAsync(item.Entry);
+            using var late = new CancellationTokenSource(TimeToStart(limits), agent.Time);
+            using var limit = CancellationTokenSource.CreateLinkedTokenSource(agent.Stopping, late.Token);
 
             try
             {
-                await LeaveWhenHungAsync(PrepareAndStartAsync(limit.Token), limit.Token);
+                await LeaveWhenHungAsync(PrepareAndStartAsync(limits, limit.Token), limit.Token);
             }
             catch (OperationCanceledException) when (!agent.Stopping.IsCancellationRequested)
             {
+                if (limits.Start is { } longest && agent.Time.GetUtcNow() - item.Entry.Taken >= longest)
+                {
+                    throw new LaunchException(
+                        RunLimits.StartFault,
+                        LaunchErrorCategory.OperationTimeout,
+                        $"The run was not started: {RunLimits.StartIsOver(longest, item.Doing)}.",
+                        null
+                    );
+                }
+
                 throw new LaunchException(
                     "StartTimeout",
                     LaunchErrorCategory.OperationTimeout,
@@ -90,8 +100,20 @@ internal sealed class ItemStart(LaunchAgent agent, AgentItem item)
         }
     }
 
+    // The admin's patience counts from each try, a start limit from when the item was taken.
+    private TimeSpan TimeToStart(RunLimits limits)
+    {
+        var left = limits.Start - (agent.Time.GetUtcNow() - item.Entry.Taken);
+        var most = agent.Config.StartTimeout;
+        return left is { } own && (most is null || own < most)
+            ? own > TimeSpan.Zero
+                ? own
+                : TimeSpan.Zero
+            : most ?? Timeout.InfiniteTimeSpan;
+    }
+
     // A fetch from a host that accepts and never answers cannot be cancelled; it is left behind, and nothing starts after it.
-    private static async Task LeaveWhenHungAsync(Task work, CancellationToken token)
+    private async Task LeaveWhenHungAsync(Task work, CancellationToken token)
     {
         try
         {
@@ -99,7 +121,7 @@ internal sealed class ItemStart(LaunchAgent agent, AgentItem item)
         }
         catch (OperationCanceledException) when (!work.IsCompleted)
         {
-            await Task.WhenAny(work, Task.Delay(TimeSpan.FromSeconds(5), CancellationToken.None));
+            await Task.WhenAny(work, Task.Delay(TimeSpan.FromSeconds(5), agent.Time, CancellationToken.None));
             if (!work.IsCompleted)
             {
                 _ = work.ContinueWith(
@@ -142,9 +164,10 @@ internal sealed class ItemStart(LaunchAgent agent, AgentItem item)
         return false;
     }
 
-    private async Task PrepareAndStartAsync(CancellationToken token)
+    private async Task PrepareAndStartAsync(RunLimits limits, CancellationToken token)
     {
         var (config, options) = ItemPreparation.Prepare(agent, item.Entry);
+        options = options with { Limits = limits, Asked = item.Entry.Taken };
         var launcher = new Launcher(agent.Runs, _ => Task.FromResult<WandbConnection?>(agent.Connection))
         {
             Progress = new CallbackProgress(p =>
@@ -214,7 +237,7 @@ internal sealed class ItemStart(LaunchAgent agent, AgentItem item)
             agent.LeaveSlot(item);
             try
             {
-                await Task.Delay(pause, agent.Stopping);
+                await Task.Delay(pause, agent.Time, agent.Stopping);
                 await agent.EnterSlotAsync(item, agent.Stopping);
             }
             catch (OperationCanceledException)
@@ -231,7 +254,9 @@ internal sealed class ItemStart(LaunchAgent agent, AgentItem item)
                 "FAILED",
                 null,
                 fault.Message,
-                fault.ErrorId is AgentPolicy.Refusal or "StartTimeout" or "SweepEnded" ? "agent" : stage,
+                fault.ErrorId is AgentPolicy.Refusal or "StartTimeout" or "SweepEnded" or RunLimits.StartFault
+                    ? "agent"
+                    : stage,
                 null
             ),
             fault.ErrorId == AgentPolicy.Refusal ? AgentEventKind.ItemRefused : AgentEventKind.ItemFailed,

@@ -1,4 +1,5 @@
 using WandbLaunch.Model;
+using WandbLaunch.Resources;
 using WandbLaunch.Wandb;
 
 namespace WandbLaunch.Agents;
@@ -9,6 +10,8 @@ internal sealed class ItemTaker(
     AgentHome home,
     AgentRegistration registration,
     ServerLink link,
+    AgentQueues queues,
+    ResourceCatalog resources,
     AgentSlots slots,
     AgentItems items,
     AgentLifetime lifetime,
@@ -21,25 +24,31 @@ internal sealed class ItemTaker(
     private static readonly TimeSpan FirstPause = TimeSpan.FromSeconds(1);
     private static readonly TimeSpan MostPause = TimeSpan.FromSeconds(10);
 
+    // An item that was popped and is not acknowledged comes back after about this long.
+    private static readonly TimeSpan HeldUp = TimeSpan.FromSeconds(30);
+
     // Fair: the queue that gave an item goes to the end.
     private readonly List<WandbRunQueue> _queues = [.. registration.Queues];
-    private readonly string[] _queueIds = [.. registration.Queues.Select(q => q.Id)];
+
+    // Queues in front of which an item stands that has to wait, since when.
+    private readonly Dictionary<string, (string Resource, DateTimeOffset Since)> _heldUp = new(StringComparer.Ordinal);
     private TimeSpan _pause = FirstPause;
     private DateTimeOffset _nextRest;
 
-    /// <summary>Takes an item: true; false when the queues are empty, null when there was no looking, for the GPUs are another agent's just now.</summary>
+    /// <summary>Takes an item: true; false when the queues are empty of what there is room for, null when there was no looking, for there is room for nothing just now.</summary>
     internal async Task<bool?> TakeNextAsync()
     {
         // The GPUs come first: an item that was popped without them would only wait for its lease to be over.
-        using var gpus = slots.TryReserve();
-        if (gpus is null)
+        var closed = slots.Closed();
+        using var gpus = slots.Reserve(ref closed);
+        if (!slots.IsAnyOpen(closed))
         {
             return null;
         }
 
-        foreach (var queue in _queues.ToList())
+        foreach (var queue in Open(closed))
         {
-            if (await PopAsync(queue) is not { } item)
+            if (await PopAsync(queue, closed) is not { } item)
             {
                 continue;
             }
@@ -50,18 +59,42 @@ internal sealed class ItemTaker(
                 _queues.Add(queue);
             }
 
-            if (TryBegin(queue, item, gpus))
+            if (TryBegin(queue, item, gpus, closed))
             {
                 _pause = FirstPause;
                 return true;
             }
         }
 
-        return false;
+        return closed.Count > 0 ? null : false;
     }
 
-    private async Task<PoppedItem?> PopAsync(WandbRunQueue queue)
+    /// <summary>The queues that may have an item that can begin: what a queue tells of its items, or showed when one was popped, decides before the next pop.</summary>
+    private List<WandbRunQueue> Open(IReadOnlySet<string> closed)
     {
+        var now = time.GetUtcNow();
+        foreach (var (id, held) in _heldUp.ToList())
+        {
+            if (!closed.Contains(held.Resource) || now - held.Since >= HeldUp)
+            {
+                _heldUp.Remove(id);
+            }
+        }
+
+        return
+        [
+            .. _queues.Where(q =>
+                !_heldUp.ContainsKey(q.Id) && (queues.ResourceOf(q) is not { } resource || !closed.Contains(resource))
+            ),
+        ];
+    }
+
+    private string[] NamesOf(IReadOnlySet<string> closed) =>
+        registration.Protocol.PopsByResource ? [.. closed.SelectMany(resources.NamesOf)] : [];
+
+    private async Task<PoppedItem?> PopAsync(WandbRunQueue queue, IReadOnlySet<string> closed)
+    {
+        var except = NamesOf(closed);
         var item = await link.AskAsync(
             t =>
                 registration.Protocol.PopAsync(
@@ -69,7 +102,8 @@ internal sealed class ItemTaker(
                     registration.QueueProject,
                     queue.Name,
                     registration.AgentId,
-                    t
+                    t,
+                    except
                 ),
             lifetime.NoMore
         );
@@ -81,7 +115,7 @@ internal sealed class ItemTaker(
         return item;
     }
 
-    private bool TryBegin(WandbRunQueue queue, PoppedItem item, GpuReservation gpus)
+    private bool TryBegin(WandbRunQueue queue, PoppedItem item, GpuReservation gpus, IReadOnlySet<string> closed)
     {
         var launchId = AgentJournal.LaunchIdOf(registration.ServerKey, item.Id);
         if (items.Has(launchId) || AgentJournal.TryHold(home.Store.DataFolder, launchId) is not { } held)
@@ -90,13 +124,21 @@ internal sealed class ItemTaker(
             return false;
         }
 
-        if (LaunchConfig.Tolerant(item.Spec).IsScheduler && slots.IsFullOfSchedulers)
+        var asked = LaunchConfig.Tolerant(item.Spec);
+        var resource = resources.NameOf(asked);
+        if (asked.IsScheduler ? slots.IsFullOfSchedulers : closed.Contains(resource))
         {
-            // Not acknowledged: it goes back to its place (protocol F.3).
+            // Not acknowledged: it goes back to its place (protocol F.3), and the queue is left alone until it is there.
             held.Dispose();
+            if (!asked.IsScheduler)
+            {
+                _heldUp[queue.Id] = (resource, time.GetUtcNow());
+            }
+
             return false;
         }
 
+        var takesGpus = slots.TakesGpus(resource);
         var entry = new JournalEntry
         {
             LaunchId = launchId,
@@ -109,11 +151,15 @@ internal sealed class ItemTaker(
             Spec = item.Spec,
             Fault = item.Fault,
             Taken = time.GetUtcNow(),
-            Gpus = gpus.Devices,
+            Gpus = takesGpus ? gpus.Devices : null,
         };
         try
         {
-            gpus.GiveTo(launchId);
+            if (takesGpus)
+            {
+                gpus.GiveTo(launchId);
+            }
+
             home.Journal.Save(entry);
         }
         catch
@@ -154,7 +200,18 @@ internal sealed class ItemTaker(
         // A stop that was asked for between two waits wakes nobody.
         heartbeat.LookForStop();
         var from = time.GetUtcNow();
-        var ready = await link.AskAsync(t => registration.Protocol.WaitForWorkAsync(_queueIds, WaitAtServer, t), token);
+        var closed = slots.Closed();
+        var (open, except) = (Open(closed).Select(q => q.Id).ToList(), NamesOf(closed));
+        if (open.Count == 0)
+        {
+            await Task.Delay(FirstPause, time, token);
+            return;
+        }
+
+        var ready = await link.AskAsync(
+            t => registration.Protocol.WaitForWorkAsync(open, WaitAtServer, t, except),
+            token
+        );
         if (ready)
         {
             heartbeat.LookForStop();

@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using WandbLaunch.Foundation;
 using WandbLaunch.Launching;
 using WandbLaunch.Model;
@@ -8,17 +7,20 @@ namespace WandbLaunch.Agents;
 /// <summary>Looks after a started run until it is over.</summary>
 internal sealed class ItemWatch(LaunchAgent agent, AgentItem item, ItemStart start)
 {
+    private static readonly TimeSpan NoteAfter = TimeSpan.FromSeconds(1);
+
     private bool _late;
 
     internal async Task WatchAsync()
     {
         item.Doing = "starting";
         var told = item.Adopted && !item.HandedOver;
-        var from = Stopwatch.StartNew();
-        var asked = Stopwatch.StartNew();
-        Stopwatch? stopWanted = null;
+        var from = agent.Time.GetTimestamp();
+        var asked = from;
+        long? stopWanted = null;
         var stopSaid = false;
         string? waitsFor = null;
+        (string?, string?) noted = (null, null);
         var revived = 0;
         while (true)
         {
@@ -64,6 +66,13 @@ internal sealed class ItemWatch(LaunchAgent agent, AgentItem item, ItemStart sta
                 return;
             }
 
+            // What is over within a moment says so at its end.
+            if (noted != (run.EngineId, run.Reason) && agent.Time.GetElapsedTime(from) > NoteAfter)
+            {
+                noted = (run.EngineId, run.Reason);
+                await agent.OnceAsync(t => agent.Protocol.NoteRunAsync(item.Entry.Item, run.EngineId, run.Reason, t));
+            }
+
             if (own is null && !IsLookedAfter(run) && !await ReviveAsync(run, ++revived))
             {
                 return;
@@ -74,8 +83,10 @@ internal sealed class ItemWatch(LaunchAgent agent, AgentItem item, ItemStart sta
                 !stopSaid
                 && (
                     agent.Stopping.IsCancellationRequested
-                    || stopWanted?.Elapsed >= agent.Config.StoppedRunTimeout
-                    || (run.State == LaunchState.Starting && from.Elapsed > agent.Config.StartTimeout)
+                    || (stopWanted is { } since && agent.Time.GetElapsedTime(since) >= agent.Config.StoppedRunTimeout)
+                    || (
+                        run.State == LaunchState.Starting && agent.Time.GetElapsedTime(from) > agent.Config.StartTimeout
+                    )
                 )
             )
             {
@@ -89,22 +100,27 @@ internal sealed class ItemWatch(LaunchAgent agent, AgentItem item, ItemStart sta
                 throw new OperationCanceledException();
             }
 
-            if (stopWanted is null && asked.Elapsed > TimeSpan.FromSeconds(10) && told)
+            if (stopWanted is null && agent.Time.GetElapsedTime(asked) > TimeSpan.FromSeconds(10) && told)
             {
                 // A stop of the run that was asked for in W&B: the SDK ends it, and if it does not, the agent does (protocol F.5).
-                asked.Restart();
+                asked = agent.Time.GetTimestamp();
                 await agent.OnceAsync(async t =>
-                    stopWanted = await agent.Api.RunStoppedAsync(item.RunPathOf(run), t) ? Stopwatch.StartNew() : null
+                    stopWanted = await agent.Api.RunStoppedAsync(item.RunPathOf(run), t)
+                        ? agent.Time.GetTimestamp()
+                        : null
                 );
             }
 
             await Task.Delay(
-                from.ElapsedMilliseconds switch
-                {
-                    < 3000 => 40,
-                    < 60_000 => 250,
-                    _ => 1000,
-                },
+                TimeSpan.FromMilliseconds(
+                    agent.Time.GetElapsedTime(from).TotalSeconds switch
+                    {
+                        < 3 => 40,
+                        < 60 => 250,
+                        _ => 1000,
+                    }
+                ),
+                agent.Time,
                 CancellationToken.None
             );
         }
@@ -176,7 +192,7 @@ internal sealed class ItemWatch(LaunchAgent agent, AgentItem item, ItemStart sta
         catch (Exception e) when (e is LaunchException or IOException)
         {
             // Tried again at the next look.
-            await Task.Delay(1000, CancellationToken.None);
+            await Task.Delay(TimeSpan.FromSeconds(1), agent.Time, CancellationToken.None);
         }
 
         return true;

@@ -35,6 +35,7 @@ internal sealed class LaunchAgent : IDisposable
     private readonly AgentSlots _slots;
     private readonly AgentCounts _counts = new();
     private readonly ServerLink _link;
+    private readonly AgentQueues _queues;
     private readonly AgentItems _items;
     private readonly AgentBoard _board;
     private readonly AgentShutdown _shutdown;
@@ -65,6 +66,7 @@ internal sealed class LaunchAgent : IDisposable
         _teller = teller;
         _slots = slots;
         _link = new ServerLink(registration.Connection.BaseUrl, teller, callbacks, time);
+        _queues = new AgentQueues(registration, _link, runs.Resources, time);
         _items = new AgentItems(
             (entry, adopted) => new AgentItem(this, entry, adopted),
             home,
@@ -95,7 +97,20 @@ internal sealed class LaunchAgent : IDisposable
         _loop = new AgentLoop(
             config,
             home.Folder,
-            new ItemTaker(config, home, registration, _link, slots, _items, lifetime, _heartbeat, teller, time),
+            new ItemTaker(
+                config,
+                home,
+                registration,
+                _link,
+                _queues,
+                runs.Resources,
+                slots,
+                _items,
+                lifetime,
+                _heartbeat,
+                teller,
+                time
+            ),
             slots,
             _items,
             _counts,
@@ -133,6 +148,9 @@ internal sealed class LaunchAgent : IDisposable
     internal GpuPool? Gpus => _slots.Gpus;
     internal int GpusPerJob => _slots.GpusPerRun;
     internal AgentMode Mode => _lifetime.Mode;
+
+    /// <summary>The policy in full, one line for each rule.</summary>
+    internal IReadOnlyList<string> PolicyLines => Config.Policy.Describe(Entity, Runs.Resources.AllowedByDefault);
     internal CancellationToken Stopping => _lifetime.Stopping;
     internal CancellationToken Closed => _lifetime.Closed;
 
@@ -188,6 +206,7 @@ internal sealed class LaunchAgent : IDisposable
         {
             Config.Warnings.ToList().ForEach(_teller.Warn);
             _teller.Tell(AgentEventKind.AgentStarted, null, Greeting());
+            _teller.Tell(AgentEventKind.Policy, null, Config.Policy.Summary(Entity, Runs.Resources.AllowedByDefault));
             await WarnOfTeamAsync();
             _board.Save();
             _ticker.Start();
@@ -196,7 +215,7 @@ internal sealed class LaunchAgent : IDisposable
             {
                 AgentMode.Stopping => ExitStoppedRuns,
                 AgentMode.Asked or AgentMode.Detaching => ExitStopped,
-                _ => _counts.Failed > 0 ? ExitFailures : ExitOk,
+                _ => _counts.Failed + _counts.Stopped > 0 ? ExitFailures : ExitOk,
             };
         }
         finally
@@ -209,16 +228,8 @@ internal sealed class LaunchAgent : IDisposable
 
     private string Greeting()
     {
-        var runs = Config.MaxJobs switch
-        {
-            AgentConfig.Unlimited => "any number of runs",
-            1 => "one run",
-            var most => $"{most} runs",
-        };
-        return $"listens to {string.Join(", ", _registration.Queues.Select(q => q.Name))} of {Entity}/{QueueProject} on {Connection.BaseUrl}, {runs} at a time"
-            + (Gpus is null ? "" : $", {_slots.GpusPerRun} of {Gpus.Devices.Count} GPUs each")
-            + ". It runs other people's code. Policy: "
-            + string.Join("; ", Config.Policy.Describe(Entity));
+        return $"listens to {string.Join(", ", _registration.Queues.Select(q => q.Name))} of {Entity}/{QueueProject} on {Connection.BaseUrl}, {Config.Jobs.Describe()} at a time"
+            + (Gpus is null ? "" : $", {_slots.GpusPerRun} of {Gpus.Devices.Count} GPUs each");
     }
 
     private async Task WarnOfTeamAsync()
@@ -273,12 +284,21 @@ internal sealed class LaunchAgent : IDisposable
         [CallerLineNumber] int line = 0
     ) => _link.OnceAsync(ask, asker, line);
 
+    /// <summary>The limits of an item's run: the smallest of its own, its queue's and the agent's.</summary>
+    internal async Task<RunLimits> LimitsOfAsync(JournalEntry entry) =>
+        entry.Config.Limits.Smallest(Config.Limits).Smallest(await _queues.LimitsOfAsync(entry.QueueId));
+
     internal void LeaveSlot(AgentItem item) => _slots.Leave(item);
 
     internal Task EnterSlotAsync(AgentItem item, CancellationToken token) => _slots.EnterAsync(item, token);
 
-    internal void Count(bool taken = false, bool succeeded = false, bool failed = false, bool notOurs = false) =>
-        _counts.Add(taken, succeeded, failed, notOurs);
+    internal void Count(
+        bool taken = false,
+        bool succeeded = false,
+        bool failed = false,
+        bool stopped = false,
+        bool notOurs = false
+    ) => _counts.Add(taken, succeeded, failed, stopped, notOurs);
 
     internal void Tell(
         AgentEventKind kind,

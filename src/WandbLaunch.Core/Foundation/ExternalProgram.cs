@@ -31,6 +31,9 @@ internal sealed class ExternalProgram
     /// <summary>Written to its standard input, which is then closed.</summary>
     internal string Input { get; init; } = "";
 
+    /// <summary>Writes its standard input in the place of <see cref="Input"/>: bytes, as they come. A program that ends before it read all is no fault of the writer's.</summary>
+    internal Func<Stream, CancellationToken, Task>? Feed { get; init; }
+
     /// <summary>Over the environment of this process; null takes a variable away.</summary>
     internal IReadOnlyDictionary<string, string?> Environment { get; init; } = new Dictionary<string, string?>();
 
@@ -46,7 +49,7 @@ internal sealed class ExternalProgram
     /// <summary>True: errors and output are one text, in the order in which they came.</summary>
     internal bool Merged { get; init; }
 
-    /// <summary>Told the last line of whatever it says.</summary>
+    /// <summary>Told whatever it says, in pieces of any length.</summary>
     internal Action<string>? Said { get; init; }
 
     /// <summary>Runs it to its end. A program that is not there or takes too long is a <see cref="LaunchException"/>; an exit code is not.</summary>
@@ -65,7 +68,9 @@ internal sealed class ExternalProgram
                 .WithWorkingDirectory(WorkingFolder)
                 .WithEnvironmentVariables(Environment)
                 .WithValidation(CommandResultValidation.None)
-                .WithStandardInputPipe(PipeSource.FromString(Input, new UTF8Encoding(false)))
+                .WithStandardInputPipe(
+                    Feed is { } feed ? PipeSource.Create(feed) : PipeSource.FromString(Input, new UTF8Encoding(false))
+                )
                 .WithStandardOutputPipe(Into(output, letGo.Token))
                 .WithStandardErrorPipe(Into(error, letGo.Token))
                 .ExecuteAsync(limit.Token);
@@ -98,7 +103,16 @@ internal sealed class ExternalProgram
     }
 
     /// <summary>The last lines of what it said, for a message: without the secrets that went in.</summary>
-    internal string Tail(string text, int lines)
+    internal string Tail(string text, int lines) =>
+        string.Join(
+            " | ",
+            Masked(text)
+                .Split('\n', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries)
+                .TakeLast(lines)
+        );
+
+    /// <summary>What it said without the secrets that went in.</summary>
+    internal string Masked(string text)
     {
         foreach (
             var secret in Environment
@@ -113,12 +127,7 @@ internal sealed class ExternalProgram
             text = text.Replace(secret, Secrets.Masked, StringComparison.Ordinal);
         }
 
-        return Secrets.Mask(
-            string.Join(
-                " | ",
-                text.Split('\n', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries).TakeLast(lines)
-            )
-        );
+        return Secrets.Mask(text);
     }
 
     private string Find()
@@ -178,13 +187,9 @@ internal sealed class ExternalProgram
 
     private void Tell(ReadOnlySpan<char> text)
     {
-        if (
-            Said is { } said
-            && text.ToString().Split('\n', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries)
-                is [.., var last]
-        )
+        if (Said is { } said && text.Length > 0)
         {
-            said(last);
+            said(text.ToString());
         }
     }
 

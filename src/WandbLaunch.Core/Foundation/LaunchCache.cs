@@ -17,6 +17,9 @@ internal sealed class LaunchCache(string root)
     internal string VenvFolder(string key) =>
         Path.Combine(FileModes.CreatePrivateFolder(Path.Combine(Root, "venvs")), Hash(key)[..24]);
 
+    /// <summary>What is kept of an environment or an image that could not be made: what the tools said.</summary>
+    internal string FailureFolder(string key) => VenvFolder(key) + ".failed";
+
     internal static string Hash(string text) =>
         Convert.ToHexString(SHA256.HashData(Encoding.UTF8.GetBytes(text))).ToLowerInvariant();
 

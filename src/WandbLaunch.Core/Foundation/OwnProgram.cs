@@ -18,6 +18,7 @@ internal sealed class OwnProgram
     {
         ["DOTNET_TieredPGO"] = "0",
         ["DOTNET_GCgen0MaxBudget"] = "400000",
+        ["DOTNET_gcConcurrent"] = "0",
         ["DOTNET_ThreadPool_UnfairSemaphoreSpinLimit"] = "0",
     };
 
@@ -35,8 +36,17 @@ internal sealed class OwnProgram
         _runtime = runtime;
     }
 
-    /// <summary>Folder of the module's libraries: where this assembly is.</summary>
-    internal static string LibraryFolder => Path.GetDirectoryName(typeof(OwnProgram).Assembly.Location)!;
+    /// <summary>Folder of the module's libraries: where this assembly is, or two above it where it is the one that was compiled ahead for a platform.</summary>
+    internal static string LibraryFolder
+    {
+        get
+        {
+            var own = Path.GetDirectoryName(typeof(OwnProgram).Assembly.Location)!;
+            return Path.GetDirectoryName(own) is { } above && Path.GetFileName(above) == "compiled"
+                ? Path.GetDirectoryName(above)!
+                : own;
+        }
+    }
 
     /// <summary>The program that watches runs, is an agent, or adopts orphans.</summary>
     /// <param name="environment">Where a runtime is looked for.</param>

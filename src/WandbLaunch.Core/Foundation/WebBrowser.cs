@@ -28,10 +28,19 @@ internal sealed class WebBrowser(LaunchEnvironment environment)
         }
 
         // One word, in which blanks and quotes are escaped.
+        return await OpenWordAsync(page.AbsoluteUri, page.AbsoluteUri, token);
+    }
+
+    /// <summary>Opens a page that this module wrote to the disk. False where there is no browser, or it would not.</summary>
+    internal Task<bool> OpenFileAsync(string path, CancellationToken token) =>
+        OpenWordAsync(new Uri(path).AbsoluteUri, path, token);
+
+    private async Task<bool> OpenWordAsync(string address, string shown, CancellationToken token)
+    {
         var start =
-            Program() is { } program ? Redirected(program, page.AbsoluteUri)
+            Program() is { } program ? Redirected(program, address)
             : environment.IsWindows && environment["BROWSER"] is null
-                ? new ProcessStartInfo(page.AbsoluteUri) { UseShellExecute = true }
+                ? new ProcessStartInfo(shown) { UseShellExecute = true }
             : null;
         try
         {

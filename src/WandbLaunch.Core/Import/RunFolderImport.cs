@@ -168,36 +168,11 @@ internal static class RunFolderImport
         if (rows > 0)
         {
             var sent = 0;
-            var batch = new List<string>(Lines);
-            await Task.Run(
-                () =>
-                    TransactionLog.Read(
-                        logPath!,
-                        row =>
-                        {
-                            batch.Add(row);
-                            if (batch.Count == Lines)
-                            {
-                                // The log is read on a thread of its own, which has nothing else to do.
-#pragma warning disable VSTHRD002
-                                SendAsync().GetAwaiter().GetResult();
-#pragma warning restore VSTHRD002
-                            }
-                        }
-                    ),
-                token
-            );
-            await SendAsync();
-
-            async Task SendAsync()
+            foreach (var batch in TransactionLog.History(logPath!).Chunk(Lines))
             {
-                if (batch.Count > 0)
-                {
-                    progress.Report($"{path}: history", (int)(100L * sent / rows));
-                    await api.FileStreamAsync(path, "wandb-history.jsonl", sent, batch, token);
-                    sent += batch.Count;
-                    batch.Clear();
-                }
+                progress.Report($"{path}: history", (int)(100L * sent / rows));
+                await api.FileStreamAsync(path, "wandb-history.jsonl", sent, batch, token);
+                sent += batch.Length;
             }
         }
 

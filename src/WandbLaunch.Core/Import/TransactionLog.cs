@@ -46,10 +46,42 @@ internal static class TransactionLog
 
     internal static LoggedRun Read(string path, Action<string> history)
     {
-        using var stream = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite, 1 << 16);
+        using var stream = Open(path);
+        using var records = Records(stream).GetEnumerator();
+        var run = new LoggedRun();
+        while (TryApplyNext(records, run, history))
+        {
+            // One after the other.
+        }
+
+        return run;
+    }
+
+    /// <summary>The rows of history alone, read as they are asked for.</summary>
+    internal static IEnumerable<string> History(string path)
+    {
+        using var stream = Open(path);
+        using var records = Records(stream).GetEnumerator();
+        var run = new LoggedRun();
+        var rows = new List<string>();
+        while (TryApplyNext(records, run, rows.Add))
+        {
+            foreach (var row in rows)
+            {
+                yield return row;
+            }
+
+            rows.Clear();
+        }
+    }
+
+    private static FileStream Open(string path)
+    {
+        var stream = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite, 1 << 16);
         Span<byte> head = stackalloc byte[7];
         if (stream.ReadAtLeast(head, 7, false) < 7 || !head.StartsWith(":W&B"u8))
         {
+            stream.Dispose();
             throw new LaunchException(
                 "TransactionLogInvalid",
                 LaunchErrorCategory.InvalidData,
@@ -58,21 +90,27 @@ internal static class TransactionLog
             );
         }
 
-        var run = new LoggedRun();
+        return stream;
+    }
+
+    private static bool TryApplyNext(IEnumerator<byte[]> records, LoggedRun run, Action<string> history)
+    {
         try
         {
-            foreach (var record in Records(stream))
+            if (!records.MoveNext())
             {
-                Apply(run, record, history);
+                return false;
             }
+
+            Apply(run, records.Current, history);
+            return true;
         }
         catch (Exception e) when (e is InvalidProtocolBufferException or EndOfStreamException)
         {
             // A run that was killed leaves a last record that is not whole; everything before it counts.
             run.Truncated = true;
+            return false;
         }
-
-        return run;
     }
 
     private static IEnumerable<byte[]> Records(FileStream stream)

@@ -12,6 +12,10 @@ internal sealed partial class LaunchStore(string root, ResourceCatalog resources
     /// <summary>Why it is not known how a run ended.</summary>
     internal const string SupervisorGone = "the process that watched this run was ended, so its exit code is not known";
 
+    private static readonly TimeSpan MostWait = TimeSpan.FromMilliseconds(250);
+
+    private readonly TimeProvider _time = resources.Context.Time;
+
     internal static readonly JsonSerializerOptions Json = new()
     {
         WriteIndented = true,
@@ -56,7 +60,7 @@ internal sealed partial class LaunchStore(string root, ResourceCatalog resources
     }
 
     internal static void Save(string folder, LaunchedRun run) =>
-        FileModes.WritePrivate(Path.Combine(folder, "run.json"), JsonSerializer.Serialize(run, Json));
+        FileModes.WritePrivate(Path.Combine(folder, "run.json"), LaunchedRunText.Write(run));
 
     internal static void SaveSpec(string folder, RunSpec spec) =>
         FileModes.WritePrivate(Path.Combine(folder, "spec.json"), spec.Write());
@@ -69,7 +73,7 @@ internal sealed partial class LaunchStore(string root, ResourceCatalog resources
         try
         {
             var text = FileModes.ReadShared(Path.Combine(folder, "run.json"));
-            var run = JsonSerializer.Deserialize<LaunchedRun>(text, Json);
+            var run = LaunchedRunText.Read(text);
             return run is { Handle: null, State: not LaunchState.Starting }
                 ? run with
                 {
@@ -199,7 +203,7 @@ internal sealed partial class LaunchStore(string root, ResourceCatalog resources
                 run.Agent is not null
                 || (
                     run.State == LaunchState.Starting
-                    && Directory.GetLastWriteTimeUtc(folder) > DateTime.UtcNow.AddSeconds(-30)
+                    && Directory.GetLastWriteTimeUtc(folder) > _time.GetUtcNow().UtcDateTime.AddSeconds(-30)
                 )
             )
             {
@@ -212,7 +216,7 @@ internal sealed partial class LaunchStore(string root, ResourceCatalog resources
                 {
                     // How it stands is asked for at the next look.
                     var found = resource.Info.Queues ? RunStanding.WaitsFor("it was handed over") : RunStanding.Runs;
-                    run = found.ApplyTo(run, DateTimeOffset.UtcNow) with { Handle = handle };
+                    run = found.ApplyTo(run, _time.GetUtcNow()) with { Handle = handle };
                     Save(folder, run);
                     return run;
                 }
@@ -233,7 +237,7 @@ internal sealed partial class LaunchStore(string root, ResourceCatalog resources
 
         if (standing.End is not { } end)
         {
-            if (resource.Info.Queues && standing.ApplyTo(run, DateTimeOffset.UtcNow) is var now && now != run)
+            if (resource.Info.Queues && standing.ApplyTo(run, _time.GetUtcNow()) is var now && now != run)
             {
                 Save(folder, run = now);
             }
@@ -247,7 +251,7 @@ internal sealed partial class LaunchStore(string root, ResourceCatalog resources
         }
 
         // Its engine remembers how it ended: taken over now, for good.
-        using var supervisor = new Supervisor(folder, run, resource, LoadSpec(folder).MaxLogSize);
+        using var supervisor = new Supervisor(folder, run, resource, LoadSpec(folder).MaxLogSize, time: _time);
         await supervisor.CollectAsync(end, StopAsked(folder), token);
         if (supervisor.TrySave())
         {
@@ -257,9 +261,9 @@ internal sealed partial class LaunchStore(string root, ResourceCatalog resources
         return supervisor.Run;
     }
 
-    private static LaunchedRun Lost(string folder, LaunchedRun run, string? reason)
+    private LaunchedRun Lost(string folder, LaunchedRun run, string? reason)
     {
-        run = run with { State = LaunchState.Unknown, Finished = DateTimeOffset.UtcNow, Reason = reason };
+        run = run with { State = LaunchState.Unknown, Finished = _time.GetUtcNow(), Reason = reason };
         Save(folder, run);
         return run;
     }
@@ -278,10 +282,10 @@ internal sealed partial class LaunchStore(string root, ResourceCatalog resources
         var folder = Folder(id);
         var grace = TimeSpan.FromSeconds(LoadSpec(folder).StopGraceSeconds);
         AskStop(folder);
-        var until = DateTime.UtcNow + grace + TimeSpan.FromSeconds(10);
-        var wait = 20;
+        var until = _time.GetUtcNow() + grace + TimeSpan.FromSeconds(10);
+        var wait = TimeSpan.FromMilliseconds(20);
         var run = await GetAsync(id, token);
-        while (!run.IsDone && DateTime.UtcNow < until)
+        while (!run.IsDone && _time.GetUtcNow() < until)
         {
             if (run.Handle is not null && resources.Get(run.Resource).Info.EngineRemembers && !IsLookedAfter(folder))
             {
@@ -289,8 +293,8 @@ internal sealed partial class LaunchStore(string root, ResourceCatalog resources
             }
             else
             {
-                await Task.Delay(wait, token);
-                wait = Math.Min(wait * 2, 250);
+                await Task.Delay(wait, _time, token);
+                wait = wait * 2 < MostWait ? wait * 2 : MostWait;
             }
 
             run = await GetAsync(id, token);
@@ -304,7 +308,7 @@ internal sealed partial class LaunchStore(string root, ResourceCatalog resources
         // Its supervisor is gone or does not answer: end what is left of it from here.
         await resources.Get(run.Resource).StopAsync(run, grace, token);
         await resources.Get(run.Resource).ForgetAsync(run, token);
-        run = Load(folder)! with { State = LaunchState.Stopped, Finished = run.Finished ?? DateTimeOffset.UtcNow };
+        run = Load(folder)! with { State = LaunchState.Stopped, Finished = run.Finished ?? _time.GetUtcNow() };
         Save(folder, run);
         return run;
     }
@@ -322,7 +326,7 @@ internal sealed partial class LaunchStore(string root, ResourceCatalog resources
         using var held = FileLock.TryEnter(LockPath(folder));
         if (held is not null && Load(folder) is { IsDone: false } now)
         {
-            using var supervisor = new Supervisor(folder, now, resource, LoadSpec(folder).MaxLogSize);
+            using var supervisor = new Supervisor(folder, now, resource, LoadSpec(folder).MaxLogSize, time: _time);
             await supervisor.CopyLogAsync(token);
         }
     }

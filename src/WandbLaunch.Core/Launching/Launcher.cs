@@ -53,6 +53,7 @@ internal sealed class Launcher(LaunchStore store, Func<CancellationToken, Task<W
                 Image = plan.Image,
                 Prepared = plan.Prepared,
                 Manifest = plan.Manifest is { } manifest ? Secrets.Mask(manifest) : null,
+                Note = plan.Note,
                 PythonVersion = resolved.PythonVersion,
                 Requirements = resolved.Requirements.Lines,
                 Command = Secrets.Mask(CommandLine.Show(plan.Command)),
@@ -71,6 +72,7 @@ internal sealed class Launcher(LaunchStore store, Func<CancellationToken, Task<W
     }
 
     /// <summary>Does everything up to the start: source, packages or image, folder of the run.</summary>
+    /// <exception cref="LaunchException">Whatever is wrong; <c>StartLimit</c>: it takes too long.</exception>
     internal async Task<PreparedLaunch> PrepareAsync(
         LaunchConfig config,
         LaunchOptions options,
@@ -78,11 +80,43 @@ internal sealed class Launcher(LaunchStore store, Func<CancellationToken, Task<W
         CancellationToken token
     )
     {
+        if (config.Limits.Smallest(options.Limits).Start is not { } longest)
+        {
+            return await PrepareAsync(config, options, workingFolder, null, token);
+        }
+
+        var now = _machine.Time.GetUtcNow();
+        var by = (options.Asked ?? now) + longest;
+        using var late = new CancellationTokenSource(by > now ? by - now : TimeSpan.Zero, _machine.Time);
+        using var either = CancellationTokenSource.CreateLinkedTokenSource(token, late.Token);
+        try
+        {
+            return await PrepareAsync(config, options, workingFolder, by, either.Token);
+        }
+        catch (OperationCanceledException) when (!token.IsCancellationRequested)
+        {
+            throw new LaunchException(
+                RunLimits.StartFault,
+                LaunchErrorCategory.OperationTimeout,
+                $"The run was not started: {RunLimits.StartIsOver(longest, "it was being prepared")}. Give it longer with -StartLimit.",
+                config.Source
+            );
+        }
+    }
+
+    private async Task<PreparedLaunch> PrepareAsync(
+        LaunchConfig config,
+        LaunchOptions options,
+        string workingFolder,
+        DateTimeOffset? startBy,
+        CancellationToken token
+    )
+    {
         var given = config;
         (config, var job) = await WithJobAsync(config, options, token);
         var resource = store.Resources.Of(config);
         Validate(config, options, resource);
-        var runId = config.RunId ?? options.LaunchId ?? RunPath.NewId();
+        var runId = config.RunId ?? options.LaunchId ?? RunId.New();
         var id = options.LaunchId ?? runId;
         var folder = store.Create(id);
         try
@@ -111,6 +145,7 @@ internal sealed class Launcher(LaunchStore store, Func<CancellationToken, Task<W
                     }.ToJsonString(),
                     Warnings = warnings,
                     Progress = Progress,
+                    StartBy = startBy,
                 },
                 token
             );

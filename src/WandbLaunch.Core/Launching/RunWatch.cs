@@ -4,8 +4,11 @@ using WandbLaunch.Resources;
 namespace WandbLaunch.Launching;
 
 /// <summary>Waits for the ends of runs: one watch of each resource, however many of its runs are waited for in this process.</summary>
-internal sealed class RunWatch(Func<string, ILaunchResource> resourceOf)
+internal sealed class RunWatch(Func<string, ILaunchResource> resourceOf, TimeProvider? time = null)
 {
+    private static readonly TimeSpan Pause = TimeSpan.FromSeconds(1);
+
+    private readonly TimeProvider _time = time ?? TimeProvider.System;
     private readonly object _lock = new();
     private readonly Dictionary<string, Group> _groups = new(StringComparer.Ordinal);
 
@@ -84,7 +87,7 @@ internal sealed class RunWatch(Func<string, ILaunchResource> resourceOf)
                 // A watch that fails is begun again: nobody's run may be forgotten.
             }
 
-            await Task.Delay(1000, CancellationToken.None);
+            await Task.Delay(Pause, _time, CancellationToken.None);
         }
     }
 

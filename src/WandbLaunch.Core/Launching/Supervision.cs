@@ -11,7 +11,8 @@ internal sealed class Supervision(ResourceCatalog resources) : IDisposable
     /// <summary>How long a shell waits for room on the disk; what could not be written by then is written later, while it lives.</summary>
     private static readonly TimeSpan ShellPatience = TimeSpan.FromSeconds(10);
 
-    private readonly RunWatch _watch = new(resources.Get);
+    private readonly TimeProvider _time = resources.Context.Time;
+    private readonly RunWatch _watch = new(resources.Get, resources.Context.Time);
     private readonly ConcurrentDictionary<Task, byte> _background = new();
     private readonly ConcurrentDictionary<string, Supervisor> _supervisors = new(StringComparer.Ordinal);
     private readonly CancellationTokenSource _leave = new();
@@ -24,6 +25,7 @@ internal sealed class Supervision(ResourceCatalog resources) : IDisposable
     /// <param name="changed">Told when the state changes.</param>
     /// <param name="patient">True when this process is here for this run alone: it waits for room on the disk as long as that takes.</param>
     /// <param name="token">Cancels: the program is ended.</param>
+    /// <param name="taken">Told when the run is this process's: before anything is started, or waited for.</param>
     internal async Task<LaunchedRun> RunAsync(
         string folder,
         RunSpec spec,
@@ -31,10 +33,12 @@ internal sealed class Supervision(ResourceCatalog resources) : IDisposable
         Action<ReadOnlyMemory<byte>>? output,
         Action<LaunchedRun>? changed,
         bool patient,
-        CancellationToken token
+        CancellationToken token,
+        Action? taken = null
     )
     {
         var held = await FileLock.EnterAsync(LaunchStore.LockPath(folder), CancellationToken.None);
+        taken?.Invoke();
         return await RunAsync(
             held,
             folder,
@@ -57,14 +61,21 @@ internal sealed class Supervision(ResourceCatalog resources) : IDisposable
     )
     {
         var resource = resources.Get(spec.Resource);
-        if (!resource.Info.EngineRemembers)
+        if (!resource.Info.EngineRemembers || spec.HasLimits)
         {
+            // An engine remembers how a run ended, but ends none because its time is over.
             await HostProcess.StartRunAsync(resources.Context.Environment, folder, secrets, token);
             return;
         }
 
         using var held = await FileLock.EnterAsync(LaunchStore.LockPath(folder), token);
-        using var supervisor = new Supervisor(folder, LaunchStore.Load(folder)!, resource, spec.MaxLogSize);
+        using var supervisor = new Supervisor(
+            folder,
+            LaunchStore.Load(folder)!,
+            resource,
+            spec.MaxLogSize,
+            time: _time
+        );
         if (!await supervisor.StartAsync(spec, secrets, token))
         {
             await supervisor.SaveEndAsync();
@@ -162,7 +173,7 @@ internal sealed class Supervision(ResourceCatalog resources) : IDisposable
     internal async Task LeaveAllAsync(TimeSpan patience)
     {
         await _leave.CancelAsync();
-        await Task.WhenAny(Task.WhenAll(_background.Keys), Task.Delay(patience));
+        await Task.WhenAny(Task.WhenAll(_background.Keys), Task.Delay(patience, _time));
     }
 
     private void Track(Task task)
@@ -198,7 +209,15 @@ internal sealed class Supervision(ResourceCatalog resources) : IDisposable
                 return known;
             }
 
-            supervisor = new Supervisor(folder, known, resources.Get(spec.Resource), spec.MaxLogSize, output, changed);
+            supervisor = new Supervisor(
+                folder,
+                known,
+                resources.Get(spec.Resource),
+                spec.MaxLogSize,
+                output,
+                changed,
+                _time
+            );
             _supervisors[folder] = supervisor;
             if (!await SuperviseAsync(supervisor, folder, spec, secrets, token, leave))
             {
@@ -206,7 +225,7 @@ internal sealed class Supervision(ResourceCatalog resources) : IDisposable
             }
 
             saving = supervisor.SaveEndAsync();
-            await Task.WhenAny(saving, Task.Delay(patience, leave));
+            await Task.WhenAny(saving, Task.Delay(patience, _time, leave));
             return supervisor.Run;
         }
         finally
@@ -238,7 +257,7 @@ internal sealed class Supervision(ResourceCatalog resources) : IDisposable
     {
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(token);
         using var done = new CancellationTokenSource();
-        var asked = WatchForStopAsync(supervisor, folder, stop, done.Token);
+        var asked = WatchForStopAsync(supervisor, folder, spec, stop, done.Token);
         try
         {
             return !await supervisor.StartAsync(spec, secrets, stop.Token)
@@ -251,19 +270,20 @@ internal sealed class Supervision(ResourceCatalog resources) : IDisposable
         }
     }
 
-    private static async Task WatchForStopAsync(
+    private async Task WatchForStopAsync(
         Supervisor supervisor,
         string folder,
+        RunSpec spec,
         CancellationTokenSource stop,
         CancellationToken done
     )
     {
         try
         {
-            for (var i = 0; !LaunchStore.StopAsked(folder); i++)
+            for (var i = 0; !LaunchStore.StopAsked(folder) && !supervisor.IsOver(spec); i++)
             {
                 // Runs of hours are looked at less often: an agent may have a thousand.
-                await Task.Delay(i < 300 ? 200 : 1000, done);
+                await Task.Delay(TimeSpan.FromMilliseconds(i < 300 ? 200 : 1000), _time, done);
                 if (i % 5 == 0)
                 {
                     supervisor.TrySave();

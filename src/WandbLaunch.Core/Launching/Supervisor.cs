@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using WandbLaunch.Foundation;
 using WandbLaunch.Model;
 using WandbLaunch.Resources;
@@ -18,6 +17,8 @@ internal sealed class Supervisor : IRunLogSink, IDisposable
     private readonly Utf8Pieces[] _pieces;
     private readonly Action<ReadOnlyMemory<byte>>? _output;
     private readonly Action<LaunchedRun>? _changed;
+    private static readonly TimeSpan CtrlCPatience = TimeSpan.FromMilliseconds(300);
+
     private readonly object _lock = new();
     private readonly string? _from;
     private long _skip;
@@ -26,7 +27,8 @@ internal sealed class Supervisor : IRunLogSink, IDisposable
     private object? _position;
     private long _received;
     private (long Length, byte[] Output, byte[] Error) _reached = (0, [], []);
-    private long _marked = Stopwatch.GetTimestamp();
+    private readonly TimeProvider _time;
+    private long _marked;
 
     /// <param name="folder">Folder of the launch.</param>
     /// <param name="run">What is known of it.</param>
@@ -34,15 +36,19 @@ internal sealed class Supervisor : IRunLogSink, IDisposable
     /// <param name="maxLogSize">Most bytes of the log.</param>
     /// <param name="output">Told what the program prints, in whole characters.</param>
     /// <param name="changed">Told when the state changes.</param>
+    /// <param name="time">The clock, and every pause.</param>
     internal Supervisor(
         string folder,
         LaunchedRun run,
         ILaunchResource resource,
         long? maxLogSize,
         Action<ReadOnlyMemory<byte>>? output = null,
-        Action<LaunchedRun>? changed = null
+        Action<LaunchedRun>? changed = null,
+        TimeProvider? time = null
     )
     {
+        _time = time ?? TimeProvider.System;
+        _marked = _time.GetTimestamp();
         _folder = folder;
         _run = run;
         _resource = resource;
@@ -96,7 +102,7 @@ internal sealed class Supervisor : IRunLogSink, IDisposable
             // Found again, the watch says which.
             var now = _resource.Info.Queues ? RunStanding.WaitsFor("it was handed over") : RunStanding.Runs;
             Change(r =>
-                (r.State is LaunchState.Starting ? now.ApplyTo(r, DateTimeOffset.UtcNow) : r) with
+                (r.State is LaunchState.Starting ? now.ApplyTo(r, _time.GetUtcNow()) : r) with
                 {
                     Handle = handle,
                 }
@@ -152,7 +158,7 @@ internal sealed class Supervisor : IRunLogSink, IDisposable
                 for (var before = -1L; !logs.IsCompleted && before != Interlocked.Read(ref _received); )
                 {
                     before = Interlocked.Read(ref _received);
-                    await Task.WhenAny(logs, Task.Delay(LogPatience, leave));
+                    await Task.WhenAny(logs, Task.Delay(LogPatience, _time, leave));
                     leave.ThrowIfCancellationRequested();
                 }
             }
@@ -162,15 +168,30 @@ internal sealed class Supervisor : IRunLogSink, IDisposable
             }
 
             await reading.CancelAsync();
-            await Task.WhenAny(logs, Task.Delay(LogPatience, CancellationToken.None));
+            await Task.WhenAny(logs, Task.Delay(LogPatience, _time, CancellationToken.None));
             if (outcome is null)
             {
                 Leave();
                 return false;
             }
 
+            await HearCtrlCAsync(run, outcome, stop);
             Finish(outcome, stop.IsCancellationRequested);
             return true;
+        }
+    }
+
+    // A terminal sends Ctrl+C to the program too, which may be gone before this shell has heard of it: that is no failure.
+    private async Task HearCtrlCAsync(LaunchedRun run, RunOutcome outcome, CancellationToken stop)
+    {
+        if (
+            outcome.ExitCode is not 0
+            && run.Handle?.Kind == RunHandle.Process
+            && !stop.IsCancellationRequested
+            && !Console.IsInputRedirected
+        )
+        {
+            await Task.WhenAny(Task.Delay(CtrlCPatience, _time, stop));
         }
     }
 
@@ -187,6 +208,17 @@ internal sealed class Supervisor : IRunLogSink, IDisposable
     {
         await ReadLogAsync(_run, false, token);
         Leave();
+    }
+
+    /// <summary>True when a limit of the run is over: it is to be stopped, and says why.</summary>
+    internal bool IsOver(RunSpec spec)
+    {
+        if (LimitCheck.Apply(_run, spec, _time.GetUtcNow()) != _run)
+        {
+            Change(r => LimitCheck.Apply(r, spec, _time.GetUtcNow()));
+        }
+
+        return LimitCheck.IsOver(_run);
     }
 
     /// <summary>Told that somebody asked for a stop.</summary>
@@ -209,7 +241,7 @@ internal sealed class Supervisor : IRunLogSink, IDisposable
         {
             _position = position;
             _reached = (_log.Length, _pieces[0].Held, _pieces[1].Held);
-            if (_skip == 0 && Stopwatch.GetElapsedTime(_marked) > MarkPause)
+            if (_skip == 0 && _time.GetElapsedTime(_marked) > MarkPause)
             {
                 Mark();
             }
@@ -262,9 +294,9 @@ internal sealed class Supervisor : IRunLogSink, IDisposable
 
     private void Stands(RunStanding standing)
     {
-        if (standing.ApplyTo(_run, DateTimeOffset.UtcNow) != _run)
+        if (standing.ApplyTo(_run, _time.GetUtcNow()) != _run)
         {
-            Change(r => standing.ApplyTo(r, DateTimeOffset.UtcNow));
+            Change(r => standing.ApplyTo(r, _time.GetUtcNow()));
         }
     }
 
@@ -272,13 +304,14 @@ internal sealed class Supervisor : IRunLogSink, IDisposable
         Change(r =>
             r with
             {
-                State = state,
+                State = LimitCheck.IsOver(r) ? LaunchState.Failed : state,
                 ExitCode = outcome.ExitCode,
-                Reason = outcome.Reason,
+                Reason = LimitCheck.IsOver(r) ? r.Reason : outcome.Reason,
                 IsStuck = false,
-                ErrorId = fault,
+                ErrorId = LimitCheck.IsOver(r) ? r.ErrorId : fault,
                 OutOfMemory = outcome.OutOfMemory,
-                Finished = DateTimeOffset.UtcNow,
+                Started = outcome.Ran?.From ?? r.Started,
+                Finished = outcome.Ran?.To ?? _time.GetUtcNow(),
             }
         );
 
@@ -311,7 +344,7 @@ internal sealed class Supervisor : IRunLogSink, IDisposable
     // The copy can be gone on with when nothing of it is missing and nothing waits to be added at its end.
     private void Mark()
     {
-        _marked = Stopwatch.GetTimestamp();
+        _marked = _time.GetTimestamp();
         try
         {
             if (_position is not null && _log.IsPlain)
@@ -431,7 +464,7 @@ internal sealed class Supervisor : IRunLogSink, IDisposable
                 break;
             }
 
-            await Task.Delay(SavePause, CancellationToken.None);
+            await Task.Delay(SavePause, _time, CancellationToken.None);
         }
 
         try

@@ -39,6 +39,9 @@ public sealed record LaunchServerInfo
     public override string ToString() => Url;
 }
 
+/// <summary>Where a server sends alerts of runs on to; without an address, nowhere.</summary>
+internal sealed record AlertWebhook(Uri? Address);
+
 /// <summary>Starts, finds and stops local servers. One for each database file.</summary>
 internal static class LocalServers
 {
@@ -51,6 +54,8 @@ internal static class LocalServers
     private static string StatePath(string path) => path + ".server.json";
 
     private static string KeyPath(string path) => path + ".key";
+
+    private static string WebhookPath(string path) => path + ".webhook";
 
     internal static string ReadKey(string path) => Secrets.Register(FileModes.ReadShared(KeyPath(path)).Trim());
 
@@ -84,7 +89,8 @@ internal static class LocalServers
         int? port,
         string? listen,
         CancellationToken token,
-        Action<string>? say = null
+        Action<string>? say = null,
+        AlertWebhook? alerts = null
     )
     {
         var full = Path.GetFullPath(path);
@@ -93,6 +99,16 @@ internal static class LocalServers
         var known = await FindAsync(full, token);
         if (known is { Running: true })
         {
+            if (alerts is not null)
+            {
+                throw new LaunchException(
+                    "ServerRunning",
+                    LaunchErrorCategory.ResourceExists,
+                    $"The server of {full} runs already at {known.Url}. Stop it first to change where alerts go.",
+                    known
+                );
+            }
+
             return port is not null && port != new Uri(known.Url).Port
                 ? throw new LaunchException(
                     "ServerRunning",
@@ -111,17 +127,27 @@ internal static class LocalServers
             );
         }
 
+        if (alerts is { Address: { } given })
+        {
+            FileModes.WritePrivate(WebhookPath(full), given.AbsoluteUri);
+        }
+        else if (alerts is not null)
+        {
+            File.Delete(WebhookPath(full));
+        }
+
         // The same port again where it is free, so that run URLs stay true.
         var wanted = port ?? (known is null ? 0 : new Uri(known.Url).Port);
         var address = listen ?? known?.ListenAddress ?? "127.0.0.1";
-        var process = Launch(context.Environment, full, wanted, address, ReadKey(full));
+        var webhook = File.Exists(WebhookPath(full)) ? FileModes.ReadShared(WebhookPath(full)).Trim() : null;
+        var process = Launch(context.Environment, full, wanted, address, ReadKey(full), webhook);
         try
         {
             var url = await WaitForUrlAsync(process, say, token);
             if (url is null && port is null && wanted != 0 && !await FailedForGoodAsync(process, token))
             {
                 process.Dispose();
-                process = Launch(context.Environment, full, 0, address, ReadKey(full));
+                process = Launch(context.Environment, full, 0, address, ReadKey(full), webhook);
                 url = await WaitForUrlAsync(process, say, token);
             }
 
@@ -163,7 +189,7 @@ internal static class LocalServers
                 Path = full,
                 KeyPath = KeyPath(full),
                 ProcessId = process.Id,
-                Started = DateTimeOffset.UtcNow,
+                Started = context.Time.GetUtcNow(),
                 ListenAddress = address,
                 Running = true,
             };
@@ -226,7 +252,8 @@ internal static class LocalServers
         string path,
         int port,
         string listen,
-        string key
+        string key,
+        string? webhook
     ) =>
         OwnProgram
             .Server(environment)
@@ -239,7 +266,14 @@ internal static class LocalServers
                     "--listen",
                     listen,
                 ],
-                new Dictionary<string, string> { ["WANDBLAUNCH_SERVER_KEY"] = key }
+                // Nothing that is secret stands in a command line, which others see.
+                webhook is null
+                    ? new Dictionary<string, string> { ["WANDBLAUNCH_SERVER_KEY"] = key }
+                    : new Dictionary<string, string>
+                    {
+                        ["WANDBLAUNCH_SERVER_KEY"] = key,
+                        ["WANDBLAUNCH_SERVER_ALERT_WEBHOOK"] = webhook,
+                    }
             );
 
     private static async Task<string?> WaitForUrlAsync(
@@ -287,7 +321,8 @@ internal static class LocalServers
         }
     }
 
-    private static HttpClient Client(LaunchServerInfo server)
+    /// <summary>A client with the server's key.</summary>
+    internal static HttpClient Client(LaunchServerInfo server)
     {
         var client = new HttpClient(new SocketFaultHandler(new SocketsHttpHandler { AllowAutoRedirect = false }));
         client.DefaultRequestHeaders.Authorization = new AuthenticationHeaderValue(

@@ -82,9 +82,18 @@ internal sealed partial record LaunchConfig
     /// <summary>Owner of the queue, where it is not the run's.</summary>
     public string? QueueEntity { get; init; }
 
+    /// <summary>How long the run may run. A key of this project's own, as the next one: other agents pass it over.</summary>
+    public TimeSpan? TimeLimit { get; init; }
+
+    /// <summary>How long it may take until it runs.</summary>
+    public TimeSpan? StartLimit { get; init; }
+
     /// <summary>Keys that this version does not know; they go through untouched.</summary>
     [JsonExtensionData]
     public Dictionary<string, JsonElement>? Extra { get; set; }
+
+    /// <summary>Both limits.</summary>
+    internal RunLimits Limits => new() { Time = TimeLimit, Start = StartLimit };
 
     // The keys of the sections under the names by which the rest of the module knows them.
     internal string? DockerImage

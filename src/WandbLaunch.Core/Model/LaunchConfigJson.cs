@@ -29,6 +29,7 @@ internal sealed partial class LaunchConfigJson : JsonSerializerContext
                 new LaunchConfigValues.Secret(lenient),
                 new LaunchConfigValues.Number(lenient),
                 new LaunchConfigValues.Flag(lenient),
+                new LaunchConfigValues.Span(lenient),
                 new LaunchConfigValues.Words(lenient),
                 new LaunchConfigValues.Map(lenient),
                 new LaunchConfigValues.List(lenient),

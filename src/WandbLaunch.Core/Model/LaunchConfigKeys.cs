@@ -42,35 +42,10 @@ internal sealed partial record LaunchConfig
         foreach (var key in extra?.Keys ?? Enumerable.Empty<string>())
         {
             var shown = ItemSpec.Shown(key, 60);
-            var near = names
-                .Select(n => (Name: n, Distance: Distance(shown.ToLowerInvariant(), n)))
-                .Where(n => n.Distance <= Math.Max(2, n.Name.Length / 3))
-                .OrderBy(n => n.Distance)
-                .Select(n => n.Name)
-                .FirstOrDefault();
+            var near = Spelling.Near(shown, names);
             (faults ??= []).Add(
                 near is null ? $"'{section}{shown}'" : $"'{section}{shown}' (is '{section}{near}' meant?)"
             );
         }
-    }
-
-    // Levenshtein: letters to add, take away or change.
-    private static int Distance(string a, string b)
-    {
-        var row = Enumerable.Range(0, b.Length + 1).ToArray();
-        for (var i = 1; i <= a.Length; i++)
-        {
-            var before = row[0];
-            row[0] = i;
-            for (var j = 1; j <= b.Length; j++)
-            {
-                (before, row[j]) = (
-                    row[j],
-                    Math.Min(Math.Min(row[j], row[j - 1]) + 1, before + (a[i - 1] == b[j - 1] ? 0 : 1))
-                );
-            }
-        }
-
-        return row[b.Length];
     }
 }

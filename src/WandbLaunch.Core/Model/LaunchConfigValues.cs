@@ -110,6 +110,18 @@ internal static class LaunchConfigValues
             writer.WriteBooleanValue(value!.Value);
     }
 
+    internal sealed class Span(bool lenient) : Value<TimeSpan?>(lenient, SpanText.Forms)
+    {
+        private protected override bool TryReadOne(ref Utf8JsonReader reader, string text, out TimeSpan? value)
+        {
+            value = SpanText.TryParse(text, out var span) ? span : null;
+            return value is not null;
+        }
+
+        public override void Write(Utf8JsonWriter writer, TimeSpan? value, JsonSerializerOptions options) =>
+            writer.WriteStringValue(SpanText.Show(value!.Value));
+    }
+
     internal sealed class Words(bool lenient) : Value<IReadOnlyList<string>>(lenient, "a list of strings")
     {
         private protected override bool TryReadMany(ref Utf8JsonReader reader, out IReadOnlyList<string>? value)

@@ -122,6 +122,10 @@ public sealed record LaunchedRun
     /// <summary>Where it is found again; null until it was started.</summary>
     public RunHandle? Handle { get; init; }
 
+    /// <summary>What its engine calls it: id of the container, the process, or the cluster's job; null until it was started.</summary>
+    [JsonIgnore]
+    public string? EngineId => Handle?.Id;
+
     /// <summary>Process id on this machine, for a process.</summary>
     [JsonIgnore]
     public int? ProcessId =>
@@ -169,6 +173,9 @@ public sealed record LaunchPlan
 
     /// <summary>What a cluster would be given, where it runs in one: secrets are in it by reference only.</summary>
     public string? Manifest { get; init; }
+
+    /// <summary>What the resource's own engine says to it: when a cluster would begin with it.</summary>
+    public string? Note { get; init; }
 
     /// <summary>Python version that is wanted.</summary>
     public string? PythonVersion { get; init; }

@@ -38,7 +38,7 @@ internal static class VirtualEnvironment
         LaunchCache.DeleteFolder(folder);
         try
         {
-            progress.Report("making a virtual environment");
+            progress.Report("creating the environment");
             var uv = OnPath("uv");
             string[] make = uv is not null
                 ? [uv, "venv", "--python", python, "--seed", folder]
@@ -68,7 +68,7 @@ internal static class VirtualEnvironment
             string? warning = null;
             if (!requirements.IsEmpty)
             {
-                progress.Report($"installing {requirements.Lines.Count} packages");
+                progress.Report(PipOutput.Count(requirements.Lines.Count));
                 var list = Path.Combine(folder, "requirements.wandblaunch.txt");
                 var bootstrap = Path.Combine(folder, "wandblaunch_bootstrap.py");
                 await File.WriteAllTextAsync(list, requirements.Text, new UTF8Encoding(false), token);
@@ -78,16 +78,17 @@ internal static class VirtualEnvironment
                     Environment = pip.Environment(pip.ConfigFile, pip.FindLinks)
                         .ToDictionary(v => v.Key, v => (string?)v.Value),
                     Merged = true,
-                    Said = text => progress.Report(text),
+                    Said = new PipOutput(progress).Add,
                 };
                 var installed = await installer.RunAsync(token);
                 if (!installed.Succeeded)
                 {
-                    throw new LaunchException(
-                        "RequirementsFailed",
-                        LaunchErrorCategory.InvalidData,
-                        $"pip could not install the requirements: {installer.Tail(installed.Output, 6)} Check the list, the index (-PipIndexUrl, -PipFindLinks), or use -NoInstall.",
-                        "requirements.txt"
+                    throw Failed(
+                        cache,
+                        folder,
+                        installer.Masked(installed.Output),
+                        "",
+                        "Check the list, the index (-PipIndexUrl, -PipFindLinks), or use -NoInstall."
                     );
                 }
 
@@ -95,6 +96,7 @@ internal static class VirtualEnvironment
             }
 
             await File.WriteAllTextAsync(Path.Combine(folder, "wandblaunch-ready"), warning ?? "", token);
+            LaunchCache.DeleteFolder(cache.FailureFolder(folder));
             return (inside, warning);
         }
         catch (Exception e)
@@ -107,6 +109,33 @@ internal static class VirtualEnvironment
 
             throw;
         }
+    }
+
+    /// <summary>Requirements that could not be installed: one line of why, and where the rest of what pip said is kept.</summary>
+    /// <param name="cache">Keeps it, as an entry that goes with the others.</param>
+    /// <param name="key">What was being made.</param>
+    /// <param name="output">What pip said, without secrets.</param>
+    /// <param name="where">Such as " in python:3.11"; may be empty.</param>
+    /// <param name="advice">What to do now.</param>
+    internal static LaunchException Failed(LaunchCache cache, string key, string output, string where, string advice)
+    {
+        string? log = null;
+        try
+        {
+            log = Path.Combine(FileModes.CreatePrivateFolder(cache.FailureFolder(key)), "install.log");
+            FileModes.WritePrivate(log, output);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            // The cause is in the message all the same.
+        }
+
+        return new LaunchException(
+            "RequirementsFailed",
+            LaunchErrorCategory.InvalidData,
+            $"pip could not install the requirements{where}: {PipOutput.Cause(output)}. {advice}{(log is null ? "" : $" All that pip said: {log}")}",
+            "requirements.txt"
+        );
     }
 
     /// <summary>The packages that the bootstrap left out (the text of protocol E.2), as a warning.</summary>

@@ -18,8 +18,16 @@ internal sealed record AgentPolicy
     internal IReadOnlyList<string>? Entities { get; init; }
 
     /// <summary>Hosts that code may come from; "file" is this machine's own disk.</summary>
-    internal IReadOnlyList<string> GitHosts { get; init; } =
-    ["github.com", "gitlab.com", "bitbucket.org", "dev.azure.com", "ssh.dev.azure.com"];
+    internal IReadOnlyList<string> GitHosts { get; init; } = PublicHosts;
+
+    private static readonly IReadOnlyList<string> PublicHosts =
+    [
+        "github.com",
+        "gitlab.com",
+        "bitbucket.org",
+        "dev.azure.com",
+        "ssh.dev.azure.com",
+    ];
 
     internal IReadOnlyList<string> Images { get; init; } = ["*"];
 
@@ -36,20 +44,48 @@ internal sealed record AgentPolicy
     internal bool SecureMode { get; init; }
 
     /// <summary>The policy in words, one line for each rule.</summary>
-    internal IReadOnlyList<string> Describe(string entity) =>
+    internal IReadOnlyList<string> Describe(string entity, IReadOnlyList<string> resources) =>
         [
             "entities: " + List(Entities ?? [entity]),
-            "resources: " + List(Resources ?? []),
+            "resources: " + List(Resources ?? resources),
             "git hosts: " + List(GitHosts),
             "images: " + List(Images),
             "mounts: " + List(Mounts),
             "docker arguments: the fixed list"
-                + And(ExtraArguments.Where(a => !a.Contains('=', StringComparison.Ordinal))),
-            "manifests: the fixed list" + And(ExtraArguments.Where(a => a.Contains('=', StringComparison.Ordinal))),
+                + And(ExtraArguments.Where(a => !a.Contains(':', StringComparison.Ordinal))),
+            .. ExtraArguments
+                .Where(a => a.Contains(':', StringComparison.Ordinal))
+                .GroupBy(a => a.Split(':')[0], a => a.Split(':', 2)[1])
+                .Select(g => $"{g.Key} arguments: the fixed list" + And(g)),
             .. SecureMode
                 ? ["secure mode: items bring no entry points, no arguments for images, no docker env or workdir"]
                 : Array.Empty<string>(),
         ];
+
+    /// <summary>The policy for a line or two: what is run, from where, and what was allowed beyond the default.</summary>
+    internal string Summary(string entity, IReadOnlyList<string> resources)
+    {
+        var hosts = ReferenceEquals(GitHosts, PublicHosts) ? "public git hosts" : List(GitHosts);
+        return string.Join(
+            "; ",
+            [
+                List(Resources ?? resources),
+                $"code of {(Entities is ["*"] ? "anybody" : List(Entities ?? [entity]))} from {hosts}",
+                Images is ["*"] ? "any image" : "images " + List(Images),
+                .. Mounts.Count > 0 ? ["mounts " + List(Mounts)] : Array.Empty<string>(),
+                .. ExtraArguments
+                    .GroupBy(
+                        a => a.Contains(':', StringComparison.Ordinal) ? a.Split(':')[0] : "docker",
+                        a => a.Split(':', 2)[^1]
+                    )
+                    .Select(g => $"{g.Key} arguments {List([.. g])}"),
+                .. SecureMode ? ["secure mode"] : Array.Empty<string>(),
+            ]
+        );
+    }
+
+    private static string And(IEnumerable<string> names) =>
+        names.ToList() is { Count: > 0 } some ? " and " + List(some) : "";
 
     /// <summary>Checks what an item launches, and for whom, before anything is fetched. What it asks of its resource is that resource's to check.</summary>
     /// <exception cref="LaunchException"><c>PolicyRefused</c>.</exception>
@@ -206,9 +242,6 @@ internal sealed record AgentPolicy
 
     private static bool Matches(IEnumerable<string> patterns, string value) =>
         patterns.Any(p => FileSystemName.MatchesSimpleExpression(p, value));
-
-    private static string And(IEnumerable<string> more) =>
-        more.ToList() is { Count: > 0 } names ? " and " + List(names) : "";
 
     internal static string List(IReadOnlyList<string> names) => names.Count == 0 ? "none" : string.Join(", ", names);
 

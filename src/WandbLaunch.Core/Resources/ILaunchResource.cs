@@ -96,6 +96,9 @@ internal sealed record ResourceInfo
     /// <summary>Key of the agent's policy under which its admin allows arguments beyond the fixed list; null: there are none.</summary>
     internal string? PolicyKey { get; init; }
 
+    /// <summary>Keys of an agent's settings, and so of <see cref="LaunchOptions.Settings"/>, that are this resource's alone.</summary>
+    internal IReadOnlyList<string> Settings { get; init; } = [];
+
     /// <summary>The engine knows how a run ended, whoever asks and whenever. Else each run needs a supervisor that stays.</summary>
     internal bool EngineRemembers { get; init; }
 
@@ -121,6 +124,9 @@ internal sealed record RunOutcome(int? ExitCode, string? Reason = null, bool Out
 {
     /// <summary>Somebody ended it by its engine's own tools.</summary>
     internal bool Stopped { get; init; }
+
+    /// <summary>When it began and ended, where its engine knows: it may have run between two looks.</summary>
+    internal (DateTimeOffset From, DateTimeOffset To)? Ran { get; init; }
 
     /// <summary>Id of the fault, where not the program was at fault: a node that failed, a place that was taken away.</summary>
     internal string? Fault { get; init; }
@@ -169,14 +175,14 @@ internal sealed record RunStanding
             ? run with
             {
                 State = run.State == LaunchState.Stopping ? run.State : LaunchState.Pending,
-                Reason = Reason,
+                Reason = run.State == LaunchState.Stopping ? run.Reason : Reason,
                 IsStuck = IsStuck,
                 Restarts = Restarts,
             }
         : run with
         {
             State = run.State == LaunchState.Stopping ? run.State : LaunchState.Running,
-            Reason = null,
+            Reason = run.State == LaunchState.Stopping ? run.Reason : null,
             IsStuck = false,
             Started = run.Started ?? now,
             Restarts = Restarts,

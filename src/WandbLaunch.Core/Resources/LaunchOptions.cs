@@ -17,17 +17,12 @@ internal sealed record LaunchOptions
     internal GitCredential? GitCredential { get; init; }
     internal string? DockerHost { get; init; }
 
-    /// <summary>kubectl's files, where they are not the usual ones.</summary>
-    internal string? KubeConfig { get; init; }
+    /// <summary>What single resources alone read, by the names that they say (<see cref="ResourceInfo.Settings"/>).</summary>
+    internal IReadOnlyDictionary<string, string> Settings { get; init; } = new Dictionary<string, string>();
 
-    /// <summary>A context of them.</summary>
-    internal string? KubeContext { get; init; }
-
-    /// <summary>Where in the cluster, where it is not the context's own place.</summary>
-    internal string? Namespace { get; init; }
-
-    /// <summary>Where images go that a cluster is to fetch: registry.example.org/team/launch.</summary>
+    /// <summary>Where images go that others are to fetch: registry.example.org/team/launch.</summary>
     internal string? Repository { get; init; }
+
     internal int StopGraceSeconds { get; init; } = 10;
 
     /// <summary>What a program started may outlive it.</summary>
@@ -35,6 +30,12 @@ internal sealed record LaunchOptions
 
     /// <summary>Most bytes of the log; null: no limit.</summary>
     internal long? MaxLogSize { get; init; }
+
+    /// <summary>Limits beside those of the config: the smallest holds.</summary>
+    internal RunLimits Limits { get; init; } = RunLimits.None;
+
+    /// <summary>Since when the start limit counts; null: from the launch on.</summary>
+    internal DateTimeOffset? Asked { get; init; }
 
     /// <summary>Id of the launch on this machine, where it is not the run's: an agent's launches are named by their item.</summary>
     internal string? LaunchId { get; init; }

@@ -8,7 +8,7 @@ namespace WandbLaunch.Resources;
 internal sealed class ResourceCatalog
 {
     // Known to W&B, and not here.
-    private static readonly string[] Elsewhere = ["sagemaker", "vertex", "gcp-vertex", "slurm"];
+    private static readonly string[] Elsewhere = ["sagemaker", "vertex", "gcp-vertex"];
 
     /// <param name="context">What all of them are given.</param>
     /// <param name="place">What this process is to the runs that it starts.</param>
@@ -23,6 +23,7 @@ internal sealed class ResourceCatalog
             new LocalContainerResource(context),
             new LocalProcessResource(place),
             new KubernetesResource(context, () => All!.OfType<IImageMaker>().First()),
+            new SlurmResource(context),
         ];
     }
 
@@ -42,6 +43,16 @@ internal sealed class ResourceCatalog
     /// <summary>The resource's own name, where it is written in another way; one that is not known stays as it is.</summary>
     internal string CanonicalName(string name) => Find(name)?.Info.Name ?? name;
 
+    /// <summary>The own name of the resource that a config names, or of the default; one that is not known stays as it is.</summary>
+    internal string NameOf(LaunchConfig config) =>
+        config.Resource is { } name ? CanonicalName(name) : Default.Info.Name;
+
+    /// <summary>All names under which configs may name a resource; the default also goes by none.</summary>
+    internal IEnumerable<string> NamesOf(string own) =>
+        Find(own) is { } resource
+            ? resource.Info.Aliases.Prepend(resource.Info.Name).Concat(resource == Default ? [""] : [])
+            : [own];
+
     /// <summary>The resource that a config names, or the default.</summary>
     /// <exception cref="LaunchException"><c>ResourceUnknown</c>, <c>ResourceNotSupported</c>.</exception>
     internal ILaunchResource Of(LaunchConfig config) => config.Resource is { } name ? Get(name) : Default;
@@ -60,7 +71,7 @@ internal sealed class ResourceCatalog
                 : throw new LaunchException(
                     "ResourceUnknown",
                     LaunchErrorCategory.InvalidArgument,
-                    $"There is no resource '{name}'. Use one of: {Names}.",
+                    $"There is no resource '{name}'{(Spelling.Near(name, All.SelectMany(r => r.Info.Aliases.Prepend(r.Info.Name))) is { } near ? $"; is '{near}' meant?" : ".")} Use one of: {Names}.",
                     name
                 )
         );

@@ -26,6 +26,18 @@ internal sealed record RunSpec
     /// <summary>Most bytes of output.log; null: no limit.</summary>
     public long? MaxLogSize { get; init; }
 
+    /// <summary>How long the program may run; null: no limit.</summary>
+    public TimeSpan? TimeLimit { get; init; }
+
+    /// <summary>How long it may take until the program runs; null: no limit.</summary>
+    public TimeSpan? StartLimit { get; init; }
+
+    /// <summary>When that is over.</summary>
+    public DateTimeOffset? StartBy { get; init; }
+
+    /// <summary>True when somebody has to look at the time.</summary>
+    internal bool HasLimits => TimeLimit is not null || StartBy is not null;
+
     /// <summary>What the resource alone reads.</summary>
     public JsonObject? Data { get; init; }
 
@@ -37,16 +49,69 @@ internal sealed record RunSpec
     internal static JsonObject DataOf<T>(T data) => (JsonObject)JsonSerializer.SerializeToNode(data, Json)!;
 
     /// <summary>Reads what this version or the one before it wrote.</summary>
-    internal static RunSpec Read(string text)
+    internal static RunSpec Read(string text) =>
+        JsonFields.Read(
+            text,
+            json => new RunSpec
+            {
+                Id = json.NeededText(nameof(Id)),
+                Resource = json.NeededText(nameof(Resource)),
+                Command = json.Texts(nameof(Command)),
+                Arguments = json.Texts(nameof(Arguments)),
+                WorkingFolder = json.NeededText(nameof(WorkingFolder)),
+                Environment = Variables(json),
+                Image = json.Text(nameof(Image)),
+                StopGraceSeconds = json.Number(nameof(StopGraceSeconds)) ?? 10,
+                MaxLogSize = json.LargeNumber(nameof(MaxLogSize)),
+                TimeLimit = json.Span(nameof(TimeLimit)),
+                StartLimit = json.Span(nameof(StartLimit)),
+                StartBy = json.Time(nameof(StartBy)),
+                // Before there was a part of each resource's own, all stood together.
+                Data = JsonObject.Create((json.Object(nameof(Data)) ?? json).Element.Clone()),
+            }
+        );
+
+    internal string Write() =>
+        JsonFields.Write(json =>
+        {
+            json.Text(nameof(Id), Id);
+            json.Text(nameof(Resource), Resource);
+            json.Texts(nameof(Command), Command);
+            json.Texts(nameof(Arguments), Arguments);
+            json.Text(nameof(WorkingFolder), WorkingFolder);
+            json.WriteStartObject(nameof(Environment));
+            foreach (var (name, value) in Environment)
+            {
+                json.WriteString(name, value);
+            }
+
+            json.WriteEndObject();
+            json.Text(nameof(Image), Image);
+            json.WriteNumber(nameof(StopGraceSeconds), StopGraceSeconds);
+            json.Number(nameof(MaxLogSize), MaxLogSize);
+            json.Span(nameof(TimeLimit), TimeLimit);
+            json.Span(nameof(StartLimit), StartLimit);
+            json.Time(nameof(StartBy), StartBy);
+            if (Data is not null)
+            {
+                json.WritePropertyName(nameof(Data));
+                Data.WriteTo(json);
+            }
+        });
+
+    private static Dictionary<string, string> Variables(JsonFields.Fields json)
     {
-        var all = (JsonObject)JsonNode.Parse(text)!;
+        var variables = new Dictionary<string, string>();
+        if (json.Object(nameof(Environment)) is { } all)
+        {
+            foreach (var variable in all.Element.EnumerateObject())
+            {
+                variables[variable.Name] = variable.Value.GetString()!;
+            }
+        }
 
-        // Before there was a part of each resource's own, all stood together.
-        all[nameof(Data)] ??= all.DeepClone();
-        return all.Deserialize<RunSpec>(Json)!;
+        return variables;
     }
-
-    internal string Write() => JsonSerializer.Serialize(this, Json);
 
     private static readonly JsonSerializerOptions Json = new()
     {
@@ -88,6 +153,12 @@ internal sealed record PrepareContext(
     /// <summary>Told what is being done, with a percentage where one is known.</summary>
     internal required IProgress<LaunchProgress> Progress { get; init; }
 
+    /// <summary>How long it may run and wait: the smallest of the config's limits and the options'.</summary>
+    internal RunLimits Limits => Config.Limits.Smallest(Options.Limits);
+
+    /// <summary>When its start limit is over.</summary>
+    internal DateTimeOffset? StartBy { get; init; }
+
     /// <summary>The part of the spec that is the same for every resource.</summary>
     internal RunSpec NewSpec(IReadOnlyList<string> command, string workingFolder) =>
         new()
@@ -100,6 +171,9 @@ internal sealed record PrepareContext(
             Environment = Environment,
             StopGraceSeconds = Options.StopGraceSeconds,
             MaxLogSize = Options.MaxLogSize,
+            TimeLimit = Limits.Time,
+            StartLimit = Limits.Start,
+            StartBy = StartBy,
         };
 }
 
@@ -111,4 +185,7 @@ internal sealed record ResourcePlan(IReadOnlyList<string> Command, string? Image
 {
     /// <summary>What is handed over to a cluster.</summary>
     internal string? Manifest { get; init; }
+
+    /// <summary>What its engine says to it, such as when it would begin.</summary>
+    internal string? Note { get; init; }
 }

@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using System.Net;
 using System.Net.Http.Headers;
 using System.Text;
@@ -368,7 +367,7 @@ internal sealed class GraphQLTransport : IDisposable
                     }
 
                     HttpResponseMessage response;
-                    var sent = Stopwatch.GetTimestamp();
+                    var sent = Time.GetTimestamp();
                     try
                     {
                         response = await client.SendAsync(request, completion, limit.Token);
@@ -379,7 +378,7 @@ internal sealed class GraphQLTransport : IDisposable
                     }
 
                     _rate.Note(response);
-                    LogRequest(request, response, Stopwatch.GetElapsedTime(sent));
+                    LogRequest(request, response, Time.GetElapsedTime(sent));
                     if (client == _api && ServerFaults.IsRedirect(response))
                     {
                         using (response)

@@ -13,6 +13,8 @@ internal sealed record ServerPatience(TimeSpan Total, LaunchContext Context)
 {
     private static readonly AsyncLocal<ServerPatience?> Flowing = new();
 
+    private static readonly TimeSpan WarnPause = TimeSpan.FromSeconds(10);
+
     private long _lastWarning = long.MinValue;
 
     /// <summary>Of the work that asks; null for work that nobody waits for.</summary>
@@ -25,10 +27,10 @@ internal sealed record ServerPatience(TimeSpan Total, LaunchContext Context)
     /// <summary>Said once in a while: a command with many requests is not to repeat itself.</summary>
     internal bool TryWarn(string text)
     {
-        var now = Environment.TickCount64;
+        var now = Context.Time.GetTimestamp();
         var last = Interlocked.Read(ref _lastWarning);
         if (
-            (last != long.MinValue && now - last < 10_000)
+            (last != long.MinValue && Context.Time.GetElapsedTime(last, now) < WarnPause)
             || Interlocked.CompareExchange(ref _lastWarning, now, last) != last
         )
         {

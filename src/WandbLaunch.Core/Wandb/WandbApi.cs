@@ -252,6 +252,10 @@ internal sealed class WandbApi(GraphQLTransport transport, ILaunchProtocol? prot
         }
     }
 
+    /// <summary>The alerts of a run.</summary>
+    internal Task<IReadOnlyList<WandbRunAlert>> AlertsAsync(RunPath run, CancellationToken token) =>
+        new RunAlerts(transport).ListAsync(run, token);
+
     /// <summary>One file as bytes, or null when the run has no such file.</summary>
     internal async Task<byte[]?> ReadFileAsync(RunPath run, string name, long limit, CancellationToken token)
     {

@@ -17,14 +17,12 @@ public sealed class KubeNamespaceCompleter : LocalCompleter
         CancellationToken token
     )
     {
-        var options = new LaunchOptions
-        {
-            KubeConfig = One(bound, "KubeConfig") is { } file ? Path.GetFullPath(file, Folder) : null,
-        };
+        var file = One(bound, "KubeConfig") is { } given ? Path.GetFullPath(given, Folder) : null;
+        var options = new LaunchOptions { Settings = ResourceSettings.Of(("KubeConfig", file)) };
         return Task.FromResult<IReadOnlyList<(string, string)>>([
             .. LaunchStore
                 .Of(new LaunchContext())
-                .Resources.All.SelectMany(r => r.Complete(nameof(LaunchOptions.Namespace), options))
+                .Resources.All.SelectMany(r => r.Complete(ResourceSettings.NameOf("Namespace"), options))
                 .Select(v => (v, "")),
         ]);
     }

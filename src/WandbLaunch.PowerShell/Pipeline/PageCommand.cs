@@ -1,5 +1,5 @@
 using System.Management.Automation;
-using WandbLaunch.Foundation;
+using WandbLaunch.LocalServer;
 
 namespace WandbLaunch.PowerShell;
 
@@ -17,7 +17,7 @@ public abstract class PageCommand : PipelineCommand
             return;
         }
 
-        var opened = await new WebBrowser(Context.Environment).OpenAsync(address, Token);
+        var opened = await ServerPage.OpenAsync(Context, address, Token);
         if (!opened)
         {
             Verbose("There is no browser here: open the address yourself. The variable BROWSER names one.");

@@ -9,11 +9,16 @@ namespace WandbLaunch.PowerShell;
 /// <example><para>See what forgetting a saved key would do</para><code>Connect-Wandb -Local; Disconnect-Wandb -Forget -WhatIf</code><para>Names the file and the entry that would be removed.</para></example>
 /// <example><para>Another server for a moment, then back</para><code>Connect-Wandb -Local -Project demo; Get-WandbRun; Disconnect-Wandb; Get-WandbConnection</code><para>Get-WandbConnection writes nothing: there is no connection.</para></example>
 [Cmdlet(VerbsCommunications.Disconnect, "Wandb", SupportsShouldProcess = true)]
+[OutputType("WandbLaunch.Wandb.WandbConnection")]
 public sealed class DisconnectWandbCommand : AsyncPSCmdlet
 {
     /// <summary>Remove the saved key of this host from netrc, too.</summary>
     [Parameter]
     public SwitchParameter Forget { get; set; }
+
+    /// <summary>Write the connection that was ended; it can be made again from its address.</summary>
+    [Parameter]
+    public SwitchParameter PassThru { get; set; }
 
     /// <inheritdoc/>
     protected override async Task EndAsync()
@@ -29,9 +34,13 @@ public sealed class DisconnectWandbCommand : AsyncPSCmdlet
             }
         }
 
-        if (WandbSession.Current is not null && await ShouldProcessAsync(address, "Disconnect"))
+        if (WandbSession.Current is { } connection && await ShouldProcessAsync(address, "Disconnect"))
         {
             WandbSession.Set(null);
+            if (PassThru)
+            {
+                Output(connection);
+            }
         }
     }
 }

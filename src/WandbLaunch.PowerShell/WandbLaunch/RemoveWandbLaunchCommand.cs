@@ -9,8 +9,13 @@ namespace WandbLaunch.PowerShell;
 /// <example><para>See what would go</para><code>Get-WandbLaunch -State Failed | Remove-WandbLaunch -WhatIf</code><para>Nothing is removed.</para></example>
 /// <example><para>Keep the newest ten</para><code>Get-WandbLaunch -State Finished, Failed, Stopped | Select-Object -Skip 10 | Remove-WandbLaunch -Confirm:$false</code><para>Get-WandbLaunch writes the newest first.</para></example>
 [Cmdlet(VerbsCommon.Remove, "WandbLaunch", SupportsShouldProcess = true, ConfirmImpact = ConfirmImpact.High)]
+[OutputType("WandbLaunch.Model.LaunchedRun")]
 public sealed class RemoveWandbLaunchCommand : LaunchByIdCommand
 {
+    /// <summary>Write the launches that were removed, as they were.</summary>
+    [Parameter]
+    public SwitchParameter PassThru { get; set; }
+
     /// <inheritdoc/>
     private protected override async Task ActAsync(string id)
     {
@@ -28,6 +33,10 @@ public sealed class RemoveWandbLaunchCommand : LaunchByIdCommand
         if (await ShouldProcessAsync($"{id} ({run.Source})", "Remove launch and log"))
         {
             Store.Remove(id);
+            if (PassThru)
+            {
+                Output(run);
+            }
         }
     }
 }

@@ -2,7 +2,6 @@ using System.Collections;
 using System.Collections.Concurrent;
 using System.Management.Automation;
 using System.Net;
-using System.Text;
 using WandbLaunch.Foundation;
 using WandbLaunch.Launching;
 using WandbLaunch.Model;
@@ -16,7 +15,7 @@ namespace WandbLaunch.PowerShell;
 /// <summary>Runs a W&amp;B run again, or a git repository or folder for the first time.</summary>
 /// <remarks>A W&amp;B run becomes the same run again: the same commit, uncommitted changes (diff.patch), packages and arguments, or with those that you change. By default it runs in a container whose image is built once for each list of packages; with -Resource local-process as a process in a virtual environment of its own. The program's output is shown as it comes (-Quiet leaves that out), and kept in a log.
 ///
-/// One LaunchedRun object is written for each run at its end, or at once with -NoWait, which leaves a container to its engine and a process to a supervisor of its own; Get-, Wait-, Stop-WandbLaunch and Receive-WandbLaunchLog work on it from any shell. A run that fails is an error with its last lines. Ctrl+C stops the run with everything that it started. $LASTEXITCODE is 0 when all went well, the exit code of the last run that failed where it has one, else 1. -WhatIf shows what would run: commit, patch, program, arguments, image, command and environment, with secrets masked.
+/// One LaunchedRun object is written for each run at its end, or at once with -NoWait, which leaves a container to its engine and a process, or whatever has a limit of time, to a supervisor of its own; Get-, Wait-, Stop-WandbLaunch and Receive-WandbLaunchLog work on it from any shell. A run that fails is an error with its last lines. Ctrl+C stops the run with everything that it started, and says how to launch it again. With -ThrottleLimit each run has a live line with its time and its last line of output instead. -AsJob runs in the background of this session. $LASTEXITCODE is 0 when all went well, the exit code of the last run that failed where it has one, else 1. -WhatIf shows what would run: commit, patch, program, arguments, image, command and environment, with secrets masked.
 ///
 /// Whoever wrote the code that you launch runs it as you. A container keeps it from your files; a process does not.</remarks>
 /// <example><para>Run a folder's train.py as a process</para><code>Start-WandbLaunch ./train -EntryPoint 'python train.py' -Resource local-process -Quiet</code><para>Needs a requirements.txt in the folder; it may be empty.</para></example>
@@ -24,11 +23,12 @@ namespace WandbLaunch.PowerShell;
 /// <example><para>See what would happen</para><code>Start-WandbLaunch ./train -EntryPoint 'python train.py' -Resource local-process -WhatIf</code><para>Writes the plan and starts nothing.</para></example>
 /// <example><para>Several at a time</para><code>1..3 | ForEach-Object { New-WandbLaunchConfig ./train -EntryPoint 'python train.py' -Argument "epochs=$_" } | Start-WandbLaunch -Resource local-process -ThrottleLimit 2</code><para>Each is a run of its own.</para></example>
 /// <example><para>As a Job of the cluster that kubectl uses</para><code>Start-WandbLaunch https://github.com/me/train -Resource kubernetes -Repository registry.example.org/me/launch -NoWait</code><para>The image with the code is built and pushed unless it is there; see about_WandbLaunch_Kubernetes.</para></example>
+/// <example><para>In the background of this session</para><code>$job = Start-WandbLaunch ./train -EntryPoint 'python train.py' -Resource local-process -AsJob; $job | Receive-Job -Wait -AutoRemoveJob</code><para>Stop-Job stops the run as Ctrl+C does.</para></example>
 /// <example><para>In a container with a memory limit: what would be built and run?</para><code>Connect-Wandb -Local; Get-WandbRun -Project demo | Start-WandbLaunch -GitRepo ./repo -DockerArgs @{ memory = '4g'; cpus = 2 } -WhatIf</code><para>Without -WhatIf it needs a Docker Engine. An address such as https://wandb.ai/me/demo/runs/22stxuh9 does as well as the object.</para></example>
 [Cmdlet(VerbsLifecycle.Start, "WandbLaunch", DefaultParameterSetName = RunSet, SupportsShouldProcess = true)]
 [Alias("swl")]
-[OutputType("WandbLaunch.Model.LaunchedRun", "WandbLaunch.Model.LaunchPlan")]
-public sealed class StartWandbLaunchCommand : LaunchConfigCommand
+[OutputType("WandbLaunch.Model.LaunchedRun", "WandbLaunch.Model.LaunchPlan", "System.Management.Automation.Job")]
+public sealed partial class StartWandbLaunchCommand : LaunchConfigCommand
 {
     // What is about running here, and what is about a queue, where the agent decides how.
     private const string RunSet = "Run";
@@ -45,7 +45,11 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
     [ValidateNotNullOrEmpty]
     public string? Queue { get; set; }
 
-    /// <summary>How many runs at a time. Default 1.</summary>
+    /// <summary>Arguments with several values each: every combination becomes a run. On a cluster they are handed over together, with Slurm as one job array.</summary>
+    [Parameter]
+    public IDictionary? Grid { get; set; }
+
+    /// <summary>How many runs at a time. Default 1; combinations of a -Grid on a cluster, which has a queue of its own, all at once.</summary>
     [Parameter(ParameterSetName = RunSet)]
     [ValidateRange(1, 1000)]
     public int ThrottleLimit { get; set; } = 1;
@@ -114,6 +118,14 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
     [Parameter(ParameterSetName = RunSet)]
     public string? Repository { get; set; }
 
+    /// <summary>Login node of a Slurm cluster, user@host or user@host:port, reached by the system's ssh with its keys, agent and config. Default: this machine.</summary>
+    [Parameter(ParameterSetName = RunSet)]
+    public string? SlurmHost { get; set; }
+
+    /// <summary>Folder on the cluster's shared file system for code, environments and logs of Slurm runs. Default: a folder in the user's data folder there.</summary>
+    [Parameter(ParameterSetName = RunSet)]
+    public string? SlurmFolder { get; set; }
+
     /// <summary>Seconds that a run gets to end by itself when it is stopped. Default 10.</summary>
     [Parameter(ParameterSetName = RunSet)]
     [ValidateRange(0, 3600)]
@@ -128,7 +140,11 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
     [ValidateRange(4096L, long.MaxValue)]
     public long? MaxLogSize { get; set; }
 
-    /// <summary>Do not show the program's output.</summary>
+    /// <summary>Run in the background, as a job of this session: the job is written at once, and Receive-Job gives the runs and what they print, Wait-Job waits, Stop-Job stops the runs as Ctrl+C does. The runs end with the session; with -NoWait they outlive it.</summary>
+    [Parameter(ParameterSetName = RunSet)]
+    public SwitchParameter AsJob { get; set; }
+
+    /// <summary>Show neither the program's output nor live lines. As everywhere, -Quiet takes away what is there to be looked at, and no objects, warnings or errors; the output is in the log.</summary>
     [Parameter]
     public SwitchParameter Quiet { get; set; }
 
@@ -150,6 +166,9 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
     private protected override bool SetsExitCode => true;
 
     /// <inheritdoc/>
+    private protected override bool ShowsLines => !Quiet;
+
+    /// <inheritdoc/>
     protected override async Task BeginAsync()
     {
         if (Queue is not null)
@@ -169,6 +188,21 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
         }
 
         _slots = new SemaphoreSlim(ThrottleLimit);
+        if (AsJob && NoWait)
+        {
+            throw new LaunchException(
+                "NoWaitAsJob",
+                LaunchErrorCategory.InvalidArgument,
+                "-NoWait leaves a run to itself, so that there is nothing for a job to do. Give one of the two: -AsJob for a job that ends with this session, -NoWait for runs that outlive it.",
+                "AsJob"
+            );
+        }
+
+        if (ThrottleLimit > 1 && !Quiet)
+        {
+            _renewing = _lines.RenewAsync(Token);
+        }
+
         _supervision = new Supervision(Runs.Resources);
         Context.Cache.Trim(MaxCacheBytes());
         _options = new LaunchOptions
@@ -185,10 +219,14 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
                     Secrets.Register(new NetworkCredential("", GitCredential.Password).Password)
                 ),
             DockerHost = DockerHost,
-            KubeConfig = KubeConfig is null ? null : FullPath(KubeConfig),
-            KubeContext = KubeContext,
-            Namespace = Namespace,
             Repository = Repository,
+            Settings = ResourceSettings.Of(
+                (nameof(SlurmHost), SlurmHost),
+                (nameof(SlurmFolder), SlurmFolder),
+                (nameof(KubeConfig), KubeConfig is null ? null : FullPath(KubeConfig)),
+                (nameof(KubeContext), KubeContext),
+                (nameof(Namespace), Namespace)
+            ),
             StopGraceSeconds = StopGracePeriod,
             KeepChildren = KeepChildren,
             MaxLogSize = MaxLogSize,
@@ -221,19 +259,57 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
         }
 
         var config = await BuildConfigAsync();
-        if (_pusher is not null)
+        var combinations = ArgumentGrid.Combinations(Map(Grid)).ToList();
+        var together =
+            combinations.Count > 1
+            && !MyInvocation.BoundParameters.ContainsKey(nameof(ThrottleLimit))
+            && _pusher is null
+            && Runs.Resources.Of(config).Info.Queues;
+        foreach (var combination in combinations)
         {
-            var spec = _pusher.Spec(config);
-            if (await ShouldProcessAsync(config.Source ?? "", $"Add to queue {Queue}"))
+            var full = combination is null
+                ? config
+                : config with
+                {
+                    Args = ArgumentSet.Merge(config.Args, combination),
+                };
+            if (_pusher is null)
+            {
+                await LaunchAsync(full, together);
+                continue;
+            }
+
+            var spec = _pusher.Spec(full);
+            if (
+                await ShouldProcessAsync(
+                    Secrets.Mask(combination is null ? full.Source ?? "" : $"{spec.Source} {spec.Args}"),
+                    $"Add to queue {Queue}"
+                )
+            )
             {
                 _pusher.Add(spec);
             }
+        }
+    }
 
+    /// <summary>Launches one, and waits for it where it is the only one at a time.</summary>
+    private async Task LaunchAsync(LaunchConfig config, bool together)
+    {
+        if (AsJob && !await AskAsync(IsWhatIf))
+        {
+            await AddToJobAsync(config, together);
             return;
         }
 
-        await _slots!.WaitAsync(Token);
-        var task = LaunchAsync(config, Interlocked.Increment(ref _launches));
+        if (!together)
+        {
+            await _slots!.WaitAsync(Token);
+        }
+
+        var number = Interlocked.Increment(ref _launches);
+
+        // Off this thread, which takes up the next one.
+        var task = Task.Run(() => LaunchAsync(config, number, together), CancellationToken.None);
         _running.TryAdd(task, 0);
         _ = task.ContinueWith(
             t => _running.TryRemove(t, out _),
@@ -241,7 +317,7 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
             TaskContinuationOptions.ExecuteSynchronously,
             TaskScheduler.Default
         );
-        if (ThrottleLimit == 1)
+        if (ThrottleLimit == 1 && !together)
         {
             await task;
         }
@@ -253,6 +329,11 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
         if (_pusher is not null)
         {
             await _pusher.FlushAsync(OutputAll, Error, Token);
+        }
+
+        if (_forJob.Count > 0)
+        {
+            await AskAsync(StartJob);
         }
 
         await Task.WhenAll(_running.Keys);
@@ -269,123 +350,23 @@ public sealed class StartWandbLaunchCommand : LaunchConfigCommand
             // the command is, for which PowerShell waits here.
             _ = StopAsync();
 #pragma warning disable VSTHRD002
-            Task.WhenAll(_running.Keys)
+            Task.WhenAll(_running.Keys.Append(_renewing))
                 .ContinueWith(static _ => { }, TaskScheduler.Default)
                 .Wait(TimeSpan.FromSeconds(30));
 #pragma warning restore VSTHRD002
         }
 
         base.Dispose(disposing);
+        if (disposing)
+        {
+            TellStopped();
+        }
     }
 
     private long MaxCacheBytes() =>
         long.TryParse(Context.Environment["WANDBLAUNCH_CACHE_MAX_MB"], out var megabytes) && megabytes > 0
             ? megabytes << 20
             : 20L << 30;
-
-    private async Task LaunchAsync(LaunchConfig config, int number)
-    {
-        var activity = number == 1 ? "Launching" : $"Launching {number}";
-        try
-        {
-            var launcher = new Launcher(Runs, ConnectAsync)
-            {
-                Progress = new CallbackProgress(p => Progress(activity, p.Text, p.Percent, number)),
-            };
-            if (IsWhatIf())
-            {
-                Output(await launcher.PlanAsync(config, _options, WorkingFolder, Token));
-                return;
-            }
-
-            if (!await ShouldProcessAsync(config.Source ?? "", $"Launch with {Runs.Resources.Of(config).Info.Name}"))
-            {
-                return;
-            }
-
-            var prepared = await launcher.PrepareAsync(config, _options, WorkingFolder, Token);
-            prepared.Warnings.ToList().ForEach(Warn);
-            Progress(activity, "", 100, number);
-            if (NoWait)
-            {
-                await _supervision!.LeaveAsync(prepared.Folder, prepared.Spec, prepared.Secrets, Token);
-                Output(await WaitUntilStartedAsync(prepared.Run.Id));
-                return;
-            }
-
-            // In whole characters of one stream each: output and errors of the program do not mix within one.
-            Action<ReadOnlyMemory<byte>>? show =
-                Quiet || ThrottleLimit > 1 ? null : bytes => Show(Encoding.UTF8.GetString(bytes.Span));
-            var run = await _supervision!.RunAsync(
-                prepared.Folder,
-                prepared.Spec,
-                prepared.Secrets,
-                show,
-                null,
-                false,
-                Token
-            );
-            run.Warnings.ToList().ForEach(Warn);
-            Output(run);
-            if (run.State == LaunchState.Failed)
-            {
-                Error(Failure(run), run);
-            }
-        }
-        catch (OperationCanceledException) when (Token.IsCancellationRequested)
-        {
-            // Ctrl+C; the run was stopped.
-        }
-        catch (Exception e)
-            when (e is LaunchException or IOException or UnauthorizedAccessException or HttpRequestException)
-        {
-            Error(e, config.Uri);
-        }
-        finally
-        {
-            Progress(activity, "", 100, number);
-            _slots!.Release();
-        }
-    }
-
-    internal static LaunchException Failure(LaunchedRun run)
-    {
-        var tail = run.LogPath is null ? "" : Launcher.LastLines(run.LogPath, 10);
-        var why =
-            run.Reason
-            ?? (
-                run.ExitCode is { } ended
-                    ? $"it ended with exit code {ExitCodes.Show(ended)}"
-                    : "how it ended is not known"
-            );
-        return new LaunchException(
-            run.OutOfMemory ? "RunOutOfMemory"
-                : run is { Started: not null, ErrorId: { } fault } ? fault
-                : run.ExitCode is not null ? "RunFailed"
-                : run.Started is null ? "RunNotStarted"
-                : "RunLost",
-            LaunchErrorCategory.OperationStopped,
-            $"The run {run.Id} of {run.Source} failed: {why}.{(tail.Length > 0 ? $" Its last lines (all: Receive-WandbLaunchLog {run.Id}):\n{tail}" : "")}",
-            run
-        );
-    }
-
-    // A run's host writes the start down within moments; whoever gets the object can act on it then.
-    private async Task<LaunchedRun> WaitUntilStartedAsync(string id)
-    {
-        for (var i = 0; i < 100; i++)
-        {
-            var run = await Runs.GetAsync(id, Token);
-            if (run.State != LaunchState.Starting)
-            {
-                return run;
-            }
-
-            await Task.Delay(50, Token);
-        }
-
-        return await Runs.GetAsync(id, Token);
-    }
 
     // A folder needs no server; without a key it runs without one.
     private async Task<WandbConnection?> ConnectAsync(CancellationToken token)

@@ -1,6 +1,7 @@
 using System.Collections;
 using System.Management.Automation;
 using System.Text.Json.Nodes;
+using WandbLaunch.Foundation;
 using WandbLaunch.Model;
 using WandbLaunch.Wandb;
 
@@ -42,11 +43,22 @@ public abstract class AgentSettingsCommand : PipelineCommand
     [Alias("c")]
     public string? Config { get; set; }
 
-    /// <summary>Runs at a time. Default 1; -1 for no limit.</summary>
+    /// <summary>Runs at a time: one number for all (default 1; -1 for no limit), or one for each resource, as @{ slurm = 200; 'local-container' = 2 } or slurm=200, local-container=2. A resource that is not named has 1. Items of a resource that is full wait in their queue, and others go past them.</summary>
     [Parameter]
     [Alias("j")]
-    [ValidateRange(-1, 10000)]
-    public int? MaxJobs { get; set; }
+    [MaxJobs]
+    [ArgumentCompleter(typeof(MaxJobsCompleter))]
+    public object? MaxJobs { get; set; }
+
+    /// <summary>Longest time that a run may run, as 2h, 90m or 02:00:00; then it is stopped, and its item fails. Items and queues can say less, not more. Default: no limit.</summary>
+    [Parameter]
+    [Span]
+    public TimeSpan? TimeLimit { get; set; }
+
+    /// <summary>Longest time from when an item is taken until its program runs, as 30m; then it is given up, and fails. Items and queues can say less, not more. Default: no limit.</summary>
+    [Parameter]
+    [Span]
+    public TimeSpan? StartLimit { get; set; }
 
     /// <summary>Fair: the queues in turn. Strict: always the first one that has an item.</summary>
     [Parameter]
@@ -92,7 +104,7 @@ public abstract class AgentSettingsCommand : PipelineCommand
     [Parameter]
     public string[]? AllowImage { get; set; }
 
-    /// <summary>Policy: local-container, local-process. Default: local-container only, for a process runs other people's code as you.</summary>
+    /// <summary>Policy: local-container, local-process, slurm. Default: local-container only, for a process runs other people's code as you.</summary>
     [Parameter]
     [ArgumentCompleter(typeof(ResourceCompleter))]
     public string[]? AllowResource { get; set; }
@@ -108,6 +120,10 @@ public abstract class AgentSettingsCommand : PipelineCommand
     /// <summary>Policy: what manifests may hold beyond the fixed list, as rule=value with wildcards: namespace=team-b, kind=PyTorchJob.kubeflow.org, secret=dataset-key, claim=data, service-account, pull-secret, priority-class, toleration, node, config-map, csi, context, env. Default: none; Jobs in the agent's own namespace.</summary>
     [Parameter]
     public string[]? AllowKubeArgument { get; set; }
+
+    /// <summary>Policy: options of sbatch that items may give beyond the fixed list, such as nodelist, reservation or nice. Default: none.</summary>
+    [Parameter]
+    public string[]? AllowSlurmArgument { get; set; }
 
     /// <summary>Policy: items may not say which program runs: no entry point, no arguments for a docker image, no docker env or workdir. Choose the images too, with -AllowImage.</summary>
     [Parameter]
@@ -155,6 +171,14 @@ public abstract class AgentSettingsCommand : PipelineCommand
     [Parameter]
     public string? Repository { get; set; }
 
+    /// <summary>Login node of a Slurm cluster, user@host or user@host:port, reached by the system's ssh with its keys, agent and config. Default: this machine.</summary>
+    [Parameter]
+    public string? SlurmHost { get; set; }
+
+    /// <summary>Folder on the cluster's shared file system for code, environments and logs of Slurm runs. Default: a folder in the user's data folder there.</summary>
+    [Parameter]
+    public string? SlurmFolder { get; set; }
+
     /// <summary>Seconds that a run gets to end by itself when it is stopped. Default 10.</summary>
     [Parameter]
     [ValidateRange(0, 3600)]
@@ -184,6 +208,9 @@ public abstract class AgentSettingsCommand : PipelineCommand
     /// <summary>True when queues were to come from the pipeline and none did: without them the default queue would be served, which nobody asked for.</summary>
     private protected bool LacksQueues => MyInvocation.ExpectingInput && _queues.Count == 0;
 
+    /// <summary>The queues that were named and piped so far.</summary>
+    private protected IReadOnlyList<string> Queues => _queues;
+
     private protected string? ConfigPath => Config is null ? null : FullPath(Config);
 
     /// <summary>What was given, under the names of the file.</summary>
@@ -195,6 +222,8 @@ public abstract class AgentSettingsCommand : PipelineCommand
         Put("entity", Entity);
         Put("queue_project", QueueProject);
         Put("max_jobs", MaxJobs);
+        Put("time_limit", Show(TimeLimit));
+        Put("start_limit", Show(StartLimit));
         Put("queue_order", QueueOrder?.ToLowerInvariant());
         Put("gpus_per_job", GpusPerJob);
         Put("max_retry", MaxRetry);
@@ -209,10 +238,12 @@ public abstract class AgentSettingsCommand : PipelineCommand
         Put("environment_variables", Environment);
         Put("pip", Pip);
         Put("docker_host", DockerHost);
-        Put("kube_config", KubeConfig is null ? null : FullPath(KubeConfig));
-        Put("kube_context", KubeContext);
-        Put("namespace", Namespace);
         Put("repository", Repository);
+        Put(ResourceSettings.NameOf(nameof(KubeConfig)), KubeConfig is null ? null : FullPath(KubeConfig));
+        Put(ResourceSettings.NameOf(nameof(KubeContext)), KubeContext);
+        Put(ResourceSettings.NameOf(nameof(Namespace)), Namespace);
+        Put(ResourceSettings.NameOf(nameof(SlurmHost)), SlurmHost);
+        Put(ResourceSettings.NameOf(nameof(SlurmFolder)), SlurmFolder);
         Put("stop_grace_period", StopGracePeriod);
         Switch("keep_children", nameof(KeepChildren), KeepChildren);
         Put("max_log_size", MaxLogSize);
@@ -227,7 +258,8 @@ public abstract class AgentSettingsCommand : PipelineCommand
                 ("resources", AllowResource),
                 ("mounts", AllowMount),
                 ("docker_args", AllowDockerArgument),
-                ("kube_args", AllowKubeArgument),
+                (ResourceSettings.NameOf("KubeArgs"), AllowKubeArgument),
+                (ResourceSettings.NameOf("SlurmArgs"), AllowSlurmArgument),
             }
         )
         {
@@ -251,6 +283,8 @@ public abstract class AgentSettingsCommand : PipelineCommand
                 map[name] = JsonTree.Of(value);
             }
         }
+
+        static string? Show(TimeSpan? span) => span is { } given ? SpanText.Show(given) : null;
 
         // A switch that was not typed leaves the file's word.
         void Switch(string name, string parameter, SwitchParameter value)

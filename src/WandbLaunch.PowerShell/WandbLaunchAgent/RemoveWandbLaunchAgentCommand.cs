@@ -11,6 +11,7 @@ namespace WandbLaunch.PowerShell;
 /// <example><para>Which would go?</para><code>Remove-WandbLaunchAgent test* -WhatIf</code><para>Removes nothing.</para></example>
 /// <example><para>Those that nobody has heard of for a month</para><code>Get-WandbLaunchAgent -State lost | Where-Object { $_.Local -and $_.Heartbeat -lt [DateTime]::Now.AddMonths(-1) } | Remove-WandbLaunchAgent -Confirm:$false</code><para>One that holds items is an error and stays.</para></example>
 [Cmdlet(VerbsCommon.Remove, "WandbLaunchAgent", SupportsShouldProcess = true, ConfirmImpact = ConfirmImpact.High)]
+[OutputType("WandbLaunch.Wandb.WandbLaunchAgent")]
 public sealed class RemoveWandbLaunchAgentCommand : PipelineCommand
 {
     /// <summary>Names of agents; wildcards are allowed, and mean those that have ended.</summary>
@@ -18,6 +19,10 @@ public sealed class RemoveWandbLaunchAgentCommand : PipelineCommand
     [ArgumentCompleter(typeof(AgentCompleter))]
     [SupportsWildcards]
     public string[] Name { get; set; } = [];
+
+    /// <summary>Write the agents whose records were removed, as they were.</summary>
+    [Parameter]
+    public SwitchParameter PassThru { get; set; }
 
     /// <inheritdoc/>
     private protected override IReadOnlyList<string> Kinds => [nameof(WandbLaunchAgent)];
@@ -95,13 +100,23 @@ public sealed class RemoveWandbLaunchAgentCommand : PipelineCommand
             }
 
             if (
-                await ShouldProcessAsync(
+                !await ShouldProcessAsync(
                     $"{agent.Name} ({agent.State}; {string.Join(", ", agent.Queues)})",
                     "Remove agent's record and log"
-                ) && !store.Remove(agent.Name)
+                )
             )
             {
+                return;
+            }
+
+            if (!store.Remove(agent.Name))
+            {
                 throw Runs(agent);
+            }
+
+            if (PassThru)
+            {
+                Output(agent);
             }
         }
         catch (Exception e) when (e is LaunchException or IOException or UnauthorizedAccessException)

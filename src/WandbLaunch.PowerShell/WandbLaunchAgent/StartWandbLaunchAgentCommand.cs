@@ -10,12 +10,13 @@ namespace WandbLaunch.PowerShell;
 ///
 /// An agent runs other people's code: whoever can put items into its queues. What it runs is its policy, which it says at its start and which the -Allow parameters change. By default it runs containers only, code of its own entity from the public git hosts, without mounts. What the policy refuses fails with the reason on its item.
 ///
-/// Ctrl+C, Stop-WandbLaunchAgent -Drain and a stop on the server let the runs finish; a second Ctrl+C, or Stop-WandbLaunchAgent, stops them. $LASTEXITCODE is 0 when all was well, 1 when the agent could not work, 2 when items failed, 3 when it was asked to stop, 4 when its runs were stopped with it. Register-WandbLaunchAgent makes it a service.</remarks>
+/// Ctrl+C, Stop-WandbLaunchAgent -Drain and a stop on the server let the runs finish; a second Ctrl+C, or Stop-WandbLaunchAgent, stops them. $LASTEXITCODE is 0 when all was well, 1 when the agent could not work, 2 when runs failed or were stopped, 3 when it was asked to stop, 4 when its runs were stopped with it. Register-WandbLaunchAgent makes it a service.</remarks>
 /// <example><para>Work off a queue, then end</para><code>Connect-Wandb -Local; Start-WandbLaunchAgent -Queue default -StopWhenEmpty</code><para>For scheduled tasks; see also -MaxRuns and -Until.</para></example>
 /// <example><para>Four runs at a time from three queues, each with a GPU of its own</para><code>Connect-Wandb -Local; Start-WandbLaunchAgent -Queue gpu, cpu, default -MaxJobs 4 -GpusPerJob 1 -QueueOrder Strict -StopWhenEmpty</code><para>gpu goes first while it has items. Without -StopWhenEmpty it goes on until it is stopped.</para></example>
+/// <example><para>In the background of this session</para><code>Connect-Wandb -Local; $job = Start-WandbLaunchAgent -Queue default -StopWhenEmpty -AsJob; $job | Receive-Job -Wait -AutoRemoveJob</code><para>Without -StopWhenEmpty it goes on until Stop-Job, or until the session ends.</para></example>
 /// <example><para>Run as processes what is in a git repository of your own</para><code>Connect-Wandb -Local; Start-WandbLaunchAgent -AllowResource local-process -AllowGitHost git.example.org, file -MaxRuns 1 -StopWhenEmpty -OnRunFinished { "$($_.RunId): $($_.ExitCode)" }</code><para>-OnRunFinished is called with the event as $_.</para></example>
 [Cmdlet(VerbsLifecycle.Start, "WandbLaunchAgent")]
-[OutputType("WandbLaunch.Agents.AgentEvent")]
+[OutputType("WandbLaunch.Agents.AgentEvent", "System.Management.Automation.Job")]
 public sealed class StartWandbLaunchAgentCommand : AgentSettingsCommand
 {
     /// <summary>Name of the agent on this machine; at most one of a name runs. Default: made of the machine's.</summary>
@@ -30,7 +31,11 @@ public sealed class StartWandbLaunchAgentCommand : AgentSettingsCommand
     [Parameter]
     public ScriptBlock? OnRunFinished { get; set; }
 
-    /// <summary>Write no events; they are in the agent's log all the same.</summary>
+    /// <summary>Run in the background, as a job of this session: the job is written at once, and Receive-Job gives the events. Stop-Job lets the runs finish, as Ctrl+C does, and a second one stops them. An agent that is to outlive the session is a service: Register-WandbLaunchAgent.</summary>
+    [Parameter]
+    public SwitchParameter AsJob { get; set; }
+
+    /// <summary>Show no status line. As everywhere, -Quiet takes away what is there to be looked at, and no objects: events are written all the same, and $null = Start-WandbLaunchAgent … drops them.</summary>
     [Parameter]
     public SwitchParameter Quiet { get; set; }
 
@@ -47,10 +52,19 @@ public sealed class StartWandbLaunchAgentCommand : AgentSettingsCommand
     private protected override bool SetsExitCode => true;
 
     /// <inheritdoc/>
+    private protected override bool ShowsLines => !Quiet;
+
+    /// <inheritdoc/>
     protected override async Task EndAsync()
     {
         if (LacksQueues)
         {
+            return;
+        }
+
+        if (AsJob)
+        {
+            await AskAsync(StartJob);
             return;
         }
 
@@ -97,6 +111,59 @@ public sealed class StartWandbLaunchAgentCommand : AgentSettingsCommand
         }
     }
 
+    private bool StartJob()
+    {
+        var parameters = CommandJob.Common(this).ToDictionary(p => p.Key, p => p.Value);
+        var own = GetType()
+            .GetProperties()
+            .Where(p => p.IsDefined(typeof(ParameterAttribute), true))
+            .Select(p => p.Name)
+            .Except([nameof(AsJob), nameof(InputObject), nameof(Queue)])
+            .ToHashSet(StringComparer.OrdinalIgnoreCase);
+        foreach (var (name, value) in MyInvocation.BoundParameters)
+        {
+            if (own.Contains(name))
+            {
+                // A script block belongs to its session: the job gets its text, as Start-ThreadJob does.
+                parameters[name] = value is ScriptBlock script ? ScriptBlock.Create(script.ToString()) : value;
+            }
+        }
+
+        if (Queues.Count > 0)
+        {
+            parameters[nameof(Queue)] = Queues.ToArray();
+        }
+
+        // Drives of this session are not there.
+        if (ConfigPath is { } file)
+        {
+            parameters[nameof(Config)] = file;
+        }
+
+        if (Volume is not null)
+        {
+            parameters[nameof(Volume)] = Volume.Select(v => StartWandbLaunchCommand.CheckVolume(v, FullPath)).ToArray();
+        }
+
+        if ((Connection ?? WandbSession.Current) is { } server)
+        {
+            parameters[nameof(Connection)] = server;
+        }
+
+        WriteObject(
+            CommandJob.Start(
+                this,
+                Name ?? string.Join(", ", Queues.DefaultIfEmpty("default")),
+                Name,
+                parameters,
+                null,
+                // One that waits ends at once; one that works finishes its runs, and goes on with that behind Stop-Job.
+                TimeSpan.FromSeconds(3)
+            )
+        );
+        return true;
+    }
+
     private async Task<WandbConnection> ConnectLocalAsync(AgentConfig config, string database)
     {
         var server = await LocalServers.StartAsync(Context, database, null, null, Token, Warn);
@@ -121,7 +188,17 @@ public sealed class StartWandbLaunchAgentCommand : AgentSettingsCommand
         };
         using var agent = _agent = await LaunchAgent.StartAsync(config, server, callbacks, Token, Context);
         activity = $"Agent {agent.Name}";
-        Console.CancelKeyPress += OnCancelKey;
+        agent.PolicyLines.ToList().ForEach(rule => Verbose($"Policy: {rule}"));
+        if (InJob is null)
+        {
+            Console.CancelKeyPress += OnCancelKey;
+        }
+        else
+        {
+            InJob.Insisted = () => agent.Stop("asked again to stop");
+            InJob.Left = () => agent.Detach("its shell ended");
+        }
+
         using var stop = Token.Register(() =>
         {
             _drainedAt = Context.Time.GetUtcNow();
@@ -144,14 +221,7 @@ public sealed class StartWandbLaunchAgentCommand : AgentSettingsCommand
         finally
         {
             Console.CancelKeyPress -= OnCancelKey;
-            Progress(activity, "", 100);
-            if (Token.IsCancellationRequested)
-            {
-                Host.UI.WriteProgress(
-                    0,
-                    new ProgressRecord(0, activity, " ") { RecordType = ProgressRecordType.Completed }
-                );
-            }
+            ShowLine(activity, "", 100);
         }
     }
 
@@ -179,6 +249,12 @@ public sealed class StartWandbLaunchAgentCommand : AgentSettingsCommand
 
     private void Take(AgentEvent happened)
     {
+        if (Token.IsCancellationRequested && InJob is not null)
+        {
+            InJob.Late(happened);
+            return;
+        }
+
         if (Token.IsCancellationRequested)
         {
             // The pipeline takes no more objects; the person at the console still wants to know.
@@ -193,11 +269,7 @@ public sealed class StartWandbLaunchAgentCommand : AgentSettingsCommand
             return;
         }
 
-        if (!Quiet)
-        {
-            Output(happened);
-        }
-
+        Output(happened);
         var hook = happened.Kind switch
         {
             AgentEventKind.RunStarted => OnRunStarted,
@@ -237,14 +309,6 @@ public sealed class StartWandbLaunchAgentCommand : AgentSettingsCommand
         }
 
         _shown = line;
-        if (Token.IsCancellationRequested)
-        {
-            // The pipeline passes nothing on any more; the console still shows it.
-            Host.UI.WriteProgress(0, new ProgressRecord(0, activity, line));
-        }
-        else
-        {
-            Progress(activity, line, null);
-        }
+        ShowLine(activity, line, null);
     }
 }

@@ -15,6 +15,7 @@ namespace WandbLaunch.PowerShell;
     SupportsShouldProcess = true,
     ConfirmImpact = ConfirmImpact.High
 )]
+[OutputType("WandbLaunch.Agents.AgentServiceDefinition")]
 public sealed class UnregisterWandbLaunchAgentCommand : PipelineCommand
 {
     /// <summary>Names of agents.</summary>
@@ -26,6 +27,10 @@ public sealed class UnregisterWandbLaunchAgentCommand : PipelineCommand
     /// <summary>A service of the whole machine.</summary>
     [Parameter]
     public SwitchParameter System { get; set; }
+
+    /// <summary>Write the services that were removed.</summary>
+    [Parameter]
+    public SwitchParameter PassThru { get; set; }
 
     /// <inheritdoc/>
     private protected override IReadOnlyList<string> Kinds =>
@@ -52,12 +57,19 @@ public sealed class UnregisterWandbLaunchAgentCommand : PipelineCommand
                 var definition = service.Define(
                     new AgentServiceRequest(name, new AgentConfig(), ["-"], null, new Dictionary<string, string>())
                 );
-                if (
-                    await ShouldProcessAsync(definition.Path, "Unregister agent")
-                    && await service.UninstallAsync(definition, Token) is { } fault
-                )
+                if (!await ShouldProcessAsync(definition.Path, "Unregister agent"))
+                {
+                    continue;
+                }
+
+                if (await service.UninstallAsync(definition, Token) is { } fault)
                 {
                     Warn($"{definition.Path} is removed; the service manager said: {fault}");
+                }
+
+                if (PassThru)
+                {
+                    Output(definition);
                 }
             }
             catch (Exception e) when (e is LaunchException or IOException or UnauthorizedAccessException)

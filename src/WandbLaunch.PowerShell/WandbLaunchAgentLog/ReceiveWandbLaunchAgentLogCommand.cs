@@ -62,7 +62,7 @@ public sealed class ReceiveWandbLaunchAgentLogCommand : PipelineCommand
 
     private async Task ReadAsync(WandbLaunchAgent agent)
     {
-        var reader = new AgentLogReader(agent.LogPath!);
+        var reader = new AgentLogReader(agent.LogPath!, Context.Time);
         if (Tail is not { } count)
         {
             await foreach (var happened in reader.ReadAsync(Follow ? () => Runs(agent.Name) : null, Token))

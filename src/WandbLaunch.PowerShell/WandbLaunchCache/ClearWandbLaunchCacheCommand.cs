@@ -9,6 +9,7 @@ namespace WandbLaunch.PowerShell;
 /// <example><para>Only what was not used for a week</para><code>Clear-WandbLaunchCache -OlderThan 7 -WhatIf</code><para>Shows what would go.</para></example>
 /// <example><para>Only the copies of git repositories</para><code>Clear-WandbLaunchCache -Kind git -Confirm:$false</code><para>The next launch of each fetches it again.</para></example>
 [Cmdlet(VerbsCommon.Clear, "WandbLaunchCache", SupportsShouldProcess = true, ConfirmImpact = ConfirmImpact.High)]
+[OutputType("WandbLaunch.Foundation.CacheEntry")]
 public sealed class ClearWandbLaunchCacheCommand : AsyncPSCmdlet
 {
     /// <summary>Kinds to empty: git, workspaces, venvs.</summary>
@@ -20,6 +21,10 @@ public sealed class ClearWandbLaunchCacheCommand : AsyncPSCmdlet
     [Parameter]
     [ValidateRange(0, 36500)]
     public int OlderThan { get; set; }
+
+    /// <summary>Write the entries that were removed.</summary>
+    [Parameter]
+    public SwitchParameter PassThru { get; set; }
 
     /// <inheritdoc/>
     protected override async Task EndAsync()
@@ -34,12 +39,18 @@ public sealed class ClearWandbLaunchCacheCommand : AsyncPSCmdlet
         {
             try
             {
-                if (
-                    await ShouldProcessAsync($"{entry.Path} ({entry.Size / 1048576.0:0.#} MB)", "Remove from cache")
-                    && !LaunchCache.Remove(entry)
-                )
+                if (!await ShouldProcessAsync($"{entry.Path} ({entry.Size / 1048576.0:0.#} MB)", "Remove from cache"))
+                {
+                    continue;
+                }
+
+                if (!LaunchCache.Remove(entry))
                 {
                     Warn($"{entry.Path} is in use and stays.");
+                }
+                else if (PassThru)
+                {
+                    Output(entry);
                 }
             }
             catch (Exception e) when (e is IOException or UnauthorizedAccessException)

@@ -51,13 +51,13 @@ public abstract class LaunchConfigCommand : AsyncPSCmdlet
     [Alias("n")]
     public string? Name { get; set; }
 
-    /// <summary>Where it runs: local-container (default, alias local) or local-process.</summary>
+    /// <summary>Where it runs: local-container (default, alias local), local-process, or slurm, a job of a Slurm cluster.</summary>
     [Parameter]
     [Alias("r")]
     [ArgumentCompleter(typeof(ResourceCompleter))]
     public string? Resource { get; set; }
 
-    /// <summary>Arguments of resources, by resource: @{ 'local-container' = @{ memory = '4g' } }.</summary>
+    /// <summary>Arguments of resources, by resource: @{ 'local-container' = @{ memory = '4g' } }, @{ slurm = @{ partition = 'gpu'; time = '2:00:00'; gpus = 1 } }.</summary>
     [Parameter]
     public IDictionary? ResourceArgs { get; set; }
 
@@ -126,6 +126,16 @@ public abstract class LaunchConfigCommand : AsyncPSCmdlet
     /// <summary>Id of the new run. Default: 8 random characters.</summary>
     [Parameter]
     public string? RunId { get; set; }
+
+    /// <summary>Longest time that the run may run, as 2h, 90m or 02:00:00; then it is stopped, and fails with that reason. Default: no limit. In a queue, its own and its agent's limits count too: the smallest holds.</summary>
+    [Parameter]
+    [Span]
+    public TimeSpan? TimeLimit { get; set; }
+
+    /// <summary>Longest time until the program runs, as 30m, with everything before it: building, installing, waiting for a cluster; then it is given up, and fails. In a queue it counts from when an agent takes the item.</summary>
+    [Parameter]
+    [Span]
+    public TimeSpan? StartLimit { get; set; }
 
     /// <summary>Take launch configs with keys that this version does not know; they go through untouched. Default: such a key is an error, for it is mistyped as a rule.</summary>
     [Parameter]
@@ -240,6 +250,8 @@ public abstract class LaunchConfigCommand : AsyncPSCmdlet
                 : EntryPoint,
             Cuda = Cuda,
             RunId = RunId,
+            TimeLimit = TimeLimit,
+            StartLimit = StartLimit,
         };
 
     /// <summary>The config as an object whose ConvertTo-Json is a valid launch config file.</summary>

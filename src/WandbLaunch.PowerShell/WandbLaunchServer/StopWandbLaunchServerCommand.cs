@@ -10,8 +10,13 @@ namespace WandbLaunch.PowerShell;
 /// <example><para>See what would be stopped</para><code>Start-WandbLaunchServer | Stop-WandbLaunchServer -WhatIf</code><para>Names the address and file.</para></example>
 /// <example><para>Only if it runs</para><code>Get-WandbLaunchServer | Where-Object Running | Stop-WandbLaunchServer</code><para>For scripts: no error where nothing runs.</para></example>
 [Cmdlet(VerbsLifecycle.Stop, "WandbLaunchServer", SupportsShouldProcess = true)]
+[OutputType("WandbLaunch.LocalServer.LaunchServerInfo")]
 public sealed class StopWandbLaunchServerCommand : LaunchServerCommand
 {
+    /// <summary>Write the server as it is then.</summary>
+    [Parameter]
+    public SwitchParameter PassThru { get; set; }
+
     /// <inheritdoc/>
     protected override async Task ProcessAsync()
     {
@@ -28,6 +33,10 @@ public sealed class StopWandbLaunchServerCommand : LaunchServerCommand
         if (await ShouldProcessAsync($"{server.Url} ({server.Path})", "Stop the launch server"))
         {
             await LocalServers.StopAsync(server, Token);
+            if (PassThru && await LocalServers.FindAsync(DatabasePath, Token) is { } stopped)
+            {
+                Output(stopped);
+            }
         }
     }
 }

@@ -7,10 +7,11 @@ using WandbLaunch.Wandb;
 
 namespace WandbLaunch.PowerShell;
 
-/// <summary>Draws a metric of runs as a chart of text.</summary>
-/// <remarks>Asks the server for what runs have logged, sampled over their whole length, and draws it in block characters as wide as the terminal. Several runs are drawn one below the other, on the same axes, so that they can be compared. The chart is plain text and can go into a file or a message. Without a run it is the newest of the project.</remarks>
+/// <summary>Draws a metric of runs as a chart, in text or in pixels.</summary>
+/// <remarks>Asks the server for what runs have logged, sampled over their whole length, and draws it in block characters as wide as the terminal. Several runs are drawn one below the other, on the same axes, so that they can be compared. The chart is plain text and can go into a file or a message; with -AsSixel it is a picture, in terminals that draw sixel graphics (Windows Terminal, iTerm2, WezTerm, foot, xterm -ti vt340, the terminal of VS Code). Without a run it is the newest of the project.</remarks>
 /// <example><para>The loss of the newest run</para><code>Connect-Wandb -Local; Show-WandbRunHistory loss -Project demo</code><para>As wide as the terminal.</para></example>
 /// <example><para>Compare the last three runs</para><code>Connect-Wandb -Local; Get-WandbRun -Project demo | Select-Object -First 3 | Show-WandbRunHistory loss -Width 60 -Height 4</code><para>One below the other, on the same axes.</para></example>
+/// <example><para>In pixels, where the terminal has them</para><code>Connect-Wandb -Local; Show-WandbRunHistory loss -Project demo -AsSixel -Width 60</code><para>Block characters where it has none.</para></example>
 /// <example><para>Into a file</para><code>Connect-Wandb -Local; Show-WandbRunHistory loss -Project demo -Width 100 > loss.txt</code><para>It has no escape sequences.</para></example>
 [Cmdlet(VerbsCommon.Show, "WandbRunHistory")]
 [OutputType(typeof(string))]
@@ -53,6 +54,10 @@ public sealed class ShowWandbRunHistoryCommand : PipelineCommand
     [Parameter]
     [ValidateRange(2, 100)]
     public int? Height { get; set; }
+
+    /// <summary>Draw in pixels (sixel graphics), where the terminal has them: it is asked, and one without them gets block characters. Where there is no terminal to ask, as in a script whose output goes into a file, pixels are drawn in any case. To have it always: $PSDefaultParameterValues['Show-WandbRunHistory:AsSixel'] = $true</summary>
+    [Parameter]
+    public SwitchParameter AsSixel { get; set; }
 
     /// <summary>Connection to use. Default: the session's.</summary>
     [Parameter]
@@ -115,19 +120,30 @@ public sealed class ShowWandbRunHistoryCommand : PipelineCommand
         }
 
         var all = curves.SelectMany(c => c.Points).ToList();
-        var chart = new BlockChart(
-            width,
-            Height ?? (curves.Count == 1 ? OneHeight : SeveralHeight),
-            all.Min(p => p.Step),
-            all.Max(p => p.Step),
-            all.Min(p => p.Value),
-            all.Max(p => p.Value)
-        );
+        var scale = CurveScale.Of(all);
+        var height = Height ?? (curves.Count == 1 ? OneHeight : SeveralHeight);
+        var pixels = AsSixel ? await AskAsync(PixelsWanted) : null;
         foreach (var (run, points) in curves)
         {
             Output(Cut(Title(run, points), width));
-            chart.Draw(points).ToList().ForEach(Output);
+            var lines = pixels is { } graphics
+                ? new SixelChart(width, height, graphics.Cell, scale).Draw(points)
+                : new BlockChart(width, height, scale).Draw(points);
+            lines.ToList().ForEach(Output);
         }
+    }
+
+    // A terminal is asked. What goes into a file or through a pipe of the system is taken at its word: its reader may be another one.
+    private TerminalGraphics? PixelsWanted()
+    {
+        var graphics = TerminalGraphics.Ask() ?? TerminalGraphics.Unasked;
+        if (!graphics.Sixel)
+        {
+            WriteVerbose("This terminal says that it has no sixel graphics: block characters are drawn.");
+            return null;
+        }
+
+        return graphics;
     }
 
     private string Title(WandbRun run, IReadOnlyList<HistoryPoint> points)

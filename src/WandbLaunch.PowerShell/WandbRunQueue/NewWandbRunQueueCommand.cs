@@ -1,6 +1,6 @@
 using System.Management.Automation;
-using System.Text.Json.Nodes;
 using WandbLaunch.Foundation;
+using WandbLaunch.Model;
 using WandbLaunch.Wandb;
 
 namespace WandbLaunch.PowerShell;
@@ -40,12 +40,16 @@ public sealed class NewWandbRunQueueCommand : RunQueueConfigurationCommand
             ? Access == "Private"
             : Text("Access") == "USER";
         var configuration = Text("Resource") is { } resource
-            ? (
+            ? new QueueSettings(
                 resource,
                 LaunchConfigCommand.MapOf(InputObject!, "ResourceArgs"),
-                LaunchConfigCommand.MapOf(InputObject!, "TemplateVariables")
+                LaunchConfigCommand.MapOf(InputObject!, "TemplateVariables"),
+                new RunLimits { Time = Span("TimeLimit"), Start = Span("StartLimit") }
             )
-            : ((string, JsonObject, JsonObject)?)null;
+            : null;
+        // Live, or as a text of a file.
+        TimeSpan? Span(string property) =>
+            Text(property) is { } text && SpanText.TryParse(text, out var span) ? span : null;
         foreach (var name in Name)
         {
             try

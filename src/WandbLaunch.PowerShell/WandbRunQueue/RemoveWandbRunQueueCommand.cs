@@ -10,6 +10,7 @@ namespace WandbLaunch.PowerShell;
 /// <example><para>Which would go?</para><code>Connect-Wandb -Local; Get-WandbRunQueue test* | Remove-WandbRunQueue -WhatIf</code><para>Deletes nothing.</para></example>
 /// <example><para>Those that nothing waits in</para><code>Connect-Wandb -Local; Get-WandbRunQueue | Where-Object { $_.Name -ne 'default' -and $_.Pending -eq 0 } | Remove-WandbRunQueue -WhatIf</code><para>The default queue of a project always stays.</para></example>
 [Cmdlet(VerbsCommon.Remove, "WandbRunQueue", SupportsShouldProcess = true, ConfirmImpact = ConfirmImpact.High)]
+[OutputType("WandbLaunch.Wandb.WandbRunQueue")]
 public sealed class RemoveWandbRunQueueCommand : QueueCommand
 {
     /// <summary>Names of queues; wildcards are allowed.</summary>
@@ -18,6 +19,10 @@ public sealed class RemoveWandbRunQueueCommand : QueueCommand
     [ArgumentCompleter(typeof(QueueCompleter))]
     [SupportsWildcards]
     public string[] Name { get; set; } = [];
+
+    /// <summary>Write the queues that were removed, as they were.</summary>
+    [Parameter]
+    public SwitchParameter PassThru { get; set; }
 
     /// <inheritdoc/>
     private protected override IReadOnlyList<string> Kinds => [nameof(WandbRunQueue)];
@@ -49,6 +54,10 @@ public sealed class RemoveWandbRunQueueCommand : QueueCommand
                 )
                 {
                     await server.Queues.DeleteAsync(queue, Token);
+                    if (PassThru)
+                    {
+                        Output(queue);
+                    }
                 }
             }
             catch (LaunchException e)

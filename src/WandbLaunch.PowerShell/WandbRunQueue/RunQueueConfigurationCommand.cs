@@ -2,6 +2,7 @@ using System.Collections;
 using System.Management.Automation;
 using System.Text.Json.Nodes;
 using WandbLaunch.Foundation;
+using WandbLaunch.Model;
 using WandbLaunch.Resources;
 using WandbLaunch.Wandb;
 
@@ -25,6 +26,16 @@ public abstract class RunQueueConfigurationCommand : QueueCommand
     [Parameter]
     public IDictionary? TemplateVariable { get; set; }
 
+    /// <summary>Longest time that a run of the queue may run, as 2h or 02:00:00. The smallest limit of item, queue and agent holds; an item says less with its own -TimeLimit.</summary>
+    [Parameter]
+    [Span]
+    public TimeSpan? TimeLimit { get; set; }
+
+    /// <summary>Longest time from when an agent takes an item of the queue until its program runs, as 30m.</summary>
+    [Parameter]
+    [Span]
+    public TimeSpan? StartLimit { get; set; }
+
     /// <summary>V0: items have priorities. DISABLED: first in, first out.</summary>
     [Parameter]
     [ValidateSet("V0", "DISABLED")]
@@ -35,14 +46,19 @@ public abstract class RunQueueConfigurationCommand : QueueCommand
         set => _mode = value?.ToUpperInvariant();
     }
 
-    internal bool Configures => Resource is not null || ResourceArgs is not null || TemplateVariable is not null;
+    internal bool Configures =>
+        Resource is not null
+        || ResourceArgs is not null
+        || TemplateVariable is not null
+        || TimeLimit is not null
+        || StartLimit is not null;
 
     internal async Task ConfigureAsync(
         WandbConnection server,
         string entity,
         string project,
         string name,
-        (string Resource, JsonObject Arguments, JsonObject Variables)? current,
+        QueueSettings? current,
         string? mode
     )
     {
@@ -70,7 +86,14 @@ public abstract class RunQueueConfigurationCommand : QueueCommand
 
         foreach (
             var warning in await server.Queues.ConfigureAsync(
-                new QueueConfiguration(entity, project, name, resource, arguments, variables, mode),
+                new QueueConfiguration(entity, project, name, resource, arguments, variables, mode)
+                {
+                    Limits = new RunLimits
+                    {
+                        Time = Is(nameof(TimeLimit)) ? TimeLimit : current?.Limits.Time,
+                        Start = Is(nameof(StartLimit)) ? StartLimit : current?.Limits.Start,
+                    },
+                },
                 Token
             )
         )
@@ -78,6 +101,9 @@ public abstract class RunQueueConfigurationCommand : QueueCommand
             Warn(warning);
         }
     }
+
+    // $null takes a limit away.
+    private bool Is(string parameter) => MyInvocation.BoundParameters.ContainsKey(parameter);
 
     internal async Task OutputQueueAsync(WandbConnection server, string entity, string project, string name) =>
         OutputAll(

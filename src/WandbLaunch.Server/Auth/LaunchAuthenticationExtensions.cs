@@ -30,6 +30,7 @@ internal static class LaunchAuthenticationExtensions
         services.AddSingleton(new ServerKey(key));
         services.AddSingleton<UrlSigner>();
         services.AddSingleton<Sessions>();
+        services.AddSingleton<SignInLinks>();
         services.AddSingleton(new RequestGuard(listen));
 
         // AddAuthentication brings data protection with it, which writes keys of its own into the user's folder.

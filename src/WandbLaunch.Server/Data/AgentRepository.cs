@@ -1,4 +1,5 @@
 using Dapper;
+using WandbLaunch.Model;
 
 namespace WandbLaunch.Server.Data;
 
@@ -25,7 +26,7 @@ internal sealed class AgentRepository(Database database, QueueSignals signals)
                     project = Names.Project(project),
                     queues,
                     hostname,
-                    name = "agent-" + Names.NewId(),
+                    name = "agent-" + RunId.New(),
                     now = Database.Now,
                     config,
                     version,

@@ -104,6 +104,10 @@ internal sealed class Database : IDisposable
     /// <summary>The time of day, as it stands in rows.</summary>
     internal static string Now => DateTime.UtcNow.ToString("yyyy-MM-dd'T'HH:mm:ss.fff", CultureInfo.InvariantCulture);
 
+    /// <summary>The time of day so long ago, as it stands in rows.</summary>
+    internal static string Before(TimeSpan ago) =>
+        (DateTime.UtcNow - ago).ToString("yyyy-MM-dd'T'HH:mm:ss.fff", CultureInfo.InvariantCulture);
+
     /// <summary>Says under which address the database is served.</summary>
     internal void Announce(string url) => _file.Announce(url);
 

@@ -17,6 +17,9 @@ internal static class DatabaseSchema
     [
         new(1, "tables of runs, queues and artifacts, and the database's name", MakeTables),
         new(2, "digests of content that is outside of the database", AddDigests),
+        new(3, "where items run, and why they wait", EngineSchema.Add),
+        new(4, "queues that are paused, and the history of items", PageSchema.Add),
+        new(5, "what W&B's own clients ask for: steps, system metrics, collections, sweeps, alerts", ClientSchema.Add),
     ];
 
     private const string Tables = """

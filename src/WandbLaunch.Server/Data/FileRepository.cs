@@ -17,6 +17,8 @@ internal sealed class FileRepository(Database database, FileStore contents, Cont
         int first
     )
     {
+        // No name at all is how clients say all of them.
+        names = names is { Count: > 0 } ? names : null;
         using var connection = database.Open();
         var files = connection
             .Query<FileRecord>(
@@ -174,7 +176,7 @@ internal sealed class FileRepository(Database database, FileStore contents, Cont
                 .AsList();
             database.Durable(w =>
                 w.Execute(
-                    "DELETE FROM files WHERE run = @run; DELETE FROM history WHERE run = @run; DELETE FROM console WHERE run = @run; DELETE FROM runs WHERE id = @run",
+                    "DELETE FROM files WHERE run = @run; DELETE FROM history WHERE run = @run; DELETE FROM console WHERE run = @run; DELETE FROM events WHERE run = @run; DELETE FROM runs WHERE id = @run",
                     new { run }
                 )
             );

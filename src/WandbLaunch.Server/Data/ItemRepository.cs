@@ -16,7 +16,7 @@ internal sealed class ItemRepository(Database database, QueueSignals signals) : 
     internal const int DefaultPriority = 2;
 
     private const string Select =
-        "SELECT i.id AS Id, i.queue AS Queue, i.state AS State, i.run_name AS RunName, i.spec AS Spec, i.created_at AS CreatedAt, i.priority AS Priority, i.agent AS Agent, a.name AS AgentName, i.exit_code AS ExitCode, i.claimed_at AS ClaimedAt, i.finished_at AS FinishedAt, i.error AS Error, i.warnings AS Warnings FROM items i LEFT JOIN agents a ON a.id = i.agent WHERE ";
+        "SELECT i.id AS Id, i.queue AS Queue, i.state AS State, i.run_name AS RunName, i.spec AS Spec, i.created_at AS CreatedAt, i.priority AS Priority, i.agent AS Agent, a.name AS AgentName, i.exit_code AS ExitCode, i.claimed_at AS ClaimedAt, i.finished_at AS FinishedAt, i.engine_id AS EngineId, i.reason AS Reason, i.error AS Error, i.warnings AS Warnings FROM items i LEFT JOIN agents a ON a.id = i.agent WHERE ";
 
     // An answer is kept for longer than any client asks for it.
     private const long Kept = 3_600_000;
@@ -26,6 +26,7 @@ internal sealed class ItemRepository(Database database, QueueSignals signals) : 
     private ItemStatement? _insert;
     private SqliteCommand? _expire;
     private SqliteCommand? _pop;
+    private SqliteCommand? _popExcept;
     private long _nextForgetting;
 
     /// <summary>False where a test wants a server that gives its agents whatever was queued, as others do.</summary>
@@ -97,9 +98,18 @@ internal sealed class ItemRepository(Database database, QueueSignals signals) : 
     internal byte[] PushBatch(QueueRecord queue, List<NewItem> items, string? request) =>
         request is null ? Answer(Push(queue, items)) : Once(request, () => Answer(Push(queue, items)));
 
-    internal (long Id, string Spec)? Pop(QueueRecord queue, long? agent) =>
+    /// <summary>Leases the next item of a queue.</summary>
+    /// <param name="queue">The queue.</param>
+    /// <param name="agent">Who takes it.</param>
+    /// <param name="except">Resources whose items are passed by; empty for items without one.</param>
+    internal (long Id, string Spec)? Pop(QueueRecord queue, long? agent, string[]? except = null) =>
         database.Write<(long, string)?>(c =>
         {
+            if (queue.Paused)
+            {
+                return null;
+            }
+
             var now = database.Clock;
             var expire = _expire ??= Database.Command(
                 c,
@@ -108,13 +118,27 @@ internal sealed class ItemRepository(Database database, QueueSignals signals) : 
             );
             expire.Parameters["$now"].Value = now;
             expire.ExecuteNonQuery();
-            var command = _pop ??= Database.Command(
-                c,
-                "UPDATE items SET state = 'LEASED', lease_until = $until, agent = $a WHERE id = (SELECT id FROM items WHERE queue = $q AND state = 'PENDING' ORDER BY priority, id LIMIT 1) RETURNING id, spec",
-                ("$q", 0L),
-                ("$until", 0L),
-                ("$a", null)
-            );
+            var command = except is { Length: > 0 }
+                ? _popExcept ??= Database.Command(
+                    c,
+                    $"UPDATE items SET state = 'LEASED', lease_until = $until, agent = $a WHERE id = ({Others("$q", "$except")}) RETURNING id, spec",
+                    ("$q", 0L),
+                    ("$until", 0L),
+                    ("$a", null),
+                    ("$except", "[]")
+                )
+                : _pop ??= Database.Command(
+                    c,
+                    "UPDATE items SET state = 'LEASED', lease_until = $until, agent = $a WHERE id = (SELECT id FROM items WHERE queue = $q AND state = 'PENDING' ORDER BY priority, id LIMIT 1) RETURNING id, spec",
+                    ("$q", 0L),
+                    ("$until", 0L),
+                    ("$a", null)
+                );
+            if (except is { Length: > 0 })
+            {
+                command.Parameters["$except"].Value = JsonSerializer.Serialize(except);
+            }
+
             command.Parameters["$q"].Value = queue.Id;
             command.Parameters["$until"].Value = now + (long)database.Lease.TotalMilliseconds;
             command.Parameters["$a"].Value = agent is { } known ? known : DBNull.Value;
@@ -159,7 +183,7 @@ internal sealed class ItemRepository(Database database, QueueSignals signals) : 
     internal bool Finish(long item, string state, int? exitCode, string? report) =>
         database.Write(c =>
             c.Execute(
-                "UPDATE items SET state = @state, exit_code = COALESCE(@exitCode, exit_code), error = COALESCE(@report, error), finished_at = @now WHERE id = @item AND (state IN ('LEASED', 'CLAIMED') OR (state = 'PENDING' AND lease_until IS NOT NULL))",
+                "UPDATE items SET state = @state, exit_code = COALESCE(@exitCode, exit_code), error = COALESCE(@report, CASE WHEN by_run = 0 THEN error END), finished_at = @now, by_run = 0 WHERE id = @item AND (state IN ('LEASED', 'CLAIMED') OR by_run = 1 OR (state = 'PENDING' AND lease_until IS NOT NULL))",
                 new
                 {
                     item,
@@ -167,6 +191,20 @@ internal sealed class ItemRepository(Database database, QueueSignals signals) : 
                     exitCode,
                     report,
                     now = Database.Now,
+                }
+            ) == 1
+        );
+
+    /// <summary>Notes where an item's run is and what it waits for, or why it ended.</summary>
+    internal bool SetEngine(long item, string? engineId, string? reason) =>
+        database.Write(c =>
+            c.Execute(
+                "UPDATE items SET engine_id = COALESCE(@engineId, engine_id), reason = @reason WHERE id = @item AND state NOT IN ('PENDING', 'LEASED')",
+                new
+                {
+                    item,
+                    engineId,
+                    reason,
                 }
             ) == 1
         );
@@ -198,6 +236,20 @@ internal sealed class ItemRepository(Database database, QueueSignals signals) : 
                 new { item, queue }
             ) == 1
         );
+
+    /// <summary>The same for many, all at once; gives those that were removed.</summary>
+    internal IReadOnlyList<long> Delete(long queue, IEnumerable<long> items)
+    {
+        // Few or many, SQLite reads one statement.
+        var list = JsonSerializer.Serialize(items);
+        return database.Write(c =>
+            c.Query<long>(
+                    "DELETE FROM items WHERE queue = @queue AND id IN (SELECT value FROM json_each(@list)) AND state IN ('PENDING', 'LEASED') RETURNING id",
+                    new { queue, list }
+                )
+                .AsList()
+        );
+    }
 
     internal ItemRecord? Find(long queue, long item) =>
         database.Read(c =>
@@ -257,15 +309,30 @@ internal sealed class ItemRepository(Database database, QueueSignals signals) : 
         );
 
     /// <summary>True when an item can be popped from one of the queues.</summary>
-    internal bool AnyWaiting(IEnumerable<long> queues) =>
+    /// <param name="queues">The queues.</param>
+    /// <param name="except">Resources whose items do not count.</param>
+    internal bool AnyWaiting(IEnumerable<long> queues, string[]? except = null) =>
         database.Read(c =>
             queues.Any(queue =>
-                c.ExecuteScalar<bool>(
-                    "SELECT EXISTS (SELECT 1 FROM items WHERE queue = @queue AND state = 'PENDING')",
-                    new { queue }
+                !c.ExecuteScalar<bool>("SELECT paused FROM queues WHERE id = @queue", new { queue })
+                && (
+                    except is { Length: > 0 }
+                        ? c.ExecuteScalar<long?>(
+                            Others("@queue", "@except"),
+                            new { queue, except = JsonSerializer.Serialize(except) }
+                        )
+                            is not null
+                        : c.ExecuteScalar<bool>(
+                            "SELECT EXISTS (SELECT 1 FROM items WHERE queue = @queue AND state = 'PENDING')",
+                            new { queue }
+                        )
                 )
             )
         );
+
+    // The first item of other resources. Of a long queue its front is looked at: the rest comes there.
+    private static string Others(string queue, string except) =>
+        $"SELECT id FROM (SELECT id, spec, priority FROM items WHERE queue = {queue} AND state = 'PENDING' ORDER BY priority, id LIMIT 10000) WHERE CASE WHEN json_valid(spec) THEN COALESCE(json_extract(spec, '$.resource'), '') ELSE '' END NOT IN (SELECT value FROM json_each({except})) ORDER BY priority, id LIMIT 1";
 
     /// <summary>How many are before it, from 1 on; null for one that does not wait.</summary>
     internal int? Position(ItemRecord item) =>
@@ -301,11 +368,20 @@ internal sealed class ItemRepository(Database database, QueueSignals signals) : 
     internal static JsonObject Unreadable(string fault) =>
         new() { ["message"] = "This item cannot be run by anyone: " + fault, ["stage"] = "queue" };
 
+    /// <summary>The report of an agent that gives none.</summary>
+    internal static JsonObject Unexplained() =>
+        new()
+        {
+            ["message"] = "Its agent could not run it, and did not say why: the agent's own log has more.",
+            ["stage"] = "agent",
+        };
+
     public void Dispose()
     {
         _insert?.Dispose();
         _expire?.Dispose();
         _pop?.Dispose();
+        _popExcept?.Dispose();
     }
 
     private static void CheckPriority(QueueRecord queue, int? priority)

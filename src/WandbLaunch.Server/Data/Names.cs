@@ -119,10 +119,6 @@ internal static partial class Names
     internal static string Project(string name) =>
         NotWord().Replace(name.Trim().ToLowerInvariant(), "-").Trim('-', '_');
 
-    /// <summary>A new id, as W&amp;B's clients make them.</summary>
-    internal static string NewId() =>
-        System.Security.Cryptography.RandomNumberGenerator.GetString("abcdefghijklmnopqrstuvwxyz0123456789", 8);
-
     private static bool IsText(string name)
     {
         for (var i = 0; i < name.Length; i++)

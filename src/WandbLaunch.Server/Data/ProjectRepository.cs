@@ -16,6 +16,22 @@ internal sealed class ProjectRepository(Database database)
             )
         );
 
+    internal ProjectRecord? Find(long id) =>
+        database.Read(c => c.QueryFirstOrDefault<ProjectRecord>(Select + " WHERE id = @id", new { id }));
+
+    /// <summary>Entities that have a project.</summary>
+    internal List<string> Entities() =>
+        database.Read(c => c.Query<string>("SELECT DISTINCT entity FROM projects ORDER BY entity").AsList());
+
+    /// <summary>Bytes of the files of an entity's runs.</summary>
+    internal long StoredBytes(string entity) =>
+        database.Read(c =>
+            c.ExecuteScalar<long>(
+                "SELECT COALESCE(SUM(f.size), 0) FROM files f JOIN runs r ON r.id = f.run JOIN projects p ON p.id = r.project WHERE p.entity = @entity",
+                new { entity }
+            )
+        );
+
     internal List<ProjectRecord> List(string? entity, long after, int first) =>
         database.Read(c =>
             c.Query<ProjectRecord>(

@@ -5,10 +5,10 @@ using Dapper;
 namespace WandbLaunch.Server.Data;
 
 /// <summary>Queues and their configuration (protocol B.2).</summary>
-internal sealed class QueueRepository(Database database, ProjectRepository projects)
+internal sealed class QueueRepository(Database database, ProjectRepository projects, QueueSignals signals)
 {
     private const string Select =
-        "SELECT id AS Id, entity AS Entity, project AS Project, name AS Name, created_by AS CreatedBy, access AS Access, created_at AS CreatedAt, mode AS Mode, resource AS Resource, resource_config AS ResourceConfig, template_variables AS TemplateVariables, external_links AS ExternalLinks FROM queues WHERE deleted = 0 AND ";
+        "SELECT id AS Id, entity AS Entity, project AS Project, name AS Name, created_by AS CreatedBy, access AS Access, created_at AS CreatedAt, mode AS Mode, resource AS Resource, resource_config AS ResourceConfig, template_variables AS TemplateVariables, external_links AS ExternalLinks, paused AS Paused FROM queues WHERE deleted = 0 AND ";
 
     // Every push and pop asks for its queue; whatever changes one empties this.
     private readonly ConcurrentDictionary<(string, string, string), QueueRecord> _known = new();
@@ -136,6 +136,24 @@ internal sealed class QueueRepository(Database database, ProjectRepository proje
             );
             _known.Clear();
         });
+    }
+
+    /// <summary>Gives agents nothing of a queue, or again what waits in it. What was started goes on.</summary>
+    internal void Pause(long id, bool paused)
+    {
+        database.Write(c =>
+        {
+            if (c.Execute("UPDATE queues SET paused = @paused WHERE id = @id AND deleted = 0", new { id, paused }) == 0)
+            {
+                throw new ServerFault("There is no such queue.");
+            }
+
+            _known.Clear();
+        });
+        if (!paused)
+        {
+            signals.Wake(id, int.MaxValue);
+        }
     }
 
     /// <summary>Deletes a queue with the items that wait in it; those that were started stay (guide).</summary>

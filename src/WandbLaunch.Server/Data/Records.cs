@@ -37,6 +37,13 @@ internal sealed record RunRecord
     public string CreatedAt { get; init; } = "";
     public string? HeartbeatAt { get; init; }
     public string? UpdatedAt { get; init; }
+    public int? ExitCode { get; init; }
+
+    /// <summary>What its machine measured last, as JSON.</summary>
+    public string? System { get; init; }
+
+    /// <summary>What a page is ordered by.</summary>
+    public object? OrderValue { get; init; }
 
     /// <summary>Whose it is.</summary>
     public ProjectRecord Project { get; internal set; } = null!;
@@ -65,9 +72,98 @@ internal sealed record ArtifactRecord
     public string? Description { get; init; }
     public string? Metadata { get; init; }
     public string CreatedAt { get; init; } = "";
+    public string? UpdatedAt { get; init; }
+
+    /// <summary>The run that made it.</summary>
+    public string? Run { get; init; }
+
+    /// <summary>A list, as JSON.</summary>
+    public string Tags { get; init; } = "[]";
+    public long? Ttl { get; init; }
+    public long? HistoryStep { get; init; }
 
     /// <summary>Aliases that were given, and vN.</summary>
     public IReadOnlyList<string> Aliases { get; internal set; } = [];
+}
+
+/// <summary>A collection of versions: a sequence, which runs add to, or a portfolio, which is put together of others'.</summary>
+internal sealed record CollectionRecord
+{
+    internal const string Sequence = "SEQUENCE";
+    internal const string Portfolio = "PORTFOLIO";
+
+    public long Id { get; init; }
+    public string Entity { get; init; } = "";
+    public string Project { get; init; } = "";
+    public string Name { get; init; } = "";
+    public string Kind { get; init; } = Sequence;
+    public string Type { get; init; } = "";
+    public string? Description { get; init; }
+
+    /// <summary>A list, as JSON.</summary>
+    public string Tags { get; init; } = "[]";
+    public string CreatedAt { get; init; } = "";
+    public string? UpdatedAt { get; init; }
+}
+
+/// <summary>A type of artifacts in a project.</summary>
+internal sealed record ArtifactTypeRecord
+{
+    public string Name { get; init; } = "";
+    public string? Description { get; init; }
+    public string CreatedAt { get; init; } = "";
+}
+
+/// <summary>A version in a collection, under the number that it has there.</summary>
+internal sealed record Membership(CollectionRecord Collection, ArtifactRecord Artifact, int? Version);
+
+/// <summary>A sweep.</summary>
+internal sealed record SweepRecord
+{
+    public long Id { get; init; }
+    public string Name { get; init; } = "";
+    public string? DisplayName { get; init; }
+    public string? Description { get; init; }
+    public string Method { get; init; } = "";
+
+    /// <summary>As it was given: YAML.</summary>
+    public string Config { get; init; } = "";
+    public string State { get; init; } = "";
+    public string? Controller { get; init; }
+    public string? Scheduler { get; init; }
+    public string? User { get; init; }
+
+    /// <summary>How many runs were made of it.</summary>
+    public long Made { get; init; }
+    public string CreatedAt { get; init; } = "";
+    public string? UpdatedAt { get; init; }
+    public string? HeartbeatAt { get; init; }
+
+    /// <summary>Whose it is.</summary>
+    public ProjectRecord Project { get; internal set; } = null!;
+}
+
+/// <summary>An agent of a sweep.</summary>
+internal sealed record SweepAgentRecord
+{
+    public long Id { get; init; }
+    public long Sweep { get; init; }
+    public string Name { get; init; } = "";
+    public string Host { get; init; } = "";
+    public int Made { get; init; }
+    public string CreatedAt { get; init; } = "";
+    public string HeartbeatAt { get; init; } = "";
+}
+
+/// <summary>An alert of a run.</summary>
+internal sealed record AlertRecord
+{
+    public long Id { get; init; }
+    public long Run { get; init; }
+    public string Title { get; init; } = "";
+    public string Text { get; init; } = "";
+    public string Severity { get; init; } = "";
+    public string CreatedAt { get; init; } = "";
 }
 
 /// <summary>A queue with its configuration.</summary>
@@ -85,6 +181,9 @@ internal sealed record QueueRecord
     public string? ResourceConfig { get; init; }
     public string? TemplateVariables { get; init; }
     public string? ExternalLinks { get; init; }
+
+    /// <summary>True while no agent is given its items.</summary>
+    public bool Paused { get; init; }
 }
 
 /// <summary>A resource with its configuration, as queues are made of it.</summary>
@@ -110,6 +209,12 @@ internal sealed record ItemRecord
     public int? ExitCode { get; init; }
     public string? ClaimedAt { get; init; }
     public string? FinishedAt { get; init; }
+
+    /// <summary>What its engine calls its run.</summary>
+    public string? EngineId { get; init; }
+
+    /// <summary>What its run waits for, or why it ended.</summary>
+    public string? Reason { get; init; }
 
     /// <summary>A report, as JSON.</summary>
     public string? Error { get; init; }
@@ -159,6 +264,12 @@ internal static class Ids
 
     internal static long ParseArtifact(string? id) =>
         Decode(id ?? "")?.Split(':') is ["Artifact", var number] ? Parse(number) : -1;
+
+    internal static string Of(string kind, long id) => Encode($"{kind}:{Text(id)}");
+
+    /// <summary>The number of an id of this kind; -1 for what is none.</summary>
+    internal static long Parse(string kind, string? id) =>
+        Decode(id ?? "")?.Split(':') is [var given, var number] && given == kind ? Parse(number) : -1;
 
     internal static string Encode(string text) => Convert.ToBase64String(System.Text.Encoding.UTF8.GetBytes(text));
 

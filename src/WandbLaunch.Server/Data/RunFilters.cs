@@ -23,21 +23,50 @@ internal sealed class RunFilters(DynamicParameters parameters)
         ["created_at"] = "created_at",
         ["createdAt"] = "created_at",
         ["heartbeatAt"] = "heartbeat_at",
+        ["heartbeat_at"] = "heartbeat_at",
+        ["updatedAt"] = "updated_at",
+        ["updated_at"] = "updated_at",
+        ["sweepName"] = "sweep",
+        ["sweep_name"] = "sweep",
+        ["description"] = "description",
+        ["repo"] = "repo",
+        ["program"] = "program",
+        ["exitcode"] = "exit_code",
+        ["stopped"] = "stopped",
         ["host"] = "host",
         ["notes"] = "notes",
         ["user"] = "user",
         ["username"] = "user",
+        ["user.username"] = "user",
+        ["user.name"] = "user",
+        // Seconds from the first to the last that was heard.
+        ["duration"] = "(julianday(heartbeat_at) - julianday(created_at)) * 86400.0",
     }.ToFrozenDictionary(StringComparer.OrdinalIgnoreCase);
+
+    private const string TimeFormat = "yyyy-MM-dd'T'HH:mm:ss.fff";
 
     private int _next;
 
+    private static readonly FrozenSet<string> Times = new[]
+    {
+        "created_at",
+        "heartbeat_at",
+        "updated_at",
+    }.ToFrozenSet();
+
+    /// <summary>The expression that runs are ordered by.</summary>
+    internal string Order(string key) =>
+        key.StartsWith("tags.", StringComparison.Ordinal)
+            ? $"EXISTS (SELECT 1 FROM json_each(tags) t WHERE t.value = {Bind(key[5..])})"
+            : Expression(key, "order");
+
     /// <summary>The condition of a filter's text.</summary>
-    internal static string Where(DynamicParameters parameters, string filters)
+    internal string Where(string filters)
     {
         try
         {
             using var document = JsonDocument.Parse(filters);
-            return new RunFilters(parameters).Where(document.RootElement);
+            return Where(document.RootElement);
         }
         catch (JsonException e)
         {
@@ -63,7 +92,11 @@ internal sealed class RunFilters(DynamicParameters parameters)
                     "$nor" => "NOT " + Join(entry.Value, " OR ", "0"),
                     "$not" => "NOT (" + Where(entry.Value) + ")",
                     "tags" => Tags(entry.Value),
-                    _ => Field(Expression(entry.Name), entry.Value),
+                    _ when entry.Name.StartsWith("tags.", StringComparison.Ordinal) => Tag(
+                        entry.Name[5..],
+                        entry.Value
+                    ),
+                    _ => Field(Expression(entry.Name, "filter field"), entry.Value),
                 }
             );
         }
@@ -76,7 +109,7 @@ internal sealed class RunFilters(DynamicParameters parameters)
             ? none
             : "(" + string.Join(with, list.EnumerateArray().Select(f => "(" + Where(f) + ")")) + ")";
 
-    private string Expression(string name)
+    private string Expression(string name, string what)
     {
         if (Columns.TryGetValue(name, out var column))
         {
@@ -87,10 +120,22 @@ internal sealed class RunFilters(DynamicParameters parameters)
         return (dot < 0 ? "" : name[..dot]) switch
         {
             "config" => $"json_extract(config, {Bind(JsonPath(name[(dot + 1)..], true))})",
-            "summary_metrics" or "summaryMetrics" =>
-                $"json_extract(summary, {Bind(JsonPath(name[(dot + 1)..], false))})",
-            _ => throw new ServerFault($"Unknown run filter field \"{JsonLimits.Short(name)}\"."),
+            "summary_metrics" or "summaryMetrics" => Summary(name[(dot + 1)..]),
+            "keys_info" when name.StartsWith("keys_info.keys.", StringComparison.Ordinal) =>
+                $"json_extract(history_keys, {Bind(JsonPath("keys." + name["keys_info.keys.".Length..], false))})",
+            _ => throw new ServerFault(
+                $"Unknown run {what} \"{JsonLimits.Short(name)}\". Known are {string.Join(", ", Columns.Keys.Order(StringComparer.Ordinal))}, tags, config.NAME, summary_metrics.NAME and keys_info.keys.NAME."
+            ),
         };
+    }
+
+    // A dot is a step into a map, or stands in the name itself.
+    private string Summary(string path)
+    {
+        var inside = $"json_extract(summary, {Bind(JsonPath(path, false))})";
+        return path.Contains('.', StringComparison.Ordinal)
+            ? $"COALESCE({inside}, json_extract(summary, {Bind($"$.\"{path.Replace("\"", "", StringComparison.Ordinal)}\"")}))"
+            : inside;
     }
 
     // config.lr and config.lr.value name the same thing: stored is {"lr": {"value": …}}.
@@ -107,6 +152,8 @@ internal sealed class RunFilters(DynamicParameters parameters)
 
     private string Field(string expression, JsonElement test)
     {
+        var isTime = Times.Contains(expression);
+        object Value(JsonElement value) => isTime ? Time(value) : RunFilters.Value(value);
         if (test.ValueKind != JsonValueKind.Object)
         {
             return test.ValueKind == JsonValueKind.Null
@@ -130,8 +177,8 @@ internal sealed class RunFilters(DynamicParameters parameters)
                     "$gte" => $"{expression} >= {Bind(Value(op.Value))}",
                     "$lt" => $"{expression} < {Bind(Value(op.Value))}",
                     "$lte" => $"{expression} <= {Bind(Value(op.Value))}",
-                    "$in" => $"{expression} IN ({List(op.Value)})",
-                    "$nin" => $"({expression} IS NULL OR {expression} NOT IN ({List(op.Value)}))",
+                    "$in" => $"{expression} IN ({List(op.Value, Value)})",
+                    "$nin" => $"({expression} IS NULL OR {expression} NOT IN ({List(op.Value, Value)}))",
                     "$regex" => $"{expression} REGEXP {Bind(op.Value.GetString()!)}",
                     "$exists" => expression + (op.Value.GetBoolean() ? " IS NOT NULL" : " IS NULL"),
                     "$not" => "NOT (" + Field(expression, op.Value) + ")",
@@ -151,31 +198,79 @@ internal sealed class RunFilters(DynamicParameters parameters)
             return Any(Bind(test.GetString()!));
         }
 
+        if (test.ValueKind == JsonValueKind.Null)
+        {
+            return "json_array_length(tags) = 0";
+        }
+
         return string.Join(
             " AND ",
             test.EnumerateObject()
                 .Select(op =>
                     op.Name switch
                     {
-                        "$in" => Any(List(op.Value)),
-                        "$nin" => "NOT " + Any(List(op.Value)),
+                        "$in" => Any(List(op.Value, Value)),
+                        "$nin" => "NOT " + Any(List(op.Value, Value)),
                         "$all" => string.Join(
                             " AND ",
                             op.Value.EnumerateArray().Select(t => Any(Bind(t.GetString()!)))
                         ),
                         "$eq" => Any(Bind(op.Value.GetString()!)),
+                        "$ne" => op.Value.ValueKind == JsonValueKind.Null
+                            ? "json_array_length(tags) > 0"
+                            : "NOT " + Any(Bind(op.Value.GetString()!)),
+                        "$exists" => "json_array_length(tags) " + (op.Value.GetBoolean() ? "> 0" : "= 0"),
+                        "$size" => "json_array_length(tags) = " + Bind(op.Value.GetInt64()),
+                        "$regex" =>
+                            $"EXISTS (SELECT 1 FROM json_each(tags) t WHERE t.value REGEXP {Bind(op.Value.GetString()!)})",
+                        "$not" => "NOT (" + Tags(op.Value) + ")",
                         _ => throw new ServerFault($"Unknown run filter operator \"{op.Name}\" for tags."),
                     }
                 )
         );
     }
 
-    private string List(JsonElement values)
+    // {"tags.good": true}
+    private string Tag(string tag, JsonElement test)
+    {
+        var any = $"EXISTS (SELECT 1 FROM json_each(tags) t WHERE t.value = {Bind(tag)})";
+        return test.ValueKind switch
+        {
+            JsonValueKind.True => any,
+            JsonValueKind.False or JsonValueKind.Null => "NOT " + any,
+            _ => Field("(" + any + ")", test),
+        };
+    }
+
+    // Times stand in rows as texts in one form, so that they compare; clients write them as they like, or as seconds since 1970.
+    private static string Time(JsonElement value)
+    {
+        var text = value.ValueKind switch
+        {
+            JsonValueKind.Number when value.TryGetDouble(out var seconds) && Math.Abs(seconds) < 1e11 => DateTime
+                .UnixEpoch.AddSeconds(seconds)
+                .ToString(TimeFormat, CultureInfo.InvariantCulture),
+            JsonValueKind.String
+                when DateTime.TryParse(
+                    value.GetString(),
+                    CultureInfo.InvariantCulture,
+                    DateTimeStyles.AdjustToUniversal | DateTimeStyles.AssumeUniversal,
+                    out var time
+                ) => time.ToString(TimeFormat, CultureInfo.InvariantCulture),
+            _ => null,
+        };
+        return text
+            ?? throw new ServerFault(
+                $"A run filter compares a time with {JsonLimits.Short(value.GetRawText())}, which is none; write 2026-11-25T08:00:00Z."
+            );
+    }
+
+    private string List(JsonElement values, Func<JsonElement, object> read)
     {
         var text = new StringBuilder();
         foreach (var value in values.EnumerateArray())
         {
-            text.Append(text.Length > 0 ? ", " : "").Append(Bind(Value(value)));
+            text.Append(text.Length > 0 ? ", " : "").Append(Bind(read(value)));
         }
 
         return text.Length == 0 ? "NULL" : text.ToString();

@@ -11,7 +11,9 @@ namespace WandbLaunch.Server.Data;
 internal sealed class RunRepository(Database database, ProjectRepository projects)
 {
     private const string Select =
-        "SELECT id AS Id, name AS Name, display_name AS DisplayName, description AS Description, notes AS Notes, tags AS Tags, state AS State, stopped AS Stopped, config AS Config, summary AS Summary, grp AS \"Group\", job_type AS JobType, sweep AS Sweep, commit_hash AS \"Commit\", host AS Host, repo AS Repo, user AS User, created_at AS CreatedAt, heartbeat_at AS HeartbeatAt, updated_at AS UpdatedAt FROM runs";
+        "SELECT id AS Id, name AS Name, display_name AS DisplayName, description AS Description, notes AS Notes, tags AS Tags, state AS State, stopped AS Stopped, config AS Config, summary AS Summary, grp AS \"Group\", job_type AS JobType, sweep AS Sweep, commit_hash AS \"Commit\", host AS Host, repo AS Repo, user AS User, created_at AS CreatedAt, heartbeat_at AS HeartbeatAt, updated_at AS UpdatedAt, exit_code AS ExitCode, system AS System";
+
+    private const string From = " FROM runs";
 
     // What a client sends, and where it is kept.
     private static readonly (string Column, string Field)[] Columns =
@@ -35,7 +37,7 @@ internal sealed class RunRepository(Database database, ProjectRepository project
     {
         var run = database.Read(c =>
             c.QueryFirstOrDefault<RunRecord>(
-                Select + " WHERE project = @project AND name = @name",
+                Select + From + " WHERE project = @project AND name = @name",
                 new { project = project.Id, name }
             )
         );
@@ -48,60 +50,73 @@ internal sealed class RunRepository(Database database, ProjectRepository project
     internal RunRecord? FindByStorageId(string id) =>
         Ids.ParseRun(id) is var (run, project, entity) ? Find(entity, project, run) : null;
 
-    /// <summary>A page of runs, newest first, or oldest first with the order "+created_at".</summary>
-    internal (List<RunRecord> Runs, bool More) Page(
+    internal RunRecord? Find(long id)
+    {
+        var run = database.Read(c => c.ExecuteScalar<long?>("SELECT project FROM runs WHERE id = @id", new { id }));
+        return
+            projects.Find(run ?? -1) is { } project
+            && database.Read(c => c.QueryFirstOrDefault<RunRecord>(Select + From + " WHERE id = @id", new { id }))
+                is { } found
+            ? Of(project, found)
+            : null;
+    }
+
+    /// <summary>A page of runs, and the cursor of each (<see cref="RunOrder"/>).</summary>
+    internal (List<RunRecord> Runs, Func<RunRecord, string> Cursor, bool More) Page(
         ProjectRecord project,
         string? filters,
         string? after,
         int first,
-        string? order
+        string? order,
+        string? only = null,
+        object? onlyValue = null
     )
     {
-        var ascending = order is { Length: > 0 } && order[0] == '+';
         var parameters = new DynamicParameters();
         parameters.Add("project", project.Id);
         parameters.Add("limit", first + 1);
+        var reader = new RunFilters(parameters);
         var where = new StringBuilder("project = @project");
-        if (filters is { Length: > 0 })
+        if (only is not null)
         {
-            where.Append(" AND (").Append(RunFilters.Where(parameters, filters)).Append(')');
+            where.Append(" AND ").Append(only).Append(" = @only");
+            parameters.Add("only", onlyValue);
         }
 
-        if (after is { Length: > 0 })
+        if (filters is { Length: > 0 })
         {
-            var (created, id) = ReadCursor(after);
-            parameters.Add("created", created);
-            parameters.Add("id", id);
-            where.Append(
-                ascending ? " AND (created_at, id) > (@created, @id)" : " AND (created_at, id) < (@created, @id)"
-            );
+            where.Append(" AND (").Append(reader.Where(filters)).Append(')');
+        }
+
+        var by = RunOrder.Parse(order, reader);
+        if (by.After(after, parameters) is { } later)
+        {
+            where.Append(" AND ").Append(later);
         }
 
         using var connection = Open();
         var runs = connection
             .Query<RunRecord>(
-                $"{Select} WHERE {where} ORDER BY created_at {(ascending ? "ASC, id ASC" : "DESC, id DESC")} LIMIT @limit",
+                $"{Select}, {by.Column}{From} WHERE {where} ORDER BY {by.By} LIMIT @limit",
                 parameters,
                 buffered: false
             )
             .TakePage(first, r => r.Config.Length + r.Summary.Length, out var more);
         runs.ForEach(r => Of(project, r));
-        return (runs, more);
+        return (runs, by.Cursor, more);
     }
 
     internal long Count(ProjectRecord project, string? filters)
     {
         var parameters = new DynamicParameters();
         parameters.Add("project", project.Id);
-        var where = filters is { Length: > 0 } ? RunFilters.Where(parameters, filters) : "1";
+        var where = filters is { Length: > 0 } ? new RunFilters(parameters).Where(filters) : "1";
         using var connection = Open();
         return connection.ExecuteScalar<long>(
             $"SELECT COUNT(*) FROM runs WHERE project = @project AND ({where})",
             parameters
         );
     }
-
-    internal static string Cursor(RunRecord run) => Ids.Encode($"{run.CreatedAt}|{Ids.Text(run.Id)}");
 
     internal (RunRecord Run, bool Inserted) Upsert(
         ProjectRecord project,
@@ -145,6 +160,18 @@ internal sealed class RunRepository(Database database, ProjectRepository project
                 }
             }
 
+            // A process that begins says on which machine (name and host, and no id as in an edit): one that goes on with a run
+            // that had ended has it running again, and one of a sweep begins what was pending.
+            if (
+                existing is { State: not "running" }
+                && values.GetValueOrDefault("host") is not null
+                && values.GetValueOrDefault("id") is null
+                && values.GetValueOrDefault("state") is null
+            )
+            {
+                set.Append(", state = 'running', stopped = 0, exit_code = NULL");
+            }
+
             if (values.GetValueOrDefault("tags") is IEnumerable<object?> tags)
             {
                 set.Append(", tags = @tags");
@@ -160,11 +187,29 @@ internal sealed class RunRepository(Database database, ProjectRepository project
 
     internal void SetStopped(long run) => Set(run, "stopped", 1L);
 
+    /// <summary>Lines came of a run: it lives, and one that was taken for dead did not die.</summary>
+    internal void Beat(long run) =>
+        database.Write(c =>
+        {
+            c.Execute(
+                "UPDATE runs SET heartbeat_at = @now, updated_at = @now, state = CASE WHEN state IN ('crashed', 'pending') THEN 'running' ELSE state END WHERE id = @run",
+                new { run, now = Database.Now }
+            );
+        });
+
+    /// <summary>Runs that nobody has heard of since a time; given are those that were running until now. An agent's own run, which only holds its logs, is not heard of at all.</summary>
+    internal List<long> Crash(string since) =>
+        database.Transact(c =>
+            c.Query<long>(
+                    "UPDATE runs SET state = 'crashed', updated_at = @now WHERE state IN ('running', 'preempting') AND heartbeat_at < @since AND COALESCE(job_type, '') <> 'sweep-controller' RETURNING id",
+                    new { since, now = Database.Now }
+                )
+                .AsList()
+        );
+
     internal void SetSummary(long run, string summary) => Set(run, "summary", summary);
 
     internal void SetExitCode(long run, int code) => Set(run, "exit_code", code);
-
-    internal void Beat(long run) => Set(run, "heartbeat_at", Database.Now);
 
     private void Set(long run, string column, object value) =>
         database.Write(c =>
@@ -197,19 +242,6 @@ internal sealed class RunRepository(Database database, ProjectRepository project
                 && Regex.IsMatch(text, pattern, RegexOptions.CultureInvariant, TimeSpan.FromMilliseconds(200))
         );
         return connection;
-    }
-
-    private static (string Created, long Id) ReadCursor(string text)
-    {
-        if (
-            Ids.Decode(text)?.Split('|') is [var created, var number]
-            && long.TryParse(number, NumberStyles.None, CultureInfo.InvariantCulture, out var id)
-        )
-        {
-            return (created, id);
-        }
-
-        throw new ServerFault("after is no cursor of an earlier page.");
     }
 
     private static string TimeText(object value) =>

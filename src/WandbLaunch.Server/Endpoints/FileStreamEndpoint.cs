@@ -4,7 +4,7 @@ using WandbLaunch.Server.Data;
 namespace WandbLaunch.Server.Endpoints;
 
 /// <summary>What a running SDK sends: history, console and summary by lines, heartbeats, the end (protocol B.6).</summary>
-internal sealed class FileStreamEndpoint(RunRepository runs, RunLineRepository streams, FileRepository stored)
+internal sealed class FileStreamEndpoint(RunRepository runs, RunLineRepository streams, ItemEnds items, RunEnds ends)
 {
     private const int MostBytes = 64 * Bodies.Megabyte;
     private const long MostLines = 1_000_000_000_000;
@@ -37,6 +37,9 @@ internal sealed class FileStreamEndpoint(RunRepository runs, RunLineRepository s
                 case "wandb-history.jsonl":
                     streams.Append(found.Id, RunLines.History, offset, lines);
                     break;
+                case "wandb-events.jsonl":
+                    streams.Append(found.Id, RunLines.Events, offset, lines);
+                    break;
                 case "output.log":
                     streams.Append(found.Id, RunLines.Console, offset, lines);
                     break;
@@ -51,20 +54,17 @@ internal sealed class FileStreamEndpoint(RunRepository runs, RunLineRepository s
             runs.SetState(found.Id, "preempting");
         }
 
-        if (complete)
+        runs.Beat(found.Id);
+        if (found.State == "crashed")
         {
-            runs.SetExitCode(found.Id, code);
-            // A run that said it would be preempted and then failed was preempted (the SDK's mark_preempting).
-            runs.SetState(
-                found.Id,
-                code == 0 ? "finished"
-                    : found.State == "preempting" ? "preempted"
-                    : "failed"
-            );
-            stored.SaveConsole(found.Id);
+            items.Reopen(found);
         }
 
-        runs.Beat(found.Id);
+        if (complete)
+        {
+            ends.Complete(found, code);
+        }
+
         await context.Response.WriteAsJsonAsync(new { exitcode = (int?)null, limits = new { } });
     }
 
@@ -122,7 +122,7 @@ internal sealed class FileStreamEndpoint(RunRepository runs, RunLineRepository s
                 }
 
                 lines.Add(
-                    file.Name is "wandb-history.jsonl" or "wandb-summary.json"
+                    file.Name is "wandb-history.jsonl" or "wandb-summary.json" or "wandb-events.jsonl"
                         ? RunDocuments.Strict(text)
                             ?? throw new RequestFault(
                                 400,

@@ -20,6 +20,7 @@ internal sealed class QueueEndpoints(
     internal void Map(IEndpointRouteBuilder app)
     {
         app.MapPost("/queues/push", PushAsync);
+        app.MapPost("/queues/remove", RemoveAsync);
         app.MapGet("/queues/wait", WaitAsync);
     }
 
@@ -69,6 +70,20 @@ internal sealed class QueueEndpoints(
         writer.WriteEndObject();
     }
 
+    /// <summary>Takes many items out of a queue (?queue=) in one transaction. The body is a JSON list of their ids; the answer has those that were removed. One that was started, is of another queue or is not there stays out of it.</summary>
+    private async Task RemoveAsync(HttpContext context)
+    {
+        using var body = await Bodies.ReadJsonAsync(context, 4 * Bodies.Megabyte);
+        if (body.RootElement is not { ValueKind: JsonValueKind.Array } list)
+        {
+            throw new RequestFault(400, "The body must be a JSON list of ids: [\"1\", \"2\"].");
+        }
+
+        var ids = list.EnumerateArray().Select(i => Ids.Parse(i.ToString())).Where(i => i >= 0);
+        var removed = items.Delete(Ids.Parse(context.Request.Query["queue"].ToString()), ids);
+        await context.Response.WriteAsJsonAsync(new { removed });
+    }
+
     /// <summary>Answers when one of the queues has an item, or the time is over: an agent that waits here starts a run the moment that it comes.</summary>
     private async Task WaitAsync(HttpContext context)
     {
@@ -88,7 +103,8 @@ internal sealed class QueueEndpoints(
 
         var waiter = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
         using var registration = signals.Register(wanted, waiter);
-        var there = items.AnyWaiting(wanted);
+        var except = context.Request.Query["except"].OfType<string>().Take(100).ToArray();
+        var there = items.AnyWaiting(wanted, except);
         if (!there)
         {
             using var end = CancellationTokenSource.CreateLinkedTokenSource(

@@ -5,7 +5,7 @@ using WandbLaunch.Server.Auth;
 namespace WandbLaunch.Server.Endpoints;
 
 /// <summary>Signing in to the page, and out.</summary>
-internal sealed class SessionEndpoints(ServerKey serverKey, Sessions sessions)
+internal sealed class SessionEndpoints(ServerKey serverKey, Sessions sessions, SignInLinks links)
 {
     internal const string Path = "/session";
 
@@ -13,6 +13,16 @@ internal sealed class SessionEndpoints(ServerKey serverKey, Sessions sessions)
     {
         app.MapPost(Path, SignInAsync).RequireAuthorization(Policies.SignIn);
         app.MapDelete(Path, SignOutAsync);
+        app.MapPost(Path + "/link", LinkAsync);
+    }
+
+    /// <summary>A code that signs in once, for whoever has the key: a link with it after its # can be opened in a browser.</summary>
+    private async Task LinkAsync(HttpContext context)
+    {
+        context.Response.Headers.CacheControl = "no-store";
+        await context.Response.WriteAsJsonAsync(
+            new { code = links.Make(), expiresIn = (int)SignInLinks.Life.TotalSeconds }
+        );
     }
 
     private async Task SignInAsync(HttpContext context)
@@ -26,16 +36,18 @@ internal sealed class SessionEndpoints(ServerKey serverKey, Sessions sessions)
         }
 
         using var body = await Bodies.ReadJsonAsync(context, 10_000);
-        if (
-            body.RootElement.ValueKind != JsonValueKind.Object
-            || !body.RootElement.TryGetProperty("key", out var key)
-            || key.ValueKind != JsonValueKind.String
-        )
+        if (Given(body.RootElement, "link") is { } link)
         {
-            throw new RequestFault(400, "The body must be {\"key\": \"…\"}.");
+            if (!links.Use(link))
+            {
+                sessions.Failed(address);
+                throw new RequestFault(
+                    401,
+                    "This link was used already, or is too old. Ask for another: Start-WandbLaunchServer -Open."
+                );
+            }
         }
-
-        if (!serverKey.Is(key.GetString()!.Trim()))
+        else if (!serverKey.Is((Given(body.RootElement, "key") ?? throw Unknown()).Trim()))
         {
             sessions.Failed(address);
             throw new RequestFault(
@@ -60,6 +72,15 @@ internal sealed class SessionEndpoints(ServerKey serverKey, Sessions sessions)
         context.Response.Headers.CacheControl = "no-store";
         await context.Response.WriteAsJsonAsync(new { token, expiresIn = (int)Sessions.Life.TotalSeconds });
     }
+
+    private static RequestFault Unknown() => new(400, "The body must be {\"key\": \"…\"}, or {\"link\": \"…\"}.");
+
+    private static string? Given(JsonElement body, string name) =>
+        body.ValueKind == JsonValueKind.Object
+        && body.TryGetProperty(name, out var value)
+        && value.ValueKind == JsonValueKind.String
+            ? value.GetString()
+            : null;
 
     private Task SignOutAsync(HttpContext context)
     {

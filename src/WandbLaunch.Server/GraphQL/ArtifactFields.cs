@@ -6,7 +6,8 @@ using WandbLaunch.Server.Endpoints;
 namespace WandbLaunch.Server.Schema;
 
 /// <summary>Artifacts (protocol B.8).</summary>
-internal sealed class ArtifactFields(ArtifactRepository artifacts, ProjectRepository projects) : ISchemaPart
+internal sealed class ArtifactFields(ArtifactRepository artifacts, CollectionRepository collections, RunRepository runs)
+    : ISchemaPart
 {
     public void AddTo(SchemaFields fields)
     {
@@ -27,87 +28,102 @@ internal sealed class ArtifactFields(ArtifactRepository artifacts, ProjectReposi
         fields.Set(
             "Run",
             "outputArtifacts",
-            c => Row.Connection(artifacts.OfRun(c.Of<RunRecord>()).Select(Rows.Of), r => (string)r["id"]!, false)
-        );
-        AddCollections(fields);
-        AddContents(fields);
-        AddMutations(fields);
-    }
-
-    private void AddCollections(SchemaFields fields)
-    {
-        fields.Set(
-            "Project",
-            "artifactType",
             c =>
-                c.Of<ProjectRecord>() is var project
-                && c.GetArgument<string>("name") is var type
-                && (artifacts.Names(project, type).Count > 0 || type == "job")
-                    ? new Row
-                    {
-                        Record = project,
-                        ["id"] = "type:" + type,
-                        ["name"] = type,
-                    }
-                    : null
+                Row.Page(
+                    [.. artifacts.OfRun(c.Of<RunRecord>()).Select(Rows.Of)],
+                    r => (string)r["id"]!,
+                    c.GetArgument<string?>("after"),
+                    c.First(1000)
+                )
+        );
+        fields.Set("Run", "inputArtifacts", Inputs);
+        fields.Set("Artifact", "artifactSequence", c => Rows.Of(collections.Of(c.Of<ArtifactRecord>())));
+        fields.Set("Artifact", "artifactType", c => Type(c.Of<ArtifactRecord>()));
+        fields.Set(
+            "Artifact",
+            "aliases",
+            c =>
+                artifacts
+                    .Memberships(c.Of<ArtifactRecord>())
+                    .SelectMany(m => CollectionFields.Aliases(m, collections))
+                    .ToList()
         );
         fields.Set(
-            "ArtifactType",
-            "artifact",
-            c => Show(artifacts.Find(c.Of<ProjectRecord>(), c.GetArgument<string>("name")))
-        );
-        foreach (var name in new[] { "artifactCollections", "artifactSequences" })
-        {
-            fields.Set(
-                "ArtifactType",
-                name,
-                c =>
-                {
-                    var project = c.Of<ProjectRecord>();
-                    var after = c.GetArgument<string?>("after") ?? "";
-                    var first = c.First(100);
-                    var names = artifacts
-                        .Names(project, (string)((Row)c.Source!)["name"]!)
-                        .Where(n => string.CompareOrdinal(n, after) > 0)
-                        .ToList();
-                    return Row.Connection(
-                        names
-                            .Take(first)
-                            .Select(n => new Row
-                            {
-                                Record = new Collection(project.Entity, project.Name, n),
-                                ["id"] = "sequence:" + n,
-                                ["name"] = n,
-                            }),
-                        r => (string)r["name"]!,
-                        names.Count > first
-                    );
-                }
-            );
-        }
-
-        fields.Set(
-            "ArtifactSequence",
-            "artifacts",
+            "Artifact",
+            "artifactMemberships",
             c =>
                 Row.Connection(
-                    Project(c) is { } project
-                        ? artifacts.Versions(project, c.Of<Collection>().Name).Take(c.First(100)).Select(Rows.Of)
-                        : [],
+                    artifacts.Memberships(c.Of<ArtifactRecord>()).Select(Rows.Of),
                     r => (string)r["id"]!,
                     false
                 )
         );
         fields.Set(
-            "ArtifactSequence",
-            "latestArtifact",
-            c => Project(c) is { } project ? Show(artifacts.Find(project, c.Of<Collection>().Name)) : null
+            "Artifact",
+            "createdBy",
+            c =>
+                c.Of<ArtifactRecord>() is var artifact && artifact.Run is { } run
+                    ? runs.Find(artifact.Entity, artifact.Project, run) is { } found
+                        ? Rows.Of(found)
+                        : null
+                    : Rows.User(ResolveContext.Username)
         );
+        fields.Set(
+            "Artifact",
+            "usedBy",
+            c =>
+                Row.Page(
+                    [
+                        .. artifacts
+                            .UsedBy(c.Of<ArtifactRecord>().Id)
+                            .Select(runs.Find)
+                            .OfType<RunRecord>()
+                            .Select(r => Rows.Of(r)),
+                    ],
+                    r => (string)r["id"]!,
+                    c.GetArgument<string?>("after"),
+                    c.First(1000)
+                )
+        );
+        AddContents(fields);
+        AddMutations(fields);
     }
+
+    private Row Inputs(IResolveFieldContext c)
+    {
+        var used = artifacts.Inputs(c.Of<RunRecord>().Id);
+        var names = used.ToDictionary(u => Ids.Artifact(u.Artifact.Id), u => u.UsedAs, StringComparer.Ordinal);
+        var page = Row.Page(
+            [.. used.Select(u => Rows.Of(u.Artifact))],
+            r => (string)r["id"]!,
+            c.GetArgument<string?>("after"),
+            c.First(1000)
+        );
+        foreach (var edge in (Row[])page["edges"]!)
+        {
+            edge["usedAs"] = names[(string)edge["cursor"]!];
+        }
+
+        return page;
+    }
+
+    private static Row Type(ArtifactRecord artifact) =>
+        new()
+        {
+            Record = new ProjectRecord { Entity = artifact.Entity, Name = artifact.Project },
+            ["id"] = Ids.Encode("ArtifactType:" + artifact.Type),
+            ["name"] = artifact.Type,
+            ["createdAt"] = artifact.CreatedAt,
+        };
 
     private void AddContents(SchemaFields fields)
     {
-        fields.Set("Artifact", "size", c => Entries(c.Of<ArtifactRecord>()).Sum(e => e.Size));
+        foreach (var size in new[] { "size", "storageBytes" })
+        {
+            fields.Set("Artifact", size, c => Entries(c.Of<ArtifactRecord>()).Sum(e => e.Size));
+        }
+
+        fields.Set("Artifact", "fileCount", c => Entries(c.Of<ArtifactRecord>()).Count);
         fields.Set(
             "Artifact",
             "currentManifest",
@@ -116,41 +132,57 @@ internal sealed class ArtifactFields(ArtifactRepository artifacts, ProjectReposi
                     ? ManifestRow(c, artifact)
                     : null
         );
-        fields.Set("ArtifactFile", "url", c => ((Row)c.Source!).GetValueOrDefault("directUrl"));
+        fields.Set("Artifact", "files", c => Files(c, c.Of<ArtifactRecord>(), c.GetArgument<string[]?>("names")));
         fields.Set(
             "Artifact",
-            "files",
+            "filesByManifestEntries",
             c =>
-            {
-                var artifact = c.Of<ArtifactRecord>();
-                var names = c.GetArgument<string[]?>("names");
-                var after = c.GetArgument<string?>("after") ?? "";
-                var first = c.First(50);
-                var entries = Entries(artifact)
-                    .Where(e => (names is null || names.Contains(e.Path)) && string.CompareOrdinal(e.Path, after) > 0)
-                    .OrderBy(e => e.Path, StringComparer.Ordinal)
-                    .ToList();
-                return Row.Connection(
-                    entries
-                        .Take(first)
-                        .Select(e => new Row
-                        {
-                            ["id"] = $"{Ids.Artifact(artifact.Id)}/{e.Path}",
-                            ["name"] = e.Path,
-                            ["displayName"] = e.Path,
-                            ["sizeBytes"] = e.Size,
-                            ["digest"] = e.Digest,
-                            ["md5"] = e.Digest,
-                            ["updatedAt"] = artifact.CreatedAt,
-                            ["directUrl"] = c.SignedUrl(
-                                "GET",
-                                $"/artifacts/{Uri.EscapeDataString(artifact.Entity)}/{e.Md5}"
-                            ),
-                        }),
-                    r => (string)r["name"]!,
-                    entries.Count > first
-                );
-            }
+                Files(
+                    c,
+                    c.Of<ArtifactRecord>(),
+                    [
+                        .. (c.GetArgument<List<Dictionary<string, object?>>?>("entries") ?? []).Select(e =>
+                            e.Text("name") ?? ""
+                        ),
+                    ]
+                )
+        );
+        fields.Set(
+            "ArtifactCollectionMembership",
+            "files",
+            c => Files(c, c.Of<Membership>().Artifact, c.GetArgument<string[]?>("names"))
+        );
+    }
+
+    private Row Files(IResolveFieldContext c, ArtifactRecord artifact, string[]? names)
+    {
+        var after = c.GetArgument<string?>("after") ?? "";
+        var first = c.First(names is null ? 50 : 1000);
+        var all = Entries(artifact);
+        var wanted = names?.ToHashSet(StringComparer.Ordinal);
+        var entries = all.Where(e =>
+                (wanted is null || wanted.Contains(e.Path)) && string.CompareOrdinal(e.Path, after) > 0
+            )
+            .OrderBy(e => e.Path, StringComparer.Ordinal)
+            .ToList();
+        return Row.Connection(
+            entries
+                .Take(first)
+                .Select(e => new Row
+                {
+                    ["id"] = $"{Ids.Artifact(artifact.Id)}/{e.Path}",
+                    ["name"] = e.Path,
+                    ["displayName"] = e.Path,
+                    ["sizeBytes"] = e.Size,
+                    ["digest"] = e.Digest,
+                    ["md5"] = e.Digest,
+                    ["storagePath"] = e.Path,
+                    ["updatedAt"] = artifact.CreatedAt,
+                    ["directUrl"] = c.SignedUrl("GET", $"/artifacts/{Uri.EscapeDataString(artifact.Entity)}/{e.Md5}"),
+                }),
+            r => (string)r["name"]!,
+            entries.Count > first,
+            all.Count
         );
     }
 
@@ -179,6 +211,9 @@ internal sealed class ArtifactFields(ArtifactRepository artifacts, ProjectReposi
                         Metadata = input.Text("metadata"),
                         Run = input.Text("runName"),
                         ClientId = input.Text("clientID"),
+                        Tags = input.Texts("tags", "tagName"),
+                        Ttl = input.GetValueOrDefault("ttlDurationSeconds") as long?,
+                        HistoryStep = input.GetValueOrDefault("historyStep") as long?,
                         Aliases =
                         [
                             .. (input.GetValueOrDefault("aliases") as IEnumerable<object?> ?? []).Select(a =>
@@ -236,7 +271,52 @@ internal sealed class ArtifactFields(ArtifactRepository artifacts, ProjectReposi
         );
         fields.Mutation(
             "useArtifact",
-            (_, input) => new Row { ["artifact"] = Rows.Of(Need(input.Text("artifactID"))) }
+            (_, input) =>
+            {
+                var artifact = Need(input.Text("artifactID"));
+                if (
+                    runs.Find(input.Text("entityName"), input.Text("projectName"), input.Text("runName") ?? "") is
+                    { } run
+                )
+                {
+                    artifacts.Use(artifact, run.Id, input.Text("usedAs"));
+                }
+
+                return new Row { ["artifact"] = Rows.Of(artifact) };
+            }
+        );
+        fields.Mutation(
+            "updateArtifact",
+            (_, input) =>
+            {
+                var artifact = Need(input.Text("artifactID"));
+                artifacts.Change(
+                    artifact,
+                    input.Text("description"),
+                    input.Text("metadata"),
+                    input.GetValueOrDefault("ttlDurationSeconds") as long?,
+                    input.Texts("tagsToAdd", "tagName"),
+                    input.Texts("tagsToDelete", "tagName")
+                );
+                if (input.GetValueOrDefault("aliases") is not null)
+                {
+                    // What is given takes the place of what the version has in its own collection.
+                    var own = collections.Of(artifact);
+                    collections.DropAliases(own, artifact.Id, null);
+                    collections.AddAliases(own, artifact.Id, input.Texts("aliases", "alias"));
+                }
+
+                return new Row { ["artifact"] = Rows.Of(artifacts.Find(artifact.Id)!) };
+            }
+        );
+        fields.Mutation(
+            "deleteArtifact",
+            (_, input) =>
+            {
+                var artifact = Need(input.Text("artifactID"));
+                artifacts.Delete(artifact, input.GetValueOrDefault("deleteAliases") is true);
+                return new Row { ["artifact"] = Rows.Of(artifacts.Find(artifact.Id)!), ["success"] = true };
+            }
         );
     }
 
@@ -245,9 +325,6 @@ internal sealed class ArtifactFields(ArtifactRepository artifacts, ProjectReposi
     private static ServerFault Missing() => new("There is no such artifact.");
 
     private ArtifactRecord Need(string? id) => artifacts.Find(Ids.ParseArtifact(id)) ?? throw Missing();
-
-    private ProjectRecord? Project(IResolveFieldContext c) =>
-        c.Of<Collection>() is var collection ? projects.Find(collection.Entity, collection.Project) : null;
 
     private static Row UploadRow(IResolveFieldContext c, IDictionary<string, object?> spec, ArtifactRecord artifact) =>
         new()

@@ -4,6 +4,7 @@ using GraphQL;
 using GraphQL.Execution;
 using GraphQL.SystemTextJson;
 using GraphQL.Types;
+using GraphQL.Validation;
 using GraphQLParser.AST;
 using WandbLaunch.Server.Auth;
 using WandbLaunch.Server.Data;
@@ -12,8 +13,17 @@ using WandbLaunch.Server.Endpoints;
 namespace WandbLaunch.Server.Schema;
 
 /// <summary>POST /graphql: <c>{"query": …, "variables"?: {…}, "operationName"?: …}</c>.</summary>
-internal sealed class GraphQLEndpoint(Lazy<ISchema> schema, UrlSigner signer, FaultAnswers answers)
+internal sealed partial class GraphQLEndpoint(
+    Lazy<ISchema> schema,
+    UrlSigner signer,
+    FaultAnswers answers,
+    ILogger<GraphQLEndpoint> log
+)
 {
+    // What clients asked for that is not there: told once for each client, so that whoever runs the server learns of it.
+    private const int MostUnknown = 1000;
+    private readonly ConcurrentDictionary<(string What, string Client), bool> _unknown = new();
+
     private readonly DocumentExecuter _executer = new();
     private readonly GraphQLSerializer _serializer = new();
 
@@ -69,11 +79,30 @@ internal sealed class GraphQLEndpoint(Lazy<ISchema> schema, UrlSigner signer, Fa
 
             result.Errors = [];
             result.Errors.AddRange(faults.Select(Shown));
+            foreach (var fault in result.Errors.Zip(faults).Where(f => f.Second is ValidationError))
+            {
+                Tell(fault.First.Message, context.Request.Headers.UserAgent.ToString());
+            }
         }
 
         context.Response.ContentType = "application/json";
         await _serializer.WriteAsync(context.Response.Body, result, context.RequestAborted);
     }
+
+    private void Tell(string what, string client)
+    {
+        client = OneLine(client, 100);
+        if (_unknown.Count < MostUnknown && _unknown.TryAdd((OneLine(what, 300), client), true))
+        {
+            Unknown(log, client.Length == 0 ? "A client" : client, OneLine(what, 300));
+        }
+    }
+
+    private static string OneLine(string text, int most) =>
+        JsonLimits.Short(string.Concat(text.Select(c => char.IsControl(c) ? ' ' : c)), most);
+
+    [LoggerMessage(30, LogLevel.Warning, "{Client} asked for what this server does not have: {What}")]
+    private static partial void Unknown(ILogger log, string client, string what);
 
     private (string Query, string? Operation, Inputs Variables) Read(JsonElement body)
     {

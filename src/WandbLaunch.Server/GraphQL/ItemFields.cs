@@ -79,7 +79,7 @@ internal sealed class ItemFields(QueueRepository queues, ItemRepository items, A
                     agents.Update(known, null);
                 }
 
-                return Queue(input) is { } queue && items.Pop(queue, agent) is { } item
+                return Queue(input) is { } queue && items.Pop(queue, agent, Words(input, "exceptResources")) is { } item
                     ? new Row
                     {
                         ["runQueueItemId"] = Ids.Text(item.Id),
@@ -103,16 +103,43 @@ internal sealed class ItemFields(QueueRepository queues, ItemRepository items, A
         fields.Mutation(
             "failRunQueueItem",
             (c, input) =>
-                c.Done(items.Finish(input.NeedId("runQueueItemId"), "FAILED", null, input.Report()!.ToJsonString()))
+                c.Done(
+                    items.Finish(
+                        input.NeedId("runQueueItemId"),
+                        "FAILED",
+                        null,
+                        (input.Report() ?? ItemRepository.Unexplained()).ToJsonString()
+                    )
+                )
         );
         fields.Mutation(
             "updateRunQueueItemWarning",
             (c, input) => c.Done(items.AddWarning(input.NeedId("runQueueItemId"), input.Report()!))
         );
         fields.Mutation(
+            "updateRunQueueItemEngine",
+            (c, input) =>
+                c.Done(
+                    items.SetEngine(
+                        input.NeedId("runQueueItemId"),
+                        Short(input.Text("engineId"), 200),
+                        Short(input.Text("reason"), 2000)
+                    )
+                )
+        );
+        fields.Mutation(
             "finishRunQueueItem",
             (c, input) =>
             {
+                if (input.Text("engineId") is not null || input.Text("reason") is not null)
+                {
+                    items.SetEngine(
+                        input.NeedId("runQueueItemId"),
+                        Short(input.Text("engineId"), 200),
+                        Short(input.Text("reason"), 2000)
+                    );
+                }
+
                 var state = input.Need("state").ToUpperInvariant();
                 return state is "FINISHED" or "FAILED" or "STOPPED"
                     ? c.Done(
@@ -127,6 +154,11 @@ internal sealed class ItemFields(QueueRepository queues, ItemRepository items, A
             }
         );
     }
+
+    private static string? Short(string? text, int most) => text is null ? null : JsonLimits.Short(text, most);
+
+    private static string[] Words(Dictionary<string, object?> input, string name) =>
+        input.GetValueOrDefault(name) is IEnumerable<object?> list ? [.. list.OfType<string>().Take(100)] : [];
 
     private QueueRecord? Queue(Dictionary<string, object?> input) =>
         queues.Find(input.Need("entityName"), input.Need("projectName"), input.Need("queueName"));

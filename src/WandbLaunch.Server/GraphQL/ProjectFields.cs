@@ -71,7 +71,7 @@ internal sealed class ProjectFields(ProjectRepository projects, RunRepository ru
                 name,
                 c =>
                 {
-                    var (found, more) = runs.Page(
+                    var (found, cursor, more) = runs.Page(
                         c.Of<ProjectRecord>(),
                         c.GetArgument<string?>("filters"),
                         c.GetArgument<string?>("after"),
@@ -80,7 +80,7 @@ internal sealed class ProjectFields(ProjectRepository projects, RunRepository ru
                     );
                     return Row.Connection(
                         found.Select(r => Rows.Of(r, (Row)c.Source!)),
-                        r => RunRepository.Cursor((RunRecord)r.Record!),
+                        r => cursor((RunRecord)r.Record!),
                         more
                     );
                 }
@@ -92,13 +92,14 @@ internal sealed class ProjectFields(ProjectRepository projects, RunRepository ru
             "runCount",
             c => (int)runs.Count(c.Of<ProjectRecord>(), c.GetArgument<string?>("filters"))
         );
+        fields.Set("Project", "allViews", _ => Row.Connection([], _ => "", false));
         fields.Mutation(
             "upsertModel",
             (_, input) =>
             {
                 var (project, inserted) = projects.Upsert(
                     input.Text("entityName") ?? ResolveContext.Username,
-                    input.Text("name")!,
+                    input.Text("name") ?? "uncategorized",
                     input.Text("description")
                 );
                 var row = Rows.Of(project);

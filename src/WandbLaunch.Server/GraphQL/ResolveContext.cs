@@ -16,7 +16,7 @@ internal static class ResolveContext
 
     /// <summary>How many rows of a page are asked for.</summary>
     internal static int First(this IResolveFieldContext c, int usual) =>
-        Math.Clamp(c.GetArgument("first", usual), 1, 1000);
+        Math.Clamp(c.GetArgument<int?>("first") ?? usual, 1, 1000);
 
     /// <summary>The input of a mutation.</summary>
     internal static Dictionary<string, object?> Input(this IResolveFieldContext c) =>
@@ -33,6 +33,14 @@ internal static class ResolveContext
 
     internal static long? OptionalId(this IDictionary<string, object?> input, string name) =>
         input.Text(name) is { Length: > 0 } text ? Data.Ids.Parse(text) : null;
+
+    /// <summary>The texts of a list of an input, or of a field of its maps.</summary>
+    internal static string[] Texts(this IDictionary<string, object?> input, string name, string? field = null) =>
+        [
+            .. (input.TryGetValue(name, out var list) ? list as IEnumerable<object?> ?? [] : [])
+                .Select(v => field is null ? v?.ToString() : (v as IDictionary<string, object?>)?.Text(field))
+                .OfType<string>(),
+        ];
 
     /// <summary>The report of an input that has a message.</summary>
     internal static JsonObject? Report(this Dictionary<string, object?> input) =>

@@ -18,7 +18,12 @@ internal static class Rows
             ["name"] = project.Name,
             ["description"] = project.Description,
             ["createdAt"] = project.CreatedAt,
+            ["updatedAt"] = project.CreatedAt,
             ["readOnly"] = false,
+            ["internalId"] = Ids.Text(project.Id),
+            ["isBenchmark"] = false,
+            ["access"] = "PRIVATE",
+            ["user"] = User(ResolveContext.Username),
         };
 
     internal static Row Entity(string name) =>
@@ -26,14 +31,60 @@ internal static class Rows
         {
             ["id"] = "entity:" + name,
             ["name"] = name,
-            ["isTeam"] = false,
+            ["isTeam"] = name != ResolveContext.Username,
+            ["entityType"] = name == ResolveContext.Username ? "user" : "team",
+            ["available"] = false,
+            ["readOnly"] = false,
+            ["readOnlyAdmin"] = false,
+            ["privateOnly"] = false,
+            ["codeSavingEnabled"] = true,
+            ["defaultAccess"] = "PRIVATE",
+            ["isPaid"] = false,
+            ["limits"] = "{}",
+            ["user"] = name == ResolveContext.Username ? User(name) : null,
+            ["members"] = new[]
+            {
+                new Row
+                {
+                    ["id"] = "user:" + ResolveContext.Username,
+                    ["name"] = ResolveContext.Username,
+                    ["username"] = ResolveContext.Username,
+                    ["email"] = "",
+                    ["admin"] = true,
+                    ["pending"] = false,
+                    ["accountType"] = "MEMBER",
+                    ["role"] = "admin",
+                },
+            },
+        };
+
+    /// <summary>A user: here is one, who may do everything.</summary>
+    internal static Row User(string name) =>
+        new()
+        {
+            [SchemaFields.TypeName] = "User",
+            ["id"] = "user:" + name,
+            ["name"] = name,
+            ["username"] = name,
+            ["email"] = "",
+            ["entity"] = name,
+            ["admin"] = true,
+            ["flags"] = "{\"code_saving_enabled\": true}",
+            ["apiKeys"] = new Row { ["edges"] = Array.Empty<Row>() },
         };
 
     internal static Row Of(RunRecord run, Row? project = null) =>
         new()
         {
             Record = run,
+            [SchemaFields.TypeName] = "Run",
             ["id"] = Ids.Run(run.Name, run.Project.Name, run.Project.Entity),
+            ["internalId"] = Ids.Text(run.Id),
+            ["projectId"] = (int)run.Project.Id,
+            ["exitcode"] = run.ExitCode,
+            ["failed"] = run.State is "failed" or "crashed" or "killed",
+            ["running"] = run.State is "running" or "preempting",
+            ["shouldStop"] = run.Stopped,
             ["name"] = run.Name,
             ["displayName"] = run.DisplayName,
             ["description"] = run.Description,
@@ -43,7 +94,7 @@ internal static class Rows
             ["stopped"] = run.Stopped,
             ["config"] = run.Config,
             ["summaryMetrics"] = run.Summary,
-            ["systemMetrics"] = "{}",
+            ["systemMetrics"] = run.System ?? "{}",
             ["group"] = run.Group,
             ["jobType"] = run.JobType,
             ["sweepName"] = run.Sweep,
@@ -51,15 +102,7 @@ internal static class Rows
             ["host"] = run.Host,
             ["repo"] = run.Repo,
             ["readOnly"] = false,
-            ["user"] = run.User is not { } user
-                ? null
-                : new Row
-                {
-                    ["id"] = "user:" + user,
-                    ["name"] = user,
-                    ["username"] = user,
-                    ["entity"] = user,
-                },
+            ["user"] = run.User is { } user ? User(user) : null,
             ["createdAt"] = run.CreatedAt,
             ["heartbeatAt"] = run.HeartbeatAt,
             ["updatedAt"] = run.UpdatedAt,
@@ -72,6 +115,8 @@ internal static class Rows
             Record = run,
             ["id"] = $"{Ids.Text(run.Id)}/{file.Name}",
             ["name"] = file.Name,
+            ["displayName"] = file.Name,
+            ["digest"] = file.Md5,
             ["md5"] = file.Md5,
             ["sizeBytes"] = file.Size,
             ["updatedAt"] = file.UpdatedAt,
@@ -84,27 +129,104 @@ internal static class Rows
             ["id"] = Ids.Artifact(artifact.Id),
             ["entityName"] = artifact.Entity,
             ["projectName"] = artifact.Project,
-            ["type"] = artifact.Type,
-            ["collection"] = artifact.Name,
             ["versionIndex"] = artifact.Version,
             ["digest"] = artifact.Digest,
             ["state"] = artifact.State,
             ["description"] = artifact.Description,
             ["metadata"] = artifact.Metadata,
+            ["labels"] = "[]",
             ["createdAt"] = artifact.CreatedAt,
-            ["updatedAt"] = artifact.CreatedAt,
-            ["artifactType"] = new Row { ["id"] = "type:" + artifact.Type, ["name"] = artifact.Type },
-            ["artifactSequence"] = new Row
-            {
-                Record = new Collection(artifact.Entity, artifact.Project, artifact.Name),
-                ["id"] = "sequence:" + artifact.Name,
-                ["name"] = artifact.Name,
-            },
+            ["updatedAt"] = artifact.UpdatedAt ?? artifact.CreatedAt,
+            ["historyStep"] = artifact.HistoryStep,
+            // -1 is W&B's word for as long as the team keeps them, which is for ever here.
+            ["ttlDurationSeconds"] = artifact.Ttl ?? -1L,
+            ["ttlIsInherited"] = artifact.Ttl is null,
+            ["tags"] = Tags(artifact.Tags),
             ["commitHash"] = artifact.Digest,
-            ["aliases"] = artifact
-                .Aliases.Select(a => new Row { ["artifactCollectionName"] = artifact.Name, ["alias"] = a })
-                .ToArray(),
         };
+
+    internal static Row Of(CollectionRecord collection) =>
+        new()
+        {
+            Record = collection,
+            [SchemaFields.TypeName] =
+                collection.Kind == CollectionRecord.Portfolio ? "ArtifactPortfolio" : "ArtifactSequence",
+            ["id"] = Ids.Of("ArtifactCollection", collection.Id),
+            ["name"] = collection.Name,
+            ["description"] = collection.Description,
+            ["state"] = "READY",
+            ["createdAt"] = collection.CreatedAt,
+            ["updatedAt"] = collection.UpdatedAt ?? collection.CreatedAt,
+            ["tags"] = Row.Connection(Tags(collection.Tags), t => (string)t["name"]!, false),
+        };
+
+    internal static Row Of(Membership membership) =>
+        new()
+        {
+            Record = membership,
+            ["id"] = Ids.Encode($"Membership:{membership.Collection.Id}:{membership.Artifact.Id}"),
+            ["versionIndex"] = membership.Version,
+            ["artifactCollection"] = Of(membership.Collection),
+            ["artifact"] = Of(membership.Artifact),
+            ["createdAt"] = membership.Artifact.CreatedAt,
+        };
+
+    internal static Row Of(SweepRecord sweep) =>
+        new()
+        {
+            Record = sweep,
+            ["id"] = Ids.Of("Sweep", sweep.Id),
+            ["name"] = sweep.Name,
+            ["displayName"] = sweep.DisplayName,
+            ["description"] = sweep.Description,
+            ["method"] = sweep.Method,
+            ["state"] = sweep.State,
+            ["config"] = sweep.Config,
+            ["controller"] = sweep.Controller,
+            ["scheduler"] = sweep.Scheduler,
+            ["earlyStopJobRunning"] = false,
+            ["createdAt"] = sweep.CreatedAt,
+            ["updatedAt"] = sweep.UpdatedAt,
+            ["heartbeatAt"] = sweep.HeartbeatAt,
+            ["user"] = sweep.User is { } user ? User(user) : null,
+            ["project"] = Of(sweep.Project),
+        };
+
+    internal static Row Of(SweepAgentRecord agent) =>
+        new()
+        {
+            Record = agent,
+            ["id"] = Ids.Of("Agent", agent.Id),
+            ["name"] = agent.Name,
+            ["host"] = agent.Host,
+            ["totalRuns"] = agent.Made,
+            ["createdAt"] = agent.CreatedAt,
+            ["heartbeatAt"] = agent.HeartbeatAt,
+            // An agent of W&B asks every few seconds.
+            ["state"] =
+                string.CompareOrdinal(agent.HeartbeatAt, Database.Before(TimeSpan.FromMinutes(2))) >= 0
+                    ? "RUNNING"
+                    : "FINISHED",
+        };
+
+    internal static Row Of(AlertRecord alert) =>
+        new()
+        {
+            Record = alert,
+            ["id"] = Ids.Text(alert.Id),
+            ["title"] = alert.Title,
+            ["text"] = alert.Text,
+            ["severity"] = alert.Severity,
+            ["createdAt"] = alert.CreatedAt,
+        };
+
+    /// <summary>Tags, whose name is their id.</summary>
+    internal static Row[] Tags(string list) =>
+        [
+            .. JsonSerializer
+                .Deserialize<string[]>(list)!
+                .Select(t => new Row { ["id"] = Ids.Encode("Tag:" + t), ["name"] = t }),
+        ];
 
     internal static Row Of(QueueRecord queue) =>
         new()
@@ -142,6 +264,8 @@ internal static class Rows
             ["exitCode"] = item.ExitCode,
             ["claimedAt"] = item.ClaimedAt,
             ["finishedAt"] = item.FinishedAt,
+            ["engineId"] = item.EngineId,
+            ["reason"] = item.Reason,
             ["error"] =
                 item.Error is { } error ? Report(ItemRepository.Json(error))
                 : item.Fault is { } fault ? Report(ItemRepository.Unreadable(fault))
@@ -179,6 +303,3 @@ internal static class Rows
             }
             : new() { ["message"] = report?.ToString(), ["filePaths"] = Array.Empty<string>() };
 }
-
-/// <summary>A collection of versions of an artifact.</summary>
-internal sealed record Collection(string Entity, string Project, string Name);

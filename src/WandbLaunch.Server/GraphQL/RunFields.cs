@@ -1,57 +1,22 @@
 using System.Text.Json;
 using GraphQL;
+using WandbLaunch.Model;
 using WandbLaunch.Server.Data;
 
 namespace WandbLaunch.Server.Schema;
 
-/// <summary>Runs: what they are, their history, and what is done with them (protocol B.6).</summary>
+/// <summary>Runs: what they are, and what is done with them (protocol B.6).</summary>
 internal sealed class RunFields(
     ProjectRepository projects,
     RunRepository runs,
-    RunLineRepository lines,
-    FileRepository files
+    FileRepository files,
+    ItemEnds items,
+    RunEnds ends
 ) : ISchemaPart
 {
     public void AddTo(SchemaFields fields)
     {
         fields.Set("Run", "runInfo", c => RunInfo(c.Of<RunRecord>()));
-        fields.Set("Run", "historyLineCount", c => (int)lines.Count(c.Of<RunRecord>().Id, RunLines.History));
-        fields.Set("Run", "logLineCount", c => (int)lines.Count(c.Of<RunRecord>().Id, RunLines.Console));
-        fields.Set("Run", "eventsLineCount", _ => 0);
-        fields.Set("Run", "eventsTail", _ => "[]");
-        fields.Set(
-            "Run",
-            "historyTail",
-            c =>
-                lines.Count(c.Of<RunRecord>().Id, RunLines.History) is var count and > 0
-                    ? JsonSerializer.Serialize(lines.Lines(c.Of<RunRecord>().Id, RunLines.History, count - 1, count))
-                    : "[]"
-        );
-        fields.Set(
-            "Run",
-            "history",
-            c =>
-                lines.Lines(
-                    c.Of<RunRecord>().Id,
-                    RunLines.History,
-                    c.GetArgument("minStep", 0),
-                    c.GetArgument("maxStep", 10_000)
-                )
-        );
-        fields.Set(
-            "Run",
-            "sampledHistory",
-            c =>
-                c.GetArgument<string[]>("specs")
-                    .Select(s =>
-                    {
-                        var rows = SampledHistory.Read(lines.All(c.Of<RunRecord>().Id, RunLines.History), s);
-                        var text = rows.ToJsonString();
-                        AnswerBudget.Of(c).Text(text.Length);
-                        return JsonSerializer.Deserialize<JsonElement>(text);
-                    })
-                    .ToArray()
-        );
         fields.Set("Run", "wandbConfig", c => WandbConfig(c.Of<RunRecord>()));
         AddMutations(fields);
     }
@@ -76,11 +41,26 @@ internal sealed class RunFields(
                 CheckDocument(input, "summaryMetrics");
                 var (run, inserted) = runs.Upsert(
                     project,
-                    known?.Name ?? input.Text("name") ?? input.Text("id") ?? Names.NewId(),
+                    known?.Name ?? input.Text("name") ?? input.Text("id") ?? RunId.New(),
                     input,
                     ResolveContext.Username
                 );
-                return new Row { ["bucket"] = Rows.Of(run), ["inserted"] = inserted };
+                if (input.Text("state") is { } state)
+                {
+                    ends.Told(run, state);
+                }
+                else if (!inserted && run.State == "running")
+                {
+                    // One that was taken for dead and goes on.
+                    items.Reopen(run);
+                }
+
+                return new Row
+                {
+                    ["bucket"] = Rows.Of(run),
+                    ["inserted"] = inserted,
+                    ["serverSettings"] = new Row { ["serverMessages"] = Array.Empty<Row>() },
+                };
             }
         );
         fields.Mutation("stopRun", (c, input) => WithRun(c, input, run => runs.SetStopped(run.Id)));
@@ -105,6 +85,7 @@ internal sealed class RunFields(
                         }
 
                         runs.SetState(run.Id, to);
+                        ends.Told(run, to);
                     }
                 )
         );

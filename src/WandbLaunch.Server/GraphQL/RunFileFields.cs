@@ -17,8 +17,10 @@ internal sealed class RunFileFields(RunRepository runs, FileRepository files) : 
             "File",
             "url",
             c =>
-                ((Row)c.Source!).GetValueOrDefault("directUrl") is string && c.GetArgument("upload", false)
-                    ? FileUrl(c, c.Of<RunRecord>(), (string)((Row)c.Source!)["name"]!, "PUT")
+                ((Row)c.Source!).GetValueOrDefault("directUrl") is string
+                && c.GetArgument("upload", false)
+                && ((Row)c.Source!).Record is RunRecord run
+                    ? FileUrl(c, run, (string)((Row)c.Source!)["name"]!, "PUT")
                     : ((Row)c.Source!).GetValueOrDefault("directUrl")
         );
         fields.Mutation(
@@ -42,6 +44,7 @@ internal sealed class RunFileFields(RunRepository runs, FileRepository files) : 
                 };
             }
         );
+        fields.Mutation("markRunFilesUploaded", (c, _) => c.Done(true));
         fields.Mutation(
             "deleteFiles",
             (_, input) =>
@@ -64,7 +67,7 @@ internal sealed class RunFileFields(RunRepository runs, FileRepository files) : 
     private Row Files(IResolveFieldContext c)
     {
         var run = c.Of<RunRecord>();
-        var names = c.GetArgument<string[]?>("names");
+        var names = c.GetArgument<string[]?>("names") is { Length: > 0 } given ? given : null;
         var (found, more) = files.Page(
             run.Id,
             names,

@@ -36,7 +36,7 @@ internal sealed class JsonScalar : ScalarGraphType
 /// <summary>A whole number of 64 bits.</summary>
 internal sealed class LongScalar : ScalarGraphType
 {
-    internal LongScalar() => Name = "Int64";
+    internal LongScalar(string name) => Name = name;
 
     public override object? ParseLiteral(GraphQLValue value) =>
         value is GraphQLIntValue number
@@ -50,6 +50,9 @@ internal sealed class LongScalar : ScalarGraphType
             null => null,
             long whole => whole,
             int whole => (long)whole,
+            // What another language counts in floating point: 3e11 nanoseconds.
+            double number when Math.Floor(number) == number && Math.Abs(number) < 1e18 => (long)number,
+            decimal number when Math.Floor(number) == number && Math.Abs(number) < 1e18m => (long)number,
             _ => ThrowValueConversionError(value),
         };
 

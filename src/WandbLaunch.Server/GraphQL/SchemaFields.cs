@@ -11,9 +11,15 @@ internal interface ISchemaPart
     void AddTo(SchemaFields fields);
 }
 
-/// <summary>schema.graphql, whose fields get their resolvers.</summary>
+/// <summary>The .graphql files beside this, which make one schema, whose fields get their resolvers.</summary>
 internal sealed class SchemaFields
 {
+    /// <summary>The value of a row that says which of an interface's or a union's types it is.</summary>
+    internal const string TypeName = "__typename";
+
+    private static readonly string[] Abstract = ["ArtifactCollection", "ArtifactCreator"];
+    private static readonly string[] Files = ["schema", "runs", "people", "artifacts", "sweeps"];
+
     private readonly ISchema _schema;
     private readonly HashSet<(string, string)> _asking = [];
 
@@ -22,8 +28,7 @@ internal sealed class SchemaFields
     /// <summary>Makes the schema; of the 2022 generation it lacks what came later, so that clients are tried against both.</summary>
     internal static ISchema Build(IEnumerable<ISchemaPart> parts, bool generation2022)
     {
-        using var reader = new StreamReader(typeof(SchemaFields).Assembly.GetManifestResourceStream("schema.graphql")!);
-        var text = reader.ReadToEnd();
+        var text = string.Join('\n', Files.Select(Read));
         if (generation2022)
         {
             text = string.Join(
@@ -36,11 +41,23 @@ internal sealed class SchemaFields
             );
         }
 
-        var schema = GraphQL.Types.Schema.For(text);
+        GraphQL.Types.Schema? made = null;
+        var schema = made = GraphQL.Types.Schema.For(
+            text,
+            builder =>
+            {
+                foreach (var name in Abstract)
+                {
+                    builder.Types.For(name).ResolveType = row =>
+                        (IObjectGraphType)made!.AllTypes[(string)((Row)row)[TypeName]!]!;
+                }
+            }
+        );
         schema.RegisterType(new JsonScalar());
         schema.RegisterType(new TextScalar("JSONString"));
         schema.RegisterType(new TextScalar("DateTime"));
-        schema.RegisterType(new LongScalar());
+        schema.RegisterType(new LongScalar("Int64"));
+        schema.RegisterType(new LongScalar("Duration"));
         schema.Initialize();
         foreach (
             var type in schema
@@ -64,6 +81,14 @@ internal sealed class SchemaFields
 
         GraphQLLimits.Count(schema, (type, field) => fields._asking.Contains((type, field)));
         return schema;
+    }
+
+    private static string Read(string file)
+    {
+        using var reader = new StreamReader(
+            typeof(SchemaFields).Assembly.GetManifestResourceStream(file + ".graphql")!
+        );
+        return reader.ReadToEnd();
     }
 
     /// <summary>Sets how a field is answered; one that this generation lacks is left out.</summary>

@@ -1,4 +1,3 @@
-using GraphQL;
 using WandbLaunch.Server.Data;
 
 namespace WandbLaunch.Server.Schema;
@@ -10,24 +9,10 @@ internal sealed class ServerFields(Database database) : ISchemaPart
     {
         fields.Set(
             "Query",
-            "viewer",
-            _ => new Row
-            {
-                ["id"] = "user:" + ResolveContext.Username,
-                ["name"] = ResolveContext.Username,
-                ["username"] = ResolveContext.Username,
-                ["email"] = "",
-                ["entity"] = ResolveContext.Username,
-                ["flags"] = "{\"code_saving_enabled\": true}",
-                ["teams"] = new Row { ["edges"] = Array.Empty<Row>() },
-            }
-        );
-        fields.Set(
-            "Query",
             "serverInfo",
             _ => new Row
             {
-                ["cliVersionInfo"] = "{\"max_cli_version\": \"99.0.0\"}",
+                ["cliVersionInfo"] = new Dictionary<string, object?> { ["max_cli_version"] = "99.0.0" },
                 ["latestLocalVersionInfo"] = new Row
                 {
                     ["outOfDate"] = false,
@@ -38,11 +23,12 @@ internal sealed class ServerFields(Database database) : ISchemaPart
                 {
                     Feature("wandblaunch_queue_wait"),
                     Feature("wandblaunch_queue_push"),
+                    Feature("wandblaunch_queue_remove"),
+                    Feature("wandblaunch_pop_except"),
                     Feature("wandblaunch_store_" + database.Identity),
                 },
             }
         );
-        fields.Set("Query", "entity", c => c.GetArgument<string?>("name") is { } name ? Rows.Entity(name) : null);
     }
 
     private static Row Feature(string name) => new() { ["name"] = name, ["isEnabled"] = true };

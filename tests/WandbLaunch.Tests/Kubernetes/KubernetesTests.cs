@@ -585,8 +585,8 @@ public sealed class KubernetesTests
             "no namespace"
         );
         await Fails("""{ "namespace": "nowhere-at-all" }""", "KubernetesNotFound", "nowhere-at-all");
-        await Fails("{}", "KubeContextNotFound", "proxied", new LaunchOptions { KubeContext = "nosuch" });
-        await Fails("{}", "KubeConfigNotFound", "-KubeConfig", new LaunchOptions { KubeConfig = "/nowhere/config" });
+        await Fails("{}", "KubeContextNotFound", "proxied", With("kube_context", "nosuch"));
+        await Fails("{}", "KubeConfigNotFound", "-KubeConfig", With("kube_config", "/nowhere/config"));
 
         // The namespace's own account, which may nothing.
         var account = await cluster.Api.GetAsync(
@@ -607,14 +607,14 @@ public sealed class KubernetesTests
             "{}",
             "KubernetesForbidden",
             "jobs.batch: create, get, list, watch, delete",
-            new LaunchOptions { KubeConfig = weak }
+            With("kube_config", weak)
         );
         var wrong = weak + "-wrong";
         await File.WriteAllTextAsync(
             wrong,
             (await File.ReadAllTextAsync(weak)).Replace(token, "nonsense", StringComparison.Ordinal)
         );
-        await Fails("{}", "KubernetesLoginFailed", "login", new LaunchOptions { KubeConfig = wrong });
+        await Fails("{}", "KubernetesLoginFailed", "login", With("kube_config", wrong));
         var away = weak + "-away";
         await File.WriteAllTextAsync(
             away,
@@ -624,9 +624,9 @@ public sealed class KubernetesTests
                 StringComparison.Ordinal
             )
         );
-        await Fails("{}", "KubernetesUnavailable", "127.0.0.1:9", new LaunchOptions { KubeConfig = away });
+        await Fails("{}", "KubernetesUnavailable", "127.0.0.1:9", With("kube_config", away));
         await File.WriteAllTextAsync(wrong, "clusters: [[[");
-        await Fails("{}", "KubeConfigInvalid", wrong, new LaunchOptions { KubeConfig = wrong });
+        await Fails("{}", "KubeConfigInvalid", wrong, With("kube_config", wrong));
     }
 
     [Fact]
@@ -680,6 +680,9 @@ public sealed class KubernetesTests
             "the pod is left"
         );
     }
+
+    private static LaunchOptions With(string setting, string value) =>
+        new() { Settings = new Dictionary<string, string> { [setting] = value } };
 
     private static async Task<LaunchPlan> PlanAsync(LaunchStore store, string arguments, LaunchOptions? options = null)
     {

@@ -12,6 +12,14 @@ internal sealed class KubePolicy(IReadOnlyList<string> allowed, Action<string>? 
 {
     internal const string Parameter = "-AllowKubeArgument";
 
+    // The agent has one list for all its resources.
+    private const string Prefix = KubernetesResource.ResourceName + ":";
+
+    private readonly List<string> _allowed =
+    [
+        .. allowed.Where(a => a.StartsWith(Prefix, StringComparison.Ordinal)).Select(a => a[Prefix.Length..]),
+    ];
+
     // What an admin can allow, as name=value; * is every value.
     private static readonly Dictionary<string, string> Rules = new(StringComparer.Ordinal)
     {
@@ -77,7 +85,7 @@ internal sealed class KubePolicy(IReadOnlyList<string> allowed, Action<string>? 
     /// <exception cref="LaunchException"><c>ResourceArgumentUnknown</c>.</exception>
     internal static string CheckRule(string given) =>
         given.Split('=', 2) is [var name, { Length: > 0 }] && Rules.ContainsKey(name)
-            ? given
+            ? Prefix + given
             : throw new LaunchException(
                 "ResourceArgumentUnknown",
                 LaunchErrorCategory.InvalidArgument,
@@ -86,14 +94,14 @@ internal sealed class KubePolicy(IReadOnlyList<string> allowed, Action<string>? 
             );
 
     internal bool Allows(string rule, string value) =>
-        allowed.Any(a =>
+        _allowed.Any(a =>
             a.StartsWith(rule + "=", StringComparison.Ordinal)
             && System.IO.Enumeration.FileSystemName.MatchesSimpleExpression(a[(rule.Length + 1)..], value, false)
         );
 
     /// <summary>Names of the agent's variables that manifests may name.</summary>
     internal IEnumerable<string> Variables =>
-        allowed.Where(a => a.StartsWith("env=", StringComparison.Ordinal)).Select(a => a[4..]).Where(n => n != "*");
+        _allowed.Where(a => a.StartsWith("env=", StringComparison.Ordinal)).Select(a => a[4..]).Where(n => n != "*");
 
     /// <exception cref="LaunchException"><c>PolicyRefused</c>.</exception>
     internal void CheckManifest(JsonObject manifest)

@@ -27,15 +27,15 @@ internal sealed class KubePreparation(LaunchContext context, KubeConnections clu
         var api = clusters.Get(
             KubePlace.Find(
                 context.Environment,
-                own.Str("configFile") ?? options.KubeConfig,
-                own.Str("context") ?? options.KubeContext
+                own.Str("configFile") ?? KubernetesResource.Setting(options, KubernetesResource.ConfigSetting),
+                own.Str("context") ?? KubernetesResource.Setting(options, KubernetesResource.ContextSetting)
             )
         );
         var rules = RulesOf(config, options, image);
         var macros = new KubeMacros(MacrosOf(config, resolved, environment, image, runId, rules));
         var manifest = macros.Fill(KubeArguments.ManifestOf(own));
         var services = KubeArguments.Services(config).Select(macros.Fill).ToList();
-        var home = options.Namespace ?? api.Namespace;
+        var home = KubernetesResource.Setting(options, KubernetesResource.NamespaceSetting) ?? api.Namespace;
         var asked = manifest.Str("metadata", "namespace") ?? own.Str("namespace");
         asked = asked is null ? home : macros.Fill(asked);
         rules?.CheckNamespace(asked, home);

@@ -11,6 +11,9 @@ namespace WandbLaunch.Resources;
 internal sealed class KubernetesResource(LaunchContext context, Func<IImageMaker> images) : ILaunchResource
 {
     internal const string ResourceName = "kubernetes";
+    internal const string ConfigSetting = "kube_config";
+    internal const string ContextSetting = "kube_context";
+    internal const string NamespaceSetting = "namespace";
 
     private static readonly JsonSerializerOptions Shown = new()
     {
@@ -27,6 +30,7 @@ internal sealed class KubernetesResource(LaunchContext context, Func<IImageMaker
             Aliases = ["k8s"],
             Tip = "a Job of a Kubernetes cluster, or a custom resource",
             PolicyKey = "kube_args",
+            Settings = [ConfigSetting, ContextSetting, NamespaceSetting],
             EngineRemembers = true,
             Queues = true,
             Risk = "its items run in the namespace of the agent's login",
@@ -92,7 +96,11 @@ internal sealed class KubernetesResource(LaunchContext context, Func<IImageMaker
             throw AgentPolicy.Refused($"a kubeconfig is the agent's own to choose, not '{file}'", null);
         }
 
-        if (own.Str("context") is { } asked && asked != options.KubeContext && !rules.Allows("context", asked))
+        if (
+            own.Str("context") is { } asked
+            && asked != Setting(options, ContextSetting)
+            && !rules.Allows("context", asked)
+        )
         {
             throw AgentPolicy.Refused(
                 $"the context '{asked}' is not allowed on this agent",
@@ -116,8 +124,8 @@ internal sealed class KubernetesResource(LaunchContext context, Func<IImageMaker
     public IReadOnlyList<string> Complete(string parameter, LaunchOptions options) =>
         parameter switch
         {
-            nameof(LaunchOptions.KubeContext) => KubePlace.Contexts(context.Environment, options.KubeConfig),
-            nameof(LaunchOptions.Namespace) => KubePlace.Namespaces(context.Environment, options.KubeConfig),
+            ContextSetting => KubePlace.Contexts(context.Environment, Setting(options, ConfigSetting)),
+            NamespaceSetting => KubePlace.Namespaces(context.Environment, Setting(options, ConfigSetting)),
             _ => [],
         };
 
@@ -382,9 +390,12 @@ internal sealed class KubernetesResource(LaunchContext context, Func<IImageMaker
     private static LaunchException Explain(Exception e, LaunchOptions options) =>
         KubeFault.Explain(
             e,
-            options.KubeContext is { } named ? $"the context '{named}'" : "the context of the kubeconfig",
+            Setting(options, ContextSetting) is { } named ? $"the context '{named}'" : "the context of the kubeconfig",
             "the launch"
         );
+
+    /// <summary>A setting of this resource's alone.</summary>
+    internal static string? Setting(LaunchOptions options, string name) => options.Settings.GetValueOrDefault(name);
 
     private static JsonObject? Own(LaunchConfig config) => KubePreparation.Own(config);
 }

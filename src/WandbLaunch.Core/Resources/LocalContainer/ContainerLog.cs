@@ -1,7 +1,6 @@
 using System.Buffers;
 using System.Buffers.Binary;
 using System.Buffers.Text;
-using System.Diagnostics;
 using System.Globalization;
 using System.Text;
 using Docker.DotNet;
@@ -10,21 +9,30 @@ using Docker.DotNet.Models;
 namespace WandbLaunch.Resources;
 
 /// <summary>Reads what a container printed from its engine: from any place on, across an engine that goes away, no byte twice.</summary>
-internal sealed class ContainerLog(DockerClient client, string container, IRunLogSink sink, TimeSpan patience)
+internal sealed class ContainerLog(
+    DockerClient client,
+    string container,
+    IRunLogSink sink,
+    TimeSpan patience,
+    TimeProvider time
+)
 {
+    private static readonly TimeSpan Pause = TimeSpan.FromSeconds(1);
+
     private const int HeaderBytes = 8;
     private const int MostFrameBytes = 16 << 20;
 
     private LogPosition _at = new(default, default);
+    private long _heard;
 
     internal async Task ReadAsync(string? from, bool follow, CancellationToken token)
     {
         _at = LogPosition.Parse(from);
-        for (var away = Stopwatch.StartNew(); away.Elapsed < patience; )
+        for (_heard = time.GetTimestamp(); time.GetElapsedTime(_heard) < patience; )
         {
             try
             {
-                await ReadOnceAsync(follow, away, token);
+                await ReadOnceAsync(follow, token);
                 if (!follow || !await IsRunningAsync(token))
                 {
                     return;
@@ -40,14 +48,14 @@ internal sealed class ContainerLog(DockerClient client, string container, IRunLo
                 return;
             }
 
-            await Task.Delay(1000, token);
+            await Task.Delay(Pause, time, token);
         }
     }
 
     private async Task<bool> IsRunningAsync(CancellationToken token) =>
         (await client.Containers.InspectContainerAsync(container, token)).State.Running;
 
-    private async Task ReadOnceAsync(bool follow, Stopwatch away, CancellationToken token)
+    private async Task ReadOnceAsync(bool follow, CancellationToken token)
     {
         // Frames as they are: each is one entry of the log, with the time that names it.
 #pragma warning disable CS0618
@@ -69,7 +77,7 @@ internal sealed class ContainerLog(DockerClient client, string container, IRunLo
         var header = new byte[HeaderBytes];
         while (await TryFillAsync(stream, header, token))
         {
-            away.Restart();
+            _heard = time.GetTimestamp();
             var length = BinaryPrimitives.ReadInt32BigEndian(header.AsSpan(4));
             if (length is < 0 or > MostFrameBytes)
             {

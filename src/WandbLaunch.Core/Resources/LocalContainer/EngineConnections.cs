@@ -10,6 +10,9 @@ internal sealed class EngineConnections(LaunchContext context)
 {
     private readonly ConcurrentDictionary<string, DockerClient> _clients = new(StringComparer.Ordinal);
 
+    /// <summary>The clock, and every pause.</summary>
+    internal TimeProvider Time => context.Time;
+
     /// <summary>How long an engine that went away in the middle of a run is waited for: <c>WANDBLAUNCH_DOCKER_TIMEOUT</c> seconds, 120 by default.</summary>
     internal TimeSpan Patience =>
         TimeSpan.FromSeconds(

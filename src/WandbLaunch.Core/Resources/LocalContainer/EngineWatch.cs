@@ -1,5 +1,4 @@
 using System.Collections.Concurrent;
-using System.Diagnostics;
 using System.Threading.Channels;
 using Docker.DotNet;
 using Docker.DotNet.Models;
@@ -28,11 +27,13 @@ internal sealed class EngineWatch(
     private readonly Channel<string> _suspects = Channel.CreateUnbounded<string>();
     private readonly HashSet<string> _known = new(StringComparer.Ordinal);
 
+    private readonly TimeProvider _time = connections.Time;
+
     private IEnumerable<LaunchedRun> Mine => runs.All.Where(r => r.Handle!.Place == address);
 
     internal async Task RunAsync(CancellationToken token)
     {
-        Stopwatch? away = null;
+        long? away = null;
         while (!token.IsCancellationRequested)
         {
             var fault = "it does not answer";
@@ -67,7 +68,7 @@ internal sealed class EngineWatch(
                 return;
             }
 
-            if ((away ??= Stopwatch.StartNew()).Elapsed > connections.Patience)
+            if (_time.GetElapsedTime(away ??= _time.GetTimestamp()) > connections.Patience)
             {
                 foreach (var run in Mine)
                 {
@@ -81,7 +82,7 @@ internal sealed class EngineWatch(
                 }
             }
 
-            await Task.Delay(AskPause, token).ContinueWith(static _ => { }, TaskScheduler.Default);
+            await Task.Delay(AskPause, _time, token).ContinueWith(static _ => { }, TaskScheduler.Default);
         }
     }
 
@@ -107,19 +108,19 @@ internal sealed class EngineWatch(
     {
         // A new stream of events, so what ended before it began is found here.
         _known.Clear();
-        var listed = Stopwatch.StartNew();
+        var listed = _time.GetTimestamp();
         var pause = TimeSpan.Zero;
         while (true)
         {
             var changed = runs.Changed;
             var mine = Mine.ToList();
-            if (listed.Elapsed >= pause)
+            if (_time.GetElapsedTime(listed) >= pause)
             {
                 pause =
                     pause == TimeSpan.Zero ? FirstPause
                     : pause * 2 > MostPause ? MostPause
                     : pause * 2;
-                listed.Restart();
+                listed = _time.GetTimestamp();
                 var there = await ListedAsync(client, token);
                 foreach (var run in mine.Where(r => !there.Contains(r.Handle!.Id)))
                 {
@@ -142,8 +143,8 @@ internal sealed class EngineWatch(
                 _told.TryRemove(told, out _);
             }
 
-            var left = pause - listed.Elapsed;
-            await Task.WhenAny(changed, Task.Delay(left > TimeSpan.Zero ? left : TimeSpan.Zero, token));
+            var left = pause - _time.GetElapsedTime(listed);
+            await Task.WhenAny(changed, Task.Delay(left > TimeSpan.Zero ? left : TimeSpan.Zero, _time, token));
             token.ThrowIfCancellationRequested();
         }
     }

@@ -101,6 +101,7 @@ internal sealed partial class ImageBuilder(
     internal async Task<(string Tag, string? Warning)> EnsureAsync(
         Request request,
         PipSettings pip,
+        LaunchCache cache,
         CancellationToken token
     )
     {
@@ -115,7 +116,7 @@ internal sealed partial class ImageBuilder(
             request.Tag,
             request.Requirements.IsEmpty
                 ? null
-                : await new PackageInstaller(client, progress).InstallAsync(request, basis, pip, token)
+                : await new PackageInstaller(cache, client, progress).InstallAsync(request, basis, pip, token)
         );
     }
 

@@ -28,6 +28,7 @@ internal sealed partial class LocalContainerResource : IImageMaker
         var (basis, warning) = await new ImageBuilder(_machine, client, progress).EnsureAsync(
             ImageRequest(request),
             request.Options.Pip,
+            request.Cache,
             token
         );
         await new ImagePusher(_machine, client, progress).PushAsync(

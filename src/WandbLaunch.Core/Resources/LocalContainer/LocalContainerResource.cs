@@ -184,7 +184,7 @@ internal sealed partial class LocalContainerResource(LaunchContext context) : IL
         }
         else
         {
-            (image, var failed) = await builder.EnsureAsync(ImageRequest(context), options.Pip, token);
+            (image, var failed) = await builder.EnsureAsync(ImageRequest(context), options.Pip, context.Cache, token);
             if (failed is not null)
             {
                 context.Warnings.Add(failed);
@@ -339,7 +339,8 @@ internal sealed partial class LocalContainerResource(LaunchContext context) : IL
     public async Task ReadLogAsync(LaunchedRun run, string? from, bool follow, IRunLogSink to, CancellationToken token)
     {
         var (client, _) = await _engines.GetAsync(run.Handle!.Place, token);
-        await new ContainerLog(client, run.Handle.Id, to, _engines.Patience).ReadAsync(from, follow, token);
+        var log = new ContainerLog(client, run.Handle.Id, to, _engines.Patience, _engines.Time);
+        await log.ReadAsync(from, follow, token);
     }
 
     public async Task StopAsync(LaunchedRun run, TimeSpan grace, CancellationToken token)
@@ -379,7 +380,7 @@ internal sealed partial class LocalContainerResource(LaunchContext context) : IL
                 }
 
                 // The request may have gone to an engine that was away for a moment.
-                await Task.Delay(1000, token);
+                await Task.Delay(TimeSpan.FromSeconds(1), _engines.Time, token);
             }
         }
     }

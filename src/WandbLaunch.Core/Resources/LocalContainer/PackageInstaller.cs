@@ -12,7 +12,7 @@ namespace WandbLaunch.Resources;
 /// Installs packages in a container of a base image and commits it: pip's settings are variables of one exec call and are in
 /// no layer or history.
 /// </summary>
-internal sealed class PackageInstaller(DockerClient client, IProgress<LaunchProgress> progress)
+internal sealed class PackageInstaller(LaunchCache cache, DockerClient client, IProgress<LaunchProgress> progress)
 {
     private const string Staging = "/tmp/wandb-launch-install";
 
@@ -57,11 +57,12 @@ internal sealed class PackageInstaller(DockerClient client, IProgress<LaunchProg
             );
             if (code != 0)
             {
-                throw new LaunchException(
-                    "RequirementsFailed",
-                    LaunchErrorCategory.InvalidData,
-                    $"pip could not install the requirements in {request.BaseImage}: {VirtualEnvironment.Tail(text, 6)} Check the list, the index (-PipIndexUrl, -PipFindLinks) and whether packages need system packages (-SystemPackage).",
-                    "requirements.txt"
+                throw VirtualEnvironment.Failed(
+                    cache,
+                    request.Tag,
+                    Secrets.Mask(text),
+                    $" in {request.BaseImage}",
+                    "Check the list, the index (-PipIndexUrl, -PipFindLinks) and whether packages need system packages (-SystemPackage)."
                 );
             }
 
@@ -189,6 +190,7 @@ internal sealed class PackageInstaller(DockerClient client, IProgress<LaunchProg
         );
         using var stream = await client.Exec.StartAndAttachContainerExecAsync(exec.ID, false, token);
         var text = new StringBuilder();
+        var said = new PipOutput(progress);
         var buffer = new byte[16384];
         Utf8Pieces[] pieces = [new(), new()];
         while (true)
@@ -202,13 +204,7 @@ internal sealed class PackageInstaller(DockerClient client, IProgress<LaunchProg
             var part = pieces[read.Target == MultiplexedStream.TargetStream.StandardError ? 1 : 0]
                 .AddText(buffer.AsSpan(0, read.Count));
             text.Append(part);
-            if (
-                part.Split('\n', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries)
-                is [.., var last]
-            )
-            {
-                progress.Report("installing packages: " + Secrets.Mask(last), null);
-            }
+            said.Add(part);
         }
 
         return ((await client.Exec.InspectContainerExecAsync(exec.ID, token)).ExitCode, text.ToString());

@@ -17,7 +17,7 @@ internal static partial class EntryCommand
 
     /// <summary>"python" is the environment's own; a shell is the user's (protocol D.2, step 10); "pwsh" is the one at hand.</summary>
     /// <exception cref="LaunchException"><c>ProgramIsScript</c>, <c>PwshNotFound</c>.</exception>
-    internal static List<string> Of(ResolvedRun resolved, string python)
+    internal static List<string> Of(ResolvedRun resolved, string python, LaunchEnvironment environment)
     {
         var entry = resolved.EntryPoint.ToList();
         if (entry.Count == 0)
@@ -58,7 +58,7 @@ internal static partial class EntryCommand
                         $"'{entry.ElementAtOrDefault(1) ?? "bash"}' is a script of a Unix shell, and Windows has none. Launch it with another -Resource, such as a container, or name a shell by its path: -EntryPoint 'C:/Program Files/Git/bin/bash.exe', 'train.sh'.",
                         entry.ElementAtOrDefault(1)
                     )
-                : Environment.GetEnvironmentVariable("SHELL") is { Length: > 0 } shell && File.Exists(shell) ? shell
+                : environment["SHELL"] is { } shell && File.Exists(shell) ? shell
                 : "bash";
         }
 

@@ -1,6 +1,7 @@
 using System.Collections.Concurrent;
 using System.Globalization;
 using System.Runtime.CompilerServices;
+using System.Text.Json.Nodes;
 using WandbLaunch.Foundation;
 using WandbLaunch.Model;
 using WandbLaunch.Python;
@@ -11,6 +12,9 @@ namespace WandbLaunch.Resources;
 /// <summary>Runs a program as a process of this machine, in a virtual environment of its own.</summary>
 internal sealed class LocalProcessResource(SupervisorPlace place) : ILaunchResource
 {
+    // The process's own part of a spec: what the program started may outlive it.
+    private const string KeepChildren = "KeepChildren";
+
     // Those that this process started: of others only a sign of life is known.
     private readonly ConcurrentDictionary<string, RunningProcess> _running = new(StringComparer.Ordinal);
 
@@ -66,7 +70,11 @@ internal sealed class LocalProcessResource(SupervisorPlace place) : ILaunchResou
             }
         }
 
-        return new ResourcePlan([.. EntryCommand.Of(resolved, python), .. resolved.Arguments], null, prepared);
+        return new ResourcePlan(
+            [.. EntryCommand.Of(resolved, python, place.Environment), .. resolved.Arguments],
+            null,
+            prepared
+        );
     }
 
     public async Task<RunSpec> PrepareAsync(PrepareContext context, CancellationToken token)
@@ -86,6 +94,9 @@ internal sealed class LocalProcessResource(SupervisorPlace place) : ILaunchResou
         var needsPython = EntryCommand.NeedsPython(resolved, options);
         if (needsPython)
         {
+            context.Progress.Report(
+                resolved.PythonVersion is { } version ? $"looking for Python {version}" : "looking for Python"
+            );
             (python, var mismatch) = await PythonFinder.FindAsync(resolved.PythonVersion, token);
             if (mismatch is not null)
             {
@@ -114,7 +125,7 @@ internal sealed class LocalProcessResource(SupervisorPlace place) : ILaunchResou
                 environment["VIRTUAL_ENV"] = Path.GetDirectoryName(scripts)!;
             }
 
-            environment["PATH"] = scripts + Path.PathSeparator + Environment.GetEnvironmentVariable("PATH");
+            environment["PATH"] = scripts + Path.PathSeparator + place.Environment["PATH"];
         }
 
         var configPath = Path.Combine(context.Folder, "launch-config.json");
@@ -126,10 +137,10 @@ internal sealed class LocalProcessResource(SupervisorPlace place) : ILaunchResou
             environment["CUDA_VISIBLE_DEVICES"] = string.Join(',', own);
         }
 
-        return context.NewSpec(EntryCommand.Of(resolved, python), code) with
+        return context.NewSpec(EntryCommand.Of(resolved, python, place.Environment), code) with
         {
             Resource = Info.Name,
-            Data = RunSpec.DataOf(new ProcessData { KeepChildren = options.KeepChildren }),
+            Data = new JsonObject { [KeepChildren] = options.KeepChildren },
         };
     }
 
@@ -142,7 +153,7 @@ internal sealed class LocalProcessResource(SupervisorPlace place) : ILaunchResou
         token.ThrowIfCancellationRequested();
         var running = _running.GetOrAdd(
             spec.Id,
-            _ => RunningProcess.Start(spec, spec.DataAs<ProcessData>().KeepChildren, secrets, place)
+            _ => RunningProcess.Start(spec, (bool?)spec.Data?[KeepChildren] == true, secrets, place)
         );
         return Task.FromResult(
             new RunHandle(RunHandle.Process, running.Id.ToString(CultureInfo.InvariantCulture), running.Cgroup)
@@ -217,12 +228,5 @@ internal sealed class LocalProcessResource(SupervisorPlace place) : ILaunchResou
         // Its supervisor is gone: end what is left of it.
         ProcessTree.KillOrphans(run.Id, run.Handle?.Place);
         return Task.CompletedTask;
-    }
-
-    /// <summary>The process's own part of a spec.</summary>
-    private sealed record ProcessData
-    {
-        /// <summary>What the program started may outlive it.</summary>
-        public bool KeepChildren { get; init; }
     }
 }

@@ -89,7 +89,8 @@ internal sealed class GitHttpTransport : RpcSmartSubtransport
 
                 var buffer = new byte[Math.Min(length, 1 << 16)];
                 using var limit = Limit();
-                // libgit2's call is synchronous, and on a thread of its own.
+                // libgit2 calls back from native code and takes the bytes when this returns: there is nothing to await into. It is on a
+                // thread of its own. A synchronous read could not be given up: neither Ctrl+C nor the limit of silence ends one.
 #pragma warning disable VSTHRD002
                 var read = _content.ReadAsync(buffer, limit.Token).AsTask().GetAwaiter().GetResult();
 #pragma warning restore VSTHRD002

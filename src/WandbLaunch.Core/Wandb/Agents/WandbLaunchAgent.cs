@@ -29,6 +29,9 @@ public sealed record WandbLaunchAgent
     /// <summary>Runs at a time; -1 for no limit.</summary>
     public int? MaxJobs { get; init; }
 
+    /// <summary>The same for each resource that has a number of its own; null where all have one.</summary>
+    public IReadOnlyDictionary<string, int>? MaxJobsOf { get; init; }
+
     /// <summary>Items that run now, or are being prepared.</summary>
     public int? Running { get; init; }
 
@@ -38,8 +41,11 @@ public sealed record WandbLaunchAgent
     /// <summary>Runs of them that ended with exit code 0.</summary>
     public int? Succeeded { get; init; }
 
-    /// <summary>Items of them that failed, were refused or stopped.</summary>
+    /// <summary>Items of them that failed or were refused.</summary>
     public int? Failed { get; init; }
+
+    /// <summary>Items of them whose runs somebody stopped.</summary>
+    public int? Stopped { get; init; }
 
     /// <summary>When it started.</summary>
     public DateTimeOffset? Started { get; init; }

@@ -355,7 +355,7 @@ internal sealed class ArtifactApi(GraphQLTransport transport, WandbApi api)
             entity,
             project,
             await api.UpsertRunAsync(
-                new RunUpsert(RunPath.NewId(), entity, project) { JobType = jobType, DisplayName = jobType },
+                new RunUpsert(RunId.New(), entity, project) { JobType = jobType, DisplayName = jobType },
                 token
             )
         );

@@ -25,6 +25,12 @@ internal interface ILaunchProtocol
     /// <summary>The server tells waiting agents of work.</summary>
     bool CanWaitForWork { get; }
 
+    /// <summary>A pop and a wait can leave out items of resources that have no room.</summary>
+    bool PopsByResource { get; }
+
+    /// <summary>Queues have a configuration, which can be read.</summary>
+    bool QueuesAreConfigured { get; }
+
     /// <summary>An agent has a run of its own, which holds the logs of items that fail (protocol F.2, row 6).</summary>
     bool AgentsHaveARun { get; }
 
@@ -76,10 +82,32 @@ internal interface ILaunchProtocol
     Task<IReadOnlyList<bool>> DeleteItemsAsync(WandbRunQueue queue, IReadOnlyList<string> ids, CancellationToken token);
 
     /// <summary>Waits until one of the queues has an item; false when the time is over.</summary>
-    Task<bool> WaitForWorkAsync(IReadOnlyList<string> queueIds, TimeSpan limit, CancellationToken token);
+    /// <param name="queueIds">The queues.</param>
+    /// <param name="limit">How long.</param>
+    /// <param name="token">Cancels.</param>
+    /// <param name="except">Names of resources whose items do not count; empty for those without one. See <see cref="PopsByResource"/>.</param>
+    Task<bool> WaitForWorkAsync(
+        IReadOnlyList<string> queueIds,
+        TimeSpan limit,
+        CancellationToken token,
+        IReadOnlyList<string>? except = null
+    );
 
     /// <summary>Takes the next item of a queue, or null when it is empty. Another agent gets it unless it is acknowledged in time.</summary>
-    Task<PoppedItem?> PopAsync(string entity, string project, string queue, string? agent, CancellationToken token);
+    /// <param name="entity">Owner of the queue.</param>
+    /// <param name="project">Project of the queue.</param>
+    /// <param name="queue">Name of the queue.</param>
+    /// <param name="agent">Who takes it.</param>
+    /// <param name="token">Cancels.</param>
+    /// <param name="except">Names of resources whose items stay where they are; empty for those without one. See <see cref="PopsByResource"/>.</param>
+    Task<PoppedItem?> PopAsync(
+        string entity,
+        string project,
+        string queue,
+        string? agent,
+        CancellationToken token,
+        IReadOnlyList<string>? except = null
+    );
 
     /// <summary>Makes a popped item this agent's own; false when its lease was over and somebody else has it.</summary>
     Task<bool> AckAsync(string item, string run, CancellationToken token);
@@ -103,6 +131,9 @@ internal interface ILaunchProtocol
 
     /// <summary>Adds a warning to an item, where items have them.</summary>
     Task WarnAsync(string item, string message, string stage, IReadOnlyList<string> files, CancellationToken token);
+
+    /// <summary>Notes on an acknowledged item where its run is found on its engine, and what it waits for; nothing where items have no place for it.</summary>
+    Task NoteRunAsync(string item, string? engineId, string? reason, CancellationToken token);
 
     /// <summary>Reports how an acknowledged item ended, as far as the server does not see it from the run.</summary>
     Task ReportEndAsync(ItemEnd end, CancellationToken token);
@@ -151,7 +182,11 @@ internal sealed record QueueConfiguration(
     JsonObject ResourceArgs,
     JsonObject? TemplateVariables,
     string? PrioritizationMode
-);
+)
+{
+    /// <summary>Of its runs; no server knows them, and agents of this project read them there.</summary>
+    internal RunLimits Limits { get; init; } = RunLimits.None;
+}
 
 /// <summary>Where items are pushed to.</summary>
 /// <param name="Entity">Owner of the queue.</param>
@@ -177,6 +212,12 @@ internal sealed record ItemEnd(string Item, string State, RunPath Run)
     internal int? ExitCode { get; init; }
     internal string? Message { get; init; }
     internal string? Stage { get; init; }
+
+    /// <summary>What its engine calls its run.</summary>
+    internal string? EngineId { get; init; }
+
+    /// <summary>Why the run ended as it did.</summary>
+    internal string? Reason { get; init; }
     internal IReadOnlyList<string> Files { get; init; } = [];
 
     /// <summary>What is odd about it, though it ended as it says.</summary>

@@ -24,6 +24,8 @@ internal sealed class ItemOperations(GraphQLTransport transport, ServerDialect d
         "exitCode",
         "claimedAt",
         "finishedAt",
+        "engineId",
+        "reason",
     ];
     private static readonly string[] ReportFields = ["error", "warnings"];
 
@@ -242,6 +244,8 @@ internal sealed class ItemOperations(GraphQLTransport transport, ServerDialect d
             Warning = [.. node.Items("warnings").Select(w => w.Text("message")).OfType<string>()],
             Claimed = node.Time("claimedAt"),
             Finished = node.Time("finishedAt"),
+            EngineId = node.Text("engineId"),
+            Reason = node.Text("reason"),
             SpecText = spec?.ToJsonString(GraphQLTransport.PlainJson),
         };
     }

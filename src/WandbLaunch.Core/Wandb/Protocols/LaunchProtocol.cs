@@ -37,6 +37,10 @@ internal abstract class LaunchProtocol : ILaunchProtocol
 
     public virtual bool CanWaitForWork => false;
 
+    public bool PopsByResource => Dialect.PopsByResource;
+
+    public bool QueuesAreConfigured => Dialect.QueueFields.Contains("defaultResourceConfigID");
+
     public abstract bool AgentsHaveARun { get; }
 
     public bool HasSweeps => _sweeps.Known;
@@ -148,7 +152,7 @@ internal abstract class LaunchProtocol : ILaunchProtocol
     public Task<WandbLaunchQueueItem?> ItemAsync(WandbRunQueue queue, string id, CancellationToken token) =>
         _items.GetAsync(queue, id, token);
 
-    public Task<IReadOnlyList<bool>> DeleteItemsAsync(
+    public virtual Task<IReadOnlyList<bool>> DeleteItemsAsync(
         WandbRunQueue queue,
         IReadOnlyList<string> ids,
         CancellationToken token
@@ -157,7 +161,8 @@ internal abstract class LaunchProtocol : ILaunchProtocol
     public virtual Task<bool> WaitForWorkAsync(
         IReadOnlyList<string> queueIds,
         TimeSpan limit,
-        CancellationToken token
+        CancellationToken token,
+        IReadOnlyList<string>? except = null
     ) => throw new NotSupportedException("This server tells nobody of work: see CanWaitForWork.");
 
     public Task<PoppedItem?> PopAsync(
@@ -165,8 +170,9 @@ internal abstract class LaunchProtocol : ILaunchProtocol
         string project,
         string queue,
         string? agent,
-        CancellationToken token
-    ) => Leases.PopAsync(entity, project, queue, agent, token);
+        CancellationToken token,
+        IReadOnlyList<string>? except = null
+    ) => Leases.PopAsync(entity, project, queue, agent, except ?? [], token);
 
     public Task<bool> AckAsync(string item, string run, CancellationToken token) => Leases.AckAsync(item, run, token);
 
@@ -196,6 +202,9 @@ internal abstract class LaunchProtocol : ILaunchProtocol
         IReadOnlyList<string> files,
         CancellationToken token
     ) => Leases.WarnAsync(item, message, stage, files, token);
+
+    public Task NoteRunAsync(string item, string? engineId, string? reason, CancellationToken token) =>
+        Leases.NoteRunAsync(item, engineId, reason, token);
 
     // W&B shows how a run ended by itself; an item fails where there is no run to show it.
     public virtual async Task ReportEndAsync(ItemEnd end, CancellationToken token)

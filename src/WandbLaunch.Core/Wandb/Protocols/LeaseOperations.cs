@@ -18,31 +18,40 @@ internal sealed class LeaseOperations(GraphQLTransport transport, ServerDialect 
         string project,
         string queue,
         string? agent,
+        IReadOnlyList<string> except,
         CancellationToken token
     )
     {
+        // Our own server's alone, and only where something is left out.
+        var (declared, given) = except.Count > 0 ? (", $except: [String!]", " exceptResources: $except") : ("", "");
+        var variables = new Dictionary<string, object?>
+        {
+            ["entity"] = entity,
+            ["project"] = project,
+            ["queueName"] = queue,
+            ["launchAgentId"] = agent,
+        };
+        if (except.Count > 0)
+        {
+            variables["except"] = except;
+        }
+
         var data = await transport.QueryAsync(
             "popFromRunQueue",
-            """
-            mutation popFromRunQueue($entity: String!, $project: String!, $queueName: String!, $launchAgentId: ID) {
+            $$"""
+            mutation popFromRunQueue($entity: String!, $project: String!, $queueName: String!, $launchAgentId: ID{{declared}}) {
               popFromRunQueue(input: {
                 entityName: $entity
                 projectName: $project
                 queueName: $queueName
-                launchAgentId: $launchAgentId
+                launchAgentId: $launchAgentId{{given}}
               }) {
                 runQueueItemId
                 runSpec
               }
             }
             """,
-            new
-            {
-                entity,
-                project,
-                queueName = queue,
-                launchAgentId = agent,
-            },
+            variables,
             token
         );
         if (data.At("popFromRunQueue") is not { } item)
@@ -51,8 +60,8 @@ internal sealed class LeaseOperations(GraphQLTransport transport, ServerDialect 
         }
 
         if (
-            item.At("runQueueItemId") is not { ValueKind: JsonValueKind.String or JsonValueKind.Number } given
-            || given.ToString() is not { Length: > 0 and <= 512 } id
+            item.At("runQueueItemId") is not { ValueKind: JsonValueKind.String or JsonValueKind.Number } known
+            || known.ToString() is not { Length: > 0 and <= 512 } id
         )
         {
             throw new LaunchException(
@@ -117,6 +126,36 @@ internal sealed class LeaseOperations(GraphQLTransport transport, ServerDialect 
         }
     }
 
+    /// <summary>Where an item's run is found on its engine: our own server alone has a place for it.</summary>
+    internal async Task NoteRunAsync(string item, string? engineId, string? reason, CancellationToken token)
+    {
+        if (!NotesRuns)
+        {
+            return;
+        }
+
+        await transport.QueryAsync(
+            "updateRunQueueItemEngine",
+            """
+            mutation updateRunQueueItemEngine($input: UpdateRunQueueItemEngineInput!) {
+              updateRunQueueItemEngine(input: $input) { success }
+            }
+            """,
+            new
+            {
+                input = new
+                {
+                    runQueueItemId = item,
+                    engineId,
+                    reason = reason is null ? null : Secrets.Mask(reason),
+                },
+            },
+            token
+        );
+    }
+
+    private bool NotesRuns => dialect.Mutations.Contains("updateRunQueueItemEngine");
+
     /// <summary>The end of an item's run with its exit code: our own server alone has it.</summary>
     internal Task FinishAsync(ItemEnd end, CancellationToken token) =>
         transport.QueryAsync(
@@ -126,20 +165,29 @@ internal sealed class LeaseOperations(GraphQLTransport transport, ServerDialect 
               finishRunQueueItem(input: $input) { success }
             }
             """,
-            new
-            {
-                input = new
-                {
-                    runQueueItemId = end.Item,
-                    state = end.State,
-                    exitCode = end.ExitCode,
-                    message = end.Message is null ? null : Secrets.Mask(end.Message),
-                    stage = end.Stage,
-                    filePaths = end.Files,
-                },
-            },
+            new { input = EndOf(end) },
             token
         );
+
+    private Dictionary<string, object?> EndOf(ItemEnd end)
+    {
+        var input = new Dictionary<string, object?>
+        {
+            ["runQueueItemId"] = end.Item,
+            ["state"] = end.State,
+            ["exitCode"] = end.ExitCode,
+            ["message"] = end.Message is null ? null : Secrets.Mask(end.Message),
+            ["stage"] = end.Stage,
+            ["filePaths"] = end.Files,
+        };
+        if (NotesRuns)
+        {
+            input["engineId"] = end.EngineId;
+            input["reason"] = end.Reason is null ? null : Secrets.Mask(end.Reason);
+        }
+
+        return input;
+    }
 
     private async Task ReportAsync(
         string operation,

@@ -7,6 +7,8 @@ namespace WandbLaunch.Wandb;
 internal sealed class ProtocolLocal(GraphQLTransport transport, ServerDialect dialect)
     : ProtocolCurrent(transport, dialect)
 {
+    private const int RemovesPerRequest = 10_000;
+
     public override bool ItemsTellTheirEnd => Dialect.Finish;
 
     public override bool CanWaitForWork => Dialect.Wait;
@@ -37,14 +39,40 @@ internal sealed class ProtocolLocal(GraphQLTransport transport, ServerDialect di
         return await Pushes.PushBatchAsync(target, items, token) ?? await Pushes.PushByIdAsync(id, items, token);
     }
 
-    public override async Task<bool> WaitForWorkAsync(
-        IReadOnlyList<string> queueIds,
-        TimeSpan limit,
+    public override async Task<IReadOnlyList<bool>> DeleteItemsAsync(
+        WandbRunQueue queue,
+        IReadOnlyList<string> ids,
         CancellationToken token
     )
     {
+        if (!Dialect.RemoveBatch)
+        {
+            return await base.DeleteItemsAsync(queue, ids, token);
+        }
+
+        var removed = new HashSet<string>(StringComparer.Ordinal);
+        foreach (var part in ids.Chunk(RemovesPerRequest))
+        {
+            var answer = await Transport.PostAsync(
+                $"/queues/remove?queue={Uri.EscapeDataString(queue.Id)}",
+                part,
+                token
+            );
+            removed.UnionWith(answer.Items("removed").Select(i => i.GetRawText()));
+        }
+
+        return [.. ids.Select(removed.Contains)];
+    }
+
+    public override async Task<bool> WaitForWorkAsync(
+        IReadOnlyList<string> queueIds,
+        TimeSpan limit,
+        CancellationToken token,
+        IReadOnlyList<string>? except = null
+    )
+    {
         var path =
-            $"/queues/wait?timeout={limit.TotalSeconds.ToString(CultureInfo.InvariantCulture)}{string.Concat(queueIds.Select(q => "&queue=" + Uri.EscapeDataString(q)))}";
+            $"/queues/wait?timeout={limit.TotalSeconds.ToString(CultureInfo.InvariantCulture)}{string.Concat(queueIds.Select(q => "&queue=" + Uri.EscapeDataString(q)))}{string.Concat((except ?? []).Select(r => "&except=" + Uri.EscapeDataString(r)))}";
         return (await Transport.GetAsync(path, token)).Flag("ready") ?? false;
     }
 

@@ -153,6 +153,16 @@ internal sealed class QueueOperations(GraphQLTransport transport, ServerDialect 
         {
             ["resource_args"] = new JsonObject { [queue.Resource] = queue.ResourceArgs.DeepClone() },
         };
+        if (queue.Limits.Time is { } time)
+        {
+            config["time_limit"] = SpanText.Show(time);
+        }
+
+        if (queue.Limits.Start is { } start)
+        {
+            config["start_limit"] = SpanText.Show(start);
+        }
+
         var data = await transport.QueryAsync(
             "UpsertRunQueue",
             """

@@ -26,10 +26,16 @@ internal sealed record ServerDialect
     /// <summary>Many items in one field.</summary>
     internal bool PushBatch => Features.Contains("wandblaunch_queue_push");
 
+    /// <summary>Many items are removed by one request.</summary>
+    internal bool RemoveBatch => Features.Contains("wandblaunch_queue_remove");
+
     internal bool Agents => AgentFields.Count > 0;
 
     /// <summary>The server tells waiting agents of work.</summary>
     internal bool Wait => Features.Contains("wandblaunch_queue_wait");
+
+    /// <summary>Pops and waits can leave out items of some resources.</summary>
+    internal bool PopsByResource => Features.Contains("wandblaunch_pop_except");
 
     /// <summary>Names the database of this project's own server: its item ids are small numbers, and another database counts anew.</summary>
     internal string Store => Features.FirstOrDefault(f => f.StartsWith(StorePrefix, StringComparison.Ordinal)) ?? "";

@@ -4,6 +4,7 @@ using System.Text;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using WandbLaunch.Foundation;
+using WandbLaunch.Model;
 
 namespace WandbLaunch.Wandb;
 
@@ -115,10 +116,23 @@ internal sealed class QueueApi(GraphQLTransport transport, WandbApi api)
     ) => await (await api.ProtocolAsync(token)).ConfigureQueueAsync(configuration, token);
 
     /// <summary>Reads what <see cref="ConfigureAsync"/> set: resource, resource_args of that resource, template variables.</summary>
-    internal async Task<(string Resource, JsonObject Arguments, JsonObject Variables)?> ConfigurationAsync(
-        WandbRunQueue queue,
+    internal async Task<QueueSettings?> ConfigurationAsync(WandbRunQueue queue, CancellationToken token) =>
+        (await ConfigurationsAsync([queue], token)).GetValueOrDefault(queue.Id);
+
+    /// <summary>How queues are set now, by their ids; null for one that has no configuration.</summary>
+    internal async Task<IReadOnlyDictionary<string, QueueSettings?>> SettingsAsync(
+        string entity,
+        string project,
+        IReadOnlyList<WandbRunQueue> queues,
         CancellationToken token
-    ) => (await ConfigurationsAsync([queue], token)).GetValueOrDefault(queue.Id);
+    )
+    {
+        // Asked for anew: a queue has another configuration than before, or its first one.
+        var ids = queues.Select(q => q.Id).ToHashSet(StringComparer.Ordinal);
+        var now = (await QueuesAsync(entity, project, token)).Where(q => ids.Contains(q.Id)).ToList();
+        var known = await ConfigurationsAsync(now, token);
+        return now.ToDictionary(q => q.Id, q => known.GetValueOrDefault(q.Id), StringComparer.Ordinal);
+    }
 
     /// <summary>The same queues with what they make of their items, where the server tells.</summary>
     internal async Task<IReadOnlyList<WandbRunQueue>> WithConfigurationsAsync(
@@ -130,12 +144,14 @@ internal sealed class QueueApi(GraphQLTransport transport, WandbApi api)
         return
         [
             .. queues.Select(q =>
-                known.TryGetValue(q.Id, out var found) && found is { } configuration
+                known.TryGetValue(q.Id, out var configuration)
                     ? q with
                     {
                         Resource = configuration.Resource,
                         ResourceArgs = JsonValues.ToMap(configuration.Arguments),
                         TemplateVariables = JsonValues.ToMap(configuration.Variables),
+                        TimeLimit = configuration.Limits.Time,
+                        StartLimit = configuration.Limits.Start,
                     }
                     : q
             ),
@@ -143,11 +159,12 @@ internal sealed class QueueApi(GraphQLTransport transport, WandbApi api)
     }
 
     // A field for each queue that has one, by the queue's id.
-    private async Task<
-        Dictionary<string, (string Resource, JsonObject Arguments, JsonObject Variables)?>
-    > ConfigurationsAsync(IReadOnlyList<WandbRunQueue> queues, CancellationToken token)
+    private async Task<Dictionary<string, QueueSettings>> ConfigurationsAsync(
+        IReadOnlyList<WandbRunQueue> queues,
+        CancellationToken token
+    )
     {
-        var found = new Dictionary<string, (string, JsonObject, JsonObject)?>(StringComparer.Ordinal);
+        var found = new Dictionary<string, QueueSettings>(StringComparer.Ordinal);
         foreach (
             var part in queues.Where(q => q.ConfigId is not null).GroupBy(q => q.Entity).SelectMany(g => g.Chunk(50))
         )
@@ -183,15 +200,15 @@ internal sealed class QueueApi(GraphQLTransport transport, WandbApi api)
         return found;
     }
 
-    private static (string Resource, JsonObject Arguments, JsonObject Variables)? Configuration(JsonElement node)
+    private static QueueSettings? Configuration(JsonElement node)
     {
         if (node.Text("resource") is not { } resource)
         {
             return null;
         }
 
-        var arguments = node.Document("config")?.At("resource_args", resource)
-            is { ValueKind: JsonValueKind.Object } map
+        var config = node.Document("config");
+        var arguments = config?.At("resource_args", resource) is { ValueKind: JsonValueKind.Object } map
             ? JsonObject.Create(map)!
             : [];
         var variables = new JsonObject(
@@ -204,7 +221,15 @@ internal sealed class QueueApi(GraphQLTransport transport, WandbApi api)
                     )
                 )
         );
-        return (resource, arguments, variables);
+        return new QueueSettings(
+            resource,
+            arguments,
+            variables,
+            new RunLimits { Time = Span("time_limit"), Start = Span("start_limit") }
+        );
+
+        TimeSpan? Span(string name) =>
+            config?.Text(name) is { } text && SpanText.TryParse(text, out var span) ? span : null;
     }
 
     internal async Task DeleteAsync(WandbRunQueue queue, CancellationToken token) =>

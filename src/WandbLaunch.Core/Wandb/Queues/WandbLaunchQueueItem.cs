@@ -14,6 +14,7 @@ public sealed record WandbLaunchQueueItem
     private string? _config;
     private string? _uri;
     private string? _error;
+    private string? _reason;
     private IReadOnlyList<string> _warning = [];
 
     /// <summary>Id of the item on its server.</summary>
@@ -76,6 +77,16 @@ public sealed record WandbLaunchQueueItem
 
     /// <summary>Exit code of its program, where the server tells.</summary>
     public int? ExitCode { get; init; }
+
+    /// <summary>What its engine calls its run: id of a container, a process or a cluster's job, where the server tells.</summary>
+    public string? EngineId { get; init; }
+
+    /// <summary>What its run waits for, or why it ended as it did, where the server tells.</summary>
+    public string? Reason
+    {
+        get => _reason;
+        init => _reason = value is null ? null : Secrets.MaskLogins(value);
+    }
 
     /// <summary>Why it failed.</summary>
     public string? Error

@@ -39,6 +39,12 @@ public sealed record WandbRunQueue
     /// <summary>Template variables by name, each with its schema; null where the server does not tell.</summary>
     public IReadOnlyDictionary<string, object?>? TemplateVariables { get; init; }
 
+    /// <summary>Longest time that its runs may run.</summary>
+    public TimeSpan? TimeLimit { get; init; }
+
+    /// <summary>Longest time from when an agent takes an item until its program runs.</summary>
+    public TimeSpan? StartLimit { get; init; }
+
     /// <summary>Items that wait, where the server tells.</summary>
     public int? Pending { get; init; }
 

@@ -1,0 +1,52 @@
+using System.Security.Cryptography;
+using System.Text;
+
+namespace WandbLaunch.Server.Auth;
+
+/// <summary>Codes that sign in once, and soon. Only their hashes stay here.</summary>
+internal sealed class SignInLinks(TimeProvider time)
+{
+    /// <summary>How long one is good for: a browser may have to start first.</summary>
+    internal static readonly TimeSpan Life = TimeSpan.FromMinutes(2);
+
+    private const int Most = 100;
+
+    private readonly Dictionary<string, long> _made = new(StringComparer.Ordinal);
+
+    internal string Make()
+    {
+        var code = Convert.ToHexString(RandomNumberGenerator.GetBytes(32));
+        lock (_made)
+        {
+            foreach (var old in _made.Where(m => time.GetElapsedTime(m.Value) >= Life).Select(m => m.Key).ToList())
+            {
+                _made.Remove(old);
+            }
+
+            if (_made.Count >= Most)
+            {
+                _made.Remove(_made.MinBy(m => m.Value).Key);
+            }
+
+            _made[Hash(code)] = time.GetTimestamp();
+        }
+
+        return code;
+    }
+
+    /// <summary>True the first time that a code comes, while it is good.</summary>
+    internal bool Use(string code)
+    {
+        if (code.Length is 0 or > 200)
+        {
+            return false;
+        }
+
+        lock (_made)
+        {
+            return _made.Remove(Hash(code), out var at) && time.GetElapsedTime(at) < Life;
+        }
+    }
+
+    private static string Hash(string code) => Convert.ToHexString(SHA256.HashData(Encoding.UTF8.GetBytes(code)));
+}

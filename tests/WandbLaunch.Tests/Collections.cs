@@ -1,0 +1,15 @@
+namespace WandbLaunch.Tests;
+
+/// <summary>Tests that use shells in this process, one after the other and beside all others: whatever shell asks, a session has one connection.</summary>
+[CollectionDefinition(Name)]
+public sealed class SessionCollection
+{
+    public const string Name = "Session";
+}
+
+/// <summary>Tests that change or measure the process itself (variables, folder, umask, git's settings, threads, times of milliseconds), or an engine that all share and that some of them stop: nothing runs beside them.</summary>
+[CollectionDefinition(Name, DisableParallelization = true)]
+public sealed class ProcessCollection
+{
+    public const string Name = "Process";
+}
