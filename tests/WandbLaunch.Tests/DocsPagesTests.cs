@@ -135,6 +135,7 @@ public sealed partial class DocsPagesTests
     [InlineData("about_WandbLaunch_Agent")]
     [InlineData("about_WandbLaunch_Security")]
     [InlineData("about_WandbLaunch_Server")]
+    [InlineData("about_WandbLaunch_Kubernetes")]
     [InlineData("about_WandbLaunch_Slurm")]
     [InlineData("about_WandbLaunch_Troubleshooting")]
     public void Every_topic_is_there_and_names_only_topics_that_are(string topic)

@@ -60,6 +60,7 @@ internal sealed record AgentConfig
         "no_install",
         "volumes",
         "docker_host",
+        "repository",
         "base_image",
         "stop_grace_period",
         "keep_children",
@@ -316,7 +317,7 @@ internal sealed record AgentConfig
             Webhook = webhook is null ? null : Secrets.Register(webhook),
             KeepLogDays = Whole(map, "keep_log_days", 0, file) ?? 30,
             BaseImage = Text(map, "base_image"),
-            Repository = images.Repository,
+            Repository = Text(map, "repository") ?? images.Repository,
             Policy = new AgentPolicy
             {
                 Entities = policy.ContainsKey("entities") ? Words(policy, "entities") : null,
@@ -337,6 +338,7 @@ internal sealed record AgentConfig
                 NoInstall = Flag(map, "no_install", file) || images.NoBuild,
                 Volumes = volumes,
                 DockerHost = Text(map, "docker_host"),
+                Repository = Text(map, "repository") ?? images.Repository,
                 Settings = resources
                     .All.SelectMany(r => r.Info.Settings)
                     .Where(s => Text(map, s) is not null)

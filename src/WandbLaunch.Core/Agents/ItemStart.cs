@@ -13,6 +13,8 @@ internal sealed class ItemStart(LaunchAgent agent, AgentItem item)
     internal static readonly HashSet<string> MachineFaults =
     [
         "DockerUnavailable",
+        "KubernetesUnavailable",
+        "KubernetesQuotaExceeded",
         "SlurmUnavailable",
         "SlurmHostUnreachable",
         "DiskFull",

@@ -52,6 +52,7 @@ internal sealed class Launcher(LaunchStore store, Func<CancellationToken, Task<W
                 Resource = resource.Info.Name,
                 Image = plan.Image,
                 Prepared = plan.Prepared,
+                Manifest = plan.Manifest is { } manifest ? Secrets.Mask(manifest) : null,
                 Note = plan.Note,
                 PythonVersion = resolved.PythonVersion,
                 Requirements = resolved.Requirements.Lines,

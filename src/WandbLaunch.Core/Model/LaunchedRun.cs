@@ -171,6 +171,9 @@ public sealed record LaunchPlan
     /// <summary>Whether the image or virtual environment is there already.</summary>
     public bool Prepared { get; init; }
 
+    /// <summary>What a cluster would be given, where it runs in one: secrets are in it by reference only.</summary>
+    public string? Manifest { get; init; }
+
     /// <summary>What the resource's own engine says to it: when a cluster would begin with it.</summary>
     public string? Note { get; init; }
 

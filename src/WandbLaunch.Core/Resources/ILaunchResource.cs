@@ -38,6 +38,10 @@ internal interface ILaunchResource
             given
         );
 
+    /// <summary>Values for a parameter that is this resource's alone, for completion: of this machine, for Tab does not wait.</summary>
+    /// <exception cref="LaunchException">They cannot be known now.</exception>
+    IReadOnlyList<string> Complete(string parameter, LaunchOptions options) => [];
+
     /// <summary>How it would run. Looks, but makes nothing.</summary>
     Task<ResourcePlan> PlanAsync(ResourceRequest request, CancellationToken token);
 

@@ -20,6 +20,9 @@ internal sealed record LaunchOptions
     /// <summary>What single resources alone read, by the names that they say (<see cref="ResourceInfo.Settings"/>).</summary>
     internal IReadOnlyDictionary<string, string> Settings { get; init; } = new Dictionary<string, string>();
 
+    /// <summary>Where images go that others are to fetch: registry.example.org/team/launch.</summary>
+    internal string? Repository { get; init; }
+
     internal int StopGraceSeconds { get; init; } = 10;
 
     /// <summary>What a program started may outlive it.</summary>

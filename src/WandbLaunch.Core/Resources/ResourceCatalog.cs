@@ -8,7 +8,7 @@ namespace WandbLaunch.Resources;
 internal sealed class ResourceCatalog
 {
     // Known to W&B, and not here.
-    private static readonly string[] Elsewhere = ["kubernetes", "sagemaker", "vertex", "gcp-vertex"];
+    private static readonly string[] Elsewhere = ["sagemaker", "vertex", "gcp-vertex"];
 
     /// <param name="context">What all of them are given.</param>
     /// <param name="place">What this process is to the runs that it starts.</param>
@@ -22,6 +22,7 @@ internal sealed class ResourceCatalog
             // The first is the default.
             new LocalContainerResource(context),
             new LocalProcessResource(place),
+            new KubernetesResource(context, () => All!.OfType<IImageMaker>().First()),
             new SlurmResource(context),
         ];
     }

@@ -183,6 +183,9 @@ internal sealed record PrepareContext(
 /// <param name="Prepared">What it runs in is there already.</param>
 internal sealed record ResourcePlan(IReadOnlyList<string> Command, string? Image, bool Prepared)
 {
+    /// <summary>What is handed over to a cluster.</summary>
+    internal string? Manifest { get; init; }
+
     /// <summary>What its engine says to it, such as when it would begin.</summary>
     internal string? Note { get; init; }
 }

@@ -22,6 +22,7 @@ namespace WandbLaunch.PowerShell;
 /// <example><para>Reproduce a run with another learning rate</para><code>Connect-Wandb -Local; Get-WandbRun -Project demo | Start-WandbLaunch -GitRepo ./repo -Argument @{ lr = 0.5 } -Resource local-process -NoInstall -Quiet</code><para>The other arguments stay as they were.</para></example>
 /// <example><para>See what would happen</para><code>Start-WandbLaunch ./train -EntryPoint 'python train.py' -Resource local-process -WhatIf</code><para>Writes the plan and starts nothing.</para></example>
 /// <example><para>Several at a time</para><code>1..3 | ForEach-Object { New-WandbLaunchConfig ./train -EntryPoint 'python train.py' -Argument "epochs=$_" } | Start-WandbLaunch -Resource local-process -ThrottleLimit 2</code><para>Each is a run of its own.</para></example>
+/// <example><para>As a Job of the cluster that kubectl uses</para><code>Start-WandbLaunch https://github.com/me/train -Resource kubernetes -Repository registry.example.org/me/launch -NoWait</code><para>The image with the code is built and pushed unless it is there; see about_WandbLaunch_Kubernetes.</para></example>
 /// <example><para>In the background of this session</para><code>$job = Start-WandbLaunch ./train -EntryPoint 'python train.py' -Resource local-process -AsJob; $job | Receive-Job -Wait -AutoRemoveJob</code><para>Stop-Job stops the run as Ctrl+C does.</para></example>
 /// <example><para>In a container with a memory limit: what would be built and run?</para><code>Connect-Wandb -Local; Get-WandbRun -Project demo | Start-WandbLaunch -GitRepo ./repo -DockerArgs @{ memory = '4g'; cpus = 2 } -WhatIf</code><para>Without -WhatIf it needs a Docker Engine. An address such as https://wandb.ai/me/demo/runs/22stxuh9 does as well as the object.</para></example>
 [Cmdlet(VerbsLifecycle.Start, "WandbLaunch", DefaultParameterSetName = RunSet, SupportsShouldProcess = true)]
@@ -98,6 +99,24 @@ public sealed partial class StartWandbLaunchCommand : LaunchConfigCommand
     /// <summary>Docker Engine to use. Default: DOCKER_HOST, the docker context, then the usual sockets.</summary>
     [Parameter(ParameterSetName = RunSet)]
     public string? DockerHost { get; set; }
+
+    /// <summary>kubectl's configuration of the cluster (kubernetes). Default: KUBECONFIG, then ~/.kube/config, then the account of the pod that this runs in.</summary>
+    [Parameter(ParameterSetName = RunSet)]
+    public string? KubeConfig { get; set; }
+
+    /// <summary>Context of the configuration: which cluster, as which user (kubernetes). Default: the current one.</summary>
+    [Parameter(ParameterSetName = RunSet)]
+    [ArgumentCompleter(typeof(KubeContextCompleter))]
+    public string? KubeContext { get; set; }
+
+    /// <summary>Namespace of the cluster (kubernetes). Default: the context's.</summary>
+    [Parameter(ParameterSetName = RunSet)]
+    [ArgumentCompleter(typeof(KubeNamespaceCompleter))]
+    public string? Namespace { get; set; }
+
+    /// <summary>Where the image with the code goes that a cluster fetches: registry.example.org/team/launch. This machine's Docker Engine builds and pushes it, with docker's logins, unless it is there.</summary>
+    [Parameter(ParameterSetName = RunSet)]
+    public string? Repository { get; set; }
 
     /// <summary>Login node of a Slurm cluster, user@host or user@host:port, reached by the system's ssh with its keys, agent and config. Default: this machine.</summary>
     [Parameter(ParameterSetName = RunSet)]
@@ -200,7 +219,14 @@ public sealed partial class StartWandbLaunchCommand : LaunchConfigCommand
                     Secrets.Register(new NetworkCredential("", GitCredential.Password).Password)
                 ),
             DockerHost = DockerHost,
-            Settings = ResourceSettings.Of((nameof(SlurmHost), SlurmHost), (nameof(SlurmFolder), SlurmFolder)),
+            Repository = Repository,
+            Settings = ResourceSettings.Of(
+                (nameof(SlurmHost), SlurmHost),
+                (nameof(SlurmFolder), SlurmFolder),
+                (nameof(KubeConfig), KubeConfig is null ? null : FullPath(KubeConfig)),
+                (nameof(KubeContext), KubeContext),
+                (nameof(Namespace), Namespace)
+            ),
             StopGraceSeconds = StopGracePeriod,
             KeepChildren = KeepChildren,
             MaxLogSize = MaxLogSize,

@@ -117,6 +117,10 @@ public abstract class AgentSettingsCommand : PipelineCommand
     [Parameter]
     public string[]? AllowDockerArgument { get; set; }
 
+    /// <summary>Policy: what manifests may hold beyond the fixed list, as rule=value with wildcards: namespace=team-b, kind=PyTorchJob.kubeflow.org, secret=dataset-key, claim=data, service-account, pull-secret, priority-class, toleration, node, config-map, csi, context, env. Default: none; Jobs in the agent's own namespace.</summary>
+    [Parameter]
+    public string[]? AllowKubeArgument { get; set; }
+
     /// <summary>Policy: options of sbatch that items may give beyond the fixed list, such as nodelist, reservation or nice. Default: none.</summary>
     [Parameter]
     public string[]? AllowSlurmArgument { get; set; }
@@ -148,6 +152,24 @@ public abstract class AgentSettingsCommand : PipelineCommand
     /// <summary>Docker Engine to use. Default: DOCKER_HOST, the docker context, then the usual sockets.</summary>
     [Parameter]
     public string? DockerHost { get; set; }
+
+    /// <summary>kubectl's configuration of the cluster (kubernetes). Default: KUBECONFIG, then ~/.kube/config, then the account of the pod that the agent runs in.</summary>
+    [Parameter]
+    public string? KubeConfig { get; set; }
+
+    /// <summary>Context of the configuration: which cluster, as which user (kubernetes). Default: the current one.</summary>
+    [Parameter]
+    [ArgumentCompleter(typeof(KubeContextCompleter))]
+    public string? KubeContext { get; set; }
+
+    /// <summary>Namespace of the cluster (kubernetes). Default: the context's.</summary>
+    [Parameter]
+    [ArgumentCompleter(typeof(KubeNamespaceCompleter))]
+    public string? Namespace { get; set; }
+
+    /// <summary>Where images with the code of items go that a cluster fetches: registry.example.org/team/launch. This machine's Docker Engine builds and pushes them, with docker's logins. Default: registry.url of the launch-config.yaml.</summary>
+    [Parameter]
+    public string? Repository { get; set; }
 
     /// <summary>Login node of a Slurm cluster, user@host or user@host:port, reached by the system's ssh with its keys, agent and config. Default: this machine.</summary>
     [Parameter]
@@ -216,6 +238,10 @@ public abstract class AgentSettingsCommand : PipelineCommand
         Put("environment_variables", Environment);
         Put("pip", Pip);
         Put("docker_host", DockerHost);
+        Put("repository", Repository);
+        Put(ResourceSettings.NameOf(nameof(KubeConfig)), KubeConfig is null ? null : FullPath(KubeConfig));
+        Put(ResourceSettings.NameOf(nameof(KubeContext)), KubeContext);
+        Put(ResourceSettings.NameOf(nameof(Namespace)), Namespace);
         Put(ResourceSettings.NameOf(nameof(SlurmHost)), SlurmHost);
         Put(ResourceSettings.NameOf(nameof(SlurmFolder)), SlurmFolder);
         Put("stop_grace_period", StopGracePeriod);
@@ -232,6 +258,7 @@ public abstract class AgentSettingsCommand : PipelineCommand
                 ("resources", AllowResource),
                 ("mounts", AllowMount),
                 ("docker_args", AllowDockerArgument),
+                (ResourceSettings.NameOf("KubeArgs"), AllowKubeArgument),
                 (ResourceSettings.NameOf("SlurmArgs"), AllowSlurmArgument),
             }
         )

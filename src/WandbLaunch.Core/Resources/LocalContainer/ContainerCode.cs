@@ -81,7 +81,8 @@ internal static class ContainerCode
         }
     }
 
-    private static async Task AddFolderAsync(
+    /// <summary>Adds a folder with the code to an archive.</summary>
+    internal static async Task AddFolderAsync(
         TarWriter writer,
         string folder,
         string name,

@@ -22,7 +22,7 @@ internal sealed partial class ImageBuilder(
 )
 {
     internal const string Repository = "wandb-launch";
-    internal const string Home = "/home/launch";
+    internal const string Home = ImageCommand.Home;
     internal const string Label = "ai.wandb.launch";
 
     // Containers inherit the labels of their image, so theirs is another one.

@@ -11,7 +11,7 @@ using WandbLaunch.Sources;
 namespace WandbLaunch.Resources;
 
 /// <summary>Runs a program in a container of this machine's Docker Engine, through its API: nothing is on a command line.</summary>
-internal sealed class LocalContainerResource(LaunchContext context) : ILaunchResource
+internal sealed partial class LocalContainerResource(LaunchContext context) : ILaunchResource
 {
     private readonly EngineConnections _engines = new(context);
     private readonly LaunchEnvironment _machine = context.Environment;
@@ -192,23 +192,7 @@ internal sealed class LocalContainerResource(LaunchContext context) : ILaunchRes
         }
 
         context.Environment["WANDB_LAUNCH_CONFIG_PATH"] = "/tmp/wandb-launch/launch-config.json";
-        var entry = resolved.EntryPoint.ToList();
-        if (entry.Count > 0 && config.DockerImage is null)
-        {
-            if (entry[0].EndsWith(".py", StringComparison.Ordinal))
-            {
-                entry.Insert(0, "python");
-            }
-            else if (entry[0].EndsWith(".sh", StringComparison.Ordinal))
-            {
-                entry.Insert(0, "bash");
-            }
-            else if (entry[0].EndsWith(".ps1", StringComparison.Ordinal))
-            {
-                entry.InsertRange(0, ["pwsh", .. EntryPoint.ScriptWords]);
-            }
-        }
-
+        var entry = config.DockerImage is null ? ImageCommand.Of(resolved.EntryPoint) : [.. resolved.EntryPoint];
         return context.NewSpec(entry, ImageBuilder.Home) with
         {
             Resource = Info.Name,

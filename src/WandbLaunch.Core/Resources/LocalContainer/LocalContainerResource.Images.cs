@@ -1,0 +1,43 @@
+using WandbLaunch.Foundation;
+using WandbLaunch.Python;
+
+namespace WandbLaunch.Resources;
+
+/// <summary>Its images, with the code in them, for engines that fetch them from a registry.</summary>
+internal sealed partial class LocalContainerResource : IImageMaker
+{
+    public string ImageOf(ResourceRequest request, string repository) =>
+        ImagePusher.NameOf(ImageRequest(request), request.Resolved.Workspace, repository);
+
+    public Task<bool> IsInRegistryAsync(string image, CancellationToken token) =>
+        new RegistryClient(_machine).ExistsAsync(image, token);
+
+    public async Task<string?> BringAsync(
+        ResourceRequest request,
+        string image,
+        IProgress<LaunchProgress> progress,
+        CancellationToken token
+    )
+    {
+        if (await IsInRegistryAsync(image, token))
+        {
+            return null;
+        }
+
+        var (client, _) = await _engines.GetAsync(request.Options.DockerHost, token);
+        var (basis, warning) = await new ImageBuilder(_machine, client, progress).EnsureAsync(
+            ImageRequest(request),
+            request.Options.Pip,
+            request.Cache,
+            token
+        );
+        await new ImagePusher(_machine, client, progress).PushAsync(
+            basis,
+            request.Resolved.Workspace,
+            request.Config.UserId ?? 1000,
+            image,
+            token
+        );
+        return warning;
+    }
+}
