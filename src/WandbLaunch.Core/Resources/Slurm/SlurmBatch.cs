@@ -83,6 +83,8 @@ internal static class SlurmBatch
 
         # What is written last, by a rename: whoever sees it sees all of it, and Slurm may have forgotten the job by then.
         finish() {
+          # A node that is taken away signals the program before this shell: the run goes on elsewhere and needs its variables.
+          [ "$requeue" = 0 ] || sleep 2
           trap '' TERM INT USR1 USR2
           cd "$run" || exit "$1"
           if [ "$requeue" = 1 ] && [ "$ending" = 1 ]; then exit "$1"; fi
