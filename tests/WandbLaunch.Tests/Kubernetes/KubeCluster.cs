@@ -115,7 +115,7 @@ internal sealed class KubeCluster : IAsyncDisposable
         );
     }
 
-    internal string JobPath(LaunchedRun run) => KubeHandle.Of(run.Handle!).Path;
+    internal static string JobPath(LaunchedRun run) => KubeHandle.Of(run.Handle!).Path;
 
     internal async Task<IReadOnlyList<JsonObject>> ListAsync(KubeKind kind) =>
         (await Api.ListAsync(kind.Path(Namespace), "", default)).Items;

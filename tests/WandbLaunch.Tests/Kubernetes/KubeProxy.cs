@@ -88,7 +88,9 @@ internal sealed class KubeProxy : IAsyncDisposable
         context.Response.ContentType = "application/json";
         if (retryAfter is not null)
         {
-            context.Response.Headers.RetryAfter = retryAfter.ToString();
+            context.Response.Headers.RetryAfter = retryAfter.Value.ToString(
+                System.Globalization.CultureInfo.InvariantCulture
+            );
         }
 
         await context.Response.WriteAsync(

@@ -102,7 +102,7 @@ public sealed class KubernetesTests
         Assert.Equal(("jobs.v1.batch", $"{cluster.Namespace}/wandb-launch-{launch.Id}"), (handle.Kind, handle.Id));
 
         // The key is in a secret of the Job's, and in no manifest.
-        var job = await cluster.Api.GetAsync(cluster.JobPath(launch.Run), default);
+        var job = await cluster.Api.GetAsync(KubeCluster.JobPath(launch.Run), default);
         Assert.DoesNotContain(Fixture.Key, job.ToJsonString(), StringComparison.Ordinal);
         Assert.Equal("blue", job.Str("metadata", "labels", "team"));
         var secret = Assert.Single(await cluster.ListAsync(KubeKind.Secret), s => s.Str("type") == "Opaque");
@@ -187,7 +187,7 @@ public sealed class KubernetesTests
 
         await cluster.Node.PodOfAsync(deleted.Id);
         await deleted.UntilAsync(r => r.Handle is not null, "started");
-        await cluster.Api.DeleteAsync(cluster.JobPath(deleted.Run!), false, null, default);
+        await cluster.Api.DeleteAsync(KubeCluster.JobPath(deleted.Run!), false, null, default);
         run = await deleted.EndAsync();
         Assert.Equal((LaunchState.Stopped, (int?)null), (run.State, run.ExitCode));
         Assert.Contains("deleted from the cluster", run.Reason, StringComparison.Ordinal);
@@ -362,7 +362,7 @@ public sealed class KubernetesTests
                 },
             };
             await cluster.Api.PatchAsync(cluster.Node.Path(name), note, default);
-            await cluster.Api.PatchAsync(cluster.JobPath(launch.Run!), note, default);
+            await cluster.Api.PatchAsync(KubeCluster.JobPath(launch.Run!), note, default);
             await Task.Delay(500);
             var met = 0;
             cluster.Proxy.Fault = c =>
@@ -540,7 +540,7 @@ public sealed class KubernetesTests
 
         Task SayAsync(LaunchedRun r, string status) =>
             cluster.Api.PatchAsync(
-                cluster.JobPath(r) + "/status",
+                KubeCluster.JobPath(r) + "/status",
                 new JsonObject { ["status"] = JsonNode.Parse(status) },
                 default
             );

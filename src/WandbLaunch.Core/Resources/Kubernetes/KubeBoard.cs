@@ -5,7 +5,7 @@ using WandbLaunch.Foundation;
 namespace WandbLaunch.Resources;
 
 /// <summary>A namespace as it is now: the objects that launches made, and their pods. Everybody in this process who looks after a launch there shares it.</summary>
-internal sealed class KubeBoard(KubeConnections connections, string place, string @namespace)
+internal sealed class KubeBoard(KubeConnections connections, string place, string @namespace) : IDisposable
 {
     // Warnings and queues are asked for only while something waits.
     private static readonly TimeSpan HintPause = TimeSpan.FromSeconds(20);
@@ -85,13 +85,13 @@ internal sealed class KubeBoard(KubeConnections connections, string place, strin
 
         _ = Task.Run(async () =>
         {
-            using var limit = CancellationTokenSource.CreateLinkedTokenSource(_over.Token);
-            limit.CancelAfter(HintLimit);
             try
             {
+                using var limit = CancellationTokenSource.CreateLinkedTokenSource(_over.Token);
+                limit.CancelAfter(HintLimit);
                 _hints = await AskAsync(connections.Get(place), @namespace, limit.Token);
             }
-            catch (Exception e) when (e is LaunchException or OperationCanceledException)
+            catch (Exception e) when (e is LaunchException or OperationCanceledException or ObjectDisposedException)
             {
                 // Words are missing then, and no more.
             }
@@ -138,7 +138,12 @@ internal sealed class KubeBoard(KubeConnections connections, string place, strin
         return hints;
     }
 
-    internal void Stop() => _over.Cancel();
+    /// <summary>Nobody holds it any more.</summary>
+    public void Dispose()
+    {
+        _over.Cancel();
+        _over.Dispose();
+    }
 
     private void Changed(string launch)
     {

@@ -47,7 +47,7 @@ internal sealed class KubeConnections(LaunchContext context)
             if (--board.Holders == 0)
             {
                 _boards.Remove((board.Place, board.Namespace));
-                board.Stop();
+                board.Dispose();
             }
         }
     }

@@ -105,7 +105,7 @@ internal sealed record KubePlace(string? Config, string? Context)
     private static string Contexts(K8SConfiguration all) =>
         string.Join(", ", (all.Contexts ?? []).Select(c => c.Name).DefaultIfEmpty("it has none"));
 
-    private static IEnumerable<string> Split(string files) =>
+    private static string[] Split(string files) =>
         files.Split(Path.PathSeparator, StringSplitOptions.RemoveEmptyEntries);
 
     private static K8SConfiguration Load(string files)

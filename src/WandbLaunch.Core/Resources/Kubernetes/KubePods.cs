@@ -161,8 +161,11 @@ internal static class KubePods
         // Of several that ran at once, one that failed is why.
         var pod =
             (failed ? ended.LastOrDefault(p => CodeOf(p) is not (null or 0)) : null)
-            ?? ended.LastOrDefault()
-            ?? pods.LastOrDefault();
+            ?? (
+                ended.Count > 0 ? ended[^1]
+                : pods.Count > 0 ? pods[^1]
+                : null
+            );
         if (pod is null)
         {
             return new RunOutcome(null);

@@ -96,7 +96,7 @@ internal sealed class KubePolicy(IReadOnlyList<string> allowed, Action<string>? 
     internal bool Allows(string rule, string value) =>
         _allowed.Any(a =>
             a.StartsWith(rule + "=", StringComparison.Ordinal)
-            && System.IO.Enumeration.FileSystemName.MatchesSimpleExpression(a[(rule.Length + 1)..], value, false)
+            && System.IO.Enumeration.FileSystemName.MatchesSimpleExpression(a.AsSpan(rule.Length + 1), value, false)
         );
 
     /// <summary>Names of the agent's variables that manifests may name.</summary>

@@ -13,7 +13,7 @@ internal sealed class KubeWatch(
     string @namespace,
     WatchedRuns runs,
     ChannelWriter<RunChange> changes
-)
+) : IDisposable
 {
     // Times go by without any change.
     private static readonly TimeSpan Tick = TimeSpan.FromSeconds(5);
@@ -73,11 +73,20 @@ internal sealed class KubeWatch(
         }
     }
 
+    public void Dispose() => _signal.Dispose();
+
     private void Touch(string launch)
     {
         if (_touched.TryAdd(launch, 0))
         {
-            _signal.Release();
+            try
+            {
+                _signal.Release();
+            }
+            catch (ObjectDisposedException)
+            {
+                // News that came as the watch was left.
+            }
         }
     }
 

@@ -385,6 +385,18 @@ internal sealed class KubernetesResource(LaunchContext context, Func<IImageMaker
     private static string? RepositoryOf(LaunchConfig config, LaunchOptions options) =>
         (options.Repository ?? config.Registry.Str("url") ?? config.Registry.Str("uri"))?.TrimEnd('/');
 
+    private async Task FollowAsync(
+        string place,
+        string @namespace,
+        WatchedRuns runs,
+        ChannelWriter<RunChange> changes,
+        CancellationToken token
+    )
+    {
+        using var watch = new KubeWatch(_clusters, place, @namespace, runs, changes);
+        await watch.RunAsync(token);
+    }
+
     private KubePreparation Preparation => new(context, _clusters);
 
     private static LaunchException Explain(Exception e, LaunchOptions options) =>

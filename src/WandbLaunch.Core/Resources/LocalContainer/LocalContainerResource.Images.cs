@@ -1,5 +1,4 @@
 using WandbLaunch.Foundation;
-using WandbLaunch.Python;
 
 namespace WandbLaunch.Resources;
 

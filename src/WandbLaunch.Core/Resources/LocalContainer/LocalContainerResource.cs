@@ -6,7 +6,6 @@ using Docker.DotNet.Models;
 using WandbLaunch.Foundation;
 using WandbLaunch.Model;
 using WandbLaunch.Python;
-using WandbLaunch.Sources;
 
 namespace WandbLaunch.Resources;
 
