@@ -1,5 +1,4 @@
 using System.Collections.Concurrent;
-using System.Diagnostics;
 using WandbLaunch.Foundation;
 
 namespace WandbLaunch.Resources;
@@ -75,12 +74,12 @@ internal sealed class KubeBoard(KubeConnections connections, string place, strin
     {
         lock (_asking)
         {
-            if (_asked != 0 && Stopwatch.GetElapsedTime(_asked) < HintPause)
+            if (_asked != 0 && connections.Context.Time.GetElapsedTime(_asked) < HintPause)
             {
                 return;
             }
 
-            _asked = Stopwatch.GetTimestamp();
+            _asked = connections.Context.Time.GetTimestamp();
         }
 
         _ = Task.Run(async () =>

@@ -1,5 +1,4 @@
 using System.Collections.Concurrent;
-using System.Diagnostics;
 using System.Text.Json.Nodes;
 using Microsoft.Extensions.Logging;
 using WandbLaunch.Foundation;
@@ -53,7 +52,7 @@ internal sealed class KubeCollection(
         var path = kind.Path(@namespace);
         string? version = null;
         var pause = FirstPause;
-        var listed = Stopwatch.StartNew();
+        var listed = _time.GetTimestamp();
         while (!token.IsCancellationRequested)
         {
             KubeApi? api = null;
@@ -61,17 +60,17 @@ internal sealed class KubeCollection(
             try
             {
                 api = connections.Get(place);
-                if (version is null || listed.Elapsed > Resync)
+                if (version is null || _time.GetElapsedTime(listed) > Resync)
                 {
                     (var items, version) = await api.ListAsync(path, Query, token, 1);
-                    listed.Restart();
+                    listed = _time.GetTimestamp();
                     Replace(items);
                     _listed.TrySetResult();
                 }
 
                 // Not all watches of a fleet end in the same second.
                 var length = TimeSpan.FromSeconds(Random.Shared.Next(240, 300));
-                var began = Stopwatch.StartNew();
+                var began = _time.GetTimestamp();
                 await foreach (var (type, value) in api.WatchAsync(path, Query, version, length, token))
                 {
                     pause = FirstPause;
@@ -83,7 +82,7 @@ internal sealed class KubeCollection(
                 }
 
                 // It ends by itself, and goes on from there; one that ends at once is somebody's fault between.
-                wait = began.Elapsed > FirstPause ? TimeSpan.Zero : pause;
+                wait = _time.GetElapsedTime(began) > FirstPause ? TimeSpan.Zero : pause;
                 pause = Longer(pause);
             }
             catch (OperationCanceledException) when (token.IsCancellationRequested)

@@ -1,3 +1,4 @@
+using System.Collections.Frozen;
 using System.Text.Json.Nodes;
 using WandbLaunch.Foundation;
 
@@ -7,7 +8,9 @@ namespace WandbLaunch.Resources;
 internal static class KubePods
 {
     // Not the program's doing: the pod was taken away, or its node.
-    private static readonly Dictionary<string, string> Disruptions = new(StringComparer.Ordinal)
+    private static readonly FrozenDictionary<string, string> Disruptions = new Dictionary<string, string>(
+        StringComparer.Ordinal
+    )
     {
         ["Evicted"] = "its node evicted it",
         ["Preempting"] = "a pod of a higher priority took its place",
@@ -26,7 +29,7 @@ internal static class KubePods
         ["EvictionByEvictionAPI"] = "it was evicted, as when a node is drained",
         ["DeletionByPodGC"] = "its node is gone",
         ["TerminationByKubelet"] = "its node ended it, to keep itself alive or to shut down",
-    };
+    }.ToFrozenDictionary(StringComparer.Ordinal);
 
     /// <summary>Newest last: a Job that begins anew makes a new one.</summary>
     internal static IReadOnlyList<JsonObject> InOrder(IEnumerable<JsonObject> pods) =>

@@ -1,3 +1,4 @@
+using System.Collections.Frozen;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using WandbLaunch.Foundation;
@@ -21,7 +22,9 @@ internal sealed class KubePolicy(IReadOnlyList<string> allowed, Action<string>? 
     ];
 
     // What an admin can allow, as name=value; * is every value.
-    private static readonly Dictionary<string, string> Rules = new(StringComparer.Ordinal)
+    private static readonly FrozenDictionary<string, string> Rules = new Dictionary<string, string>(
+        StringComparer.Ordinal
+    )
     {
         ["namespace"] = "a namespace beside the agent's own",
         ["context"] = "a context of the agent's kubeconfig",
@@ -36,7 +39,7 @@ internal sealed class KubePolicy(IReadOnlyList<string> allowed, Action<string>? 
         ["claim"] = "a volume claim",
         ["csi"] = "a driver of volumes",
         ["env"] = "a variable of the agent that manifests may name as ${NAME}",
-    };
+    }.ToFrozenDictionary(StringComparer.Ordinal);
 
     private static readonly string[] NeverTrue =
     [

@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using System.Text;
 using System.Text.Json.Nodes;
 using WandbLaunch.Foundation;
@@ -197,7 +196,7 @@ internal sealed class KubeStart(KubeApi api, string id, KubernetesData data, Tim
     private async Task WaitAsync(JsonObject service, CancellationToken token)
     {
         var path = await PathOfAsync(service, token) + "/" + Uri.EscapeDataString(service.Str("metadata", "name")!);
-        var clock = Stopwatch.StartNew();
+        var began = time.GetTimestamp();
         while (true)
         {
             var now = await api.GetAsync(path, token);
@@ -206,7 +205,7 @@ internal sealed class KubeStart(KubeApi api, string id, KubernetesData data, Tim
                 return;
             }
 
-            if (clock.Elapsed.TotalSeconds > data.WaitSeconds)
+            if (time.GetElapsedTime(began).TotalSeconds > data.WaitSeconds)
             {
                 throw new LaunchException(
                     "KubernetesServiceNotReady",
