@@ -12,7 +12,7 @@ AfterAll { Stop-TestHome }
 
 Describe 'A resource that was added' {
     It 'is completed by Tab, with its tip' {
-        Get-Completion 'Start-WandbLaunch x -Resource ' | Should -Be local-container, echo, local-process
+        Get-Completion 'Start-WandbLaunch x -Resource ' | Should -Be local-container, echo, local-process, kubernetes, slurm
         (TabExpansion2 'Start-WandbLaunch x -Resource e' 31).CompletionMatches[0].ToolTip | Should -Be 'says it again'
         Get-Completion 'Start-WandbLaunchAgent -AllowResource e' | Should -Be echo
     }
@@ -26,7 +26,7 @@ Describe 'A resource that was added' {
     It 'says itself what is wrong with its arguments' {
         $fault = Get-Fault { Start-WandbLaunch $folder -Resource echo -ResourceArgs @{ echo = @{ loud = 1 } } }
         $fault.Id, $fault.Category | Should -Be EchoArgumentInvalid, InvalidArgument
-        (Get-Fault { Start-WandbLaunch $folder -Resource ecco }).Message | Should -Match 'local-container, echo, local-process'
+        (Get-Fault { Start-WandbLaunch $folder -Resource ecco }).Message | Should -Match 'local-container, echo, local-process, kubernetes, slurm'
     }
 
     It 'launches, lists, and shows what was printed' {

@@ -111,8 +111,9 @@ public sealed class AgentTests
                 "application/json"
             );
             using var response = await client.PostAsync(new Uri(Url + "/graphql"), content);
-            return JsonNode.Parse(await response.Content.ReadAsStringAsync())!["data"]!["upsertSweep"]!["sweep"]!["name"]!
-                .ToString();
+            return JsonNode.Parse(await response.Content.ReadAsStringAsync())!["data"]!["upsertSweep"]!["sweep"]![
+                "name"
+            ]!.ToString();
         }
 
         internal async Task StopServerAsync()

@@ -446,27 +446,23 @@ public sealed class KubernetesTests
         var runs = new WatchedRuns();
         var ends = new Dictionary<string, int?>();
         using var over = new CancellationTokenSource();
-        var starting = Parallel.ForAsync(
-            0,
-            Count,
-            new ParallelOptions { MaxDegreeOfParallelism = 8 },
-            async (i, token) =>
+        async ValueTask MakeAsync(int i, CancellationToken token)
+        {
+            var id = "many-" + i;
+            var manifest = (JsonObject)data.Manifest.DeepClone();
+            var name = KubeNames.ObjectName(null, id);
+            manifest["metadata"]!["name"] = name;
+            manifest["metadata"]!["labels"]![KubeNames.LaunchLabel] = id;
+            manifest["spec"]!["template"]!["metadata"]!["labels"]![KubeNames.LaunchLabel] = id;
+            var spec = prepared.Spec with
             {
-                var id = "many-" + i;
-                var manifest = (JsonObject)data.Manifest.DeepClone();
-                var name = KubeNames.ObjectName(null, id);
-                manifest["metadata"]!["name"] = name;
-                manifest["metadata"]!["labels"]![KubeNames.LaunchLabel] = id;
-                manifest["spec"]!["template"]!["metadata"]!["labels"]![KubeNames.LaunchLabel] = id;
-                var spec = prepared.Spec with
-                {
-                    Id = id,
-                    Data = RunSpec.DataOf(data with { Manifest = manifest, Name = name }),
-                };
-                var handle = await resource.StartAsync(spec, new Dictionary<string, string>(), token);
-                runs.Add(prepared.Run with { Id = id, Handle = handle, State = LaunchState.Pending });
-            }
-        );
+                Id = id,
+                Data = RunSpec.DataOf(data with { Manifest = manifest, Name = name }),
+            };
+            var handle = await resource.StartAsync(spec, new Dictionary<string, string>(), token);
+            runs.Add(prepared.Run with { Id = id, Handle = handle, State = LaunchState.Pending });
+        }
+
         var watching = Task.Run(async () =>
         {
             await foreach (var change in resource.WatchAsync(runs, over.Token))
@@ -482,7 +478,10 @@ public sealed class KubernetesTests
                 }
             }
         });
-        await starting;
+        // The watch is open; what comes now, comes by it.
+        await MakeAsync(0, default);
+        await KubeCluster.UntilAsync(() => cluster.Proxy.OpenWatches == 2, "the watches");
+        await Parallel.ForAsync(1, Count, new ParallelOptions { MaxDegreeOfParallelism = 8 }, MakeAsync);
         await watching.WaitAsync(TimeSpan.FromSeconds(120));
         Assert.All(ends.Values, c => Assert.Equal(0, c));
         Assert.Equal((1, 1), (cluster.Proxy.Lists("jobs"), cluster.Proxy.Lists("pods")));
