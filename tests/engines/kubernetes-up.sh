@@ -16,7 +16,7 @@ build() {
   mkdir -p "$work"/apt/lists/partial "$work"/apt/cache/archives/partial "$work"/home
   # A list of its own: the machine's stays as it is. From the same place as its packages.
   local from; from=$(apt-get indextargets --format '$(REPO_URI) $(CODENAME)' 'Created-By: Packages' 'Origin: Debian' 'Label: Debian' 'Component: main' | grep -v updates | head -1)
-  echo "deb-src [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] ${from:-http://deb.debian.org/debian bookworm} main" > "$work/apt/sources.list"
+  echo "deb-src [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] ${from:?apt knows no packages of Debian} main" > "$work/apt/sources.list"
   local apt=(apt-get -qq -o "Dir::Etc::sourcelist=$work/apt/sources.list" -o Dir::Etc::sourceparts=- -o "Dir::State::lists=$work/apt/lists" -o "Dir::Cache=$work/apt/cache" -o APT::Sandbox::User=root)
   "${apt[@]}" update
   (
