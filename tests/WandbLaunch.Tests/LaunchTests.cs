@@ -285,7 +285,7 @@ public sealed class LaunchTests
             "EnvironmentNameInvalid"
         );
         shell.Fails("Start-WandbLaunch ./train -Resource nowhere", "ResourceUnknown");
-        shell.Fails("Start-WandbLaunch ./train -Resource kubernetes", "ResourceNotSupported");
+        shell.Fails("Start-WandbLaunch ./train -Resource sagemaker", "ResourceNotSupported");
         shell.Fails("Start-WandbLaunch -DockerImage x -Resource local-process", "ImageWithProcess");
         shell.Fails("Start-WandbLaunch ./train -DockerArgs @{ privileged = 'true' }", "DockerArgumentRefused");
         shell.Fails("Start-WandbLaunch ./train -Volume nonsense", "VolumeInvalid");

@@ -54,6 +54,8 @@ internal sealed class AgentLoop(
             return false;
         }
 
+        // An item that ends may put another into its queue: what was seen while one was here says nothing of afterwards.
+        var idle = items.IsEmpty;
         bool? gave;
         try
         {
@@ -81,7 +83,11 @@ internal sealed class AgentLoop(
 
         if (gave == false && config.StopWhenEmpty && items.IsEmpty)
         {
-            shutdown.Drain("the queues are empty", false);
+            if (idle)
+            {
+                shutdown.Drain("the queues are empty", false);
+            }
+
             return true;
         }
 
