@@ -6,7 +6,7 @@ BeforeDiscovery {
         '^Connect-Wandb( |$)(?!-Local)'              = 'asks a server of the internet'
         'https://api\.wandb\.ai'                     = 'asks a server of the internet'
         '^(Start-WandbLaunch|New-WandbLaunchJob) https://' = 'fetches from the internet'
-        '-(Allow)?Resource kubernetes'               = 'asks a cluster'
+        '-(Allow)?Resource kubernetes|-SlurmHost '   = 'asks a cluster'
         '^(ssh|sudo|docker|wandb|dotnet) '           = 'is another program'
     }
     $pages = Get-Item "$root/README.md", "$root/docs/*-*.md", "$root/docs/about_*.md", "$root/docs/errors.md", "$root/docs/guides/*.md"
