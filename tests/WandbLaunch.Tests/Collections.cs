@@ -1,3 +1,6 @@
+// Much of what is tested waits, for processes as a rule: more at a time than there are processors.
+[assembly: CollectionBehavior(MaxParallelThreads = 4)]
+
 namespace WandbLaunch.Tests;
 
 /// <summary>Tests that use shells in this process, one after the other and beside all others: whatever shell asks, a session has one connection.</summary>

@@ -8,8 +8,6 @@ using WandbLaunch.Import;
 using WandbLaunch.Server;
 using WandbLaunch.Wandb;
 
-// Much of what is tested waits, for processes as a rule: more at a time than there are processors.
-[assembly: Xunit.CollectionBehavior(MaxParallelThreads = 4)]
 [assembly: Xunit.AssemblyFixture(typeof(WandbLaunch.Tests.Fixture))]
 
 namespace WandbLaunch.Tests;

@@ -2,6 +2,9 @@ using System.Diagnostics;
 using WandbLaunch.Model;
 using WandbLaunch.Tests;
 
+// One shell for all of them.
+[assembly: CollectionBehavior(DisableTestParallelization = true)]
+
 namespace WandbLaunch.WindowsTests;
 
 /// <summary>What the tests have of Windows: programs to launch, and a look at its processes.</summary>
