@@ -83,12 +83,12 @@ internal static class SlurmBatch
 
         # What is written last, by a rename: whoever sees it sees all of it, and Slurm may have forgotten the job by then.
         finish() {
-          # A node that is taken away signals the program before this shell: the run goes on elsewhere and needs its variables.
-          [ "$requeue" = 0 ] || sleep 2
           trap '' TERM INT USR1 USR2
           cd "$run" || exit "$1"
           if [ "$requeue" = 1 ] && [ "$ending" = 1 ]; then exit "$1"; fi
-          rm -f env "$root/pip/$id"
+          # A node that is taken away signals the program before this shell: the run goes on elsewhere and needs its variables.
+          # They go when the launcher forgets the run.
+          [ "$requeue" = 1 ] && [ "$1" != 0 ] || rm -f env "$root/pip/$id"
           {
             printf 'code=%s\nbegin=%s\nend=%s\nhost=%s\nkey=%s\nrestarts=%s\n' "$1" "$begin" "$(date +%s)" "$(hostname)" "$key" "${SLURM_RESTART_COUNT:-0}"
             [ -z "$2" ] || printf 'reason=%s\n' "$2"
