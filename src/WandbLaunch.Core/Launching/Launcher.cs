@@ -133,25 +133,23 @@ internal sealed class Launcher(LaunchStore store, Func<CancellationToken, Task<W
             );
             var warnings = resolved.Warnings.ToList();
             var environment = RunEnvironment.Of(config, options, resolved, runId, await connection(token));
-            var spec = await resource.PrepareAsync(
-                new PrepareContext(config, options, resolved, _machine.Cache)
+            var context = new PrepareContext(config, options, resolved, _machine.Cache)
+            {
+                Id = id,
+                Folder = folder,
+                Environment = environment.Plain,
+                LaunchConfigJson = new JsonObject
                 {
-                    Id = id,
-                    Folder = folder,
-                    Environment = environment.Plain,
-                    LaunchConfigJson = new JsonObject
-                    {
-                        ["overrides"] = new JsonObject { ["run_config"] = resolved.RunConfig.DeepClone() },
-                    }.ToJsonString(),
-                    Warnings = warnings,
-                    Progress = Progress,
-                    StartBy = startBy,
-                },
-                token
-            );
+                    ["overrides"] = new JsonObject { ["run_config"] = resolved.RunConfig.DeepClone() },
+                }.ToJsonString(),
+                Warnings = warnings,
+                Progress = Progress,
+                StartBy = startBy,
+            };
+            var spec = await resource.PrepareAsync(context, token);
             LaunchStore.SaveSpec(folder, spec);
             var logPath = Path.Combine(folder, "output.log");
-            FileModes.WritePrivate(logPath, "");
+            FileModes.WritePrivate(logPath, context.Log);
             var run = new LaunchedRun
             {
                 Id = id,
