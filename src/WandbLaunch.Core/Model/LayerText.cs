@@ -125,9 +125,10 @@ internal static class LayerText<T>
         private readonly Func<T, TValue?> _get = property.GetMethod!.CreateDelegate<Func<T, TValue?>>();
         private readonly Action<T, TValue?> _set = property.SetMethod!.CreateDelegate<Action<T, TValue?>>();
 
-        private readonly JsonConverter<TValue> _converter = Options.GetTypeInfo(typeof(TValue)).Kind == JsonTypeInfoKind.Object
-            ? (JsonConverter<TValue>)Activator.CreateInstance(typeof(Section<>).MakeGenericType(typeof(TValue)))!
-            : (JsonConverter<TValue>)Options.GetConverter(typeof(TValue));
+        private readonly JsonConverter<TValue> _converter =
+            Options.GetTypeInfo(typeof(TValue)).Kind == JsonTypeInfoKind.Object
+                ? (JsonConverter<TValue>)Activator.CreateInstance(typeof(Section<>).MakeGenericType(typeof(TValue)))!
+                : (JsonConverter<TValue>)Options.GetConverter(typeof(TValue));
 
         internal override void Read(ref Utf8JsonReader reader, T into) =>
             _set(
