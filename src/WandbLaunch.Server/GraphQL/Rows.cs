@@ -240,6 +240,7 @@ internal static class Rows
             ["access"] = queue.Access,
             ["createdAt"] = queue.CreatedAt,
             ["prioritizationMode"] = queue.Mode,
+            ["paused"] = queue.Paused,
             ["resource"] = queue.Resource,
             ["resourceConfig"] = queue.ResourceConfig,
             ["templateVariables"] = queue.TemplateVariables,

@@ -60,6 +60,12 @@ internal interface ILaunchProtocol
     /// <summary>Sets what a queue makes of its items (protocol B.2, upsertRunQueue). Warnings of the server come back.</summary>
     Task<IReadOnlyList<string>> ConfigureQueueAsync(QueueConfiguration configuration, CancellationToken token);
 
+    /// <summary>Queues can be paused.</summary>
+    bool QueuesCanBePaused { get; }
+
+    /// <summary>Gives agents nothing of a queue, or again what waits in it; false when the server did not. See <see cref="QueuesCanBePaused"/>.</summary>
+    Task<bool> PauseQueueAsync(WandbRunQueue queue, bool paused, CancellationToken token);
+
     Task DeleteQueueAsync(WandbRunQueue queue, CancellationToken token);
 
     /// <summary>Pushes items in as few requests as the server allows, in their order. One that is refused fails alone.</summary>
