@@ -61,6 +61,8 @@ public sealed class PageTests(PageSite site) : IClassFixture<PageSite>
         await site.AskAsync(
             $"mutation {{ createLaunchAgent(input: {{entityName: \"local\", projectName: \"model-registry\", runQueues: [\"{queue}\"], hostname: \"box\"}}) {{ launchAgentId }} }}"
         );
+        var sweep = await site.SweepAsync("axe", "run0", "run1", "run2");
+        await site.ArtifactAsync("axe", "model", "run0", "run1");
         var views = new Dictionary<string, string>
         {
             ["/"] = "local/axe",
@@ -73,7 +75,13 @@ public sealed class PageTests(PageSite site) : IClassFixture<PageSite>
             ["/local/axe/runs/run1"] = "loss",
             ["/local/axe/runs/run1?tab=config"] = "Summary",
             ["/local/axe/runs/run1?tab=log"] = "green",
-            ["/local/axe/runs/run1?tab=files"] = "no files",
+            ["/local/axe/runs/run1?tab=files"] = "Artifacts that it used",
+            ["/local/axe/sweeps"] = "grid",
+            ["/local/axe/sweeps/" + sweep] = "Parameters against",
+            ["/local/none/sweeps"] = "no such project",
+            ["/local/axe/artifacts"] = "model",
+            ["/local/axe/artifacts/model/model"] = "Lineage",
+            ["/local/axe/artifacts/model/model/v0"] = "Used by",
             ["/local/axe/runs/run1?tab=launches"] = "Launch it again",
             ["/local/axe?compare=run0,run1,run2"] = "config.lr",
             ["/agents"] = "box",
@@ -116,6 +124,51 @@ public sealed class PageTests(PageSite site) : IClassFixture<PageSite>
                 }
             }
         }
+    }
+
+    [Fact]
+    public async Task From_a_project_to_its_sweep_its_best_run_and_what_that_made_and_an_agent_is_stopped()
+    {
+        Machine.Need(File.Exists(PageSite.Chromium), "Chromium at /usr/bin/chromium");
+        for (var i = 0; i < 3; i++)
+        {
+            await site.RunAsync(
+                "parts",
+                $"p{i}",
+                config: new JsonObject { ["lr"] = new JsonObject { ["value"] = 0.1 * (i + 1) } },
+                summary: new { loss = 3 - i }
+            );
+        }
+
+        await site.SweepAsync("parts", "p0", "p1", "p2");
+        await site.ArtifactAsync("parts", "weights", "p2", "p0");
+        await site.AskAsync(
+            $"mutation {{ createLaunchAgent(input: {{entityName: \"local\", projectName: \"model-registry\", runQueues: [\"{await site.QueueAsync("parts")}\"], hostname: \"parts-box\"}}) {{ launchAgentId }} }}"
+        );
+        await using var person = await site.OpenAsync("/local/parts");
+        var page = person.Page;
+        await person.Named(AriaRole.Link, "Sweeps").ClickAsync();
+        await page.Locator("tbody a").First.ClickAsync();
+        await Expect(page.Locator("main")).ToContainTextAsync("best so far 1");
+        await Expect(page.Locator("tbody a").First).ToHaveTextAsync("p2");
+        await Expect(page.Locator("figure circle")).ToHaveCountAsync(3);
+        await page.Locator("tbody a").First.ClickAsync();
+        await person.Named(AriaRole.Link, "Files and artifacts").ClickAsync();
+        await page.GetByRole(AriaRole.Link, new() { Name = "weights:v0" }).ClickAsync();
+        await Expect(page.Locator(".lineage")).ToContainTextAsync("p0");
+
+        // A version that comes is there without a reload.
+        await page.GetByRole(AriaRole.Link, new() { Name = "Artifacts" }).ClickAsync();
+        await Expect(page.Locator("tbody tr")).ToContainTextAsync("v0");
+        await site.ArtifactAsync("parts", "weights", "p1", "p0");
+        await Expect(page.Locator("tbody tr")).ToContainTextAsync("v1", new() { Timeout = 60_000 });
+
+        await page.Locator("nav >> text=Agents").ClickAsync();
+        var row = page.Locator("tbody tr", new() { HasText = "parts-box" });
+        await row.Locator("[aria-haspopup]").ClickAsync();
+        await person.Named(AriaRole.Menuitem, "Stop").ClickAsync();
+        await person.Named(AriaRole.Button, "Stop agent").ClickAsync();
+        await Expect(row.Locator(".state")).ToHaveTextAsync("stopping", new() { Timeout = 60_000 });
     }
 
     // What depends on colours is asked of both themes, all else of one.

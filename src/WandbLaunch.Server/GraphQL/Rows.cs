@@ -288,6 +288,7 @@ internal static class Rows
             ["hostname"] = agent.Hostname,
             ["agentStatus"] = agent.Status,
             ["stopPolling"] = agent.StopPolling,
+            ["stopRuns"] = agent.StopRuns,
             ["heartbeatAt"] = agent.HeartbeatAt,
             ["createdAt"] = agent.CreatedAt,
             ["version"] = agent.Version,

@@ -243,7 +243,10 @@ internal sealed record NewAgent(
 );
 
 /// <summary>What a server says of an agent.</summary>
-internal sealed record AgentAnswer(string? Name, bool StopPolling);
+/// <param name="Name">Its name there.</param>
+/// <param name="StopPolling">It is to take nothing more.</param>
+/// <param name="StopRuns">It is to stop what it runs, too.</param>
+internal sealed record AgentAnswer(string? Name, bool StopPolling, bool StopRuns = false);
 
 /// <summary>Where the files of a run go, and the header lines to send with them.</summary>
 internal sealed record RunUploads(IReadOnlyList<string> Headers, IReadOnlyList<(string Name, string Url)> Targets);
