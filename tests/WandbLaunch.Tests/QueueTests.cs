@@ -366,6 +366,9 @@ public sealed class QueueTests
         shell.Fails($"Add-WandbLaunchQueueItem {Train} -Queue old -Priority high", "ServerTooOld");
         shell.Fails("Get-WandbLaunchQueueItem old -Id 1 | Remove-WandbLaunchQueueItem -Confirm:$false", "ServerTooOld");
         shell.Fails("Remove-WandbRunQueue old -Confirm:$false", "ServerTooOld");
+        shell.Fails("Suspend-WandbRunQueue old -WhatIf", "QueuePauseNotSupported");
+        shell.Fails("Get-WandbRunQueue old | Resume-WandbRunQueue", "QueuePauseNotSupported");
+        Assert.Null(((WandbRunQueue)Assert.Single(shell.Ok("Get-WandbRunQueue old")).BaseObject).Paused);
 
         using var connection = await ConnectAsync(server);
         var api = await connection.Api.ProtocolAsync(default);
@@ -529,7 +532,7 @@ public sealed class QueueTests
         await Task.Delay(200);
         Assert.False(waiting.IsCompleted);
         shell.Ok($"$null = Add-WandbLaunchQueueItem {Train} -Queue {name}");
-        Assert.True(await waiting.WaitAsync(TimeSpan.FromSeconds(5)));
+        Assert.True(await waiting.WaitAsync(TimeSpan.FromSeconds(60)));
         Assert.True(await api.WaitForWorkAsync([queue.Id], TimeSpan.FromSeconds(30), default));
         Assert.NotNull(await api.PopAsync("local", "model-registry", name, null, default));
         Assert.False(await api.WaitForWorkAsync([queue.Id], TimeSpan.FromMilliseconds(100), default));
