@@ -62,17 +62,6 @@ Describe 'Start-WandbLaunch -Resource slurm' -Skip:([bool] $Reason) {
         @($runs | Receive-WandbLaunchLog | Where-Object { $_ -match '^args' } | Sort-Object -Unique).Count | Should -Be 6
     }
 
-    It 'hands a -Grid over as one array from a job of the session, too' {
-        $job = Start-WandbLaunch $folder @slurm -Grid ([ordered] @{ a = 0, 0; b = 'x', 'y', 'z' }) -AsJob
-        $null = $job | Wait-Job -Timeout 120
-        $job.State | Should -Be Completed
-        $runs = @($job | Receive-Job | Where-Object { $_.Handle })
-        $runs.Count | Should -Be 6
-        $runs.State | Sort-Object -Unique | Should -Be Finished
-        @($runs.Handle.Id -replace '_.*' | Sort-Object -Unique).Count | Should -Be 1
-        $job | Remove-Job
-    }
-
     It 'refuses what is not for it: <Name>' -ForEach @(
         @{ Name = 'a dangerous option'; With = @{ ResourceArgs = @{ slurm = @{ wrap = 'id' } } }; Id = 'SlurmArgumentRefused' }
         @{ Name = 'a host that is an option'; With = @{ SlurmHost = '-oProxyCommand=id' }; Id = 'SlurmHostInvalid' }
