@@ -98,6 +98,10 @@ internal sealed class ItemStart(LaunchAgent agent, AgentItem item)
                 "build"
             );
         }
+        finally
+        {
+            item.LetHostGo();
+        }
     }
 
     // The admin's patience counts from each try, a start limit from when the item was taken.
@@ -166,6 +170,7 @@ internal sealed class ItemStart(LaunchAgent agent, AgentItem item)
 
     private async Task PrepareAndStartAsync(RunLimits limits, CancellationToken token)
     {
+        var host = item.Expect();
         var (config, options) = ItemPreparation.Prepare(agent, item.Entry);
         options = options with { Limits = limits, Asked = item.Entry.Taken };
         var launcher = new Launcher(agent.Runs, _ => Task.FromResult<WandbConnection?>(agent.Connection))
@@ -185,7 +190,7 @@ internal sealed class ItemStart(LaunchAgent agent, AgentItem item)
 
         agent.Step("prepared");
         item.Doing = "starting";
-        await agent.Supervision.TakeOnAsync(prepared.Folder, prepared.Spec, prepared.Secrets, token);
+        await agent.Supervision.TakeOnAsync(prepared.Folder, prepared.Spec, prepared.Secrets, token, host);
         item.HandedOver = true;
         agent.Step("handed over");
         item.Save(item.Entry with { State = EntryState.Started });
@@ -218,6 +223,7 @@ internal sealed class ItemStart(LaunchAgent agent, AgentItem item)
     /// <summary>A failure before the program ran: tried again when the machine is to blame, else reported.</summary>
     internal async Task FailedAsync(LaunchException fault, string stage)
     {
+        item.LetHostGo();
         if (
             MachineFaults.Contains(fault.ErrorId)
             && item.Entry.Attempt < agent.Config.MaxRetry

@@ -13,6 +13,7 @@ public sealed partial class StartWandbLaunchCommand
         var name = RunLines.NameOf(config);
         var activity = ThrottleLimit == 1 && !together ? $"Launching {name}" : $"{number}: {name}";
         var begun = false;
+        HostProcess? host = null;
         try
         {
             ShowLine(activity, "starting", null, number);
@@ -21,6 +22,7 @@ public sealed partial class StartWandbLaunchCommand
                 Progress = new CallbackProgress(p =>
                     Progress(activity, p.Text, p.Percent is 100 ? null : p.Percent, number)
                 ),
+                Begun = (folder, resource) => host = NoWait || InJob is not null ? _supervision!.Expect(folder, resource) : null,
             };
             if (IsWhatIf())
             {
@@ -39,7 +41,7 @@ public sealed partial class StartWandbLaunchCommand
             Progress(activity, "", 100, number);
             if (NoWait)
             {
-                await _supervision!.LeaveAsync(prepared.Folder, prepared.Spec, prepared.Secrets, Token);
+                await _supervision!.LeaveAsync(prepared.Folder, prepared.Spec, prepared.Secrets, Token, host);
                 Output(await WaitUntilStartedAsync(prepared.Run.Id));
                 return;
             }
@@ -71,7 +73,7 @@ public sealed partial class StartWandbLaunchCommand
                         false,
                         Token
                     )
-                    : await RunApartAsync(prepared, show);
+                    : await RunApartAsync(prepared, host, show);
             run.Warnings.ToList().ForEach(Warn);
             _lines.End(number);
             Output(run);
@@ -99,6 +101,7 @@ public sealed partial class StartWandbLaunchCommand
         }
         finally
         {
+            host?.Dispose();
             _lines.End(number);
             Progress(activity, "", 100, number);
             if (!together)
