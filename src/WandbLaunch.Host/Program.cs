@@ -57,6 +57,9 @@ internal static class Program
             return 2;
         }
 
+        // Beside what this thread does: what the start of a program takes is loaded by then.
+        _ = Task.Run(HostProcess.GetReady);
+
         // The end of the terminal is not the end of the run.
         OwnSession.Begin();
 

@@ -23,6 +23,11 @@ public sealed class AgentCrashTests
     {
         await using var place = await Place.CreateAsync(3);
         Assert.NotEqual(0, place.Agent(step, 1));
+        if (step is "acknowledged" or "claimed" or "prepared")
+        {
+            // The host that waited for the run is gone with its agent.
+            await Place.UntilAsync(() => place.Hosts().Count == 0);
+        }
 
         // The lease of an item that was popped and not acknowledged must be over, or the queue seems empty.
         await Task.Delay(1100);
@@ -84,6 +89,9 @@ public sealed class AgentCrashTests
     /// <summary>A server with short leases, a queue, and a program that writes a line for each time that it runs.</summary>
     private sealed class Place : IAsyncDisposable
     {
+        // What an agent and all that it starts carries.
+        private const string Sign = "WANDBLAUNCH_TEST_QUEUE";
+
         private readonly LaunchServer _server;
         private readonly WandbConnection _connection;
         private readonly string _log;
@@ -173,6 +181,7 @@ public sealed class AgentCrashTests
             }
 
             start.Environment["WANDB_API_KEY"] = Fixture.Key;
+            start.Environment[Sign] = Queue;
             var process = Process.Start(start)!;
             process.OutputDataReceived += (_, _) => { };
             process.ErrorDataReceived += (_, _) => { };
@@ -188,6 +197,30 @@ public sealed class AgentCrashTests
             return process.ExitCode;
         }
 
+        /// <summary>The hosts of runs that this place's agents have started (Linux).</summary>
+        internal List<int> Hosts() =>
+            OperatingSystem.IsLinux()
+                ?
+                [
+                    .. LinuxProcesses
+                        .All()
+                        .Keys.Where(id => LinuxProcesses.Carries(id, $"{Sign}={Queue}") && IsHost(id)),
+                ]
+                : [];
+
+        private static bool IsHost(int id)
+        {
+            try
+            {
+                return File.ReadAllText($"/proc/{id}/cmdline")
+                    .Contains("WandbLaunch.Host.dll\0run", StringComparison.Ordinal);
+            }
+            catch (IOException)
+            {
+                return false;
+            }
+        }
+
         internal List<string> Lines() => File.Exists(_log) ? [.. File.ReadAllLines(_log)] : [];
 
         internal static async Task UntilAsync(Func<bool> there)
@@ -195,7 +228,7 @@ public sealed class AgentCrashTests
             var clock = Stopwatch.StartNew();
             while (!there())
             {
-                Assert.True(clock.Elapsed < TimeSpan.FromSeconds(30));
+                Assert.True(clock.Elapsed < TimeSpan.FromSeconds(60));
                 await Task.Delay(50);
             }
         }

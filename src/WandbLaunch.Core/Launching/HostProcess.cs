@@ -1,6 +1,9 @@
+using System.Diagnostics;
 using System.Text;
 using System.Text.Json;
 using WandbLaunch.Foundation;
+using WandbLaunch.Model;
+using WandbLaunch.Resources;
 
 namespace WandbLaunch.Launching;
 
@@ -62,6 +65,36 @@ internal sealed class HostProcess : IDisposable
         }
 
         return secrets;
+    }
+
+    /// <summary>Loads what a host needs for its run, while it waits for it or begins: each part is loaded at its first use, and that is most of the time from the line to the program.</summary>
+    internal static void GetReady()
+    {
+        _ = ReadSecrets("{}");
+        var spec = new RunSpec
+        {
+            Id = "",
+            Resource = "",
+            Command = [""],
+            WorkingFolder = "",
+            Environment = { ["A"] = "" },
+        };
+        _ = RunSpec.Read(spec.Write());
+        var run = new LaunchedRun
+        {
+            Id = "",
+            Source = "",
+            Resource = "",
+            Command = [""],
+            Started = DateTimeOffset.UnixEpoch,
+            State = LaunchState.Starting,
+            Handle = new RunHandle(RunHandle.Process, ""),
+        };
+        _ = LaunchedRunText.Read(LaunchedRunText.Write(run));
+        using var process = new Process();
+        process.StartInfo = new ProcessStartInfo("") { RedirectStandardInput = true };
+        process.StartInfo.Environment["A"] = "";
+        process.StartInfo.ArgumentList.Add("");
     }
 
     private static string Line(IReadOnlyDictionary<string, string> secrets)

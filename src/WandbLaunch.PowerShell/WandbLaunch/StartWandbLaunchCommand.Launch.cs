@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Text;
 using WandbLaunch.Foundation;
 using WandbLaunch.Launching;
@@ -139,7 +140,8 @@ public sealed partial class StartWandbLaunchCommand
     // A run's host writes the start down within moments; whoever gets the object can act on it then.
     private async Task<LaunchedRun> WaitUntilStartedAsync(string id)
     {
-        for (var i = 0; i < 100; i++)
+        var pause = TimeSpan.FromMilliseconds(2);
+        for (var clock = Stopwatch.StartNew(); clock.Elapsed < TimeSpan.FromSeconds(5); )
         {
             var run = await Runs.GetAsync(id, Token);
             if (run.State != LaunchState.Starting)
@@ -147,7 +149,8 @@ public sealed partial class StartWandbLaunchCommand
                 return run;
             }
 
-            await Task.Delay(50, Token);
+            await Task.Delay(pause, Token);
+            pause = pause < TimeSpan.FromMilliseconds(32) ? pause * 2 : TimeSpan.FromMilliseconds(50);
         }
 
         return await Runs.GetAsync(id, Token);
