@@ -26,7 +26,9 @@ internal sealed class AgentTicker(
     private DateTimeOffset _pruned;
     private DateTimeOffset _worked;
     private int _begun;
-    private bool _busy;
+
+    // At first too: its start leaves more behind than a run does.
+    private bool _busy = true;
     private Task _ticking = Task.CompletedTask;
     private volatile TaskCompletionSource _wake = NewWake();
     private AgentStopWatch? _stopAsked;
@@ -39,7 +41,7 @@ internal sealed class AgentTicker(
         lifetime.NoMore.Register(Wake);
         adoption.Adopt();
         pruning.Prune();
-        _adopted = _pruned = time.GetUtcNow();
+        _adopted = _pruned = _worked = time.GetUtcNow();
         _ticking = Task.Run(TickAsync);
     }
 
