@@ -9,7 +9,7 @@ internal sealed record AgentCallbacks
     /// <summary>A line for people whenever something changes.</summary>
     internal Action<string> Status { get; init; } = _ => { };
 
-    /// <summary>Called once when there has been nothing to do for some seconds, after work or after the start.</summary>
+    /// <summary>Called once when there has been nothing to do for some seconds after work.</summary>
     internal Action Rests { get; init; } = () => { };
 
     /// <summary>Each step of the road by its name: tests end the process there.</summary>

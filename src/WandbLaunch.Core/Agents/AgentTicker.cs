@@ -26,9 +26,7 @@ internal sealed class AgentTicker(
     private DateTimeOffset _pruned;
     private DateTimeOffset _worked;
     private int _begun;
-
-    // At first too: its start leaves more behind than a run does.
-    private bool _busy = true;
+    private bool _busy;
     private Task _ticking = Task.CompletedTask;
     private volatile TaskCompletionSource _wake = NewWake();
     private AgentStopWatch? _stopAsked;
@@ -41,7 +39,7 @@ internal sealed class AgentTicker(
         lifetime.NoMore.Register(Wake);
         adoption.Adopt();
         pruning.Prune();
-        _adopted = _pruned = _worked = time.GetUtcNow();
+        _adopted = _pruned = time.GetUtcNow();
         _ticking = Task.Run(TickAsync);
     }
 
