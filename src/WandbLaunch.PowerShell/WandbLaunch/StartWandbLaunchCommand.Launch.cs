@@ -23,7 +23,8 @@ public sealed partial class StartWandbLaunchCommand
                 Progress = new CallbackProgress(p =>
                     Progress(activity, p.Text, p.Percent is 100 ? null : p.Percent, number)
                 ),
-                Begun = (folder, resource) => host = NoWait || InJob is not null ? _supervision!.Expect(folder, resource) : null,
+                Begun = (folder, resource) =>
+                    host = NoWait || InJob is not null ? _supervision!.Expect(folder, resource) : null,
             };
             if (IsWhatIf())
             {
