@@ -120,7 +120,7 @@ internal sealed class HostProcess : IDisposable
     internal async Task HandOverAsync(IReadOnlyDictionary<string, string> secrets, CancellationToken token)
     {
         token.ThrowIfCancellationRequested();
-        if (Take() is { } waiting && await TryHandOverAsync(await waiting, secrets, token) is null)
+        if (TakeAsync() is { } waiting && await TryHandOverAsync(await waiting, secrets, token) is null)
         {
             return;
         }
@@ -139,7 +139,7 @@ internal sealed class HostProcess : IDisposable
 
     /// <summary>Ends a host that was not given its run.</summary>
     public void Dispose() =>
-        _ = Take()
+        _ = TakeAsync()
             ?.ContinueWith(
                 static started =>
                 {
@@ -160,7 +160,7 @@ internal sealed class HostProcess : IDisposable
 
     private ChildProcess Start() => OwnProgram.Host(_environment).Start(["run", _folder]);
 
-    private Task<ChildProcess>? Take()
+    private Task<ChildProcess>? TakeAsync()
     {
         lock (_lock)
         {
