@@ -15,12 +15,11 @@ namespace WandbLaunch.Launching;
 internal sealed class HostProcess : IDisposable
 {
     private readonly LaunchEnvironment _environment;
-    private readonly string _folder;
     private readonly object _lock = new();
     private Task<ChildProcess>? _started;
 
     private HostProcess(LaunchEnvironment environment, string folder) =>
-        (_environment, _folder) = (environment, folder);
+        (_environment, Folder) = (environment, folder);
 
     /// <summary>A host that is started when it is given its run.</summary>
     internal static HostProcess Of(LaunchEnvironment environment, string folder) => new(environment, folder);
@@ -132,7 +131,7 @@ internal sealed class HostProcess : IDisposable
                 "HostFailed",
                 LaunchErrorCategory.InvalidOperation,
                 $"The supervisor of the run did not start: {error.Trim()} If a file is missing, install the module again.",
-                _folder
+                Folder
             );
         }
     }
@@ -158,7 +157,7 @@ internal sealed class HostProcess : IDisposable
                 TaskScheduler.Default
             );
 
-    private ChildProcess Start() => OwnProgram.Host(_environment).Start(["run", _folder]);
+    private ChildProcess Start() => OwnProgram.Host(_environment).Start(["run", Folder]);
 
     private Task<ChildProcess>? TakeAsync()
     {

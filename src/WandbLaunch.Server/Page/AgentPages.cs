@@ -22,12 +22,13 @@ internal sealed class AgentPages(Database database, PageQueues views, AgentRepos
                     new { agents = views.Agents(all: true), queues = views.Queues().Select(q => new { q.Id, q.Name }) }
                 )
         );
-        app.MapPost("/page/agents/{id}/drain", Parts.Of("id", DrainAsync));
+        app.MapPost("/page/agents/{id}/drain", Parts.Of("id", (c, id) => EndAsync(c, id, false)));
+        app.MapPost("/page/agents/{id}/stop", Parts.Of("id", (c, id) => EndAsync(c, id, true)));
         app.MapGet("/page/monitor", MonitorAsync);
     }
 
-    private Task DrainAsync(HttpContext context, string id) =>
-        agents.Stop(Ids.Parse(id))
+    private Task EndAsync(HttpContext context, string id, bool runs) =>
+        agents.Stop(Ids.Parse(id), runs)
             ? context.AnswerAsync(new { draining = true })
             : throw new RequestFault(404, "There is no such agent.");
 

@@ -62,6 +62,8 @@ internal sealed class ChangeFeed : IDisposable
         "queues",
         "runs",
         "files",
+        "artifacts",
+        "sweeps",
     };
 
     private readonly Database _database;

@@ -57,7 +57,7 @@ internal sealed class EventsEndpoint(ChangeFeed feed, Sessions sessions, IHostAp
     private Dictionary<string, object> Shown(Changes changes)
     {
         var shown = new Dictionary<string, object>(StringComparer.Ordinal);
-        foreach (var table in new[] { "agents", "items", "projects", "queues" })
+        foreach (var table in new[] { "agents", "artifacts", "items", "projects", "queues", "sweeps" })
         {
             if (changes.Rows(table) is { } rows)
             {

@@ -177,16 +177,8 @@ internal sealed class RunPages(
                 source = LaunchSource.Of(run, files),
                 files = files.Count(run.Id),
                 keys = history.Keys(run.Id),
-                artifacts = artifacts
-                    .OfRun(run)
-                    .Select(a => new
-                    {
-                        name = a.Name,
-                        type = a.Type,
-                        version = a.Version,
-                        aliases = a.Aliases,
-                        createdAt = a.CreatedAt,
-                    }),
+                made = artifacts.OfRun(run).Select(a => ArtifactPages.Name(a, null)),
+                took = artifacts.Inputs(run.Id).Select(i => ArtifactPages.Name(i.Artifact, i.UsedAs)),
                 launchedBy = items.OfRun(run.Name).Select(i => Launch(i)),
                 launches = items.Repeating(path).Select(i => Launch(i)),
             }
