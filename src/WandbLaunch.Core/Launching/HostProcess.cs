@@ -18,8 +18,7 @@ internal sealed class HostProcess : IDisposable
     private readonly object _lock = new();
     private Task<ChildProcess>? _started;
 
-    private HostProcess(LaunchEnvironment environment, string folder) =>
-        (_environment, Folder) = (environment, folder);
+    private HostProcess(LaunchEnvironment environment, string folder) => (_environment, Folder) = (environment, folder);
 
     /// <summary>A host that is started when it is given its run.</summary>
     internal static HostProcess Of(LaunchEnvironment environment, string folder) => new(environment, folder);

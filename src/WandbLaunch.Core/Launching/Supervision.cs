@@ -136,9 +136,10 @@ internal sealed class Supervision(ResourceCatalog resources) : IDisposable
         IReadOnlyDictionary<string, string> secrets,
         CancellationToken token
     ) =>
-        (
-            host?.Folder == folder ? host : HostProcess.Of(resources.Context.Environment, folder)
-        ).HandOverAsync(secrets, token);
+        (host?.Folder == folder ? host : HostProcess.Of(resources.Context.Environment, folder)).HandOverAsync(
+            secrets,
+            token
+        );
 
     /// <summary>A run that this process looks after, as it knows it now.</summary>
     internal LaunchedRun? Find(string folder) => _supervisors.GetValueOrDefault(folder)?.Run;
