@@ -20,6 +20,9 @@ internal sealed class HostProcess : IDisposable
 
     private HostProcess(LaunchEnvironment environment, string folder) => (_environment, Folder) = (environment, folder);
 
+    /// <summary>Folder of the launch that it is for.</summary>
+    internal string Folder { get; }
+
     /// <summary>A host that is started when it is given its run.</summary>
     internal static HostProcess Of(LaunchEnvironment environment, string folder) => new(environment, folder);
 
