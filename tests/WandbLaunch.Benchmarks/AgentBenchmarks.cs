@@ -95,7 +95,7 @@ internal static class AgentBenchmarks
         End(agent);
         Stop(database.Path);
         Console.WriteLine(
-            $"from an item's arrival to its program's start, agent idle: median {Program.Median(times):0} ms, most {times.Max():0} ms (at most 300)"
+            $"from an item's arrival to its program's start, agent idle: median {Program.Median(times):0} ms, most {times.Max():0} ms (at most 100)"
         );
     }
 
@@ -116,7 +116,7 @@ internal static class AgentBenchmarks
         agent.Refresh();
         var share = (agent.TotalProcessorTime - before) / clock.Elapsed * 100;
         Console.WriteLine(
-            $"an idle agent over a minute: {share:0.00} % of a core (under 0.5), {agent.WorkingSet64 / 1048576.0:0} MB (under 100)"
+            $"an idle agent over a minute: {share:0.00} % of a core (at most 0.1), {agent.WorkingSet64 / 1048576.0:0} MB (at most 50)"
         );
         End(agent);
         Stop(database.Path);
