@@ -8,6 +8,7 @@ using WandbLaunch.Resources;
 namespace WandbLaunch.Tests;
 
 /// <summary>The host of a run waits beside the preparation: it gets the run, or is gone. Processes are looked for in /proc.</summary>
+[Collection(SessionCollection.Name)]
 public sealed class HostProcessTests
 {
     private static readonly LaunchContext Context = new();

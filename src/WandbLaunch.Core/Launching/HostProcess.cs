@@ -1,3 +1,4 @@
+using System.ComponentModel;
 using System.Diagnostics;
 using System.Text;
 using System.Text.Json;
@@ -139,25 +140,25 @@ internal sealed class HostProcess : IDisposable
     }
 
     /// <summary>Ends a host that was not given its run.</summary>
-    public void Dispose() =>
-        _ = TakeAsync()
-            ?.ContinueWith(
-                static started =>
-                {
-                    if (started.IsCompletedSuccessfully)
-                    {
-                        Close(started.Result);
-                    }
-                    else
-                    {
-                        // What could not be started, for a launch that did not get so far.
-                        _ = started.Exception;
-                    }
-                },
-                CancellationToken.None,
-                TaskContinuationOptions.None,
-                TaskScheduler.Default
-            );
+    public void Dispose()
+    {
+        if (TakeAsync() is { } started)
+        {
+            _ = EndAsync(started);
+        }
+    }
+
+    private static async Task EndAsync(Task<ChildProcess> started)
+    {
+        try
+        {
+            Close(await started);
+        }
+        catch (Exception e) when (e is LaunchException or Win32Exception or IOException)
+        {
+            // What could not be started, for a launch that did not get so far.
+        }
+    }
 
     private ChildProcess Start() => OwnProgram.Host(_environment).Start(["run", Folder]);
 
