@@ -330,7 +330,7 @@ public sealed class HostileProcessTests : IDisposable
                 var (client, _) = await DockerEngine.ConnectAsync(null, default);
                 using (client)
                 {
-                    return await new ImageBuilder(
+                    return await new EngineImageBuilder(
                         new LaunchEnvironment(),
                         client,
                         Foundation.CallbackProgress.None

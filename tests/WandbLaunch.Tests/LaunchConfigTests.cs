@@ -337,21 +337,21 @@ public sealed class LaunchConfigTests
     public void The_dockerfile_follows_python_gpu_and_the_base_image()
     {
         string Base(string? image, string? python, bool gpu = false, string? cuda = null) =>
-            ImageBuilder.Plan(image, python, gpu, cuda, 1000, RequirementSet.None, []).BaseImage;
+            EngineImageBuilder.Plan(image, python, gpu, cuda, 1000, RequirementSet.None, []).BaseImage;
         Assert.Equal("python:3.9-buster", Base(null, "3.9.2"));
         Assert.Equal("python:3.12-bookworm", Base(null, "3.12"));
         Assert.Equal("nvidia/cuda:11.8-runtime", Base(null, "3.9", true, "11.8"));
         Assert.Equal("nvidia/cuda:10.0-runtime", Base(null, "3.9", true));
         Assert.Equal("mine:1", Base("mine:1", "3.9", true));
-        var text = ImageBuilder.Dockerfile(
-            ImageBuilder.Plan("b", "3.9", false, null, 4321, RequirementSet.None, ["git"])
+        var text = EngineImageBuilder.Dockerfile(
+            EngineImageBuilder.Plan("b", "3.9", false, null, 4321, RequirementSet.None, ["git"])
         );
         Assert.Contains("USER 4321", text, StringComparison.Ordinal);
         Assert.Contains("apt-get install -y --no-install-recommends git", text, StringComparison.Ordinal);
         Assert.Throws<LaunchException>(() => Base("a b", "3.9"));
         Assert.Throws<LaunchException>(() => Base(null, "3.9; rm"));
         Assert.Throws<LaunchException>(() =>
-            ImageBuilder.Plan("b", "3.9", false, null, 1, RequirementSet.None, ["git; id"])
+            EngineImageBuilder.Plan("b", "3.9", false, null, 1, RequirementSet.None, ["git; id"])
         );
     }
 

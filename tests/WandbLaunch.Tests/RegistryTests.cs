@@ -102,7 +102,10 @@ public sealed class RegistryTests : IDisposable
 
     private CallbackProgress Progress => new(p => _said.Enqueue(p.Text));
 
-    private async Task<(string Image, BroughtImage Brought)> BringAsync(LocalContainerResource maker, ResourceRequest request)
+    private async Task<(string Image, BroughtImage Brought)> BringAsync(
+        LocalContainerResource maker,
+        ResourceRequest request
+    )
     {
         var image = maker.ImageOf(request, Repository);
         return (image, await maker.BringAsync(request, image, Progress, TestContext.Current.CancellationToken));

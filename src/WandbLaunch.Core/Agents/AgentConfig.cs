@@ -342,10 +342,7 @@ internal sealed record AgentConfig
                 Settings = resources
                     .All.SelectMany(r => r.Info.Settings)
                     .Select(s =>
-                        (
-                            Name: s,
-                            Value: Text(map, s) ?? (s == KubernetesResource.BuilderSetting ? images.Builder : null)
-                        )
+                        (Name: s, Value: Text(map, s) ?? (s == ClusterBuilder.Setting ? images.Builder : null))
                     )
                     .Where(s => s.Value is not null)
                     .ToDictionary(s => s.Name, s => s.Value!),

@@ -39,7 +39,7 @@ internal sealed record ImageSettings
     /// <summary>Where images go that others are to fetch; null: nowhere.</summary>
     internal string? Repository { get; private init; }
 
-    /// <summary>What builds images in a cluster, as <see cref="KubeBuilder"/> reads it; null: the Docker Engine of this machine builds.</summary>
+    /// <summary>What builds images in a cluster, as <see cref="ClusterBuilder"/> reads it; null: the Docker Engine of this machine builds.</summary>
     internal string? Builder { get; private init; }
 
     /// <summary>What is not followed, each by its name.</summary>
@@ -95,7 +95,7 @@ internal sealed record ImageSettings
                     : throw invalid("builder.type", $"is missing. Give one of: {string.Join(", ", Builders)}.")
             );
         CheckType(type, key, Builders, invalid);
-        var inCluster = type is KubeBuilder.Kaniko or KubeBuilder.BuildKit;
+        var inCluster = type is ClusterBuilder.Kaniko or ClusterBuilder.BuildKit;
         if (inCluster && !shares)
         {
             warnings.Add(
@@ -119,11 +119,11 @@ internal sealed record ImageSettings
             );
         }
 
-        var image = Text(section, type == KubeBuilder.Kaniko ? KanikoImage : BuildKitImage);
+        var image = Text(section, type == ClusterBuilder.Kaniko ? KanikoImage : BuildKitImage);
         var builder = inCluster && shares ? type + (image is null ? "" : "=" + image) : null;
         try
         {
-            _ = KubeBuilder.Parse(builder);
+            _ = ClusterBuilder.Parse(builder);
         }
         catch (LaunchException e)
         {

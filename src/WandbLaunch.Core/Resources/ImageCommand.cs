@@ -8,6 +8,9 @@ internal static class ImageCommand
     /// <summary>Where the code is.</summary>
     internal const string Home = "/home/launch";
 
+    /// <summary>On every image that was made for runs.</summary>
+    internal const string ImageLabel = "ai.wandb.launch-image";
+
     /// <summary>The words, with the program that runs the first of them where that is a script.</summary>
     internal static List<string> Of(IReadOnlyList<string> entryPoint)
     {

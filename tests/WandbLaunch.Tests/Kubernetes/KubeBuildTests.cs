@@ -4,8 +4,10 @@ using System.Security.Cryptography;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using WandbLaunch.Foundation;
+using WandbLaunch.Model;
 using WandbLaunch.Python;
 using WandbLaunch.Resources;
+using WandbLaunch.Sources;
 
 namespace WandbLaunch.Tests;
 
@@ -18,15 +20,21 @@ public sealed class KubeBuildTests
         Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping,
     };
 
-    private static ImageBuilder.Request Base(string requirements = "") =>
-        ImageBuilder.Plan(
-            "python:3.11-bookworm",
-            "3.11",
-            false,
-            null,
-            1000,
-            requirements.Length == 0 ? RequirementSet.None : RequirementSet.Create(requirements, null),
-            []
+    private static IImageMaker Maker { get; } = new LocalContainerResource(new LaunchContext());
+
+    private static ImagePlan Base(string requirements = "") =>
+        Maker.PlanOf(
+            new ResourceRequest(
+                new LaunchConfig { BaseImage = "python:3.11-bookworm" },
+                new LaunchOptions(),
+                new ResolvedRun
+                {
+                    PythonVersion = "3.11",
+                    Requirements =
+                        requirements.Length == 0 ? RequirementSet.None : RequirementSet.Create(requirements, null),
+                },
+                new LaunchContext().Cache
+            )
         );
 
     private static void Same(string name, string text)
@@ -46,7 +54,7 @@ public sealed class KubeBuildTests
     {
         var build = new KubeBuildManifest
         {
-            Builder = KubeBuilder.Parse(builder)!,
+            Builder = ClusterBuilder.Parse(builder)!,
             Namespace = "team-a",
             Image = "registry.example.org/team/launch:0123456789abcdef",
             BaseImage = "python:3.11-bookworm",
@@ -87,13 +95,13 @@ public sealed class KubeBuildTests
     public void A_Dockerfile_has_packages_below_the_code_and_no_setting_in_a_layer(string name, string builder) =>
         Same(
             name + ".Dockerfile",
-            KubeBuildContext.Dockerfile(Base("numpy==1.26.4\n"), KubeBuilder.Parse(builder)!, true)
+            KubeBuildContext.Dockerfile(Base("numpy==1.26.4\n"), ClusterBuilder.Parse(builder)!, true)
         );
 
     [Fact]
     public void Without_packages_and_code_there_is_only_the_base()
     {
-        var text = KubeBuildContext.Dockerfile(Base(), KubeBuilder.Parse("kaniko")!, false);
+        var text = KubeBuildContext.Dockerfile(Base(), ClusterBuilder.Parse("kaniko")!, false);
         Assert.DoesNotContain("bootstrap", text, StringComparison.Ordinal);
         Assert.DoesNotContain("COPY", text, StringComparison.Ordinal);
         Assert.EndsWith("LABEL ai.wandb.launch-image=run\n", text, StringComparison.Ordinal);
@@ -111,7 +119,7 @@ public sealed class KubeBuildTests
             token
         );
         var @base = Base("numpy==1.26.4\n");
-        var pieces = await KubeBuildContext.PackAsync(@base, "FROM x\n", code, token);
+        var pieces = await KubeBuildContext.PackAsync(Maker, @base, "FROM x\n", code, token);
         Assert.Equal(3, pieces.Count);
         Assert.All(pieces, p => Assert.InRange(p.Length, 1, KubeBuildContext.PieceBytes));
         using var whole = new MemoryStream([.. pieces.SelectMany(p => p)]);
@@ -143,7 +151,7 @@ public sealed class KubeBuildTests
             token
         );
         var fault = await Assert.ThrowsAsync<LaunchException>(() =>
-            KubeBuildContext.PackAsync(@base, "FROM x\n", code, token)
+            KubeBuildContext.PackAsync(Maker, @base, "FROM x\n", code, token)
         );
         Assert.Equal("ImageContextTooLarge", fault.ErrorId);
         Assert.Contains("-ImageBuilder docker", fault.Message, StringComparison.Ordinal);
@@ -181,7 +189,7 @@ public sealed class KubeBuildTests
     [InlineData("kaniko=r.example.org/k:1", "kaniko", "r.example.org/k:1")]
     public void A_builder_is_named_with_or_without_its_image(string? text, string? name, string? image)
     {
-        var builder = KubeBuilder.Parse(text);
+        var builder = ClusterBuilder.Parse(text);
         Assert.Equal((name, image), (builder?.Name, builder?.Image));
     }
 
@@ -191,9 +199,9 @@ public sealed class KubeBuildTests
     [InlineData("Kaniko")]
     public void A_builder_that_there_is_not_is_an_error_with_those_that_there_are(string text)
     {
-        var fault = Assert.Throws<LaunchException>(() => KubeBuilder.Parse(text));
+        var fault = Assert.Throws<LaunchException>(() => ClusterBuilder.Parse(text));
         Assert.Equal(("ImageBuilderInvalid", text), (fault.ErrorId, fault.Target));
         Assert.Contains("kaniko", fault.Message, StringComparison.Ordinal);
-        Assert.Throws<LaunchException>(() => KubeBuilder.Parse("kaniko=NO SUCH"));
+        Assert.Throws<LaunchException>(() => ClusterBuilder.Parse("kaniko=NO SUCH"));
     }
 }

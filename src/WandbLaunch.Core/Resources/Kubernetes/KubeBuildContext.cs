@@ -26,7 +26,7 @@ internal static class KubeBuildContext
     /// <param name="request">The base with its packages.</param>
     /// <param name="builder">Each has its own way to mount what must not stay.</param>
     /// <param name="hasCode">The code is copied on top.</param>
-    internal static string Dockerfile(ImageBuilder.Request request, KubeBuilder builder, bool hasCode)
+    internal static string Dockerfile(ImagePlan request, ClusterBuilder builder, bool hasCode)
     {
         var text = new StringBuilder(request.Dockerfile);
         if (!request.Requirements.IsEmpty)
@@ -48,7 +48,7 @@ internal static class KubeBuildContext
             );
         }
 
-        return text.Append("LABEL ").Append(ImageBuilder.ImageLabel).Append("=run\n").ToString();
+        return text.Append("LABEL ").Append(ImageCommand.ImageLabel).Append("=run\n").ToString();
     }
 
     /// <summary>What pip is told, as files of a Secret: none where it needs to be told nothing.</summary>
@@ -78,7 +78,11 @@ internal static class KubeBuildContext
         var variables = pip.Environment(pip.ConfigFile is null ? null : Settings + "/pip.conf", pip.FindLinks);
         if (variables.Count > plain.Count)
         {
-            files["pip"] = SlurmBatch.Variables(variables.OrderBy(v => v.Key, StringComparer.Ordinal));
+            files["pip"] = string.Concat(
+                variables
+                    .OrderBy(v => v.Key, StringComparer.Ordinal)
+                    .Select(v => $"export {v.Key}='{v.Value.Replace("'", "'\\''", StringComparison.Ordinal)}'\n")
+            );
         }
 
         return files;
@@ -87,7 +91,8 @@ internal static class KubeBuildContext
     /// <summary>The archive, in pieces that a Secret can hold.</summary>
     /// <exception cref="LaunchException"><c>ImageContextTooLarge</c>.</exception>
     internal static async Task<IReadOnlyList<byte[]>> PackAsync(
-        ImageBuilder.Request request,
+        IImageMaker images,
+        ImagePlan request,
         string dockerfile,
         string? workspace,
         CancellationToken token
@@ -122,7 +127,7 @@ internal static class KubeBuildContext
                             new PaxTarEntry(TarEntryType.Directory, Code) { Mode = (UnixFileMode)0x1FD },
                             token
                         );
-                        await ContainerCode.AddFolderAsync(writer, workspace, Code, request.UserId, token);
+                        await images.AddCodeAsync(writer, workspace, Code, request.UserId, token);
                     }
                 }
             }

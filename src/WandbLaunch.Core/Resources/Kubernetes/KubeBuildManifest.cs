@@ -20,7 +20,7 @@ internal sealed record KubeBuildManifest
     private const string Work = "/workspace";
     private const string Archive = Work + "/context.tar.gz";
 
-    internal required KubeBuilder Builder { get; init; }
+    internal required ClusterBuilder Builder { get; init; }
     internal required string Namespace { get; init; }
     internal required string Image { get; init; }
 

@@ -1,4 +1,3 @@
-using System.Text;
 using System.Text.Json.Nodes;
 using WandbLaunch.Foundation;
 using WandbLaunch.Python;
@@ -11,7 +10,7 @@ namespace WandbLaunch.Resources;
 /// </summary>
 internal sealed class KubeImageBuild(
     KubeApi api,
-    KubeBuilder builder,
+    ClusterBuilder builder,
     IImageMaker images,
     LaunchContext context,
     IProgress<LaunchProgress> progress
@@ -35,7 +34,7 @@ internal sealed class KubeImageBuild(
     /// <param name="token">Cancels; a build that was begun here is removed then.</param>
     internal async Task<BroughtImage> BringAsync(
         ResourceRequest request,
-        ImageBuilder.Request @base,
+        ImagePlan @base,
         string @namespace,
         string image,
         CancellationToken token
@@ -49,11 +48,11 @@ internal sealed class KubeImageBuild(
 
         progress.Report($"packing the code for {image}");
         var dockerfile = KubeBuildContext.Dockerfile(@base, builder, request.Resolved.Workspace is not null);
-        var pieces = await KubeBuildContext.PackAsync(@base, dockerfile, request.Resolved.Workspace, token);
+        var pieces = await KubeBuildContext.PackAsync(images, @base, dockerfile, request.Resolved.Workspace, token);
         var settings = @base.Requirements.IsEmpty
             ? new Dictionary<string, string>()
             : await KubeBuildContext.SettingsAsync(request.Options.Pip, token);
-        var login = await LoginAsync(image, @base.BaseImage, token);
+        var login = await images.LoginsAsync([image, @base.BaseImage], token);
         var manifest = new KubeBuildManifest
         {
             Builder = builder,
@@ -283,27 +282,5 @@ internal sealed class KubeImageBuild(
         {
             // Its time to live ends in an hour.
         }
-    }
-
-    // docker's own logins of this machine, for the registries that the build speaks to, and no others.
-    private async Task<string?> LoginAsync(string image, string basis, CancellationToken token)
-    {
-        var auths = new JsonObject();
-        foreach (var name in new[] { image, basis })
-        {
-            if (await RegistryLogin.ForAsync(context.Environment, name, token) is { } login)
-            {
-                auths[login.ServerAddress] = login.IdentityToken is { Length: > 0 } refresh
-                    ? new JsonObject { ["identitytoken"] = refresh }
-                    : new JsonObject
-                    {
-                        ["auth"] = Secrets.Register(
-                            Convert.ToBase64String(Encoding.UTF8.GetBytes($"{login.Username}:{login.Password}"))
-                        ),
-                    };
-            }
-        }
-
-        return auths.Count == 0 ? null : new JsonObject { ["auths"] = auths }.ToJsonString();
     }
 }

@@ -14,7 +14,6 @@ internal sealed class KubernetesResource(LaunchContext context, Func<IImageMaker
     internal const string ConfigSetting = "kube_config";
     internal const string ContextSetting = "kube_context";
     internal const string NamespaceSetting = "namespace";
-    internal const string BuilderSetting = "image_builder";
 
     private static readonly JsonSerializerOptions Shown = new()
     {
@@ -31,7 +30,7 @@ internal sealed class KubernetesResource(LaunchContext context, Func<IImageMaker
             Aliases = ["k8s"],
             Tip = "a Job of a Kubernetes cluster, or a custom resource",
             PolicyKey = "kube_args",
-            Settings = [ConfigSetting, ContextSetting, NamespaceSetting, BuilderSetting],
+            Settings = [ConfigSetting, ContextSetting, NamespaceSetting, ClusterBuilder.Setting],
             EngineRemembers = true,
             Queues = true,
             Risk = "its items run in the namespace of the agent's login",
@@ -76,7 +75,7 @@ internal sealed class KubernetesResource(LaunchContext context, Func<IImageMaker
 
         KubeArguments.Check(Own(config));
         _ = KubeArguments.Services(config);
-        _ = KubeBuilder.Parse(Setting(options, BuilderSetting));
+        _ = ClusterBuilder.Parse(Setting(options, ClusterBuilder.Setting));
         if (config.DockerImage is null && RepositoryOf(config, options) is { } repository)
         {
             ImageName.Check(repository + ":x");
@@ -392,7 +391,7 @@ internal sealed class KubernetesResource(LaunchContext context, Func<IImageMaker
         CancellationToken token
     )
     {
-        if (KubeBuilder.Parse(Setting(prepare.Options, BuilderSetting)) is not { } builder)
+        if (ClusterBuilder.Parse(Setting(prepare.Options, ClusterBuilder.Setting)) is not { } builder)
         {
             return await images().BringAsync(prepare, image, prepare.Progress, token);
         }
@@ -400,13 +399,7 @@ internal sealed class KubernetesResource(LaunchContext context, Func<IImageMaker
         var build = new KubeImageBuild(api, builder, images(), context, prepare.Progress);
         try
         {
-            return await build.BringAsync(
-                prepare,
-                LocalContainerResource.ImageRequest(prepare),
-                @namespace,
-                image,
-                token
-            );
+            return await build.BringAsync(prepare, images().PlanOf(prepare), @namespace, image, token);
         }
         finally
         {

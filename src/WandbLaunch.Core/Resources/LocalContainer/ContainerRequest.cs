@@ -25,7 +25,7 @@ internal static class ContainerRequest
             Image = spec.Image,
             Name = NameFor(spec.Id),
             Env = [],
-            Labels = new Dictionary<string, string> { [ImageBuilder.Label] = "run", [RunLabel] = spec.Id },
+            Labels = new Dictionary<string, string> { [EngineImageBuilder.Label] = "run", [RunLabel] = spec.Id },
             HostConfig = new HostConfig { Binds = [.. data.Volumes], Init = true },
         };
         DockerArguments.Wall(container.HostConfig, data.UserId is null or 0);

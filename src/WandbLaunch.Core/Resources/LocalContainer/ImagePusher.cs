@@ -36,13 +36,13 @@ internal sealed class ImagePusher(
     ];
 
     /// <summary>The name of an image: the same for the same base, packages and code.</summary>
-    internal static string NameOf(ImageBuilder.Request request, string? workspace, string repository) =>
+    internal static string NameOf(EngineImageBuilder.Request request, string? workspace, string repository) =>
         repository + ":" + LaunchCache.Hash(request.Tag + "\n" + request.UserId + "\n" + HashOf(workspace))[..16];
 
     internal async Task PushAsync(string basis, string? workspace, int user, string image, CancellationToken token)
     {
         await BuildAsync(basis, workspace, user, image, token);
-        var (name, tag) = ImageBuilder.SplitTag(image);
+        var (name, tag) = EngineImageBuilder.SplitTag(image);
         string? error = null;
         var layers = new Dictionary<string, (long Done, long Total)>(StringComparer.Ordinal);
         try
@@ -116,7 +116,7 @@ internal sealed class ImagePusher(
             {
                 var text = string.Create(
                     CultureInfo.InvariantCulture,
-                    $"FROM {basis}\n{(workspace is null ? "" : $"COPY --chown={user}:0 {Code}/ {ImageCommand.Home}/\n")}LABEL {ImageBuilder.ImageLabel}=run\n"
+                    $"FROM {basis}\n{(workspace is null ? "" : $"COPY --chown={user}:0 {Code}/ {ImageCommand.Home}/\n")}LABEL {EngineImageBuilder.ImageLabel}=run\n"
                 );
                 using var content = new MemoryStream(Encoding.UTF8.GetBytes(text));
                 await writer.WriteEntryAsync(

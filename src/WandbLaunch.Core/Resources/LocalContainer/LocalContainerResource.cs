@@ -153,7 +153,7 @@ internal sealed partial class LocalContainerResource(LaunchContext context) : IL
     {
         var (config, options, resolved) = (context.Config, context.Options, context.Resolved);
         var (client, address) = await _engines.GetAsync(options.DockerHost, token);
-        var builder = new ImageBuilder(_machine, client, context.Progress);
+        var builder = new EngineImageBuilder(_machine, client, context.Progress);
         string image;
         if (config.DockerImage is { } given)
         {
@@ -177,7 +177,7 @@ internal sealed partial class LocalContainerResource(LaunchContext context) : IL
 
         context.Environment["WANDB_LAUNCH_CONFIG_PATH"] = "/tmp/wandb-launch/launch-config.json";
         var entry = config.DockerImage is null ? ImageCommand.Of(resolved.EntryPoint) : [.. resolved.EntryPoint];
-        return context.NewSpec(entry, ImageBuilder.Home) with
+        return context.NewSpec(entry, EngineImageBuilder.Home) with
         {
             Resource = Info.Name,
             Image = image,
@@ -403,9 +403,8 @@ internal sealed partial class LocalContainerResource(LaunchContext context) : IL
     private static IReadOnlyList<string> Allowed(LaunchOptions options) =>
         options.Agent is null ? [.. options.ExtraArguments, .. DockerArguments.Limits] : options.ExtraArguments;
 
-    /// <summary>The base of a run's image: what it stands on, with its packages.</summary>
-    internal static ImageBuilder.Request ImageRequest(ResourceRequest request) =>
-        ImageBuilder.Plan(
+    private static EngineImageBuilder.Request ImageRequest(ResourceRequest request) =>
+        EngineImageBuilder.Plan(
             request.Config.BaseImage,
             request.Resolved.PythonVersion,
             request.Resolved.Gpu,
@@ -420,7 +419,7 @@ internal sealed partial class LocalContainerResource(LaunchContext context) : IL
         try
         {
             var (client, _) = await _engines.GetAsync(options.DockerHost, token);
-            return await new ImageBuilder(_machine, client, CallbackProgress.None).ExistsAsync(image, token);
+            return await new EngineImageBuilder(_machine, client, CallbackProgress.None).ExistsAsync(image, token);
         }
         catch (LaunchException e) when (e.ErrorId == "DockerUnavailable")
         {

@@ -18,7 +18,7 @@ internal sealed class PackageInstaller(LaunchCache cache, DockerClient client, I
 
     /// <summary>Gives a warning where a package could not be installed that need not be.</summary>
     internal async Task<string?> InstallAsync(
-        ImageBuilder.Request request,
+        EngineImageBuilder.Request request,
         string basis,
         PipSettings pip,
         CancellationToken token
@@ -32,7 +32,7 @@ internal sealed class PackageInstaller(LaunchCache cache, DockerClient client, I
             {
                 Image = basis,
                 Cmd = ["python3", "-c", "import time; time.sleep(7200)"],
-                Labels = new Dictionary<string, string> { [ImageBuilder.Label] = "install" },
+                Labels = new Dictionary<string, string> { [EngineImageBuilder.Label] = "install" },
                 HostConfig = host,
             },
             token
@@ -67,14 +67,14 @@ internal sealed class PackageInstaller(LaunchCache cache, DockerClient client, I
             }
 
             await ExecAsync(container.ID, ["rm", "-rf", Staging], [], token);
-            var (repository, tag) = ImageBuilder.SplitTag(request.Tag);
+            var (repository, tag) = EngineImageBuilder.SplitTag(request.Tag);
             await client.Images.CommitContainerChangesAsync(
                 new CommitContainerChangesParameters
                 {
                     ContainerID = container.ID,
                     RepositoryName = repository,
                     Tag = tag,
-                    Changes = ["CMD [\"python\"]", $"LABEL {ImageBuilder.ImageLabel}=packages"],
+                    Changes = ["CMD [\"python\"]", $"LABEL {EngineImageBuilder.ImageLabel}=packages"],
                     Comment = "packages of " + request.Requirements.Hash[..12],
                 },
                 token

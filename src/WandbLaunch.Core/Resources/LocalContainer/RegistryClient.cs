@@ -68,7 +68,7 @@ internal sealed partial class RegistryClient(LaunchEnvironment environment)
 
     internal static (Uri Manifest, string Repository) AddressOf(string image)
     {
-        var (name, tag) = ImageBuilder.SplitTag(image);
+        var (name, tag) = EngineImageBuilder.SplitTag(image);
         var first = name.Split('/')[0];
         var isNamed =
             name.Contains('/', StringComparison.Ordinal)

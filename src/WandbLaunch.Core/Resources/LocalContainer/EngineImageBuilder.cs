@@ -15,7 +15,7 @@ namespace WandbLaunch.Resources;
 /// requirements shares it. Packages are installed in a container of the base image that is then committed: the pip
 /// settings of this machine reach it as variables of one exec call and leave nothing in any layer or history.
 /// </summary>
-internal sealed partial class ImageBuilder(
+internal sealed partial class EngineImageBuilder(
     LaunchEnvironment environment,
     DockerClient client,
     IProgress<LaunchProgress> progress
@@ -26,7 +26,7 @@ internal sealed partial class ImageBuilder(
     internal const string Label = "ai.wandb.launch";
 
     // Containers inherit the labels of their image, so theirs is another one.
-    internal const string ImageLabel = "ai.wandb.launch-image";
+    internal const string ImageLabel = ImageCommand.ImageLabel;
 
     internal sealed record Request(
         string BaseImage,
@@ -36,7 +36,7 @@ internal sealed partial class ImageBuilder(
         string? PythonForCuda
     )
     {
-        internal string Dockerfile => ImageBuilder.Dockerfile(this);
+        internal string Dockerfile => EngineImageBuilder.Dockerfile(this);
 
         internal string Tag =>
             Repository

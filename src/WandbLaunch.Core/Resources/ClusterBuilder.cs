@@ -5,23 +5,20 @@ namespace WandbLaunch.Resources;
 /// <summary>What builds an image in the cluster.</summary>
 /// <param name="Name">kaniko or buildkit.</param>
 /// <param name="Image">The image that it comes in.</param>
-internal sealed record KubeBuilder(string Name, string Image)
+internal sealed record ClusterBuilder(string Name, string Image)
 {
+    /// <summary>The setting that says which one.</summary>
+    internal const string Setting = "image_builder";
+
     internal const string Kaniko = "kaniko";
     internal const string BuildKit = "buildkit";
     private const string Docker = "docker";
-
-    private static readonly Dictionary<string, string> Usual = new(StringComparer.Ordinal)
-    {
-        [Kaniko] = "gcr.io/kaniko-project/executor:v1.23.2",
-        [BuildKit] = "docker.io/moby/buildkit:v0.16.0-rootless",
-    };
 
     internal bool IsKaniko => Name == Kaniko;
 
     /// <summary>Reads kaniko, buildkit=registry.example.org/buildkit:1 and the like. Null: this machine's Docker Engine builds.</summary>
     /// <exception cref="LaunchException"><c>ImageBuilderInvalid</c>, <c>ImageNameInvalid</c>.</exception>
-    internal static KubeBuilder? Parse(string? text)
+    internal static ClusterBuilder? Parse(string? text)
     {
         if (string.IsNullOrWhiteSpace(text))
         {
@@ -35,7 +32,13 @@ internal sealed record KubeBuilder(string Name, string Image)
             return null;
         }
 
-        if (!Usual.TryGetValue(name, out var image))
+        var image = name switch
+        {
+            Kaniko => "gcr.io/kaniko-project/executor:v1.23.2",
+            BuildKit => "docker.io/moby/buildkit:v0.16.0-rootless",
+            _ => null,
+        };
+        if (image is null)
         {
             throw new LaunchException(
                 "ImageBuilderInvalid",
@@ -51,6 +54,6 @@ internal sealed record KubeBuilder(string Name, string Image)
             Model.ImageName.Check(image);
         }
 
-        return new KubeBuilder(name, image);
+        return new ClusterBuilder(name, image);
     }
 }
