@@ -9,7 +9,7 @@ namespace WandbLaunch.Benchmarks;
 /// <summary>
 /// Compares the module with the bare thing, both in one run, and writes the ratios: <c>import</c>, <c>host</c>, <c>first</c>, <c>process</c>,
 /// <c>container</c>, <c>stream</c>, <c>log</c>, <c>push</c>, <c>items</c>, <c>start</c>, <c>idle</c>, <c>server</c>, <c>containers</c>, or all; <c>memory</c>
-/// takes half an hour and <c>cli</c> wants a checkout of the Python CLI: both must be asked for. A Release build of everything comes first.
+/// takes half an hour, <c>page</c> makes a database of a gigabyte, and <c>cli</c> wants a checkout of the Python CLI: these must be asked for. A Release build of everything comes first.
 /// </summary>
 internal static class Program
 {
@@ -96,6 +96,9 @@ internal static class Program
                         break;
                     case "containers":
                         AgentBenchmarks.ContainersAsync().GetAwaiter().GetResult();
+                        break;
+                    case "page":
+                        PageBenchmarks.RunAsync(Root).GetAwaiter().GetResult();
                         break;
                     case "memory":
                         AgentBenchmarks.Memory();
