@@ -88,7 +88,7 @@ internal sealed class KubernetesResource(LaunchContext context, Func<IImageMaker
         ItemContext item
     )
     {
-        options = options with { ExtraArguments = policy.ExtraArguments, SecureMode = policy.SecureMode };
+        options = options with { ExtraArguments = policy.ExtraArguments };
         var own = Own(config);
         var rules = KubePreparation.RulesOf(config, options, null)!;
         if (own?["configFile"] is { } file)
@@ -141,7 +141,7 @@ internal sealed class KubernetesResource(LaunchContext context, Func<IImageMaker
             return new ResourcePlan(
                 [.. KubePreparation.CommandOf(request), .. request.Resolved.Arguments],
                 image,
-                !isBuilt || await images().IsInRegistryAsync(image, token)
+                !isBuilt || await images().FindAsync(image, token) is not null
             )
             {
                 Manifest = data.Manifest.ToJsonString(Shown),
@@ -156,18 +156,6 @@ internal sealed class KubernetesResource(LaunchContext context, Func<IImageMaker
     public async Task<RunSpec> PrepareAsync(PrepareContext prepare, CancellationToken token)
     {
         var (config, options, resolved) = (prepare.Config, prepare.Options, prepare.Resolved);
-        if (
-            options.SecureMode
-            && config.DockerImage is not null
-            && resolved.EntryPoint.Concat(resolved.Arguments).Any()
-        )
-        {
-            throw AgentPolicy.Refused(
-                "in secure mode a docker image gets no entry point and no arguments, also not those of the run that is reproduced",
-                "-SecureMode"
-            );
-        }
-
         var (image, isBuilt) = ImageOf(prepare);
         var runId = prepare.Environment.GetValueOrDefault("WANDB_RUN_ID");
         if (config.DockerImage is not null)
@@ -197,15 +185,20 @@ internal sealed class KubernetesResource(LaunchContext context, Func<IImageMaker
         {
             // The cluster first: an image that it has no use for takes long to make.
             var (_, data) = await Preparation.MakeAsync(prepare, prepare.Id, runId, prepare.Environment, image, token);
-            if (isBuilt && await images().BringAsync(prepare, image, prepare.Progress, token) is { } warning)
+            string? digest = null;
+            if (isBuilt)
             {
-                prepare.Warnings.Add(warning);
+                (digest, var warning) = await images().BringAsync(prepare, image, prepare.Progress, token);
+                if (warning is not null)
+                {
+                    prepare.Warnings.Add(warning);
+                }
             }
 
             return prepare.NewSpec(KubePreparation.CommandOf(prepare), ImageCommand.Home) with
             {
                 Resource = Info.Name,
-                Image = image,
+                Image = digest is null ? image : $"{image}@{digest}",
                 Data = RunSpec.DataOf(data),
             };
         }
