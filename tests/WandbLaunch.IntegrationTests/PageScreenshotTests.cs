@@ -45,7 +45,8 @@ public sealed class PageScreenshotTests(PageSite site) : IClassFixture<PageSite>
                                 new JsonObject
                                 {
                                     ["_step"] = s,
-                                    ["loss"] = 0.2 + lr + 2 * Math.Exp(-s * (0.02 + lr / 10)) + 0.03 * Math.Sin(s * (i + 2)),
+                                    ["loss"] =
+                                        0.2 + lr + 2 * Math.Exp(-s * (0.02 + lr / 10)) + 0.03 * Math.Sin(s * (i + 2)),
                                     ["accuracy"] = 0.95 - lr / 2 - 0.8 * Math.Exp(-s * (0.02 + lr / 10)),
                                 }.ToJsonString()
                             ),
@@ -54,7 +55,7 @@ public sealed class PageScreenshotTests(PageSite site) : IClassFixture<PageSite>
             );
         }
 
-        await site.SweepAsync("resnet", "resnet0", "resnet1", "resnet2", "resnet3", "resnet4", "resnet5");
+        await site.SweepAsync("resnet", [.. Enumerable.Range(0, 6).Select(i => $"resnet{i}")]);
         foreach (var width in new[] { 64, 128, 256 })
         {
             await site.PushAsync(
@@ -91,11 +92,7 @@ public sealed class PageScreenshotTests(PageSite site) : IClassFixture<PageSite>
                 await page.GotoAsync(path);
                 await Expect(ready.First).ToBeVisibleAsync(new() { Timeout = 60_000 });
                 var picture = await page.ScreenshotAsync(
-                    new()
-                    {
-                        Animations = ScreenshotAnimations.Disabled,
-                        FullPage = view == "compare",
-                    }
+                    new() { Animations = ScreenshotAnimations.Disabled, FullPage = view == "compare" }
                 );
                 Assert.Equal([0x89, (byte)'P', (byte)'N', (byte)'G'], picture[..4]);
                 size += picture.Length;

@@ -13,7 +13,9 @@ internal static class PlainNumbers
 {
     private static readonly double[] Powers =
     [
-        .. Enumerable.Range(0, 23).Select(i => double.Parse("1e" + i.ToString(CultureInfo.InvariantCulture), CultureInfo.InvariantCulture)),
+        .. Enumerable
+            .Range(0, 23)
+            .Select(i => double.Parse("1e" + i.ToString(CultureInfo.InvariantCulture), CultureInfo.InvariantCulture)),
     ];
 
     /// <summary>Goes over white space and one character, if it is the next.</summary>

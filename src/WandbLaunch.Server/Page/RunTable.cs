@@ -100,11 +100,7 @@ internal sealed class RunTable(Database database)
         var found = new List<SortKey>[parts.Count];
         try
         {
-            Parallel.For(
-                0,
-                parts.Count,
-                i => found[i] = Read(query, column, parts[i].From, parts[i].To)
-            );
+            Parallel.For(0, parts.Count, i => found[i] = Read(query, column, parts[i].From, parts[i].To));
         }
         catch (AggregateException e) when (e.InnerExceptions.Count > 0)
         {
@@ -113,7 +109,12 @@ internal sealed class RunTable(Database database)
         }
 
         var all = found.SelectMany(f => f).ToArray();
-        Array.Sort(all, descending ? SortKey.Descending : column == "created" ? SortKey.Oldest : SortKey.Ascending);
+        Array.Sort(
+            all,
+            descending ? SortKey.Descending
+                : column == "created" ? SortKey.Oldest
+                : SortKey.Ascending
+        );
         return Array.ConvertAll(all, k => k.Run);
     }
 
@@ -155,10 +156,7 @@ internal sealed class RunTable(Database database)
     {
         var count = Math.Min(MostParts, Environment.ProcessorCount);
         var (first, last) = database.Read(c =>
-            c.QuerySingle<(long?, long?)>(
-                "SELECT MIN(id), MAX(id) FROM runs WHERE project = @project",
-                new { project }
-            )
+            c.QuerySingle<(long?, long?)>("SELECT MIN(id), MAX(id) FROM runs WHERE project = @project", new { project })
         );
         if (first is not { } from || last is not { } to || count == 1 || to - from < FewRuns)
         {
