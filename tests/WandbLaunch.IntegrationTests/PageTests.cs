@@ -359,7 +359,8 @@ public sealed class PageTests(PageSite site) : IClassFixture<PageSite>
                 0,
                 await page.Locator("#app img, #app script, #app b[onclick], #app a[href^='javascript:']").CountAsync()
             );
-            Assert.DoesNotContain("pwned", await page.TitleAsync(), StringComparison.Ordinal);
+            // A name may stand in the title, as it is.
+            Assert.NotEqual("pwned", await page.TitleAsync());
         }
 
         // A config of 10,000 keys and a megabyte opens in the form, and is searched there.

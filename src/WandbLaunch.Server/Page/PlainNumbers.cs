@@ -7,7 +7,7 @@ namespace WandbLaunch.Server.Pages;
 
 /// <summary>
 /// Names and numbers of a row of history, as programs write them. What is anything else is left to a reader of JSON; what
-/// is read here is JSON, and the same number to the last bit but one.
+/// is read here is JSON, and the same number but for its last bits.
 /// </summary>
 internal static class PlainNumbers
 {
@@ -59,7 +59,7 @@ internal static class PlainNumbers
         return Take(json, ref at, (byte)':');
     }
 
-    /// <summary>A number of at most 18 digits and a power of ten that a double holds as it is.</summary>
+    /// <summary>A number of at most 18 digits before its point, and a power of ten that one or two doubles hold as they are.</summary>
     internal static bool TryNumber(ReadOnlySpan<byte> json, ref int at, out double value)
     {
         value = 0;
@@ -83,15 +83,16 @@ internal static class PlainNumbers
 
         if (i < json.Length && json[i] == '.')
         {
+            whole = digits == 0 ? 0 : whole;
             var point = ++i;
             for (; i < json.Length && (uint)(json[i] - '0') <= 9; i++)
             {
-                // Digits that no double has are only counted.
+                // Digits that no double has are left out; noughts before the first other digit are none of them.
                 if (whole < 18)
                 {
                     digits = digits * 10 + (json[i] - '0');
                     power--;
-                    whole++;
+                    whole += digits == 0 ? 0 : 1;
                 }
             }
 
@@ -120,12 +121,15 @@ internal static class PlainNumbers
             power += small ? -exponent : exponent;
         }
 
-        if (power is < -22 or > 22)
+        if (power is < -44 or > 22)
         {
             return false;
         }
 
-        value = power < 0 ? digits / Powers[-power] : digits * Powers[power];
+        value =
+            power < -22 ? digits / Powers[22] / Powers[-power - 22]
+            : power < 0 ? digits / Powers[-power]
+            : digits * Powers[power];
         value = negative ? -value : value;
         at = i;
         return true;
