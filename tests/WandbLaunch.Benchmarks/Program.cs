@@ -9,7 +9,7 @@ namespace WandbLaunch.Benchmarks;
 /// <summary>
 /// Compares the module with the bare thing, both in one run, and writes the ratios: <c>import</c>, <c>host</c>, <c>first</c>, <c>process</c>,
 /// <c>nowait</c>, <c>container</c>, <c>stream</c>, <c>log</c>, <c>push</c>, <c>items</c>, <c>start</c>, <c>idle</c>, <c>server</c>, <c>containers</c>, or all; <c>memory</c>
-/// takes half an hour, <c>cli</c> wants a checkout of the Python CLI, <c>kubernetes</c> wants its engine: these must be asked for. A Release build of everything comes first.
+/// takes half an hour, <c>cli</c> wants a checkout of the Python CLI, <c>kubernetes</c> wants its engine, and <c>page</c> makes a database of a gigabyte: these must be asked for. A Release build of everything comes first.
 /// </summary>
 internal static class Program
 {
@@ -100,6 +100,9 @@ internal static class Program
                         break;
                     case "containers":
                         AgentBenchmarks.ContainersAsync().GetAwaiter().GetResult();
+                        break;
+                    case "page":
+                        PageBenchmarks.RunAsync(Root).GetAwaiter().GetResult();
                         break;
                     case "kubernetes":
                         ClusterBenchmarks.KubernetesAsync().GetAwaiter().GetResult();

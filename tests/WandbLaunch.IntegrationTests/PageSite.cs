@@ -165,8 +165,25 @@ public sealed class PageSite : IAsyncLifetime
         );
 
     /// <summary>A sweep over lr that these runs belong to; its id.</summary>
-    internal async Task<string> SweepAsync(string project, params string[] runs)
+    internal async Task<string> SweepAsync(
+        string project,
+        string[] runs,
+        string name = "over lr",
+        string description = "",
+        string metric = "loss"
+    )
     {
+        // JSON is YAML, too.
+        var config = JsonSerializer.Serialize(
+            new
+            {
+                name,
+                description,
+                method = "grid",
+                metric = new { name = metric, goal = "minimize" },
+                parameters = new { lr = new { values = new[] { 0.1, 0.2, 0.3 } } },
+            }
+        );
         var sweep = (
             await AskAsync(
                 "mutation s($i: UpsertSweepInput!) { upsertSweep(input: $i) { sweep { name } } }",
@@ -176,12 +193,12 @@ public sealed class PageSite : IAsyncLifetime
                     {
                         entityName = "local",
                         projectName = project,
-                        config = "{method: grid, metric: {name: loss, goal: minimize}, parameters: {lr: {values: [0.1, 0.2, 0.3]}}}",
+                        config,
                     },
                 }
             )
         )["upsertSweep"]!["sweep"]!["name"]!.ToString();
-        foreach (var name in runs)
+        foreach (var run in runs)
         {
             await AskAsync(
                 "mutation r($i: UpsertBucketInput!) { upsertBucket(input: $i) { inserted } }",
@@ -191,7 +208,7 @@ public sealed class PageSite : IAsyncLifetime
                     {
                         entityName = "local",
                         modelName = project,
-                        name,
+                        name = run,
                         sweep,
                     },
                 }

@@ -61,7 +61,7 @@ public sealed class PageTests(PageSite site) : IClassFixture<PageSite>
         await site.AskAsync(
             $"mutation {{ createLaunchAgent(input: {{entityName: \"local\", projectName: \"model-registry\", runQueues: [\"{queue}\"], hostname: \"box\"}}) {{ launchAgentId }} }}"
         );
-        var sweep = await site.SweepAsync("axe", "run0", "run1", "run2");
+        var sweep = await site.SweepAsync("axe", ["run0", "run1", "run2"]);
         await site.ArtifactAsync("axe", "model", "run0", "run1");
         var views = new Dictionary<string, string>
         {
@@ -140,7 +140,7 @@ public sealed class PageTests(PageSite site) : IClassFixture<PageSite>
             );
         }
 
-        await site.SweepAsync("parts", "p0", "p1", "p2");
+        await site.SweepAsync("parts", ["p0", "p1", "p2"]);
         await site.ArtifactAsync("parts", "weights", "p2", "p0");
         await site.AskAsync(
             $"mutation {{ createLaunchAgent(input: {{entityName: \"local\", projectName: \"model-registry\", runQueues: [\"{await site.QueueAsync("parts")}\"], hostname: \"parts-box\"}}) {{ launchAgentId }} }}"
@@ -318,6 +318,8 @@ public sealed class PageTests(PageSite site) : IClassFixture<PageSite>
                 overrides = new { run_config = new Dictionary<string, string> { [Hostile[0]] = Hostile[1] } },
             }
         );
+        await site.ArtifactAsync("hostile", Hostile[0], "h0", "h1");
+        var sweep = await site.SweepAsync("hostile", ["h0", "h1"], Hostile[1], Hostile[2], Hostile[3]);
         await using var person = await site.OpenAsync("/local/hostile");
         var page = person.Page;
         foreach (var name in Hostile)
@@ -335,6 +337,11 @@ public sealed class PageTests(PageSite site) : IClassFixture<PageSite>
                 ("/local/hostile?group=config." + Uri.EscapeDataString(Hostile[3]), "Group by"),
                 ($"/launch?queue={queue}", Hostile[0]),
                 ($"/launch?queue={queue}&item={item}", Hostile[1]),
+                ("/local/hostile/artifacts", Hostile[0]),
+                ($"/local/hostile/artifacts/model/{Uri.EscapeDataString(Hostile[0])}", Hostile[1]),
+                ("/local/hostile/runs/h0?tab=files", Hostile[0]),
+                ("/local/hostile/sweeps", Hostile[1]),
+                ($"/local/hostile/sweeps/{sweep}", Hostile[3]),
                 ("/monitor", "<b onclick=alert(1)>q"),
                 (
                     "/local/hostile?filter=%5B%5B%22state%22,%22%3D%22,%22"
@@ -352,7 +359,8 @@ public sealed class PageTests(PageSite site) : IClassFixture<PageSite>
                 0,
                 await page.Locator("#app img, #app script, #app b[onclick], #app a[href^='javascript:']").CountAsync()
             );
-            Assert.DoesNotContain("pwned", await page.TitleAsync(), StringComparison.Ordinal);
+            // A name may stand in the title, as it is.
+            Assert.NotEqual("pwned", await page.TitleAsync());
         }
 
         // A config of 10,000 keys and a megabyte opens in the form, and is searched there.
