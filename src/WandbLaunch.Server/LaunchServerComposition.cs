@@ -28,6 +28,7 @@ internal static class LaunchServerComposition
             .AddSingleton<FileStreamEndpoint>()
             .AddSingleton<QueueEndpoints>()
             .AddSingleton<SessionEndpoints>()
+            .AddSingleton<UserEndpoints>()
             .AddPage();
     }
 
@@ -43,6 +44,7 @@ internal static class LaunchServerComposition
         app.MapFiles();
         app.MapQueues();
         app.MapSessions();
+        app.MapUsers();
         app.MapShutdown();
         app.MapPageData();
         app.MapPage();
@@ -98,8 +100,10 @@ internal static class LaunchServerComposition
             .AddSingleton(s =>
             {
                 var parts = s.GetServices<ISchemaPart>().ToList();
-                return new Lazy<ISchema>(() => SchemaFields.Build(parts, generation2022));
+                var access = s.GetRequiredService<MutationAccess>();
+                return new Lazy<ISchema>(() => SchemaFields.Build(parts, access, generation2022));
             })
+            .AddSingleton<MutationAccess>()
             .AddSingleton<GraphQLEndpoint>();
 
     private static void MapGraphQL(this WebApplication app)
@@ -107,7 +111,7 @@ internal static class LaunchServerComposition
         // Made beside the rest of the start; the first request waits for it where it must.
         var schema = app.Services.GetRequiredService<Lazy<ISchema>>();
         _ = Task.Run(() => schema.Value);
-        app.MapPost("/graphql", app.Services.GetRequiredService<GraphQLEndpoint>().InvokeAsync);
+        app.MapPost("/graphql", app.Services.GetRequiredService<GraphQLEndpoint>().InvokeAsync).For(Right.Read);
     }
 
     private static void MapFiles(this WebApplication app)
@@ -122,15 +126,18 @@ internal static class LaunchServerComposition
     private static void MapSessions(this WebApplication app) =>
         app.Services.GetRequiredService<SessionEndpoints>().Map(app);
 
+    private static void MapUsers(this WebApplication app) => app.Services.GetRequiredService<UserEndpoints>().Map(app);
+
     private static void MapShutdown(this WebApplication app) =>
         app.MapPost(
-            "/shutdown",
-            _ =>
-            {
-                app.Lifetime.StopApplication();
-                return Task.CompletedTask;
-            }
-        );
+                "/shutdown",
+                _ =>
+                {
+                    app.Lifetime.StopApplication();
+                    return Task.CompletedTask;
+                }
+            )
+            .For(Right.Administer);
 
     private static void MapPage(this WebApplication app) => PageEndpoints.Map(app);
 }

@@ -321,6 +321,85 @@ internal static class LocalServers
         }
     }
 
+    /// <summary>The server of a database, which must run.</summary>
+    /// <exception cref="LaunchException"><c>ServerNotRunning</c>.</exception>
+    internal static async Task<LaunchServerInfo> NeedAsync(string path, CancellationToken token) =>
+        await FindAsync(path, token) is { Running: true } server
+            ? server
+            : throw new LaunchException(
+                "ServerNotRunning",
+                LaunchErrorCategory.ObjectNotFound,
+                $"No launch server runs for {path}. Start it with Start-WandbLaunchServer.",
+                path
+            );
+
+    /// <summary>Asks a server for what is no part of W&amp;B's API, with its own key.</summary>
+    /// <exception cref="LaunchException">What <paramref name="fault"/> makes of a refusal, or what any refusal of a server is.</exception>
+    internal static async Task<JsonDocument> AskAsync(
+        LaunchServerInfo server,
+        HttpMethod method,
+        string path,
+        object? body,
+        Func<HttpStatusCode, string, LaunchException?> fault,
+        CancellationToken token
+    )
+    {
+        using var client = Client(server);
+        using var request = new HttpRequestMessage(method, new Uri(server.Url + path));
+        if (body is not null)
+        {
+            request.Content = new StringContent(JsonSerializer.Serialize(body), Encoding.UTF8, "application/json");
+        }
+
+        HttpResponseMessage response;
+        try
+        {
+            response = await client.SendAsync(request, token);
+        }
+        catch (HttpRequestException e)
+        {
+            throw new LaunchException(
+                "ServerNotRunning",
+                LaunchErrorCategory.ObjectNotFound,
+                $"The launch server at {server.Url} does not answer any more: {e.Message} Start it with Start-WandbLaunchServer.",
+                server.Path,
+                e
+            );
+        }
+
+        using (response)
+        {
+            if (!response.IsSuccessStatusCode && await ReasonAsync(response, token) is { } reason)
+            {
+                throw fault(response.StatusCode, reason)
+                    ?? new LaunchException(
+                        "ServerError",
+                        LaunchErrorCategory.ConnectionError,
+                        $"The server at {server.Url} failed at {path} (HTTP {(int)response.StatusCode}: {reason}). Its log says more.",
+                        server
+                    );
+            }
+
+            return await JsonDocument.ParseAsync(
+                await response.Content.ReadAsStreamAsync(token),
+                cancellationToken: token
+            );
+        }
+    }
+
+    private static async Task<string> ReasonAsync(HttpResponseMessage response, CancellationToken token)
+    {
+        try
+        {
+            using var answer = JsonDocument.Parse(await response.Content.ReadAsStringAsync(token));
+            return answer.RootElement.GetProperty("error").GetString() ?? "";
+        }
+        catch (Exception e) when (e is JsonException or KeyNotFoundException or InvalidOperationException)
+        {
+            return response.ReasonPhrase ?? "";
+        }
+    }
+
     /// <summary>A client with the server's key.</summary>
     internal static HttpClient Client(LaunchServerInfo server)
     {

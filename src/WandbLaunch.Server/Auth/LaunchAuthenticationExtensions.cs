@@ -1,5 +1,6 @@
 using System.Text.Encodings.Web;
 using Microsoft.AspNetCore.Authorization;
+using WandbLaunch.Server.Data;
 using WandbLaunch.Server.Endpoints;
 
 namespace WandbLaunch.Server.Auth;
@@ -28,6 +29,8 @@ internal static class LaunchAuthenticationExtensions
     )
     {
         services.AddSingleton(new ServerKey(key));
+        services.AddSingleton<UserRepository>();
+        services.AddSingleton<UserDirectory>();
         services.AddSingleton<UrlSigner>();
         services.AddSingleton<Sessions>();
         services.AddSingleton<SignInLinks>();
@@ -71,6 +74,7 @@ internal static class LaunchAuthenticationExtensions
         app.UseRouting();
         app.UseAuthentication();
         app.UseAuthorization();
+        app.Use(AccessRules.InvokeAsync);
         app.Use(ContentGuard.InvokeAsync);
     }
 

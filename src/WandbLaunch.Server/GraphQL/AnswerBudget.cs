@@ -1,11 +1,12 @@
 using System.Globalization;
 using GraphQL;
+using WandbLaunch.Server.Auth;
 using WandbLaunch.Server.Endpoints;
 
 namespace WandbLaunch.Server.Schema;
 
-/// <summary>What is left of one answer.</summary>
-internal sealed class AnswerBudget(CancellationToken gone) : IDisposable
+/// <summary>What is left of one answer, and whose it is.</summary>
+internal sealed class AnswerBudget(Caller caller, CancellationToken gone) : IDisposable
 {
     private const string Name = "budget";
 
@@ -16,6 +17,9 @@ internal sealed class AnswerBudget(CancellationToken gone) : IDisposable
 
     /// <summary>Cancelled where the answer is not to be finished.</summary>
     internal CancellationToken Token => _over.Token;
+
+    /// <summary>Whose answer it is.</summary>
+    internal Caller Caller => caller;
 
     /// <summary>Which limit ended it.</summary>
     internal RequestFault? Fault { get; private set; }

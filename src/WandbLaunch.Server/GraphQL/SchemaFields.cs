@@ -22,11 +22,16 @@ internal sealed class SchemaFields
 
     private readonly ISchema _schema;
     private readonly HashSet<(string, string)> _asking = [];
+    private readonly MutationAccess _access;
 
-    private SchemaFields(ISchema schema) => _schema = schema;
+    private SchemaFields(ISchema schema, MutationAccess access)
+    {
+        _schema = schema;
+        _access = access;
+    }
 
     /// <summary>Makes the schema; of the 2022 generation it lacks what came later, so that clients are tried against both.</summary>
-    internal static ISchema Build(IEnumerable<ISchemaPart> parts, bool generation2022)
+    internal static ISchema Build(IEnumerable<ISchemaPart> parts, MutationAccess access, bool generation2022)
     {
         var text = string.Join('\n', Files.Select(Read));
         if (generation2022)
@@ -73,7 +78,7 @@ internal sealed class SchemaFields
             }
         }
 
-        var fields = new SchemaFields(schema);
+        var fields = new SchemaFields(schema, access);
         foreach (var part in parts)
         {
             part.AddTo(fields);
@@ -101,7 +106,7 @@ internal sealed class SchemaFields
         }
     }
 
-    /// <summary>Sets what a mutation does. Every name in its input is looked at here, before anything is made of it.</summary>
+    /// <summary>Sets what a mutation does. Every name in its input is looked at here, and whether the caller may, before anything is made of it.</summary>
     internal void Mutation(string field, Func<IResolveFieldContext, Dictionary<string, object?>, object?> act) =>
         Set(
             "Mutation",
@@ -110,6 +115,7 @@ internal sealed class SchemaFields
             {
                 var input = c.Input();
                 Names.CheckInput(field, input);
+                _access.Check(c.Caller(), field, input);
                 return act(c, input);
             }
         );

@@ -1,5 +1,6 @@
 using System.Globalization;
 using Dapper;
+using WandbLaunch.Server.Auth;
 using WandbLaunch.Server.Data;
 using WandbLaunch.Server.Endpoints;
 
@@ -16,18 +17,23 @@ internal sealed class AgentPages(Database database, PageQueues views, AgentRepos
     internal void Map(IEndpointRouteBuilder app)
     {
         app.MapGet(
-            "/page/agents",
-            c =>
-                c.AnswerAsync(
-                    new { agents = views.Agents(all: true), queues = views.Queues().Select(q => new { q.Id, q.Name }) }
-                )
-        );
-        app.MapPost("/page/agents/{id}/drain", Parts.Of("id", DrainAsync));
-        app.MapGet("/page/monitor", MonitorAsync);
+                "/page/agents",
+                c =>
+                    c.AnswerAsync(
+                        new
+                        {
+                            agents = views.Agents(all: true, c.Caller()),
+                            queues = views.Queues(c.Caller()).Select(q => new { q.Id, q.Name }),
+                        }
+                    )
+            )
+            .For(Right.Read);
+        app.MapPost("/page/agents/{id}/drain", Parts.Of("id", DrainAsync)).For(Right.Write);
+        app.MapGet("/page/monitor", MonitorAsync).For(Right.Read);
     }
 
     private Task DrainAsync(HttpContext context, string id) =>
-        agents.Stop(Ids.Parse(id))
+        agents.Find(Ids.Parse(id)) is { } agent && context.Caller().MayWrite(agent.Entity) && agents.Stop(agent.Id)
             ? context.AnswerAsync(new { draining = true })
             : throw new RequestFault(404, "There is no such agent.");
 
@@ -50,10 +56,15 @@ internal sealed class AgentPages(Database database, PageQueues views, AgentRepos
         var by = new Dictionary<(string Kind, string Name), int[]>();
         var bars = new List<object>();
         var looked = 0;
-        var queues = views.Queues().ToDictionary(q => q.Id);
+        var queues = views.Queues(context.Caller()).ToDictionary(q => q.Id);
         foreach (var item in Items(since))
         {
             looked++;
+            if (!context.Caller().IsAdmin && !queues.ContainsKey(item.Queue))
+            {
+                continue;
+            }
+
             var created = Parse(item.CreatedAt);
             var claimed = Parse(item.ClaimedAt);
             var finished = Parse(item.FinishedAt);

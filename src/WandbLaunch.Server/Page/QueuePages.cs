@@ -1,7 +1,7 @@
 using System.Text.Json;
+using WandbLaunch.Server.Auth;
 using WandbLaunch.Server.Data;
 using WandbLaunch.Server.Endpoints;
-using WandbLaunch.Server.Schema;
 
 namespace WandbLaunch.Server.Pages;
 
@@ -10,15 +10,22 @@ internal sealed class QueuePages(PageQueues views, QueueRepository queues)
 {
     internal void Map(IEndpointRouteBuilder app)
     {
-        app.MapGet("/page/queues", c => c.AnswerAsync(new { queues = views.Queues() }));
-        app.MapPost("/page/queues", c => c.AnswerFormAsync(Create));
-        app.MapGet("/page/queues/{id}", Parts.Of("id", (c, id) => c.AnswerAsync(Shown(Find(id)))));
-        app.MapPost("/page/queues/{id}", Parts.Of("id", (c, id) => c.AnswerFormAsync(b => Change(Find(id), b))));
-        app.MapDelete("/page/queues/{id}", Parts.Of("id", DeleteAsync));
+        app.MapGet("/page/queues", c => c.AnswerAsync(new { queues = views.Queues(c.Caller()) })).For(Right.Read);
+        app.MapPost("/page/queues", c => c.AnswerFormAsync(b => Create(b, c.Caller()))).For(Right.Write);
+        app.MapGet("/page/queues/{id}", Parts.Of("id", (c, id) => c.AnswerAsync(Shown(Find(id, c.Caller())))))
+            .For(Right.Read);
+        app.MapPost(
+                "/page/queues/{id}",
+                Parts.Of("id", (c, id) => c.AnswerFormAsync(b => Change(Find(id, c.Caller()), b, c.Caller())))
+            )
+            .For(Right.Write);
+        app.MapDelete("/page/queues/{id}", Parts.Of("id", DeleteAsync)).For(Right.Write);
     }
 
-    private QueueRecord Find(string id) =>
-        queues.Find(Ids.Parse(id)) ?? throw new RequestFault(404, "There is no such queue.");
+    private QueueRecord Find(string id, Caller caller) =>
+        queues.Find(Ids.Parse(id)) is { } queue && caller.MayRead(queue)
+            ? queue
+            : throw new RequestFault(404, "There is no such queue.");
 
     private static object Shown(QueueRecord queue) =>
         new
@@ -35,10 +42,11 @@ internal sealed class QueuePages(PageQueues views, QueueRepository queues)
             links = PageRequests.Json(queue.ExternalLinks),
         };
 
-    private object Create(JsonElement body)
+    private object Create(JsonElement body, Caller caller)
     {
         var name = body.Need("name");
-        var entity = body.Text("entity") ?? ResolveContext.Username;
+        var entity = body.Text("entity") ?? caller.Name;
+        caller.NeedWrite(entity);
         var settings = Settings(body);
         if (settings.Resource is null && (settings.Config ?? settings.Variables) is not null)
         {
@@ -58,13 +66,13 @@ internal sealed class QueuePages(PageQueues views, QueueRepository queues)
                 body.Text("access") == "USER" ? "USER" : "PROJECT",
                 settings.Mode,
                 config,
-                ResolveContext.Username
+                caller.Name
             )
         );
         return new { id = made.Id };
     }
 
-    private object Change(QueueRecord queue, JsonElement body)
+    private object Change(QueueRecord queue, JsonElement body, Caller caller)
     {
         if (body.Flag("paused") is { } paused)
         {
@@ -76,12 +84,12 @@ internal sealed class QueuePages(PageQueues views, QueueRepository queues)
             Configure(queue, Settings(body));
         }
 
-        return Shown(Find(Ids.Text(queue.Id)));
+        return Shown(Find(Ids.Text(queue.Id), caller));
     }
 
     private Task DeleteAsync(HttpContext context, string id)
     {
-        queues.Delete(Find(id).Id);
+        queues.Delete(Find(id, context.Caller()).Id);
         return context.AnswerAsync(new { deleted = true });
     }
 
