@@ -20,6 +20,7 @@
         'Get-WandbLaunchJob'
         'Get-WandbLaunchQueueItem'
         'Get-WandbLaunchServer'
+        'Get-WandbLaunchServerAudit'
         'Get-WandbLaunchServerUser'
         'Get-WandbRun'
         'Get-WandbRunAlert'

@@ -21,6 +21,9 @@ internal sealed record LaunchServerOptions(string Path, string Listen, int Port,
     /// <summary>Before an alert is sent again, which doubles.</summary>
     internal TimeSpan AlertRetryDelay { get; init; } = TimeSpan.FromSeconds(1);
 
+    /// <summary>How long it is known who did what.</summary>
+    internal TimeSpan AuditAge { get; init; } = TimeSpan.FromDays(90);
+
     internal TimeProvider Time { get; init; } = TimeProvider.System;
 
     /// <summary>Hears what whoever starts the server should know.</summary>

@@ -1,5 +1,6 @@
 using GraphQL.Types;
 using WandbLaunch.Server.Alerts;
+using WandbLaunch.Server.Audit;
 using WandbLaunch.Server.Auth;
 using WandbLaunch.Server.Data;
 using WandbLaunch.Server.Endpoints;
@@ -29,6 +30,7 @@ internal static class LaunchServerComposition
             .AddSingleton<QueueEndpoints>()
             .AddSingleton<SessionEndpoints>()
             .AddSingleton<UserEndpoints>()
+            .AddSingleton<AuditEndpoint>()
             .AddPage();
     }
 
@@ -45,6 +47,7 @@ internal static class LaunchServerComposition
         app.MapQueues();
         app.MapSessions();
         app.MapUsers();
+        app.Services.GetRequiredService<AuditEndpoint>().Map(app);
         app.MapShutdown();
         app.MapPageData();
         app.MapPage();
@@ -73,7 +76,9 @@ internal static class LaunchServerComposition
             .AddSingleton<RunMonitor>()
             .AddSingleton<QueueRepository>()
             .AddSingleton<ItemRepository>()
-            .AddSingleton<AgentRepository>();
+            .AddSingleton<AgentRepository>()
+            .AddSingleton<AuditRepository>()
+            .AddSingleton<AuditLog>();
 
     // Beside the database, whose real place is known once it is open.
     private static IServiceCollection AddLaunchLog(this IServiceCollection services) =>
@@ -101,7 +106,8 @@ internal static class LaunchServerComposition
             {
                 var parts = s.GetServices<ISchemaPart>().ToList();
                 var access = s.GetRequiredService<MutationAccess>();
-                return new Lazy<ISchema>(() => SchemaFields.Build(parts, access, generation2022));
+                var audit = s.GetRequiredService<AuditLog>();
+                return new Lazy<ISchema>(() => SchemaFields.Build(parts, access, audit, generation2022));
             })
             .AddSingleton<MutationAccess>()
             .AddSingleton<GraphQLEndpoint>();
@@ -111,7 +117,9 @@ internal static class LaunchServerComposition
         // Made beside the rest of the start; the first request waits for it where it must.
         var schema = app.Services.GetRequiredService<Lazy<ISchema>>();
         _ = Task.Run(() => schema.Value);
-        app.MapPost("/graphql", app.Services.GetRequiredService<GraphQLEndpoint>().InvokeAsync).For(Right.Read);
+        app.MapPost("/graphql", app.Services.GetRequiredService<GraphQLEndpoint>().InvokeAsync)
+            .For(Right.Read)
+            .Unaudited();
     }
 
     private static void MapFiles(this WebApplication app)
@@ -137,7 +145,8 @@ internal static class LaunchServerComposition
                     return Task.CompletedTask;
                 }
             )
-            .For(Right.Administer);
+            .For(Right.Administer)
+            .Audited(AuditAction.Changed);
 
     private static void MapPage(this WebApplication app) => PageEndpoints.Map(app);
 }

@@ -7,6 +7,7 @@ using GraphQL.Types;
 using Microsoft.AspNetCore.Routing;
 using Microsoft.Extensions.DependencyInjection;
 using WandbLaunch.Server;
+using WandbLaunch.Server.Audit;
 using WandbLaunch.Server.Auth;
 using WandbLaunch.Server.Data;
 using WandbLaunch.Server.Schema;
@@ -71,6 +72,82 @@ public sealed class ServerAccessTests : IAsyncLifetime
     {
         var known = _server.Services.GetRequiredService<MutationAccess>().Known;
         Assert.Equal(Mutations().Select(m => m.Name).Order(), known.Order());
+    }
+
+    [Fact]
+    public void Every_endpoint_and_mutation_that_changes_something_says_what_is_noted_of_it()
+    {
+        Assert.Empty(
+            Endpoints()
+                .Where(e =>
+                    e.Metadata.GetMetadata<AccessRule>()?.Right != Right.Read
+                    && e.Metadata.GetMetadata<IHttpMethodMetadata>()?.HttpMethods.Contains("GET") != true
+                    && e.Metadata.GetMetadata<AuditRule>() is null
+                )
+                .Select(e => e.RoutePattern.RawText)
+        );
+        Assert.Equal(Mutations().Select(m => m.Name).Order(), MutationAudit.Known.Order());
+    }
+
+    [Fact]
+    public async Task The_log_says_who_did_what_and_who_was_refused()
+    {
+        await AskAsync(
+            _member,
+            "mutation { popFromRunQueue(input: {entityName: \"alpha\", projectName: \"demo\", queueName: \"q\"}) { runQueueItemId } }"
+        );
+
+        // Nothing was there any more: nobody took anything.
+        await AskAsync(
+            _member,
+            "mutation { popFromRunQueue(input: {entityName: \"alpha\", projectName: \"demo\", queueName: \"q\"}) { runQueueItemId } }"
+        );
+        await RefusedAsync(_foreign, $"mutation {{ stopRun(input: {{id: \"{_run}\"}}) {{ success }} }}");
+        using var denied = await _reader.DeleteAsync($"/page/queues/{_queue}", Token);
+        await AskAsync(_member, $"mutation {{ deleteRun(input: {{id: \"{_run}\"}}) {{ clientMutationId }} }}");
+        (await _member.DeleteAsync($"/page/queues/{_queue}", Token)).EnsureSuccessStatusCode();
+        var all = await AuditAsync("");
+        Assert.Equal(
+            [
+                ("local", "Created", "user ada"),
+                ("local", "Created", "user rita"),
+                ("local", "Created", "user bob"),
+                ("ada", "Created", "name demo"),
+                ("ada", "Created", "name r1, state running"),
+                ("ada", "Created", "queue q"),
+                ("ada", "Changed", "queue q"),
+                ("ada", "Queued", $"queue q, item {_item}"),
+                ("ada", "Created", $"host {Marker}"),
+            ],
+            all.Take(9)
+        );
+        Assert.Equal(
+            [
+                ("ada", "Popped", $"queue q, item {_item}"),
+                ("bob", "Refused", "run r1"),
+                ("rita", "Refused", $"id {_queue}"),
+                ("ada", "Deleted", "run r1"),
+                ("ada", "Deleted", "queue q"),
+            ],
+            all.TakeLast(5)
+        );
+        Assert.Equal([("bob", "Refused", "run r1")], await AuditAsync("?user=BOB&action=Refused"));
+        Assert.Empty(await AuditAsync("?since=2999-01-01"));
+        Assert.Equal(all, await AuditAsync("?since=2020-01-01"));
+        using var foreign = await _member.GetAsync("/audit", Token);
+        Assert.Equal(HttpStatusCode.Forbidden, foreign.StatusCode);
+
+        async Task<List<(string User, string Action, string Subject)>> AuditAsync(string query)
+        {
+            var answer = JsonNode.Parse(await _admin.GetStringAsync("/audit" + query, Token))!;
+            Assert.All(answer["entries"]!.AsArray(), e => Assert.Equal("127.0.0.1", e!["address"]!.ToString()));
+            return
+            [
+                .. answer["entries"]!
+                    .AsArray()
+                    .Select(e => (e!["user"]!.ToString(), e["action"]!.ToString(), e["subject"]!.ToString())),
+            ];
+        }
     }
 
     [Fact]

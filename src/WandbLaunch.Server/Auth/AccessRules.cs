@@ -1,3 +1,4 @@
+using WandbLaunch.Server.Audit;
 using WandbLaunch.Server.Endpoints;
 
 namespace WandbLaunch.Server.Auth;
@@ -52,7 +53,7 @@ internal static class AccessRules
     ) => endpoint.WithMetadata(new AccessRule(right, entity));
 
     /// <summary>The middleware, after it is known who asks.</summary>
-    internal static Task InvokeAsync(HttpContext context, RequestDelegate next)
+    internal static Task InvokeAsync(AuditLog audit, HttpContext context, RequestDelegate next)
     {
         // Without a caller there is what the policies give to everyone: the form that asks for a key.
         if (
@@ -63,9 +64,13 @@ internal static class AccessRules
             return next(context);
         }
 
-        return endpoint.Metadata.GetMetadata<AccessRule>() is { } rule && rule.Allows(caller, context)
-            ? next(context)
-            : FaultAnswers.WriteAsync(context, 403, caller.Refusal);
+        if (endpoint.Metadata.GetMetadata<AccessRule>() is { } rule && rule.Allows(caller, context))
+        {
+            return next(context);
+        }
+
+        AuditRules.Refused(audit, context, caller);
+        return FaultAnswers.WriteAsync(context, 403, caller.Refusal);
     }
 
     /// <summary>Who asks.</summary>

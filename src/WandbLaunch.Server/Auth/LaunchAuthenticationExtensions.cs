@@ -1,5 +1,6 @@
 using System.Text.Encodings.Web;
 using Microsoft.AspNetCore.Authorization;
+using WandbLaunch.Server.Audit;
 using WandbLaunch.Server.Data;
 using WandbLaunch.Server.Endpoints;
 
@@ -74,8 +75,10 @@ internal static class LaunchAuthenticationExtensions
         app.UseRouting();
         app.UseAuthentication();
         app.UseAuthorization();
-        app.Use(AccessRules.InvokeAsync);
+        var audit = app.Services.GetRequiredService<AuditLog>();
+        app.Use((context, next) => AccessRules.InvokeAsync(audit, context, next));
         app.Use(ContentGuard.InvokeAsync);
+        app.Use((context, next) => AuditRules.InvokeAsync(audit, context, next));
     }
 
     private static void Where(

@@ -3,6 +3,7 @@ using System.Security.Cryptography;
 using System.Text;
 using Microsoft.AspNetCore.Http.Metadata;
 using Microsoft.Net.Http.Headers;
+using WandbLaunch.Server.Audit;
 using WandbLaunch.Server.Auth;
 using WandbLaunch.Server.Data;
 
@@ -32,9 +33,13 @@ internal sealed class FileEndpoints(
         app.MapGet(File, Parts.Of("entity", "project", "run", "name", SendFileAsync)).For(Right.Read, "entity");
         app.MapPut(File, Parts.Of("entity", "project", "run", "name", ReceiveFileAsync))
             .For(Right.Write, "entity")
+            .Unaudited()
             .WithMetadata(whole);
         app.MapGet(Blob, Parts.Of("entity", "md5", SendBlobAsync)).For(Right.Read, "entity");
-        app.MapPut(Blob, Parts.Of("entity", "md5", ReceiveBlobAsync)).For(Right.Write, "entity").WithMetadata(whole);
+        app.MapPut(Blob, Parts.Of("entity", "md5", ReceiveBlobAsync))
+            .For(Right.Write, "entity")
+            .Unaudited()
+            .WithMetadata(whole);
 
         // Of 2022: region/entity/artifact/md5; of today: …/project/collection/artifact[/artifact]/md5/name.
         app.MapGet(
@@ -50,6 +55,7 @@ internal sealed class FileEndpoints(
         app.MapGet(Manifest, Parts.Of("id", SendManifestAsync)).For(Right.Read, EntityOfArtifact);
         app.MapPut(Manifest, Parts.Of("id", ReceiveManifestAsync))
             .For(Right.Write, EntityOfArtifact)
+            .Unaudited()
             .WithMetadata(new SizeLimit(LargestManifest));
     }
 

@@ -1,4 +1,5 @@
 using System.Text.Json;
+using WandbLaunch.Server.Audit;
 using WandbLaunch.Server.Auth;
 using WandbLaunch.Server.Data;
 
@@ -12,7 +13,8 @@ internal sealed class FileStreamEndpoint(RunRepository runs, RunLineRepository s
 
     internal void Map(IEndpointRouteBuilder app) =>
         app.MapPost("/files/{entity}/{project}/{run}/file_stream", Parts.Of("entity", "project", "run", StreamAsync))
-            .For(Right.Write, "entity");
+            .For(Right.Write, "entity")
+            .Unaudited();
 
     private async Task StreamAsync(HttpContext context, string entity, string project, string run)
     {

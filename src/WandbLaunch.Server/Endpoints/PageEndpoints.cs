@@ -31,6 +31,7 @@ internal static class PageEndpoints
         "/page",
         "/shutdown",
         UserEndpoints.Path,
+        AuditEndpoint.Path,
         SessionEndpoints.Path,
     ];
 

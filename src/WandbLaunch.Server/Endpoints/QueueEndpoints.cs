@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text.Json;
+using WandbLaunch.Server.Audit;
 using WandbLaunch.Server.Auth;
 using WandbLaunch.Server.Data;
 
@@ -20,8 +21,10 @@ internal sealed class QueueEndpoints(
 
     internal void Map(IEndpointRouteBuilder app)
     {
-        app.MapPost("/queues/push", PushAsync).For(Right.Write, c => c.Request.Query["entity"].ToString());
-        app.MapPost("/queues/remove", RemoveAsync).For(Right.Write);
+        app.MapPost("/queues/push", PushAsync)
+            .For(Right.Write, c => c.Request.Query["entity"].ToString())
+            .Audited(AuditAction.Queued);
+        app.MapPost("/queues/remove", RemoveAsync).For(Right.Write).Audited(AuditAction.Deleted);
         app.MapGet("/queues/wait", WaitAsync).For(Right.Read);
     }
 
@@ -50,6 +53,7 @@ internal sealed class QueueEndpoints(
                 }
 
                 results = items.PushBatch(queue, read, request);
+                context.Audit().Subject = $"queue {queue.Name}, {read.Count} items";
             }
             catch (JsonException e)
             {
@@ -90,12 +94,22 @@ internal sealed class QueueEndpoints(
 
         var ids = list.EnumerateArray().Select(i => Ids.Parse(i.ToString())).Where(i => i >= 0);
         var queue = Ids.Parse(context.Request.Query["queue"].ToString());
-        if (queues.Find(queue) is { } known)
+        var known = queues.Find(queue);
+        if (known is not null)
         {
             context.Caller().NeedWrite(known);
         }
 
         var removed = items.Delete(queue, ids);
+        var detail = context.Audit();
+        detail.IsNothing = removed.Count == 0;
+        if (known is { } of)
+        {
+            detail.Entity = of.Entity;
+            detail.Project = of.Project;
+            detail.Subject = $"queue {of.Name}, items {string.Join(", ", removed.Take(50))}";
+        }
+
         await context.Response.WriteAsJsonAsync(new { removed });
     }
 

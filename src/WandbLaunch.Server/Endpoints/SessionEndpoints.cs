@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Text;
 using System.Text.Json;
+using WandbLaunch.Server.Audit;
 using WandbLaunch.Server.Auth;
 
 namespace WandbLaunch.Server.Endpoints;
@@ -12,9 +13,12 @@ internal sealed class SessionEndpoints(UserDirectory users, Sessions sessions, S
 
     internal void Map(IEndpointRouteBuilder app)
     {
-        app.MapPost(Path, SignInAsync).RequireAuthorization(Policies.SignIn).For(Right.Read);
-        app.MapDelete(Path, SignOutAsync).For(Right.Read);
-        app.MapPost(Path + "/link", LinkAsync).For(Right.Read);
+        app.MapPost(Path, SignInAsync)
+            .RequireAuthorization(Policies.SignIn)
+            .For(Right.Read)
+            .Audited(AuditAction.SignedIn);
+        app.MapDelete(Path, SignOutAsync).For(Right.Read).Unaudited();
+        app.MapPost(Path + "/link", LinkAsync).For(Right.Read).Unaudited();
     }
 
     /// <summary>A code that signs in once, for whoever has the key: a link with it after its # can be opened in a browser.</summary>
@@ -65,6 +69,7 @@ internal sealed class SessionEndpoints(UserDirectory users, Sessions sessions, S
         }
 
         var (cookie, token) = sessions.Begin(caller.Id);
+        context.Audit().Caller = caller;
         context.Response.Cookies.Append(
             LaunchAuthenticationHandler.CookieName(context),
             cookie,

@@ -1,4 +1,5 @@
 using System.Text.Json;
+using WandbLaunch.Server.Audit;
 using WandbLaunch.Server.Auth;
 using WandbLaunch.Server.Data;
 
@@ -14,9 +15,11 @@ internal sealed class UserEndpoints(UserDirectory users)
     internal void Map(IEndpointRouteBuilder app)
     {
         app.MapGet(Path, ListAsync).For(Right.Administer);
-        app.MapPost(Path, AddAsync).For(Right.Administer);
-        app.MapPost(Path + "/{name}", Parts.Of("name", ChangeAsync)).For(Right.Administer);
-        app.MapDelete(Path + "/{name}", Parts.Of("name", RemoveAsync)).For(Right.Administer);
+        app.MapPost(Path, AddAsync).For(Right.Administer).Audited(AuditAction.Created);
+        app.MapPost(Path + "/{name}", Parts.Of("name", ChangeAsync)).For(Right.Administer).Audited(AuditAction.Changed);
+        app.MapDelete(Path + "/{name}", Parts.Of("name", RemoveAsync))
+            .For(Right.Administer)
+            .Audited(AuditAction.Deleted);
     }
 
     private Task ListAsync(HttpContext context) =>
@@ -26,6 +29,7 @@ internal sealed class UserEndpoints(UserDirectory users)
     {
         using var body = await Bodies.ReadJsonAsync(context, MostBytes);
         var given = Read(body.RootElement);
+        context.Audit().Subject = $"user {given.Name}";
         var (user, key) = users.Add(
             given.Name ?? throw new RequestFault(400, "name is missing."),
             given.Role ?? nameof(Role.Member),
@@ -38,11 +42,17 @@ internal sealed class UserEndpoints(UserDirectory users)
     {
         using var body = await Bodies.ReadJsonAsync(context, MostBytes);
         var given = Read(body.RootElement);
+        context.Audit().Subject =
+            $"user {name}{(given.Role is null ? "" : ", role " + given.Role)}{(given.Teams is null ? "" : ", teams " + string.Join(" ", given.Teams))}{(given.NewKey ? ", another key" : "")}";
         var (user, key) = users.Change(name, given.Role, given.Teams, given.NewKey);
         await AnswerAsync(context, Shown(user, key));
     }
 
-    private Task RemoveAsync(HttpContext context, string name) => AnswerAsync(context, Shown(users.Remove(name), null));
+    private Task RemoveAsync(HttpContext context, string name)
+    {
+        context.Audit().Subject = $"user {name}";
+        return AnswerAsync(context, Shown(users.Remove(name), null));
+    }
 
     private static object Shown(UserRecord user, string? key) =>
         new

@@ -6,7 +6,7 @@ using WandbLaunch.Server.Endpoints;
 namespace WandbLaunch.Server.Schema;
 
 /// <summary>What is left of one answer, and whose it is.</summary>
-internal sealed class AnswerBudget(Caller caller, CancellationToken gone) : IDisposable
+internal sealed class AnswerBudget(HttpContext context) : IDisposable
 {
     private const string Name = "budget";
 
@@ -19,7 +19,10 @@ internal sealed class AnswerBudget(Caller caller, CancellationToken gone) : IDis
     internal CancellationToken Token => _over.Token;
 
     /// <summary>Whose answer it is.</summary>
-    internal Caller Caller => caller;
+    internal Caller Caller { get; } = context.Caller();
+
+    /// <summary>The request.</summary>
+    internal HttpContext Http => context;
 
     /// <summary>Which limit ended it.</summary>
     internal RequestFault? Fault { get; private set; }
@@ -44,10 +47,10 @@ internal sealed class AnswerBudget(Caller caller, CancellationToken gone) : IDis
                 $"The answer takes longer than {GraphQLLimits.Time.TotalSeconds:0} seconds. Ask for smaller pages (first), or less of each."
             );
         }
-        else if (gone.IsCancellationRequested)
+        else if (context.RequestAborted.IsCancellationRequested)
         {
             _over.Cancel();
-            gone.ThrowIfCancellationRequested();
+            context.RequestAborted.ThrowIfCancellationRequested();
         }
     }
 

@@ -202,10 +202,12 @@ internal static class GraphQLLimits
             var budget = AnswerBudget.Of(context);
             budget.Fields(cost);
             var result = inner.ResolveAsync(context);
-            return budget.Caller.IsAdmin ? Counted(budget, result) : Counted(budget, SeenAsync(result, budget.Caller));
+            return budget.Caller.IsAdmin
+                ? CountedAsync(budget, result)
+                : CountedAsync(budget, SeenAsync(result, budget.Caller));
         }
 
-        private static ValueTask<object?> Counted(AnswerBudget budget, ValueTask<object?> result)
+        private static ValueTask<object?> CountedAsync(AnswerBudget budget, ValueTask<object?> result)
         {
             if (result.IsCompletedSuccessfully)
             {
@@ -219,9 +221,9 @@ internal static class GraphQLLimits
         {
             return result.IsCompletedSuccessfully
                 ? new ValueTask<object?>(Visibility.Of(result.Result, caller))
-                : Later(result, caller);
+                : LaterAsync(result, caller);
 
-            static async ValueTask<object?> Later(ValueTask<object?> result, Caller caller) =>
+            static async ValueTask<object?> LaterAsync(ValueTask<object?> result, Caller caller) =>
                 Visibility.Of(await result, caller);
         }
     }

@@ -98,23 +98,14 @@ internal sealed class MutationAccess
     /// <summary>The mutations that others than admins may ask for.</summary>
     internal IReadOnlyCollection<string> Known => _rules.Keys;
 
-    /// <exception cref="ServerFault">The caller may not.</exception>
-    internal void Check(Caller caller, string mutation, IDictionary<string, object?> input)
-    {
-        if (caller.IsAdmin)
-        {
-            return;
-        }
-
-        if (
-            caller.Role == Role.ReadOnly
-            || !_rules.TryGetValue(mutation, out var rule)
-            || rule(caller, input).Any(may => !may)
-        )
-        {
-            throw new ServerFault(caller.Refusal);
-        }
-    }
+    /// <summary>True where the caller may do that with this.</summary>
+    internal bool Allows(Caller caller, string mutation, IDictionary<string, object?> input) =>
+        caller.IsAdmin
+        || (
+            caller.Role != Role.ReadOnly
+            && _rules.TryGetValue(mutation, out var rule)
+            && rule(caller, input).All(may => may)
+        );
 
     private static IEnumerable<bool> Entity(Caller caller, IDictionary<string, object?> input) =>
         [caller.MayWrite(input.Text("entityName") ?? caller.Name)];

@@ -1,5 +1,6 @@
 using System.Globalization;
 using Dapper;
+using WandbLaunch.Server.Audit;
 using WandbLaunch.Server.Auth;
 using WandbLaunch.Server.Data;
 using WandbLaunch.Server.Endpoints;
@@ -28,14 +29,27 @@ internal sealed class AgentPages(Database database, PageQueues views, AgentRepos
                     )
             )
             .For(Right.Read);
-        app.MapPost("/page/agents/{id}/drain", Parts.Of("id", DrainAsync)).For(Right.Write);
+        app.MapPost("/page/agents/{id}/drain", Parts.Of("id", DrainAsync))
+            .For(Right.Write)
+            .Audited(AuditAction.Changed);
         app.MapGet("/page/monitor", MonitorAsync).For(Right.Read);
     }
 
-    private Task DrainAsync(HttpContext context, string id) =>
-        agents.Find(Ids.Parse(id)) is { } agent && context.Caller().MayWrite(agent.Entity) && agents.Stop(agent.Id)
-            ? context.AnswerAsync(new { draining = true })
-            : throw new RequestFault(404, "There is no such agent.");
+    private Task DrainAsync(HttpContext context, string id)
+    {
+        if (
+            agents.Find(Ids.Parse(id)) is not { } agent
+            || !context.Caller().MayWrite(agent.Entity)
+            || !agents.Stop(agent.Id)
+        )
+        {
+            throw new RequestFault(404, "There is no such agent.");
+        }
+
+        var detail = context.Audit();
+        (detail.Entity, detail.Subject) = (agent.Entity, $"agent {agent.Name} drained");
+        return context.AnswerAsync(new { draining = true });
+    }
 
     private Task MonitorAsync(HttpContext context)
     {

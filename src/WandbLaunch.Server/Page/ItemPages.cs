@@ -1,5 +1,6 @@
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using WandbLaunch.Server.Audit;
 using WandbLaunch.Server.Auth;
 using WandbLaunch.Server.Data;
 using WandbLaunch.Server.Endpoints;
@@ -29,8 +30,10 @@ internal sealed class ItemPages(
     internal void Map(IEndpointRouteBuilder app)
     {
         app.MapGet("/page/items", ListAsync).For(Right.Read);
-        app.MapPost("/page/items", c => c.AnswerFormAsync(b => Push(b, c.Caller()))).For(Right.Write);
-        app.MapPost("/page/items/act", ActAsync).For(Right.Write);
+        app.MapPost("/page/items", c => c.AnswerFormAsync(b => Push(b, c)))
+            .For(Right.Write)
+            .Audited(AuditAction.Queued);
+        app.MapPost("/page/items/act", ActAsync).For(Right.Write).Audited(AuditAction.Changed);
         app.MapGet("/page/items/{id}", Parts.Of("id", ShowAsync)).For(Right.Read);
         app.MapGet("/page/source", SourceAsync).For(Right.Read);
     }
@@ -120,8 +123,9 @@ internal sealed class ItemPages(
         return context.AnswerAsync(LaunchSource.Of(run, files));
     }
 
-    private object Push(JsonElement body, Caller caller)
+    private object Push(JsonElement body, HttpContext context)
     {
+        var caller = context.Caller();
         var queue = body.Text("queue") is { Length: > 0 } name ? queues.Find(Ids.Parse(name)) : null;
         if (queue is null || !caller.MayRead(queue))
         {
@@ -152,6 +156,9 @@ internal sealed class ItemPages(
                     ? variables.GetRawText()
                     : null
             );
+            var detail = context.Audit();
+            (detail.Entity, detail.Project) = (queue.Entity, queue.Project);
+            detail.Subject = $"queue {queue.Name}, item {Ids.Text(id)}";
             return new { id };
         }
         catch (ServerFault e)
@@ -242,7 +249,16 @@ internal sealed class ItemPages(
     {
         var body = await context.BodyAsync();
         var action = body.Text("action");
-        var results = body.IdList("ids").Select(id => Act(body, action, id, context.Caller())).ToList();
+        var ids = body.IdList("ids");
+        var detail = context.Audit();
+        detail.Subject = $"{action} of items {string.Join(", ", ids.Take(50))}";
+        detail.Action = action switch
+        {
+            "delete" => AuditAction.Deleted,
+            "requeue" or "move" => AuditAction.Queued,
+            _ => AuditAction.Changed,
+        };
+        var results = ids.Select(id => Act(body, action, id, context.Caller())).ToList();
         await context.AnswerAsync(new { results });
     }
 

@@ -1,4 +1,5 @@
 using System.Globalization;
+using WandbLaunch.Server.Audit;
 using WandbLaunch.Server.Auth;
 using WandbLaunch.Server.Data;
 
@@ -34,7 +35,7 @@ internal sealed class RunPages(
         app.MapGet("/page/run/files", FilesAsync).For(Right.Read);
         app.MapGet("/page/run/history", HistoryAsync).For(Right.Read);
         app.MapGet("/page/run/log", LogAsync).For(Right.Read);
-        app.MapPost("/page/run/stop", StopAsync).For(Right.Write);
+        app.MapPost("/page/run/stop", StopAsync).For(Right.Write).Audited(AuditAction.Changed);
     }
 
     // What is another team's is not there.
@@ -289,6 +290,9 @@ internal sealed class RunPages(
                 ? found
                 : throw new RequestFault(404, "There is no such run.");
         runs.SetStopped(run.Id);
+        var detail = context.Audit();
+        (detail.Entity, detail.Project) = (run.Project.Entity, run.Project.Name);
+        detail.Subject = $"run {run.Name} stopped";
         await context.AnswerAsync(new { stopped = true });
     }
 }
