@@ -22,7 +22,7 @@ internal static class LaunchServerComposition
         builder
             .Services.AddLaunchStore(options)
             .AddLaunchLog()
-            .AddLaunchAuthentication(options.Listen, options.Key)
+            .AddLaunchAuthentication(options)
             .AddLaunchGraphQL(options.Generation2022)
             .AddSingleton<FaultAnswers>()
             .AddSingleton<FileEndpoints>()

@@ -1,5 +1,4 @@
 using System.Management.Automation;
-using WandbLaunch.LocalServer;
 
 namespace WandbLaunch.PowerShell;
 

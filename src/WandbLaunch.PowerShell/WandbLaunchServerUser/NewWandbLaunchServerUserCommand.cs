@@ -1,6 +1,5 @@
 using System.Management.Automation;
 using WandbLaunch.Foundation;
-using WandbLaunch.LocalServer;
 
 namespace WandbLaunch.PowerShell;
 

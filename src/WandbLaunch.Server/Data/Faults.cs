@@ -23,5 +23,11 @@ internal sealed class StartFault(int exitCode, string message) : Exception(messa
     /// <summary>Exit code: another server has the database.</summary>
     internal const int InUse = 4;
 
+    /// <summary>Exit code: the certificate cannot be used.</summary>
+    internal const int Certificate = 5;
+
+    /// <summary>Exit code: others would reach the server without encryption, and nobody said that they may.</summary>
+    internal const int Insecure = 6;
+
     internal int ExitCode => exitCode;
 }
