@@ -10,6 +10,7 @@
     CompatiblePSEditions = @('Core')
     CmdletsToExport      = @(
         'Add-WandbLaunchQueueItem'
+        'Backup-WandbLaunchServer'
         'Clear-WandbLaunchCache'
         'Connect-Wandb'
         'Disconnect-Wandb'
@@ -39,6 +40,7 @@
         'Remove-WandbLaunchQueueItem'
         'Remove-WandbLaunchServerUser'
         'Remove-WandbRunQueue'
+        'Restore-WandbLaunchServer'
         'Set-WandbLaunchServerUser'
         'Set-WandbRunQueue'
         'Show-WandbLaunch'

@@ -13,6 +13,17 @@ internal static class Program
             Console.OutputEncoding = new UTF8Encoding(false);
         }
 
+        if (!OperatingSystem.IsWindows())
+        {
+            // The database, what SQLite puts beside it and the artifacts are their owner's alone.
+            _ = umask(0x3F);
+        }
+
+        if (Backups.BackupProgram.Run(args) is { } done)
+        {
+            return done;
+        }
+
         // The key comes by the environment, so that no other user sees it in the process list.
         var key = Environment.GetEnvironmentVariable("WANDBLAUNCH_SERVER_KEY");
         if (
@@ -26,12 +37,6 @@ internal static class Program
         {
             await Console.Error.WriteLineAsync(ServerArguments.Usage);
             return 2;
-        }
-
-        if (!OperatingSystem.IsWindows())
-        {
-            // The database, what SQLite puts beside it and the artifacts are their owner's alone.
-            _ = umask(0x3F);
         }
 
         if (string.IsNullOrEmpty(key))

@@ -159,7 +159,11 @@ public sealed class ServerTlsTests
             new SocketsHttpHandler
             {
                 UseCookies = false,
-                SslOptions = { RemoteCertificateValidationCallback = (_, _, _, _) => true },
+                SslOptions =
+                {
+                    RemoteCertificateValidationCallback = (_, certificate, _, _) =>
+                        certificate?.Subject == "CN=localhost",
+                },
             }
         )
         {
@@ -181,7 +185,7 @@ public sealed class ServerTlsTests
                     RemoteCertificateValidationCallback = (_, certificate, _, _) =>
                     {
                         seen = certificate!.GetCertHashString();
-                        return true;
+                        return certificate.Subject == "CN=localhost";
                     },
                 },
             }

@@ -1,3 +1,4 @@
+using System.Collections.Frozen;
 using WandbLaunch.Server.Data;
 using WandbLaunch.Server.Schema;
 
@@ -7,7 +8,9 @@ namespace WandbLaunch.Server.Audit;
 internal static class MutationAudit
 {
     // Null: what runs and agents say all the time. It is in the run, or in the history of the item.
-    private static readonly Dictionary<string, AuditAction?> Actions = new(StringComparer.Ordinal)
+    private static readonly FrozenDictionary<string, AuditAction?> Actions = new Dictionary<string, AuditAction?>(
+        StringComparer.Ordinal
+    )
     {
         ["createRunQueue"] = AuditAction.Created,
         ["createDefaultResourceConfig"] = AuditAction.Created,
@@ -58,7 +61,7 @@ internal static class MutationAudit
         ["upsertSweep"] = AuditAction.Changed,
         ["createAgent"] = null,
         ["agentHeartbeat"] = null,
-    };
+    }.ToFrozenDictionary(StringComparer.Ordinal);
 
     // What of an input says what it was done to. Nothing that a spec, a config or an alert holds.
     private static readonly (string Field, string Shown)[] Fields =
