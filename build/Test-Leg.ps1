@@ -56,6 +56,7 @@ $jobs = $File | ForEach-Object -ThrottleLimit 2 -Parallel {
 Remove-Item $home2 -Recurse -Force -ErrorAction Ignore
 $jobs | Where-Object Result -EQ Failed | ForEach-Object { Write-Host "FAILED $($_.Name)`n$($_.Message)" }
 $line = '{0}: {1} passed, {2} failed, {3} skipped' -f $Name, @($jobs | Where-Object Result -EQ Passed).Count, @($jobs | Where-Object Result -EQ Failed).Count, @($jobs | Where-Object Result -EQ Skipped).Count
-Set-Content (New-Item (Join-Path $root "out/test-results/$Name.leg") -Force) $line
+$names = $jobs | Where-Object Result -EQ Failed | ForEach-Object { "FAILED ${Name}: $($_.Name): $(("$($_.Message)".Trim() -split '\r?\n')[0])" }
+Set-Content (New-Item (Join-Path $root "out/test-results/$Name.leg") -Force) @($names; $line)
 Write-Host $line
 if (@($jobs | Where-Object Result -EQ Failed) -or -not $jobs) { throw "Not all tests of $Name passed." }

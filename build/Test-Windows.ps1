@@ -81,6 +81,7 @@ if (-not $IsWindows) {
 $more | ForEach-Object { Write-Host "FAILED $_" }
 $name = if ($IsWindows) { 'Windows' } else { 'Windows under Wine' }
 $line = '{0}: {1} passed, {2} failed, {3} skipped' -f $name, (& $count Pass), ((& $count Fail) + $more.Count), (& $count Skip)
-Set-Content (Join-Path $results windows.leg) $line
+$names = $tests | Where-Object result -EQ Fail | ForEach-Object { "FAILED ${name}: $($_.name): $(("$($_.failure.message.InnerText)".Trim() -split '\r?\n')[0])" }
+Set-Content (Join-Path $results windows.leg) @($more | ForEach-Object { "FAILED ${name}: $_" }; $names; $line)
 Write-Host ('{0} ({1:0} s)' -f $line, $clock.Elapsed.TotalSeconds)
 if ($more -or (& $count Fail)) { throw 'Not all Windows tests passed.' }

@@ -38,7 +38,10 @@ task Test Build, {
         $run = ([xml](Get-Content -LiteralPath $file.FullName -Raw)).TestRun
         $kind = if (@($run.TestDefinitions.UnitTest)[0].storage -like '*pester*') { 'Pester' } else { 'xunit' }
         # A project in which a filter leaves nothing has no results.
-        $run.Results.UnitTestResult | Where-Object { $_ } | ForEach-Object { [pscustomobject]@{ Kind = $kind; Outcome = $_.outcome } }
+        $run.Results.UnitTestResult | Where-Object { $_ } | ForEach-Object {
+            $message = "$($_.Output.ErrorInfo.Message)".Trim() -split '\r?\n' | Select-Object -First 1
+            [pscustomobject]@{ Kind = $kind; Name = $_.testName; Outcome = $_.outcome; Message = $message }
+        }
     }
     $count = {
         param($Name, $Of, $More)
@@ -52,6 +55,8 @@ task Test Build, {
     if (-not $Argument) { 'xunit', 'Pester' | Where-Object { $_ -notin $outcomes.Kind } | ForEach-Object { $more += "No $_ test ran." } }
     $lines = @(
         $more
+        # By name at the end too: who sees the end of a long log must not have to look for the middle.
+        $outcomes | Where-Object Outcome -NotIn Passed, NotExecuted | ForEach-Object { "FAILED $($_.Kind): $($_.Name): $($_.Message)" }
         foreach ($kind in 'xunit', 'Pester') { & $count "${kind}: " ($outcomes | Where-Object Kind -EQ $kind) 0 }
         & $count '' $outcomes $more.Count
     )

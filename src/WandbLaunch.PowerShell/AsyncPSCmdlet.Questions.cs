@@ -55,9 +55,16 @@ public abstract partial class AsyncPSCmdlet
             {
                 return question();
             }
-            catch (Exception e) when (e is HostException or PSInvalidOperationException or NotImplementedException)
+            catch (Exception e)
+                when (e
+                        is HostException
+                            or PSInvalidOperationException
+                            or NotImplementedException
+                            or NullReferenceException
+                )
             {
-                // -NonInteractive, or a host that shows no questions.
+                // -NonInteractive, a host that shows no questions, or pwsh's console where its input has ended: a task, a
+                // service, a pipe. It takes the end for a line, and fails on that.
                 throw unanswered(e);
             }
         });

@@ -145,7 +145,8 @@ function Get-Fault {
 }
 
 function Invoke-Pwsh {
-    # Another pwsh with the module, -NonInteractive unless -Answer is typed into it: its lines, errors too.
+    # Another pwsh with the module, -NonInteractive unless -Answer is typed into it: its lines, errors too. An empty -Answer
+    # is an input that has ended, as tasks and services have it.
     param([string] $Script, [string[]] $Answer)
     $program = [Environment]::ProcessPath
     $words = @(if ((Split-Path $program -LeafBase) -ne 'pwsh') { Join-Path $PSHOME pwsh.dll }) + '-NoProfile'
@@ -155,7 +156,7 @@ function Invoke-Pwsh {
     $old = $env:NO_COLOR
     $env:NO_COLOR = 1
     try {
-        if ($Answer) { $Answer | & $program @words -File $file 2>&1 | ForEach-Object { "$_" } }
+        if ($PSBoundParameters.ContainsKey('Answer')) { $Answer | & $program @words -File $file 2>&1 | ForEach-Object { "$_" } }
         else { & $program @words -NonInteractive -File $file 2>&1 | ForEach-Object { "$_" } }
     } finally { $env:NO_COLOR = $old }
 }

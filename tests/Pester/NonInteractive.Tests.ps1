@@ -49,6 +49,24 @@ $($Case.Call) -WhatIf
         $text | Should -Match 'What if: '
     }
 
+    It 'is the same without -NonInteractive where the input has ended, as a task or a service has it' {
+        $path = Join-Path $PWD none/x.db
+        $lines = Invoke-Pwsh -Answer @() @"
+`$null = Connect-Wandb -Local
+`$null = New-WandbRunQueue ended
+`$Error.Clear()
+Remove-WandbRunQueue ended -ErrorAction SilentlyContinue
+try { Connect-Wandb -Local -Path '$path' } catch { }
+`$Error | ForEach-Object { "fault: `$((`$_.FullyQualifiedErrorId -split ',')[0])" }
+"there: `$([bool](Get-WandbRunQueue ended))"
+Remove-WandbRunQueue ended -Confirm:`$false
+"@
+        # The console's question has no end of line.
+        [regex]::Matches($lines -join "`n", '(?<=fault: )\w+').Value | Should -Be 'DatabaseNotFound', 'ConfirmationMissing' -Because ($lines -join "`n")
+        $lines | Should -Contain 'there: True'
+        Split-Path $path | Should -Not -Exist
+    }
+
     It 'goes on with the next object: each is an error of its own' {
         $lines = Invoke-Pwsh @"
 Set-Location '$PWD'

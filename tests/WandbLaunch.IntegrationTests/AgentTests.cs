@@ -95,19 +95,14 @@ public sealed class AgentTests
         Machine.NeedDocker();
         var repository = Machine.NewRepository(
             "container-agent",
-            "import time, os\nprint('begin', os.environ['WANDB_LAUNCH_TRACE_ID'], flush=True)\ntime.sleep(6)\nprint('end', flush=True)\n"
+            "import time, os\nprint('begin', os.environ['WANDB_LAUNCH_TRACE_ID'], flush=True)\ntime.sleep(20)\nprint('end', flush=True)\n"
         );
         Machine.Shell(
             $"$null = Connect-Wandb -Local; $null = New-WandbRunQueue boxes; $null = Add-WandbLaunchQueueItem {new Uri(repository).AbsoluteUri} -Queue boxes"
         );
         using (var agent = StartAgent("-Queue boxes -Name boxer"))
         {
-            Until(
-                () =>
-                    Machine.Exec("docker", ["ps", "-q", "--filter", "label=ai.wandb.launch=run"]).Output.Trim().Length
-                    > 0,
-                "a container"
-            );
+            Until(() => Machine.Containers(true).Count > 0, "a container");
             agent.Kill();
             agent.WaitForExit();
         }
@@ -133,10 +128,7 @@ public sealed class AgentTests
             }
         }
 
-        Assert.NotEqual(
-            "",
-            Machine.Exec("docker", ["ps", "-q", "--filter", "label=ai.wandb.launch=run"]).Output.Trim()
-        );
+        Assert.NotEmpty(Machine.Containers(true));
         using (var next = StartAgent("-Queue boxes -Name boxer"))
         {
             Assert.True(next.WaitForExit(120_000), "the next agent ends");
@@ -148,7 +140,7 @@ public sealed class AgentTests
             "$null = Connect-Wandb -Local; $i = Get-WandbLaunchQueueItem boxes; \"$($i.State) $($i.ExitCode)\"; Get-WandbLaunch $i.RunId | Receive-WandbLaunchLog"
         );
         Assert.Matches(@"^Finished 0\r?\nbegin \d+\r?\nend\r?\n$", output);
-        Assert.Equal("", Machine.Exec("docker", ["ps", "-aq", "--filter", "label=ai.wandb.launch=run"]).Output.Trim());
+        Machine.NoContainerIsLeft();
     }
 
     [Fact]

@@ -48,6 +48,42 @@ public sealed class Machine : IDisposable
             $"a Docker Engine with the image {BaseImage} (tests/engines/python-image.sh makes it)"
         );
 
+    /// <summary>Containers of launches of this machine, also of those that have ended, and those in which packages are installed; other tests use the same engine.</summary>
+    public static List<string> Containers(bool onlyRunning = false)
+    {
+        var lines = Exec(
+            "docker",
+            [
+                "ps",
+                onlyRunning ? "-q" : "-aq",
+                "--filter",
+                "label=ai.wandb.launch=run",
+                "--format",
+                "{{.ID}} {{.Label \"ai.wandb.launch.run\"}}",
+            ]
+        ).Output;
+        return
+        [
+            .. lines
+                .Split('\n', StringSplitOptions.RemoveEmptyEntries)
+                .Select(l => l.Split(' '))
+                .Where(w => Directory.Exists(Path.Combine(Root, "home", "runs", w[1])))
+                .Select(w => w[0]),
+        ];
+    }
+
+    /// <summary>Nothing of this machine is left in the engine. What installs packages has no name of its launch: that of other tests ends by itself.</summary>
+    public static void NoContainerIsLeft()
+    {
+        Assert.Empty(Containers());
+        var clock = Stopwatch.StartNew();
+        while (Exec("docker", ["ps", "-aq", "--filter", "label=ai.wandb.launch=install"]).Output.Length > 0)
+        {
+            Assert.True(clock.Elapsed < TimeSpan.FromMinutes(2), "a container that installs packages is left");
+            Thread.Sleep(200);
+        }
+    }
+
     public static (int Code, string Output, string Error) Exec(
         string program,
         string[] arguments,

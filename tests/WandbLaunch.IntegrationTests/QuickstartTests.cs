@@ -26,7 +26,7 @@ public sealed class QuickstartTests
         );
         Assert.True(code == 0, output + error);
         Check(output);
-        Assert.Equal("", Machine.Exec("docker", ["ps", "-aq", "--filter", "label=ai.wandb.launch"]).Output);
+        Machine.NoContainerIsLeft();
     }
 
     [Fact]

@@ -189,7 +189,7 @@ public sealed class AgentLimitTests
                 ["slurm", "", "it's \"odd\""]
             )
         );
-        Assert.True(await api.WaitForWorkAsync([queue.Id], TimeSpan.FromSeconds(5), default, ["slurm"]));
+        Assert.True(await api.WaitForWorkAsync([queue.Id], TimeSpan.FromSeconds(60), default, ["slurm"]));
         async Task<string?> Pop(params string[] except) =>
             (await api.PopAsync("local", Project, "q", null, default, except)) is { } item
                 ? item.Spec["resource"]?.ToString() ?? "none"

@@ -155,13 +155,13 @@ public sealed class AgentPartsTests : IDisposable
     {
         using var lifetime = new AgentLifetime();
         lifetime.Wake();
-        await lifetime.Woken.WaitAsync(TimeSpan.FromSeconds(5));
+        await lifetime.Woken.WaitAsync(TimeSpan.FromSeconds(60));
         lifetime.Rearm();
         var next = lifetime.Woken;
         Assert.False(next.IsCompleted);
         lifetime.Rearm();
         Assert.Same(next, lifetime.Woken);
         lifetime.Wake();
-        await next.WaitAsync(TimeSpan.FromSeconds(5));
+        await next.WaitAsync(TimeSpan.FromSeconds(60));
     }
 }

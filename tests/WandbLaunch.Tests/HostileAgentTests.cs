@@ -51,7 +51,12 @@ public sealed class HostileAgentTests
     /// <summary>A server with its file, to write texts into it that no client sends.</summary>
     private sealed class Place : IAsyncDisposable
     {
+        private static readonly TimeSpan Lease = TimeSpan.FromSeconds(15);
+
+        private readonly MovedTime _time = new();
         private LaunchServer _server = null!;
+
+        internal void EndLeases() => _time.Move(Lease + TimeSpan.FromSeconds(1));
 
         internal WandbConnection Connection { get; private set; } = null!;
         internal string Database { get; } = Path.Combine(Fixture.NewFolder("hostile-server"), "wandb.db");
@@ -66,7 +71,8 @@ public sealed class HostileAgentTests
                 "127.0.0.1",
                 0,
                 Fixture.Key,
-                lease: TimeSpan.FromSeconds(1)
+                lease: Lease,
+                time: place._time
             );
 
             // What an agent makes of an item is its own affair: other servers check nothing.
@@ -401,7 +407,7 @@ public sealed class HostileAgentTests
         var api = await place.Connection.Api.ProtocolAsync(default);
         var queue = await place.Connection.Queues.GetAsync("local", Project, "q", null, default);
         var first = (await api.PopAsync("local", Project, "q", null, default))!;
-        await Task.Delay(1200);
+        place.EndLeases();
         var second = (await api.PopAsync("local", Project, "q", null, default))!;
         Assert.Equal(first.Id, second.Id);
         Assert.True(await api.ClaimAsync(queue, first.Id, "same", false, default));

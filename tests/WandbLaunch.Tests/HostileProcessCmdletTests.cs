@@ -83,7 +83,7 @@ public sealed class HostileProcessCmdletTests
         Assert.Single(Sleepers());
         var clock = Stopwatch.StartNew();
         pipeline.Stop();
-        Assert.True(clock.Elapsed < TimeSpan.FromSeconds(6), $"took {clock.Elapsed}");
+        Assert.True(clock.Elapsed < TimeSpan.FromSeconds(30), $"took {clock.Elapsed}");
         Assert.Equal(LaunchState.Stopped, store.Get("ctrlc002").State);
         Assert.Empty(Sleepers());
         _ = call;

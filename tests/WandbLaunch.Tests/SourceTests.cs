@@ -417,21 +417,56 @@ public sealed class SourceTests
     [Fact]
     public void A_folder_that_holds_the_data_folder_is_copied_without_it()
     {
-        var target = Path.Combine(Fixture.Root, "home", "runs", "own-copy", "src");
-        var inside = Path.Combine(Fixture.Root, "home", "runs", "own-copy", "src-inside");
-        Workspace.CopyFolder(Fixture.Root, target, new LaunchEnvironment().DataFolder, [], default);
+        var folder = Fixture.NewFolder("holds-home");
+        var home = Path.Combine(folder, "home");
+        var copies = Path.Combine(home, "runs", "own-copy");
+        var (target, inside) = (Path.Combine(copies, "src"), Path.Combine(copies, "src-inside"));
+        Directory.CreateDirectory(Path.Combine(folder, "train"));
+        File.WriteAllText(Path.Combine(folder, "train", "train.py"), "");
+        Workspace.CopyFolder(folder, target, home, [], default);
         Assert.True(File.Exists(Path.Combine(target, "train", "train.py")));
         Assert.False(Directory.Exists(Path.Combine(target, "home")));
 
-        Workspace.CopyFolder(
-            Path.Combine(Fixture.Root, "home", "runs", "own-copy"),
-            inside,
-            new LaunchEnvironment().DataFolder,
-            [],
-            default
-        );
+        Workspace.CopyFolder(copies, inside, home, [], default);
         Assert.True(File.Exists(Path.Combine(inside, "src", "train", "train.py")));
         Assert.False(Directory.Exists(Path.Combine(inside, "src-inside")));
+    }
+
+    [Fact]
+    public async Task What_goes_away_while_a_folder_is_copied_is_left_out()
+    {
+        var folder = Fixture.NewFolder("changes");
+        for (var i = 0; i < 300; i++)
+        {
+            File.WriteAllText(Path.Combine(folder, $"file{i:000}"), "x");
+        }
+
+        File.WriteAllText(Path.Combine(folder, "main.py"), "");
+        using var over = new CancellationTokenSource();
+        var changing = Task.Run(() =>
+        {
+            // As an editor does it with its swap files, and a database with its log.
+            for (var i = 0; !over.IsCancellationRequested; i = (i + 1) % 300)
+            {
+                var file = Path.Combine(folder, $"file{i:000}");
+                File.Delete(file);
+                File.WriteAllText(file, "x");
+            }
+        });
+        try
+        {
+            for (var i = 0; i < 30; i++)
+            {
+                var target = Path.Combine(Fixture.NewFolder("changes-copy"), "src");
+                Workspace.CopyFolder(folder, target, Path.Combine(folder, "no-home"), [], default);
+                Assert.True(File.Exists(Path.Combine(target, "main.py")));
+            }
+        }
+        finally
+        {
+            await over.CancelAsync();
+            await changing;
+        }
     }
 
     [Fact]

@@ -85,6 +85,7 @@ internal static class ItemPreparation
             KeepRunId = agent.Protocol.RunsKeepTheirId,
             Environment = environment,
             CheckConfig = agent.Config.Policy.CheckSecure,
+            SecureMode = agent.Config.Policy.SecureMode,
         };
         (config, options) = resource.ApplyPolicy(config, options, agent.Config.Policy, new ItemContext(entry.Gpus));
 

@@ -34,6 +34,7 @@ internal abstract class FolderHandle : IDisposable
     internal abstract string ReadLink(string name);
 
     /// <summary>Opens a regular file. Fails for a link.</summary>
+    /// <exception cref="FileNotFoundException">There is none.</exception>
     internal abstract FileStream OpenRead(string name);
 
     /// <summary>Makes a file. Fails when there is anything of this name.</summary>
@@ -47,6 +48,19 @@ internal abstract class FolderHandle : IDisposable
     internal abstract void Delete(string name);
 
     public abstract void Dispose();
+
+    private protected static void NeedFile(EntryKind kind, string path)
+    {
+        switch (kind)
+        {
+            case EntryKind.File:
+                break;
+            case EntryKind.Missing:
+                throw new FileNotFoundException($"There is no {path}.", path);
+            default:
+                throw new IOException($"{path} is not a regular file.");
+        }
+    }
 }
 
 /// <summary>openat and its siblings: a folder is a descriptor, which no rename changes.</summary>
@@ -105,10 +119,7 @@ internal sealed unsafe class PosixFolder : FolderHandle
 
     internal override FileStream OpenRead(string name)
     {
-        if (Kind(name) is not EntryKind.File)
-        {
-            throw new IOException($"{Full(name)} is not a regular file.");
-        }
+        NeedFile(Kind(name), Full(name));
 
         // A pipe that took the file's place meanwhile must not be waited for.
         var handle = OpenAt(Descriptor, name, NoFollow | NoWait | CloseOnExec, 0, Full(name));
@@ -332,10 +343,7 @@ internal sealed class WindowsFolder : FolderHandle
 
     internal override FileStream OpenRead(string name)
     {
-        if (Kind(name) is not EntryKind.File)
-        {
-            throw new IOException($"{Full(name)} is not a regular file.");
-        }
+        NeedFile(Kind(name), Full(name));
 
         return Checked(OpenFile(Full(name), Read, FileMode.Open, 0), FileAccess.Read, name);
     }

@@ -52,31 +52,33 @@ internal static partial class Secrets
     /// Masks passwords and tokens inside the addresses of a text, and leaves what is only a name: ssh://git@host stays a
     /// usable address.
     /// </summary>
-    internal static string MaskLogins(string text) =>
-        !text.Contains("://", StringComparison.Ordinal)
-            ? text
-            : SecretQuery()
-                .Replace(
-                    UserInfo()
-                        .Replace(
-                            text,
-                            static m =>
-                                m.Groups[2].Value is var login
-                                && (
-                                    login == "git"
-                                    || (
-                                        m.Value.Contains("ssh://", StringComparison.OrdinalIgnoreCase)
-                                        && !login.Contains(':', StringComparison.Ordinal)
-                                    )
-                                )
-                                    ? m.Value
-                                    : m.Groups[1].Value + Masked + "@"
-                        ),
-                    "$1" + Masked
-                );
+    internal static string MaskLogins(string text)
+    {
+        if (!text.Contains("://", StringComparison.Ordinal))
+        {
+            return text;
+        }
+
+        // Hardly any address has what the expressions look for, and a long list is many addresses.
+        var masked = text.Contains('@', StringComparison.Ordinal) ? UserInfo().Replace(text, MaskUserInfo) : text;
+        return masked.Contains('=', StringComparison.Ordinal) ? SecretQuery().Replace(masked, "$1" + Masked) : masked;
+    }
+
+    private static string MaskUserInfo(Match match) =>
+        match.Groups[2].Value is var login
+        && (
+            login == "git"
+            || (
+                match.Value.Contains("ssh://", StringComparison.OrdinalIgnoreCase)
+                && !login.Contains(':', StringComparison.Ordinal)
+            )
+        )
+            ? match.Value
+            : match.Groups[1].Value + Masked + "@";
 
     /// <summary>True for a text with an address that holds a password or token.</summary>
-    internal static bool HasLogin(string text) => !ReferenceEquals(text, MaskLogins(text)) && MaskLogins(text) != text;
+    internal static bool HasLogin(string text) =>
+        MaskLogins(text) is var masked && !ReferenceEquals(masked, text) && masked != text;
 
     /// <summary>Masks the addresses in every text of a document; gives the document itself where there is nothing to mask.</summary>
     internal static JsonNode? MaskLogins(JsonNode? node)

@@ -131,6 +131,7 @@ internal sealed class Launcher(LaunchStore store, Func<CancellationToken, Task<W
                     FileModes.CreatePrivateFolder(Path.Combine(folder, "src" + (scratch++ == 0 ? "" : "-" + scratch))),
                 token
             );
+            CheckSecure(config, options, resolved);
             var warnings = resolved.Warnings.ToList();
             var environment = RunEnvironment.Of(config, options, resolved, runId, await connection(token));
             var spec = await resource.PrepareAsync(
@@ -259,6 +260,24 @@ internal sealed class Launcher(LaunchStore store, Func<CancellationToken, Task<W
         }
 
         resource.Validate(config, options);
+    }
+
+    // What a run or a job brings is known only now.
+    private static void CheckSecure(LaunchConfig config, LaunchOptions options, ResolvedRun resolved)
+    {
+        if (
+            options.SecureMode
+            && config.DockerImage is not null
+            && resolved.EntryPoint.Concat(resolved.Arguments).Any()
+        )
+        {
+            throw new LaunchException(
+                AgentPolicy.Refusal,
+                LaunchErrorCategory.PermissionDenied,
+                "The agent's policy refuses this: in secure mode a docker image gets no entry point and no arguments, also not those of the run that is reproduced. Its admin can change that with -SecureMode.",
+                config.DockerImage
+            );
+        }
     }
 
     private static string Scratch(List<string> made)

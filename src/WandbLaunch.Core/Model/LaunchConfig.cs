@@ -9,84 +9,85 @@ namespace WandbLaunch.Model;
 /// A launch config (protocol C.1): what to run, where to, with which changes. Null leaves the default. A public property is
 /// a key: reading, writing (in this order) and merging follow from it.
 /// </summary>
+/// <remarks>Nothing changes one that is made, but for the serializer while it reads: what has <c>init</c> it gathers in an array first, which doubled the time of queueing a long list.</remarks>
 internal sealed partial record LaunchConfig
 {
     private static readonly LaunchConfig Nothing = new();
 
-    public string? Uri { get; init; }
+    public string? Uri { get; set; }
 
     /// <summary>A job to launch in the place of an address: entity/project/name:alias.</summary>
-    public string? Job { get; init; }
-    public string? Entity { get; init; }
-    public string? Project { get; init; }
-    public string? Name { get; init; }
-    public string? Resource { get; init; }
+    public string? Job { get; set; }
+    public string? Entity { get; set; }
+    public string? Project { get; set; }
+    public string? Name { get; set; }
+    public string? Resource { get; set; }
 
     /// <summary>By the name of a resource; what each takes is its own.</summary>
-    public JsonObject? ResourceArgs { get; init; }
+    public JsonObject? ResourceArgs { get; set; }
 
     public DockerSection? Docker
     {
         get;
-        init => field = value == DockerSection.Nothing ? null : value;
+        set => field = value == DockerSection.Nothing ? null : value;
     }
 
     public GitSection? Git
     {
         get;
-        init => field = value == GitSection.Nothing ? null : value;
+        set => field = value == GitSection.Nothing ? null : value;
     }
 
     public OverridesSection? Overrides
     {
         get;
-        init => field = value == OverridesSection.Nothing ? null : value;
+        set => field = value == OverridesSection.Nothing ? null : value;
     }
 
-    public bool? Cuda { get; init; }
-    public string? RunId { get; init; }
+    public bool? Cuda { get; set; }
+    public string? RunId { get; set; }
 
     /// <summary>The sweep that the run belongs to.</summary>
-    public string? SweepId { get; init; }
+    public string? SweepId { get; set; }
 
     /// <summary>Values for the placeholders of a queue's configuration.</summary>
-    public JsonObject? TemplateVariables { get; init; }
+    public JsonObject? TemplateVariables { get; set; }
 
     /// <summary>An item's own builder, as servers of 2022 had it.</summary>
-    public JsonObject? Build { get; init; }
-    public JsonObject? Builder { get; init; }
-    public JsonObject? Registry { get; init; }
-    public string? JobName { get; init; }
+    public JsonObject? Build { get; set; }
+    public JsonObject? Builder { get; set; }
+    public JsonObject? Registry { get; set; }
+    public string? JobName { get; set; }
 
     /// <summary>Another place of docker.python_version.</summary>
     [JsonPropertyName("python_version")]
-    public string? BuildPythonVersion { get; init; }
+    public string? BuildPythonVersion { get; set; }
 
     /// <summary>Another place of docker.docker_image.</summary>
-    public string? ImageUri { get; init; }
+    public string? ImageUri { get; set; }
 
     /// <summary>What a cluster is to make beside the job.</summary>
-    public JsonArray? AdditionalServices { get; init; }
+    public JsonArray? AdditionalServices { get; set; }
 
     /// <summary>How often the run was preempted and queued again.</summary>
     [JsonPropertyName("_resume_count")]
-    public int? ResumeCount { get; init; }
+    public int? ResumeCount { get; set; }
 
     /// <summary>The run's own key, which a server puts there for service accounts.</summary>
     [JsonPropertyName("_wandb_api_key")]
-    public SecretText? ApiKey { get; init; }
+    public SecretText? ApiKey { get; set; }
 
     /// <summary>Who queued it.</summary>
-    public string? Author { get; init; }
+    public string? Author { get; set; }
 
     /// <summary>Owner of the queue, where it is not the run's.</summary>
-    public string? QueueEntity { get; init; }
+    public string? QueueEntity { get; set; }
 
     /// <summary>How long the run may run. A key of this project's own, as the next one: other agents pass it over.</summary>
-    public TimeSpan? TimeLimit { get; init; }
+    public TimeSpan? TimeLimit { get; set; }
 
     /// <summary>How long it may take until it runs.</summary>
-    public TimeSpan? StartLimit { get; init; }
+    public TimeSpan? StartLimit { get; set; }
 
     /// <summary>Keys that this version does not know; they go through untouched.</summary>
     [JsonExtensionData]
@@ -215,16 +216,16 @@ internal sealed record DockerSection : ILayer<DockerSection>
 {
     internal static readonly DockerSection Nothing = new();
 
-    public string? DockerImage { get; init; }
-    public int? UserId { get; init; }
+    public string? DockerImage { get; set; }
+    public int? UserId { get; set; }
 
     [Joined]
-    public JsonObject? Args { get; init; }
-    public string? BaseImage { get; init; }
-    public string? PythonVersion { get; init; }
-    public string? CudaVersion { get; init; }
-    public IReadOnlyList<string>? SystemPackages { get; init; }
-    public bool? BuildImage { get; init; }
+    public JsonObject? Args { get; set; }
+    public string? BaseImage { get; set; }
+    public string? PythonVersion { get; set; }
+    public string? CudaVersion { get; set; }
+    public IReadOnlyList<string>? SystemPackages { get; set; }
+    public bool? BuildImage { get; set; }
 
     [JsonExtensionData]
     public Dictionary<string, JsonElement>? Extra { get; set; }
@@ -237,11 +238,11 @@ internal sealed record GitSection : ILayer<GitSection>
 {
     internal static readonly GitSection Nothing = new();
 
-    public string? Version { get; init; }
-    public string? Repo { get; init; }
+    public string? Version { get; set; }
+    public string? Repo { get; set; }
 
     /// <summary>Another name of version: the guide's table has it, while its example and the protocol say version.</summary>
-    public string? GitVersion { get; init; }
+    public string? GitVersion { get; set; }
 
     [JsonExtensionData]
     public Dictionary<string, JsonElement>? Extra { get; set; }
@@ -257,20 +258,20 @@ internal sealed record OverridesSection : ILayer<OverridesSection>
     public ArgumentSet? Args
     {
         get;
-        init => field = value is { IsEmpty: true } ? null : value;
+        set => field = value is { IsEmpty: true } ? null : value;
     }
 
     [Joined]
-    public JsonObject? RunConfig { get; init; }
+    public JsonObject? RunConfig { get; set; }
 
     [Joined]
-    public JsonObject? Artifacts { get; init; }
-    public IReadOnlyList<string>? EntryPoint { get; init; }
-    public string? Dockerfile { get; init; }
-    public string? WorkingDir { get; init; }
+    public JsonObject? Artifacts { get; set; }
+    public IReadOnlyList<string>? EntryPoint { get; set; }
+    public string? Dockerfile { get; set; }
+    public string? WorkingDir { get; set; }
 
     /// <summary>Files of the source that are to have another content, in whole or in part.</summary>
-    public JsonObject? Files { get; init; }
+    public JsonObject? Files { get; set; }
 
     [JsonExtensionData]
     public Dictionary<string, JsonElement>? Extra { get; set; }

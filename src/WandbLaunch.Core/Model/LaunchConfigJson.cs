@@ -15,7 +15,7 @@ internal sealed partial class LaunchConfigJson : JsonSerializerContext
     internal static readonly LaunchConfigJson Lenient = new(Made(true));
 
     // Documents have their own limits before they come here (TreeLimits, ItemSpec): this only must not be the narrower one.
-    private const int Levels = 128;
+    internal const int Levels = 128;
 
     private static JsonSerializerOptions Made(bool lenient) =>
         new()

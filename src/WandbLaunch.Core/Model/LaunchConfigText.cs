@@ -73,15 +73,19 @@ internal sealed partial record LaunchConfig
     }
 
     /// <summary>As <see cref="FromJson"/>, of a text that was made here: it has its limits, and no key twice.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     internal static LaunchConfig FromUtf8(ReadOnlySpan<byte> json)
     {
         try
         {
-            return Settled(JsonSerializer.Deserialize(json, LaunchConfigJson.Strict.LaunchConfig)!);
+            var reader = new Utf8JsonReader(json, new JsonReaderOptions { MaxDepth = LaunchConfigJson.Levels });
+            reader.Read();
+            return Settled(LayerText<LaunchConfig>.Read(ref reader));
         }
-        catch (JsonException e)
+        catch (JsonException)
         {
-            throw WrongKinds((JsonObject)JsonNode.Parse(json)!, e);
+            // The serializer says which key it is.
+            return FromJson((JsonObject)JsonNode.Parse(json)!);
         }
     }
 
@@ -119,7 +123,7 @@ internal sealed partial record LaunchConfig
     /// <summary>Writes what <see cref="ToJson"/> gives, and who queues it, where that is not said yet, and whose queue it is for.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     internal void Write(Utf8JsonWriter writer, string? author, string? queueEntity) =>
-        JsonSerializer.Serialize(
+        LayerText<LaunchConfig>.Write(
             writer,
             author is null && queueEntity is null
                 ? this
@@ -127,8 +131,7 @@ internal sealed partial record LaunchConfig
                 {
                     Author = Author ?? author,
                     QueueEntity = queueEntity ?? QueueEntity,
-                },
-            LaunchConfigJson.Strict.LaunchConfig
+                }
         );
 
     // Keys that have two places or names get one.

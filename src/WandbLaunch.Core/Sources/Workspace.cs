@@ -90,12 +90,7 @@ internal static class Workspace
                         to.CreateFolder(entry.Path, "folder");
                         break;
                     case EntryKind.File:
-                        using (var input = from.OpenExactly(entry.Path))
-                        using (var output = to.Create(entry.Path, "file", IsExecutable(input)))
-                        {
-                            input.CopyTo(output);
-                        }
-
+                        CopyFile(from, to, entry.Path);
                         break;
                     case EntryKind.Link when bad.TryGetValue(entry.Path, out var fault):
                         leftOut(entry, fault);
@@ -119,6 +114,26 @@ internal static class Workspace
         catch (Exception e) when (DiskFull.Explain(e, target) is { } full)
         {
             throw full;
+        }
+    }
+
+    private static void CopyFile(SafeFolder from, SafeFolder to, string path)
+    {
+        FileStream input;
+        try
+        {
+            input = from.OpenExactly(path);
+        }
+        catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
+        {
+            // It was listed and is gone: an editor's swap file, a database's log. The copy has what there is.
+            return;
+        }
+
+        using (input)
+        using (var output = to.Create(path, "file", IsExecutable(input)))
+        {
+            input.CopyTo(output);
         }
     }
 

@@ -1,29 +1,7 @@
-using System.Collections;
-using WandbLaunch.Foundation;
-using WandbLaunch.Launching;
-using WandbLaunch.Resources;
-
 namespace WandbLaunch.PowerShell;
 
 /// <summary>Completes namespaces that contexts of kubectl's configuration are in.</summary>
-public sealed class KubeNamespaceCompleter : LocalCompleter
+public sealed class KubeNamespaceCompleter : KubeCompleter
 {
-    private protected override IReadOnlyList<string> DependsOn => ["KubeConfig"];
-
-    private protected override bool InFolder => true;
-
-    private protected override Task<IReadOnlyList<(string Value, string Tip)>> ValuesAsync(
-        IDictionary bound,
-        CancellationToken token
-    )
-    {
-        var file = One(bound, "KubeConfig") is { } given ? Path.GetFullPath(given, Folder) : null;
-        var options = new LaunchOptions { Settings = ResourceSettings.Of(("KubeConfig", file)) };
-        return Task.FromResult<IReadOnlyList<(string, string)>>([
-            .. LaunchStore
-                .Of(new LaunchContext())
-                .Resources.All.SelectMany(r => r.Complete(ResourceSettings.NameOf("Namespace"), options))
-                .Select(v => (v, "")),
-        ]);
-    }
+    private protected override string Parameter => "Namespace";
 }

@@ -106,6 +106,28 @@ public abstract class PipelineCommand : AsyncPSCmdlet
             );
     }
 
+    /// <summary>The project that is meant: the one that is given, or the connection's.</summary>
+    /// <exception cref="LaunchException"><c>ProjectMissing</c>.</exception>
+    private protected static string NeedProject(WandbConnection connection, string? given, object? target = null) =>
+        given
+        ?? connection.Project
+        ?? throw new LaunchException(
+            "ProjectMissing",
+            LaunchErrorCategory.InvalidArgument,
+            "Give -Project, or set one with Connect-Wandb -Project.",
+            target
+        );
+
+    /// <summary>The kinds of objects that name W&amp;B runs: what <see cref="PipedRun"/> knows.</summary>
+    private protected static readonly IReadOnlyList<string> RunKinds =
+    [
+        nameof(WandbRun),
+        nameof(WandbRunFile),
+        nameof(LaunchedRun),
+        nameof(WandbLaunchQueueItem),
+        nameof(AgentEvent),
+    ];
+
     /// <summary>The kinds of objects that name launches of this machine.</summary>
     private protected static readonly IReadOnlyList<string> LaunchKinds =
     [

@@ -1,7 +1,6 @@
 using System.Globalization;
 using System.Management.Automation;
 using System.Text.Json.Nodes;
-using WandbLaunch.Agents;
 using WandbLaunch.Foundation;
 using WandbLaunch.Model;
 using WandbLaunch.Wandb;
@@ -87,15 +86,7 @@ public sealed class GetWandbRunCommand : PipelineCommand
     public WandbConnection? Connection { get; set; }
 
     /// <inheritdoc/>
-    private protected override IReadOnlyList<string> Kinds =>
-        [
-            nameof(WandbLaunch.Wandb.WandbRun),
-            nameof(WandbRunFile),
-            nameof(LaunchedRun),
-            nameof(WandbLaunchQueueItem),
-            nameof(AgentEvent),
-            nameof(WandbConnection),
-        ];
+    private protected override IReadOnlyList<string> Kinds => [.. RunKinds, nameof(WandbConnection)];
 
     /// <inheritdoc/>
     protected override async Task ProcessAsync()
@@ -183,15 +174,7 @@ public sealed class GetWandbRunCommand : PipelineCommand
             null
         );
 
-    private string ProjectOf(WandbConnection connection) =>
-        Project
-        ?? connection.Project
-        ?? throw new LaunchException(
-            "ProjectMissing",
-            LaunchErrorCategory.InvalidArgument,
-            "Give -Project, or set one with Connect-Wandb -Project.",
-            null
-        );
+    private string ProjectOf(WandbConnection connection) => NeedProject(connection, Project);
 
     private JsonObject? Filters()
     {

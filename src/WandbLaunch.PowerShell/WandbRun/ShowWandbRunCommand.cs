@@ -1,5 +1,4 @@
 using System.Management.Automation;
-using WandbLaunch.Agents;
 using WandbLaunch.Foundation;
 using WandbLaunch.Model;
 using WandbLaunch.Wandb;
@@ -36,14 +35,7 @@ public sealed class ShowWandbRunCommand : PageCommand
     public WandbConnection? Connection { get; set; }
 
     /// <inheritdoc/>
-    private protected override IReadOnlyList<string> Kinds =>
-        [
-            nameof(WandbLaunch.Wandb.WandbRun),
-            nameof(WandbRunFile),
-            nameof(LaunchedRun),
-            nameof(WandbLaunchQueueItem),
-            nameof(AgentEvent),
-        ];
+    private protected override IReadOnlyList<string> Kinds => RunKinds;
 
     /// <inheritdoc/>
     protected override async Task ProcessAsync()
@@ -116,13 +108,5 @@ public sealed class ShowWandbRunCommand : PageCommand
 
     private string EntityOf(WandbConnection connection) => QueueCommand.NeedEntity(connection, Entity);
 
-    private string ProjectOf(WandbConnection connection) =>
-        Project
-        ?? connection.Project
-        ?? throw new LaunchException(
-            "ProjectMissing",
-            LaunchErrorCategory.InvalidArgument,
-            "Give -Project, or set one with Connect-Wandb -Project.",
-            null
-        );
+    private string ProjectOf(WandbConnection connection) => NeedProject(connection, Project);
 }

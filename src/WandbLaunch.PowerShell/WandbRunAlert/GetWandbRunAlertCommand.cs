@@ -1,6 +1,4 @@
 using System.Management.Automation;
-using WandbLaunch.Agents;
-using WandbLaunch.Foundation;
 using WandbLaunch.Model;
 using WandbLaunch.Wandb;
 
@@ -41,14 +39,7 @@ public sealed class GetWandbRunAlertCommand : PipelineCommand
     public WandbConnection? Connection { get; set; }
 
     /// <inheritdoc/>
-    private protected override IReadOnlyList<string> Kinds =>
-        [
-            nameof(WandbRun),
-            nameof(WandbLaunch.Wandb.WandbRunFile),
-            nameof(LaunchedRun),
-            nameof(WandbLaunchQueueItem),
-            nameof(AgentEvent),
-        ];
+    private protected override IReadOnlyList<string> Kinds => RunKinds;
 
     /// <inheritdoc/>
     protected override async Task ProcessAsync()
@@ -56,18 +47,7 @@ public sealed class GetWandbRunAlertCommand : PipelineCommand
         var connection = await GetConnectionAsync(Connection);
         var run =
             PipedRun(connection)
-            ?? new RunPath(
-                Entity ?? connection.Entity ?? "",
-                Project
-                    ?? connection.Project
-                    ?? throw new LaunchException(
-                        "ProjectMissing",
-                        LaunchErrorCategory.InvalidArgument,
-                        "Give -Project, or set one with Connect-Wandb -Project.",
-                        Id
-                    ),
-                Id
-            );
+            ?? new RunPath(Entity ?? connection.Entity ?? "", NeedProject(connection, Project, Id), Id);
         foreach (var alert in await connection.Api.AlertsAsync(run, Token))
         {
             if (Severity is null || Severity.Contains(alert.Severity, StringComparer.OrdinalIgnoreCase))

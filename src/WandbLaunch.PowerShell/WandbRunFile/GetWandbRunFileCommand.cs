@@ -1,5 +1,4 @@
 using System.Management.Automation;
-using WandbLaunch.Agents;
 using WandbLaunch.Foundation;
 using WandbLaunch.Model;
 using WandbLaunch.Wandb;
@@ -46,14 +45,7 @@ public sealed class GetWandbRunFileCommand : PipelineCommand
     public WandbConnection? Connection { get; set; }
 
     /// <inheritdoc/>
-    private protected override IReadOnlyList<string> Kinds =>
-        [
-            nameof(WandbRun),
-            nameof(WandbLaunch.Wandb.WandbRunFile),
-            nameof(LaunchedRun),
-            nameof(WandbLaunchQueueItem),
-            nameof(AgentEvent),
-        ];
+    private protected override IReadOnlyList<string> Kinds => RunKinds;
 
     /// <inheritdoc/>
     protected override async Task ProcessAsync()
@@ -61,18 +53,7 @@ public sealed class GetWandbRunFileCommand : PipelineCommand
         var connection = await GetConnectionAsync(Connection);
         var run =
             PipedRun(connection)
-            ?? new RunPath(
-                Entity ?? connection.Entity ?? "",
-                Project
-                    ?? connection.Project
-                    ?? throw new LaunchException(
-                        "ProjectMissing",
-                        LaunchErrorCategory.InvalidArgument,
-                        "Give -Project, or set one with Connect-Wandb -Project.",
-                        Id
-                    ),
-                Id
-            );
+            ?? new RunPath(Entity ?? connection.Entity ?? "", NeedProject(connection, Project, Id), Id);
         var patterns = Name.Select(n => WildcardPattern.Get(n, WildcardOptions.IgnoreCase)).ToList();
         foreach (
             var file in (await connection.Api.FilesAsync(run, null, Token)).Where(f =>

@@ -1,6 +1,5 @@
 using System.Management.Automation;
 using System.Management.Automation.Host;
-using WandbLaunch.Agents;
 using WandbLaunch.Foundation;
 using WandbLaunch.Model;
 using WandbLaunch.Wandb;
@@ -64,8 +63,7 @@ public sealed class ShowWandbRunHistoryCommand : PipelineCommand
     public WandbConnection? Connection { get; set; }
 
     /// <inheritdoc/>
-    private protected override IReadOnlyList<string> Kinds =>
-        [nameof(WandbRun), nameof(WandbRunFile), nameof(LaunchedRun), nameof(WandbLaunchQueueItem), nameof(AgentEvent)];
+    private protected override IReadOnlyList<string> Kinds => RunKinds;
 
     /// <inheritdoc/>
     protected override async Task ProcessAsync()
@@ -167,17 +165,7 @@ public sealed class ShowWandbRunHistoryCommand : PipelineCommand
     }
 
     private (string Entity, string Project) Where(WandbConnection server) =>
-        (
-            QueueCommand.NeedEntity(server, Entity),
-            Project
-                ?? server.Project
-                ?? throw new LaunchException(
-                    "ProjectMissing",
-                    LaunchErrorCategory.InvalidArgument,
-                    "Give -Project, or set one with Connect-Wandb -Project.",
-                    null
-                )
-        );
+        (QueueCommand.NeedEntity(server, Entity), NeedProject(server, Project));
 
     private int TerminalWidth()
     {

@@ -37,7 +37,7 @@ public sealed class SlurmAgentTests
             "127.0.0.1",
             0,
             Fixture.Key,
-            lease: TimeSpan.FromSeconds(1)
+            lease: TimeSpan.FromSeconds(5)
         );
         using var connection = await WandbConnection.OpenAsync(
             WandbSettings.Resolve(new LaunchEnvironment(), Fixture.Root, server.Url, Fixture.Key),

@@ -88,7 +88,7 @@ internal sealed class KubernetesResource(LaunchContext context, Func<IImageMaker
         ItemContext item
     )
     {
-        options = options with { ExtraArguments = policy.ExtraArguments, SecureMode = policy.SecureMode };
+        options = options with { ExtraArguments = policy.ExtraArguments };
         var own = Own(config);
         var rules = KubePreparation.RulesOf(config, options, null)!;
         if (own?["configFile"] is { } file)
@@ -156,18 +156,6 @@ internal sealed class KubernetesResource(LaunchContext context, Func<IImageMaker
     public async Task<RunSpec> PrepareAsync(PrepareContext prepare, CancellationToken token)
     {
         var (config, options, resolved) = (prepare.Config, prepare.Options, prepare.Resolved);
-        if (
-            options.SecureMode
-            && config.DockerImage is not null
-            && resolved.EntryPoint.Concat(resolved.Arguments).Any()
-        )
-        {
-            throw AgentPolicy.Refused(
-                "in secure mode a docker image gets no entry point and no arguments, also not those of the run that is reproduced",
-                "-SecureMode"
-            );
-        }
-
         var (image, isBuilt) = ImageOf(prepare);
         var runId = prepare.Environment.GetValueOrDefault("WANDB_RUN_ID");
         if (config.DockerImage is not null)

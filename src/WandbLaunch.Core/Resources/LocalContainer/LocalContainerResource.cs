@@ -107,7 +107,6 @@ internal sealed partial class LocalContainerResource(LaunchContext context) : IL
             {
                 Volumes = [.. options.Volumes, .. volumes.Select(policy.CheckMount)],
                 ExtraArguments = policy.ExtraArguments,
-                SecureMode = policy.SecureMode,
                 Gpus = item.Gpus,
             }
         );
@@ -153,20 +152,6 @@ internal sealed partial class LocalContainerResource(LaunchContext context) : IL
     public async Task<RunSpec> PrepareAsync(PrepareContext context, CancellationToken token)
     {
         var (config, options, resolved) = (context.Config, context.Options, context.Resolved);
-        if (
-            options.SecureMode
-            && config.DockerImage is not null
-            && resolved.EntryPoint.Concat(resolved.Arguments).Any()
-        )
-        {
-            throw new LaunchException(
-                AgentPolicy.Refusal,
-                LaunchErrorCategory.PermissionDenied,
-                "The agent's policy refuses this: in secure mode a docker image gets no entry point and no arguments, also not those of the run that is reproduced. Its admin can change that with -SecureMode.",
-                config.DockerImage
-            );
-        }
-
         var (client, address) = await _engines.GetAsync(options.DockerHost, token);
         var builder = new ImageBuilder(_machine, client, context.Progress);
         string image;

@@ -52,7 +52,7 @@ internal sealed class LocalProcessResource(SupervisorPlace place) : ILaunchResou
                 "a scheduler that runs as a process must have the entry point 'wandb scheduler' with its sweep",
                 null
             )
-            : (config, options with { SecureMode = policy.SecureMode, Gpus = item.Gpus });
+            : (config, options with { Gpus = item.Gpus });
 
     public async Task<ResourcePlan> PlanAsync(ResourceRequest request, CancellationToken token)
     {

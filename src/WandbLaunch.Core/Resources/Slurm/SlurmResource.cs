@@ -105,7 +105,7 @@ internal sealed partial class SlurmResource : ILaunchResource
         return config.IsScheduler && config.EntryPoint is not ["wandb", "scheduler", _, ..]
             ? throw AgentPolicy.Refused("a scheduler must have the entry point 'wandb scheduler' with its sweep", null)
             // GPUs are the cluster's to give; those of this machine are not the job's.
-            : (config, options with { SecureMode = policy.SecureMode, Gpus = null });
+            : (config, options with { Gpus = null });
     }
 
     public string CheckExtraArgument(string given) => SlurmArguments.CheckExtra(given);
@@ -147,20 +147,6 @@ internal sealed partial class SlurmResource : ILaunchResource
     public async Task<RunSpec> PrepareAsync(PrepareContext context, CancellationToken token)
     {
         var (config, options, resolved) = (context.Config, context.Options, context.Resolved);
-        if (
-            options.SecureMode
-            && config.DockerImage is not null
-            && resolved.EntryPoint.Concat(resolved.Arguments).Any()
-        )
-        {
-            throw new LaunchException(
-                AgentPolicy.Refusal,
-                LaunchErrorCategory.PermissionDenied,
-                "The agent's policy refuses this: in secure mode a docker image gets no entry point and no arguments, also not those of the run that is reproduced. Its admin can change that with -SecureMode.",
-                config.DockerImage
-            );
-        }
-
         if (config.BaseImage is not null && options.Agent is null)
         {
             context.Warnings.Add(
