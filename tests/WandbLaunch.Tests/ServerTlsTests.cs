@@ -13,7 +13,7 @@ namespace WandbLaunch.Tests;
 public sealed class ServerTlsTests
 {
     private readonly string _folder = Fixture.NewFolder("tls");
-    private readonly Clock _time = new();
+    private readonly MovedTime _time = new();
 
     private static CancellationToken Token => TestContext.Current.CancellationToken;
 
@@ -46,11 +46,11 @@ public sealed class ServerTlsTests
         // Half of a new one is none: the old one goes on.
         await File.WriteAllTextAsync(path, "-----BEGIN CERTIFICATE-----\nAAAA", Token);
         Touch(path, 1);
-        _time.Pass(TimeSpan.FromSeconds(2));
+        _time.Move(TimeSpan.FromSeconds(2));
         Assert.Equal(first, await ThumbprintAsync(server));
         var second = WritePem(path);
         Touch(path, 2);
-        _time.Pass(TimeSpan.FromSeconds(2));
+        _time.Move(TimeSpan.FromSeconds(2));
         Assert.Equal(second, await ThumbprintAsync(server));
     }
 
@@ -221,17 +221,5 @@ public sealed class ServerTlsTests
         key = own.ExportPkcs8PrivateKeyPem();
         var request = new CertificateRequest("CN=localhost", own, HashAlgorithmName.SHA256);
         return request.CreateSelfSigned(DateTimeOffset.UtcNow.AddDays(-1), DateTimeOffset.UtcNow.AddDays(90));
-    }
-
-    // The file is looked at once a second; here when a test says so.
-    private sealed class Clock : TimeProvider
-    {
-        private long _passed;
-
-        internal void Pass(TimeSpan time) => Interlocked.Add(ref _passed, time.Ticks);
-
-        public override long TimestampFrequency => TimeSpan.TicksPerSecond;
-
-        public override long GetTimestamp() => Interlocked.Read(ref _passed);
     }
 }

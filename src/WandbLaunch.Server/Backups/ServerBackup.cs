@@ -360,7 +360,7 @@ internal static class ServerBackup
                 target.Flush(true);
             }
 
-            if (Convert.ToHexString(digest.GetHashAndReset()).ToLowerInvariant() != hash)
+            if (!Convert.ToHexString(digest.GetHashAndReset()).Equals(hash, StringComparison.OrdinalIgnoreCase))
             {
                 File.Delete(aside);
                 throw new StartFault(
