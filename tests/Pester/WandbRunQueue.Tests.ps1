@@ -75,7 +75,7 @@ Describe 'Get-WandbRunQueue' {
 
     It 'is shown at any width' {
         $null = New-WandbRunQueue gpu
-        Get-WandbRunQueue | Get-View -Width 140 | Should -Match 'Name\s+Pending\s+Items\s+Access\s+Mode\s+Resource\s+Entity\s+QueueProject'
+        Get-WandbRunQueue | Get-View -Width 140 | Should -Match 'Name\s+Pending\s+Items\s+Paused\s+Access\s+Mode\s+Resource\s+Entity\s+QueueProject'
         Get-WandbRunQueue | Get-View -Width 50 | Should -Match 'Name\s+Pending'
         Get-WandbRunQueue gpu | Get-View -List | Should -Match 'Name\s+: gpu'
     }
@@ -102,6 +102,55 @@ Describe 'Set-WandbRunQueue' {
         Set-WandbRunQueue gpu -Resource local-process -WhatIf
         (Get-WandbRunQueue gpu).Resource | Should -Not -Be local-process
         (Get-Fault { Set-WandbRunQueue nosuch -Resource local-process }).Id | Should -Be QueueNotFound
+    }
+}
+
+Describe 'Suspend-WandbRunQueue and Resume-WandbRunQueue' {
+    BeforeEach { $null = 'gpu-a', 'gpu-b', 'cpu' | New-WandbRunQueue }
+    AfterEach { Get-WandbRunQueue | Where-Object Name -NE default | Remove-WandbRunQueue -Confirm:$false }
+
+    It 'pause and resume by name, wildcard and from the pipeline' {
+        (Get-WandbRunQueue cpu).Paused | Should -BeFalse
+        Suspend-WandbRunQueue gpu* | Should -BeNullOrEmpty
+        (Get-WandbRunQueue | Where-Object Paused).Name | Should -Be gpu-a, gpu-b
+        $queue = Get-WandbRunQueue cpu | Suspend-WandbRunQueue -PassThru
+        $queue.Name, $queue.Paused | Should -Be cpu, $true
+        # Once more is no error.
+        (Suspend-WandbRunQueue cpu -PassThru -Entity local -QueueProject model-registry -Connection $Connection).Paused | Should -BeTrue
+        (Get-WandbRunQueue | Where-Object Paused | Resume-WandbRunQueue -PassThru).Paused | Should -Be $false, $false, $false
+        'cpu' | Resume-WandbRunQueue | Should -BeNullOrEmpty
+        Suspend-WandbRunQueue nothing* | Should -BeNullOrEmpty
+    }
+
+    It 'give agents nothing of a paused queue, and again what waits in it' {
+        $uri = New-TestRepository paused
+        Suspend-WandbRunQueue cpu
+        $item = Add-WandbLaunchQueueItem $uri -Queue cpu -Resource local-process
+        # One that ends when there is nothing for it.
+        $null = Start-WandbLaunchAgent -Name paused -Queue cpu -AllowResource local-process -AllowGitHost file -NoInstall -StopWhenEmpty -Quiet
+        "$((Get-WandbLaunchQueueItem cpu -Id $item.Id).State)" | Should -Be Pending
+        Resume-WandbRunQueue cpu
+        $null = Start-WandbLaunchAgent -Name paused -Queue cpu -AllowResource local-process -AllowGitHost file -NoInstall -StopWhenEmpty -Quiet
+        "$((Get-WandbLaunchQueueItem cpu -Id $item.Id).State)" | Should -Be Finished
+    }
+
+    It 'change nothing with -WhatIf, and say what is not there and go on' {
+        Suspend-WandbRunQueue gpu-a -WhatIf
+        (Get-WandbRunQueue gpu-a).Paused | Should -BeFalse
+        $fault = Get-Fault { Suspend-WandbRunQueue nosuch }
+        $fault.Id, $fault.Category, $fault.Target | Should -Be QueueNotFound, ObjectNotFound, nosuch
+        (Suspend-WandbRunQueue nosuch, gpu-b -PassThru -ErrorAction Ignore).Name | Should -Be gpu-b
+        Resume-WandbRunQueue gpu-b -WhatIf
+        (Get-WandbRunQueue gpu-b).Paused | Should -BeTrue
+        (Get-Fault { Get-WandbConnection | Resume-WandbRunQueue }).Id | Should -Be InputNotSupported
+    }
+
+    It 'are shown and complete names' {
+        Suspend-WandbRunQueue gpu-a
+        Get-WandbRunQueue gpu-a | Get-View -Width 140 | Should -Match 'gpu-a\s+0\s+0\s+yes\s'
+        Get-WandbRunQueue gpu-a | Get-View -List | Should -Match 'Paused\s+: True'
+        Get-Completion 'Suspend-WandbRunQueue c' | Should -Be cpu
+        Get-Completion 'Resume-WandbRunQueue -Name c' | Should -Be cpu
     }
 }
 

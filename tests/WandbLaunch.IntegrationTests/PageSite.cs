@@ -164,6 +164,85 @@ public sealed class PageSite : IAsyncLifetime
             }
         );
 
+    /// <summary>A sweep over lr that these runs belong to; its id.</summary>
+    internal async Task<string> SweepAsync(string project, params string[] runs)
+    {
+        var sweep = (
+            await AskAsync(
+                "mutation s($i: UpsertSweepInput!) { upsertSweep(input: $i) { sweep { name } } }",
+                new
+                {
+                    i = new
+                    {
+                        entityName = "local",
+                        projectName = project,
+                        config = "{method: grid, metric: {name: loss, goal: minimize}, parameters: {lr: {values: [0.1, 0.2, 0.3]}}}",
+                    },
+                }
+            )
+        )["upsertSweep"]!["sweep"]!["name"]!.ToString();
+        foreach (var name in runs)
+        {
+            await AskAsync(
+                "mutation r($i: UpsertBucketInput!) { upsertBucket(input: $i) { inserted } }",
+                new
+                {
+                    i = new
+                    {
+                        entityName = "local",
+                        modelName = project,
+                        name,
+                        sweep,
+                    },
+                }
+            );
+        }
+
+        return sweep;
+    }
+
+    /// <summary>Another version of an artifact, made by one run and used by another.</summary>
+    internal async Task ArtifactAsync(string project, string name, string maker, string user)
+    {
+        var artifactID = (
+            await AskAsync(
+                "mutation a($i: CreateArtifactInput!) { createArtifact(input: $i) { artifact { id } } }",
+                new
+                {
+                    i = new
+                    {
+                        entityName = "local",
+                        projectName = project,
+                        runName = maker,
+                        artifactTypeName = "model",
+                        artifactCollectionName = name,
+                        digest = Guid.NewGuid().ToString("n"),
+                        digestAlgorithm = "MANIFEST_MD5",
+                        metadata = "{\"accuracy\": 0.9}",
+                    },
+                }
+            )
+        )["createArtifact"]!["artifact"]!["id"]!.ToString();
+        await AskAsync(
+            "mutation c($i: CommitArtifactInput!) { commitArtifact(input: $i) { artifact { id } } }",
+            new { i = new { artifactID } }
+        );
+        await AskAsync(
+            "mutation u($i: UseArtifactInput!) { useArtifact(input: $i) { artifact { id } } }",
+            new
+            {
+                i = new
+                {
+                    entityName = "local",
+                    projectName = project,
+                    runName = user,
+                    artifactID,
+                    usedAs = "start",
+                },
+            }
+        );
+    }
+
     internal Task StreamAsync(string project, string run, object files) =>
         PostAsync($"/files/local/{project}/{run}/file_stream", new { files });
 }

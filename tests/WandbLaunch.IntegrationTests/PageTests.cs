@@ -61,6 +61,8 @@ public sealed class PageTests(PageSite site) : IClassFixture<PageSite>
         await site.AskAsync(
             $"mutation {{ createLaunchAgent(input: {{entityName: \"local\", projectName: \"model-registry\", runQueues: [\"{queue}\"], hostname: \"box\"}}) {{ launchAgentId }} }}"
         );
+        var sweep = await site.SweepAsync("axe", "run0", "run1", "run2");
+        await site.ArtifactAsync("axe", "model", "run0", "run1");
         var views = new Dictionary<string, string>
         {
             ["/"] = "local/axe",
@@ -73,7 +75,13 @@ public sealed class PageTests(PageSite site) : IClassFixture<PageSite>
             ["/local/axe/runs/run1"] = "loss",
             ["/local/axe/runs/run1?tab=config"] = "Summary",
             ["/local/axe/runs/run1?tab=log"] = "green",
-            ["/local/axe/runs/run1?tab=files"] = "no files",
+            ["/local/axe/runs/run1?tab=files"] = "Artifacts that it used",
+            ["/local/axe/sweeps"] = "grid",
+            ["/local/axe/sweeps/" + sweep] = "Parameters against",
+            ["/local/none/sweeps"] = "no such project",
+            ["/local/axe/artifacts"] = "model",
+            ["/local/axe/artifacts/model/model"] = "Lineage",
+            ["/local/axe/artifacts/model/model/v0"] = "Used by",
             ["/local/axe/runs/run1?tab=launches"] = "Launch it again",
             ["/local/axe?compare=run0,run1,run2"] = "config.lr",
             ["/agents"] = "box",
@@ -116,6 +124,123 @@ public sealed class PageTests(PageSite site) : IClassFixture<PageSite>
                 }
             }
         }
+    }
+
+    [Fact]
+    public async Task From_a_project_to_its_sweep_its_best_run_and_what_that_made_and_an_agent_is_stopped()
+    {
+        Machine.Need(File.Exists(PageSite.Chromium), "Chromium at /usr/bin/chromium");
+        for (var i = 0; i < 3; i++)
+        {
+            await site.RunAsync(
+                "parts",
+                $"p{i}",
+                config: new JsonObject { ["lr"] = new JsonObject { ["value"] = 0.1 * (i + 1) } },
+                summary: new { loss = 3 - i }
+            );
+        }
+
+        await site.SweepAsync("parts", "p0", "p1", "p2");
+        await site.ArtifactAsync("parts", "weights", "p2", "p0");
+        await site.AskAsync(
+            $"mutation {{ createLaunchAgent(input: {{entityName: \"local\", projectName: \"model-registry\", runQueues: [\"{await site.QueueAsync("parts")}\"], hostname: \"parts-box\"}}) {{ launchAgentId }} }}"
+        );
+        await using var person = await site.OpenAsync("/local/parts");
+        var page = person.Page;
+        await person.Named(AriaRole.Link, "Sweeps").ClickAsync();
+        await page.Locator("tbody a").First.ClickAsync();
+        await Expect(page.Locator("main")).ToContainTextAsync("best so far 1");
+        await Expect(page.Locator("tbody a").First).ToHaveTextAsync("p2");
+        await Expect(page.Locator("figure circle")).ToHaveCountAsync(3);
+        await page.Locator("tbody a").First.ClickAsync();
+        await person.Named(AriaRole.Link, "Files and artifacts").ClickAsync();
+        await page.GetByRole(AriaRole.Link, new() { Name = "weights:v0" }).ClickAsync();
+        await Expect(page.Locator(".lineage")).ToContainTextAsync("p0");
+
+        // A version that comes is there without a reload.
+        await page.GetByRole(AriaRole.Link, new() { Name = "Artifacts" }).ClickAsync();
+        await Expect(page.Locator("tbody tr")).ToContainTextAsync("v0");
+        await site.ArtifactAsync("parts", "weights", "p1", "p0");
+        await Expect(page.Locator("tbody tr")).ToContainTextAsync("v1", new() { Timeout = 60_000 });
+
+        await page.Locator("nav >> text=Agents").ClickAsync();
+        var row = page.Locator("tbody tr", new() { HasText = "parts-box" });
+        await row.Locator("[aria-haspopup]").ClickAsync();
+        await person.Named(AriaRole.Menuitem, "Stop").ClickAsync();
+        await person.Named(AriaRole.Button, "Stop agent").ClickAsync();
+        await Expect(row.Locator(".state")).ToHaveTextAsync("stopping", new() { Timeout = 60_000 });
+    }
+
+    [Fact]
+    public async Task Charts_tell_what_is_below_the_pointer_and_look_closer_and_logs_have_their_colours()
+    {
+        Machine.Need(File.Exists(PageSite.Chromium), "Chromium at /usr/bin/chromium");
+        await site.RunAsync("drawn", "d1");
+        await site.StreamAsync(
+            "drawn",
+            "d1",
+            new Dictionary<string, object>
+            {
+                ["wandb-history.jsonl"] = new
+                {
+                    offset = 0,
+                    content = Enumerable.Range(0, 101).Select(s => $"{{\"_step\":{s},\"loss\":{s * 10},\"acc\":{s}}}"),
+                },
+                ["output.log"] = new
+                {
+                    offset = 0,
+                    content = new[]
+                    {
+                        "\u001b[1;31mred",
+                        "still\u001b[22;39m plain \u001b[38;5;196mcube\u001b[48;2;1;2;3mback\u001b[0m",
+                        "\u001b]0;title\u0007\u001b[2K\u001b[?25lbare\u001b[",
+                        "\u001b]8;;https://example.org\u0007linked\u001b]8;;\u0007",
+                        "10 %\r100 %",
+                    },
+                },
+            }
+        );
+        await using var person = await site.OpenAsync("/local/drawn/runs/d1");
+        var page = person.Page;
+        await Expect(page.Locator("figure canvas")).ToHaveCountAsync(2);
+        var chart = page.Locator("figure", new() { HasText = "loss" });
+        var box = (await chart.Locator("canvas").BoundingBoxAsync())!;
+        var (left, width) = (box.X + 64, box.Width - 74);
+        await page.Mouse.MoveAsync(left + width / 2, box.Y + 100);
+        // Both charts say what they have there.
+        await Expect(chart.Locator(".hint")).ToHaveTextAsync(new Regex(@": (490|500|510)\s*$"));
+        await Expect(page.Locator("figure", new() { HasText = "acc" }).Locator(".hint"))
+            .ToHaveTextAsync(new Regex(@": (49|50|51)\s*$"));
+
+        // The right half, by dragging over it: its middle is three quarters of all.
+        await page.Mouse.DownAsync();
+        await page.Mouse.MoveAsync(left + width - 1, box.Y + 100);
+        await page.Mouse.UpAsync();
+        await page.Mouse.MoveAsync(left + width / 2, box.Y + 90);
+        await Expect(chart.Locator(".hint")).ToHaveTextAsync(new Regex(@": (740|750|760)\s*$"));
+        await chart.Locator("canvas").DblClickAsync();
+        await page.Mouse.MoveAsync(left + width / 2 + 1, box.Y + 100);
+        await Expect(chart.Locator(".hint")).ToHaveTextAsync(new Regex(@": (490|500|510)\s*$"));
+
+        // Something is drawn, in the line's colour, also with a logarithmic axis and in the other theme.
+        const string Drawn =
+            "c => { const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data; let n = 0; for (let i = 0; i < d.length; i += 4) if (d[i] === 0x4c && d[i + 1] === 0x78 && d[i + 2] === 0xd8) n++; return n; }";
+        Assert.True(await chart.Locator("canvas").EvaluateAsync<int>(Drawn) > 50);
+        await page.GetByLabel("logarithmic").CheckAsync();
+        await page.GetByLabel(new Regex("^Colours")).ClickAsync();
+        await Expect(page.GetByLabel("logarithmic")).ToBeCheckedAsync();
+        Assert.True(await chart.Locator("canvas").EvaluateAsync<int>(Drawn) > 50);
+
+        await page.GotoAsync("/local/drawn/runs/d1?tab=log");
+        var lines = page.Locator("pre[role=log] > div");
+        await Expect(lines).ToHaveTextAsync(["red", "still plain cubeback", "bare", "linked", "100 %"]);
+        await Expect(lines.Nth(0).Locator("span")).ToHaveClassAsync("bold ansi-red-fg");
+        var parts = lines.Nth(1).Locator("span");
+        await Expect(parts.Nth(0)).ToHaveClassAsync("bold ansi-red-fg");
+        await Expect(parts.Nth(1)).ToHaveClassAsync("");
+        await Expect(parts.Nth(2)).ToHaveCSSAsync("color", "rgb(255, 0, 0)");
+        await Expect(parts.Nth(3)).ToHaveCSSAsync("background-color", "rgb(1, 2, 3)");
+        await Expect(lines.Nth(2).Locator("span").Last).ToHaveClassAsync("");
     }
 
     // What depends on colours is asked of both themes, all else of one.

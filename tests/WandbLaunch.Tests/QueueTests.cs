@@ -366,6 +366,9 @@ public sealed class QueueTests
         shell.Fails($"Add-WandbLaunchQueueItem {Train} -Queue old -Priority high", "ServerTooOld");
         shell.Fails("Get-WandbLaunchQueueItem old -Id 1 | Remove-WandbLaunchQueueItem -Confirm:$false", "ServerTooOld");
         shell.Fails("Remove-WandbRunQueue old -Confirm:$false", "ServerTooOld");
+        shell.Fails("Suspend-WandbRunQueue old -WhatIf", "QueuePauseNotSupported");
+        shell.Fails("Get-WandbRunQueue old | Resume-WandbRunQueue", "QueuePauseNotSupported");
+        Assert.Null(((WandbRunQueue)Assert.Single(shell.Ok("Get-WandbRunQueue old")).BaseObject).Paused);
 
         using var connection = await ConnectAsync(server);
         var api = await connection.Api.ProtocolAsync(default);

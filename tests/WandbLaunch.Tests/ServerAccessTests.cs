@@ -566,7 +566,7 @@ public sealed class ServerAccessTests : IAsyncLifetime
         Assert.DoesNotContain('{', path);
         var q = path == "/page/search" ? Marker[..6] : "";
         var query =
-            $"?entity=alpha&project=demo&run=r1&runs=r1&queue={_queue}&keys={Marker}&by=name&timeout=0&q={q}&sort=-created";
+            $"?entity=alpha&project=demo&run=r1&runs=r1&queue={_queue}&keys={Marker}&by=name&timeout=0&artifact=set&q={q}&sort=-created";
         var request = new HttpRequestMessage(new HttpMethod(method), path + query);
         if (method is "POST" or "PUT")
         {

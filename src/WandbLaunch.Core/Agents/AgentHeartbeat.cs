@@ -13,9 +13,11 @@ internal sealed class AgentHeartbeat(
 )
 {
     private static readonly TimeSpan Often = TimeSpan.FromSeconds(30);
+    private static readonly TimeSpan BusyAskOften = TimeSpan.FromSeconds(10);
     private static readonly TimeSpan GoodbyeLimit = TimeSpan.FromSeconds(10);
 
-    // A server that wakes its agents does so for a stop too; elsewhere the flag has to be looked for.
+    // A server that wakes its agents does so for a stop too; elsewhere the flag has to be looked for. So it must be by one
+    // that has no room, or ends after its runs: it waits for no work, and may be told to stop what it runs.
     private readonly TimeSpan _askOften = TimeSpan.FromSeconds(registration.Protocol.CanWaitForWork ? 60 : 10);
     private AgentState? _state;
     private DateTimeOffset _said;
@@ -49,13 +51,21 @@ internal sealed class AgentHeartbeat(
             board.Save();
         }
 
-        if (lifetime.Works && (_lookForStop || now - _asked > _askOften))
+        if (
+            lifetime.Mode is not (AgentMode.Stopping or AgentMode.Detaching)
+            && (_lookForStop || now - _asked > (state == AgentState.Polling ? _askOften : BusyAskOften))
+        )
         {
             _lookForStop = false;
             _asked = now;
             await link.OnceAsync(async t =>
             {
-                if ((await registration.Protocol.AgentAsync(registration.AgentId, t)).StopPolling)
+                var answer = await registration.Protocol.AgentAsync(registration.AgentId, t);
+                if (answer.StopRuns)
+                {
+                    shutdown.Stop("stopped from the server with its runs");
+                }
+                else if (answer.StopPolling)
                 {
                     shutdown.Drain("stopped from the server");
                 }

@@ -32,7 +32,7 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
     /// <summary>Its supervisor has it from this agent.</summary>
     internal bool HandedOver { get; set; }
 
-    internal string Folder => agent.Runs.Folder(Entry.LaunchId);
+    internal string Folder => agent.Runs.Folder(Entry.AttemptId);
 
     /// <summary>For the status line.</summary>
     internal string Describe() =>
@@ -181,6 +181,22 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
         );
         agent.Tell(kind, Entry, message, run, fault);
         agent.Step("ended");
+    }
+
+    /// <summary>What the item shows of a run's standing: the engine's word, and which attempt it is.</summary>
+    internal string? ReasonOf(LaunchedRun? run)
+    {
+        string?[] words =
+        [
+            run?.Reason,
+            run is { Restarts: > 0 } && run.Reason?.Contains('×', StringComparison.Ordinal) != true
+                ? $"the cluster began it again {run.Restarts}×"
+                : null,
+            Entry.Disruptions > 0
+                ? $"attempt {Entry.Disruptions + 1}; the one before was lost: {Entry.Disrupted}"
+                : null,
+        ];
+        return string.Join("; ", words.Where(w => !string.IsNullOrEmpty(w))) is { Length: > 0 } all ? all : null;
     }
 
     internal RunPath RunPathOf(LaunchedRun run) =>

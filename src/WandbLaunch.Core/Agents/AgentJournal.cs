@@ -35,7 +35,7 @@ internal sealed record JournalEntry
 {
     private LaunchConfig? _config;
 
-    /// <summary>Names the launch folder, process and container, so that a second start collides.</summary>
+    /// <summary>The item's own name on this machine, and that of its first launch: folder, process and container, so that a second start collides.</summary>
     public required string LaunchId { get; init; }
     public required string Item { get; init; }
     public required string Server { get; init; }
@@ -62,6 +62,27 @@ internal sealed record JournalEntry
     public DateTimeOffset Taken { get; init; }
     public IReadOnlyList<string>? Gpus { get; init; }
     public EntryReport? Report { get; init; }
+
+    /// <summary>How many of its runs a cluster took away, each of which had an engine's job of its own.</summary>
+    public int Disruptions { get; init; }
+
+    /// <summary>Why the last of them was lost.</summary>
+    public string? Disrupted { get; init; }
+
+    /// <summary>Since when it waits for its next run, where one was lost.</summary>
+    public DateTimeOffset? Again { get; init; }
+
+    /// <summary>
+    /// Names the launch of this attempt. One whose run was lost has another name than the one before: what may still be left of
+    /// that one, on a node that nobody reaches, can be taken for no part of it.
+    /// </summary>
+    [JsonIgnore]
+    internal string AttemptId =>
+        Disruptions == 0 ? LaunchId : LaunchId + "-" + (Disruptions + 1).ToString(CultureInfo.InvariantCulture);
+
+    /// <summary>From when its limit for a start counts.</summary>
+    [JsonIgnore]
+    internal DateTimeOffset Asked => Again ?? Taken;
 
     /// <summary>What can be read of the spec; whether it can be used is for <see cref="ItemPreparation"/> to say.</summary>
     [JsonIgnore]

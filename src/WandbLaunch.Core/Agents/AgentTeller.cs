@@ -26,7 +26,7 @@ internal sealed class AgentTeller(string agent, AgentLog log, AgentCallbacks cal
             Agent = agent,
             Queue = entry?.Queue,
             ItemId = entry?.Item,
-            Id = entry?.LaunchId,
+            Id = entry?.AttemptId,
             RunId = entry is null ? null : ItemSpec.Shown(entry.RunId, 128),
             Source = ItemSpec.Shown(Secrets.Mask(entry?.Config.Source ?? ""), 1000) is { Length: > 0 } source
                 ? source

@@ -65,7 +65,7 @@ internal static class ItemPreparation
             environment["WANDB_SWEEP_ID"] = sweep;
         }
 
-        if (item.ResumeCount > 0)
+        if (item.ResumeCount > 0 || entry.Disruptions > 0)
         {
             environment["WANDB_RESUME"] = "allow";
         }
@@ -78,7 +78,7 @@ internal static class ItemPreparation
         var options = agent.Config.Launch with
         {
             Agent = agent.Name,
-            LaunchId = entry.LaunchId,
+            LaunchId = entry.AttemptId,
             CheckRemote = agent.Config.Policy.CheckRemote,
             CheckImage = agent.Config.Policy.CheckImage,
             ApiKey = item.ApiKey is { } key ? Secrets.Register(key.Value) : null,

@@ -100,7 +100,7 @@ internal sealed class ItemReport(LaunchAgent agent, AgentItem item)
             Warning = warning,
             RunShowsIt = ran && warning is null,
             EngineId = run?.EngineId,
-            Reason = run?.Reason,
+            Reason = item.ReasonOf(run),
         };
         await ReportAsync(t => agent.Protocol.ReportEndAsync(end, t));
     }

@@ -9,6 +9,9 @@ namespace WandbLaunch.Agents;
 /// <summary>From an acknowledged item to a run that is handed over, or to why there is none.</summary>
 internal sealed class ItemStart(LaunchAgent agent, AgentItem item)
 {
+    // What a cluster took away from a program that ran. It is launched anew under its run's id, and goes on where it left off if it can.
+    internal static readonly HashSet<string> Disruptions = ["RunDisrupted", "SlurmNodeFailed", "SlurmPreempted"];
+
     // Failures of the machine, the network or an engine. A program that fails, a wrong commit or a missing package stays what it is.
     internal static readonly HashSet<string> MachineFaults =
     [
@@ -28,6 +31,9 @@ internal sealed class ItemStart(LaunchAgent agent, AgentItem item)
         "ServerAnswerInvalid",
         "HostFailed",
         "MachineFailed",
+        "RegistryUnavailable",
+        "SlurmLaunchFailed",
+        .. Disruptions,
     ];
 
     internal async Task StartAsync()
@@ -51,7 +57,7 @@ internal sealed class ItemStart(LaunchAgent agent, AgentItem item)
             }
             catch (OperationCanceledException) when (!agent.Stopping.IsCancellationRequested)
             {
-                if (limits.Start is { } longest && agent.Time.GetUtcNow() - item.Entry.Taken >= longest)
+                if (limits.Start is { } longest && agent.Time.GetUtcNow() - item.Entry.Asked >= longest)
                 {
                     throw new LaunchException(
                         RunLimits.StartFault,
@@ -103,7 +109,7 @@ internal sealed class ItemStart(LaunchAgent agent, AgentItem item)
     // The admin's patience counts from each try, a start limit from when the item was taken.
     private TimeSpan TimeToStart(RunLimits limits)
     {
-        var left = limits.Start - (agent.Time.GetUtcNow() - item.Entry.Taken);
+        var left = limits.Start - (agent.Time.GetUtcNow() - item.Entry.Asked);
         var most = agent.Config.StartTimeout;
         return left is { } own && (most is null || own < most)
             ? own > TimeSpan.Zero
@@ -167,7 +173,7 @@ internal sealed class ItemStart(LaunchAgent agent, AgentItem item)
     private async Task PrepareAndStartAsync(RunLimits limits, CancellationToken token)
     {
         var (config, options) = ItemPreparation.Prepare(agent, item.Entry);
-        options = options with { Limits = limits, Asked = item.Entry.Taken };
+        options = options with { Limits = limits, Asked = item.Entry.Asked };
         var launcher = new Launcher(agent.Runs, _ => Task.FromResult<WandbConnection?>(agent.Connection))
         {
             Progress = new CallbackProgress(p =>
@@ -216,36 +222,13 @@ internal sealed class ItemStart(LaunchAgent agent, AgentItem item)
     }
 
     /// <summary>A failure before the program ran: tried again when the machine is to blame, else reported.</summary>
-    internal async Task FailedAsync(LaunchException fault, string stage)
+    /// <param name="fault">What failed.</param>
+    /// <param name="stage">Where.</param>
+    /// <param name="run">What was launched, where it came so far.</param>
+    internal async Task FailedAsync(LaunchException fault, string stage, LaunchedRun? run = null)
     {
-        if (
-            MachineFaults.Contains(fault.ErrorId)
-            && item.Entry.Attempt < agent.Config.MaxRetry
-            && agent.Mode is AgentMode.Working or AgentMode.Asked or AgentMode.Done
-        )
+        if (await TryAgainAsync(fault.ErrorId, fault.Message, run))
         {
-            var attempt = item.Entry.Attempt + 1;
-            var pause = agent.Callbacks.RetryPause(attempt);
-            item.Save(item.Entry with { State = EntryState.Claimed, Attempt = attempt });
-            agent.Tell(
-                AgentEventKind.Retry,
-                item.Entry,
-                $"{fault.Message} Tried again in {pause.TotalSeconds:0} s ({attempt} of {agent.Config.MaxRetry}).",
-                fault: fault.ErrorId
-            );
-            item.Doing = "waiting for another try";
-            agent.LeaveSlot(item);
-            try
-            {
-                await Task.Delay(pause, agent.Time, agent.Stopping);
-                await agent.EnterSlotAsync(item, agent.Stopping);
-            }
-            catch (OperationCanceledException)
-            {
-                // StartAsync says that it was stopped.
-            }
-
-            LaunchCache.DeleteFolder(item.Folder);
             return;
         }
 
@@ -264,5 +247,63 @@ internal sealed class ItemStart(LaunchAgent agent, AgentItem item)
             null,
             fault.ErrorId
         );
+    }
+
+    /// <summary>Tries an item again after a failure of the machine, for as often as the agent may. False when it may not.</summary>
+    /// <param name="errorId">What failed.</param>
+    /// <param name="message">The same in words.</param>
+    /// <param name="run">What was launched, where it came so far.</param>
+    internal async Task<bool> TryAgainAsync(string errorId, string message, LaunchedRun? run)
+    {
+        if (
+            !MachineFaults.Contains(errorId)
+            || item.Entry.Attempt >= agent.Config.MaxRetry
+            || agent.Mode is not (AgentMode.Working or AgentMode.Asked or AgentMode.Done)
+        )
+        {
+            return false;
+        }
+
+        var (folder, attempt) = (item.Folder, item.Entry.Attempt + 1);
+        var pause = agent.Callbacks.RetryPause(attempt);
+
+        // A cluster had a job for it: the next one has another name, and what is known of this one stays.
+        var lost = run is { Handle: not null } && agent.Runs.Resources.Get(run.Resource).Info.Queues;
+        item.Save(
+            item.Entry with
+            {
+                State = EntryState.Claimed,
+                Attempt = attempt,
+                Disruptions = item.Entry.Disruptions + (lost ? 1 : 0),
+                Disrupted = lost ? run!.Reason ?? message : item.Entry.Disrupted,
+                Again = lost ? agent.Time.GetUtcNow() : item.Entry.Again,
+            }
+        );
+        var told = $"{message} Tried again in {pause.TotalSeconds:0} s ({attempt} of {agent.Config.MaxRetry}).";
+        agent.Tell(AgentEventKind.Retry, item.Entry, told, fault: errorId);
+        item.Doing = "waiting for another try";
+        item.Since = null;
+        agent.LeaveSlot(item);
+        if (lost)
+        {
+            await agent.OnceAsync(t => agent.Protocol.NoteRunAsync(item.Entry.Item, run!.EngineId, told, t));
+        }
+
+        try
+        {
+            await Task.Delay(pause, agent.Time, agent.Stopping);
+            await agent.EnterSlotAsync(item, agent.Stopping);
+        }
+        catch (OperationCanceledException)
+        {
+            // StartAsync says that it was stopped.
+        }
+
+        if (!lost)
+        {
+            LaunchCache.DeleteFolder(folder);
+        }
+
+        return true;
     }
 }

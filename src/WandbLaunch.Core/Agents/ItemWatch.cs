@@ -67,10 +67,13 @@ internal sealed class ItemWatch(LaunchAgent agent, AgentItem item, ItemStart sta
             }
 
             // What is over within a moment says so at its end.
-            if (noted != (run.EngineId, run.Reason) && agent.Time.GetElapsedTime(from) > NoteAfter)
+            var stands = (Engine: run.EngineId, Reason: item.ReasonOf(run));
+            if (noted != stands && agent.Time.GetElapsedTime(from) > NoteAfter)
             {
-                noted = (run.EngineId, run.Reason);
-                await agent.OnceAsync(t => agent.Protocol.NoteRunAsync(item.Entry.Item, run.EngineId, run.Reason, t));
+                noted = stands;
+                await agent.OnceAsync(t =>
+                    agent.Protocol.NoteRunAsync(item.Entry.Item, stands.Engine, stands.Reason, t)
+                );
             }
 
             if (own is null && !IsLookedAfter(run) && !await ReviveAsync(run, ++revived))
@@ -213,8 +216,18 @@ internal sealed class ItemWatch(LaunchAgent agent, AgentItem item, ItemStart sta
                     run.Reason ?? "it could not be started",
                     run
                 ),
-                "run"
+                "run",
+                run
             );
+            return;
+        }
+
+        if (
+            run is { State: LaunchState.Failed, Started: not null, ErrorId: { } lost }
+            && ItemStart.Disruptions.Contains(lost)
+            && await start.TryAgainAsync(lost, $"The run {run.Id} was lost: {run.Reason}.", run)
+        )
+        {
             return;
         }
 

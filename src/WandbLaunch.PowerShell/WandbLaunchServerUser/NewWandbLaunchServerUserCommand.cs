@@ -12,7 +12,7 @@ namespace WandbLaunch.PowerShell;
 [OutputType("WandbLaunch.LocalServer.LaunchServerUser")]
 public sealed class NewWandbLaunchServerUserCommand : LaunchServerUserCommand
 {
-    /// <summary>Names: 1 to 64 letters, digits and the signs _ . -</summary>
+    /// <summary>Names of 1 to 64 letters, digits, dots, dashes and underscores, the first of them a letter or digit.</summary>
     [Parameter(Mandatory = true, Position = 0, ValueFromPipeline = true, ValueFromPipelineByPropertyName = true)]
     [ValidateNotNullOrEmpty]
     public string[] Name { get; set; } = [];

@@ -32,6 +32,14 @@ public abstract class QueueCommand : PipelineCommand
         );
     }
 
+    internal async Task OutputQueueAsync(WandbConnection server, string entity, string project, string name) =>
+        OutputAll(
+            await server.Queues.WithConfigurationsAsync(
+                [await server.Queues.GetAsync(entity, project, name, server.Username, Token)],
+                Token
+            )
+        );
+
     internal static string NeedEntity(WandbConnection server, string? given) =>
         given
         ?? server.Entity

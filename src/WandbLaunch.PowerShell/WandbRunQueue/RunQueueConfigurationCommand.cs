@@ -104,12 +104,4 @@ public abstract class RunQueueConfigurationCommand : QueueCommand
 
     // $null takes a limit away.
     private bool Is(string parameter) => MyInvocation.BoundParameters.ContainsKey(parameter);
-
-    internal async Task OutputQueueAsync(WandbConnection server, string entity, string project, string name) =>
-        OutputAll(
-            await server.Queues.WithConfigurationsAsync(
-                [await server.Queues.GetAsync(entity, project, name, server.Username, Token)],
-                Token
-            )
-        );
 }

@@ -15,6 +15,7 @@ internal static class MutationAudit
         ["createRunQueue"] = AuditAction.Created,
         ["createDefaultResourceConfig"] = AuditAction.Created,
         ["upsertRunQueue"] = AuditAction.Changed,
+        ["pauseRunQueue"] = AuditAction.Changed,
         ["deleteRunQueues"] = AuditAction.Deleted,
         ["pushToRunQueue"] = AuditAction.Queued,
         ["pushToRunQueueByName"] = AuditAction.Queued,

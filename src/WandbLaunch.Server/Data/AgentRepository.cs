@@ -7,7 +7,7 @@ namespace WandbLaunch.Server.Data;
 internal sealed class AgentRepository(Database database, QueueSignals signals)
 {
     private const string Select =
-        "SELECT id AS Id, entity AS Entity, name AS Name, queues AS Queues, hostname AS Hostname, status AS Status, stop_polling AS StopPolling, heartbeat_at AS HeartbeatAt, created_at AS CreatedAt, version AS Version FROM agents WHERE ";
+        "SELECT id AS Id, entity AS Entity, name AS Name, queues AS Queues, hostname AS Hostname, status AS Status, stop_polling > 0 AS StopPolling, stop_polling = 2 AS StopRuns, heartbeat_at AS HeartbeatAt, created_at AS CreatedAt, version AS Version FROM agents WHERE ";
 
     internal long Create(
         string entity,
@@ -47,10 +47,14 @@ internal sealed class AgentRepository(Database database, QueueSignals signals)
             ) == 1
         );
 
-    internal bool Stop(long agent)
+    /// <summary>An agent is to take nothing more, and with <paramref name="runs"/> to stop what it runs. The stronger stays.</summary>
+    internal bool Stop(long agent, bool runs = false)
     {
         var done = database.Write(c =>
-            c.Execute("UPDATE agents SET stop_polling = 1 WHERE id = @agent", new { agent }) == 1
+            c.Execute(
+                "UPDATE agents SET stop_polling = MAX(stop_polling, @how) WHERE id = @agent",
+                new { agent, how = runs ? 2 : 1 }
+            ) == 1
         );
         signals.WakeAll();
         return done;

@@ -241,6 +241,9 @@ internal sealed record AgentRecord
     public string Hostname { get; init; } = "";
     public string Status { get; init; } = "";
     public bool StopPolling { get; init; }
+
+    /// <summary>It is to stop its runs, too.</summary>
+    public bool StopRuns { get; init; }
     public string HeartbeatAt { get; init; } = "";
     public string CreatedAt { get; init; } = "";
     public string? Version { get; init; }

@@ -69,6 +69,17 @@ internal sealed class SweepRepository(Database database, ProjectRepository proje
                 .ToList()
         );
 
+    /// <summary>The newest sweeps of a project.</summary>
+    internal List<SweepRecord> Newest(ProjectRecord project, int first) =>
+        database.Read(c =>
+            c.Query<SweepRecord>(
+                    Select + "project = @project ORDER BY id DESC LIMIT @first",
+                    new { project = project.Id, first }
+                )
+                .Select(s => Of(s, project))
+                .ToList()
+        );
+
     internal int Count(ProjectRecord project) =>
         database.Read(c => c.ExecuteScalar<int>("SELECT COUNT(*) FROM sweeps WHERE project = @Id", new { project.Id }));
 

@@ -35,6 +35,10 @@ internal sealed class AgentFields(AgentRepository agents) : ISchemaPart
             "updateLaunchAgent",
             (c, input) => c.Done(agents.Update(input.NeedId("launchAgentId"), input.Text("agentStatus")))
         );
-        fields.Mutation("stopLaunchAgent", (c, input) => c.Done(agents.Stop(input.NeedId("launchAgentId"))));
+        fields.Mutation(
+            "stopLaunchAgent",
+            (c, input) =>
+                c.Done(agents.Stop(input.NeedId("launchAgentId"), input.GetValueOrDefault("stopRuns") is true))
+        );
     }
 }

@@ -44,6 +44,7 @@ internal sealed class MutationAccess
             ["createRunQueue"] = Entity,
             ["createDefaultResourceConfig"] = Entity,
             ["upsertRunQueue"] = QueueByName,
+            ["pauseRunQueue"] = (c, i) => [Queue(c, i.Text("queueID"))],
             ["deleteRunQueues"] = (c, i) => i.Texts("queueIDs").Select(id => Queue(c, id)),
             ["pushToRunQueue"] = (c, i) => [Queue(c, i.Text("queueID")), Spec(c, i.Text("runSpec"))],
             ["pushToRunQueueByName"] = (c, i) => QueueByName(c, i).Append(Spec(c, i.Text("runSpec"))),

@@ -109,6 +109,14 @@ internal sealed class QueueFields(QueueRepository queues, ItemRepository items) 
             }
         );
         fields.Mutation(
+            "pauseRunQueue",
+            (c, input) =>
+            {
+                queues.Pause(input.NeedId("queueID"), (bool)input["paused"]!);
+                return c.Done(true);
+            }
+        );
+        fields.Mutation(
             "deleteRunQueues",
             (c, input) =>
             {

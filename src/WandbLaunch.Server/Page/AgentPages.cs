@@ -29,25 +29,28 @@ internal sealed class AgentPages(Database database, PageQueues views, AgentRepos
                     )
             )
             .For(Right.Read);
-        app.MapPost("/page/agents/{id}/drain", Parts.Of("id", DrainAsync))
+        app.MapPost("/page/agents/{id}/drain", Parts.Of("id", (c, id) => EndAsync(c, id, false)))
+            .For(Right.Write)
+            .Audited(AuditAction.Changed);
+        app.MapPost("/page/agents/{id}/stop", Parts.Of("id", (c, id) => EndAsync(c, id, true)))
             .For(Right.Write)
             .Audited(AuditAction.Changed);
         app.MapGet("/page/monitor", MonitorAsync).For(Right.Read);
     }
 
-    private Task DrainAsync(HttpContext context, string id)
+    private Task EndAsync(HttpContext context, string id, bool runs)
     {
         if (
             agents.Find(Ids.Parse(id)) is not { } agent
             || !context.Caller().MayWrite(agent.Entity)
-            || !agents.Stop(agent.Id)
+            || !agents.Stop(agent.Id, runs)
         )
         {
             throw new RequestFault(404, "There is no such agent.");
         }
 
         var detail = context.Audit();
-        (detail.Entity, detail.Subject) = (agent.Entity, $"agent {agent.Name} drained");
+        (detail.Entity, detail.Subject) = (agent.Entity, $"agent {agent.Name} {(runs ? "stopped" : "drained")}");
         return context.AnswerAsync(new { draining = true });
     }
 

@@ -63,6 +63,8 @@ internal sealed class ChangeFeed : IDisposable
         "queues",
         "runs",
         "files",
+        "artifacts",
+        "sweeps",
     };
 
     private readonly Database _database;
@@ -137,6 +139,9 @@ internal sealed class ChangeFeed : IDisposable
                         "items" =>
                             "SELECT i.id, q.entity, q.access, q.created_by FROM items i JOIN queues q ON q.id = i.queue WHERE i.id IN @rows",
                         "agents" => "SELECT id, entity, '', '' FROM agents WHERE id IN @rows",
+                        "artifacts" => "SELECT id, entity, '', '' FROM artifacts WHERE id IN @rows",
+                        "sweeps" =>
+                            "SELECT s.id, p.entity, '', '' FROM sweeps s JOIN projects p ON p.id = s.project WHERE s.id IN @rows",
                         "projects" => "SELECT id, entity, '', '' FROM projects WHERE id IN @rows",
                         _ => "SELECT id, '', '', '' FROM items WHERE id IN @rows AND 0",
                     },

@@ -66,7 +66,7 @@ internal sealed class EventsEndpoint(
     private Dictionary<string, object> Shown(Changes changes, Caller caller)
     {
         var shown = new Dictionary<string, object>(StringComparer.Ordinal);
-        foreach (var table in new[] { "agents", "items", "projects", "queues" })
+        foreach (var table in new[] { "agents", "artifacts", "items", "projects", "queues", "sweeps" })
         {
             if (changes.Rows(table) is { } rows)
             {

@@ -46,7 +46,7 @@ internal sealed record AgentView
     public string CreatedAt { get; init; } = "";
     public string HeartbeatAt { get; init; } = "";
 
-    /// <summary>Polling, Running, Draining, Stopped or Lost.</summary>
+    /// <summary>Polling, Running, Draining, Stopping, Stopped or Lost.</summary>
     public string State { get; init; } = "";
 
     /// <summary>Ids of the queues that it listens to.</summary>
@@ -74,7 +74,8 @@ internal sealed record AgentView
             State =
                 row.Status == "KILLED" ? "Stopped"
                 : IsOld(row.HeartbeatAt) ? "Lost"
-                : row.StopPolling ? "Draining"
+                : row.StopPolling > 1 ? "Stopping"
+                : row.StopPolling > 0 ? "Draining"
                 : row.Status == "RUNNING" ? "Running"
                 : "Polling",
         };
@@ -100,7 +101,9 @@ internal sealed record AgentRow
     public string CreatedAt { get; init; } = "";
     public string HeartbeatAt { get; init; } = "";
     public string Status { get; init; } = "";
-    public bool StopPolling { get; init; }
+
+    /// <summary>1: it is to take nothing more; 2: and to stop its runs.</summary>
+    public long StopPolling { get; init; }
     public string Queues { get; init; } = "[]";
 }
 

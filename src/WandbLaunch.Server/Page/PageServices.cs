@@ -17,6 +17,8 @@ internal static class PageServices
             .AddSingleton<QueuePages>()
             .AddSingleton<ItemPages>()
             .AddSingleton<AgentPages>()
+            .AddSingleton<SweepPages>()
+            .AddSingleton<ArtifactPages>()
             .AddSingleton<RunPages>();
 
     internal static void MapPageData(this WebApplication app)
@@ -26,6 +28,8 @@ internal static class PageServices
         app.Services.GetRequiredService<QueuePages>().Map(app);
         app.Services.GetRequiredService<ItemPages>().Map(app);
         app.Services.GetRequiredService<AgentPages>().Map(app);
+        app.Services.GetRequiredService<SweepPages>().Map(app);
+        app.Services.GetRequiredService<ArtifactPages>().Map(app);
         app.Services.GetRequiredService<RunPages>().Map(app);
     }
 }

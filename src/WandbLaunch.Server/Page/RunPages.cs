@@ -180,16 +180,11 @@ internal sealed class RunPages(
                 source = LaunchSource.Of(run, files),
                 files = files.Count(run.Id),
                 keys = history.Keys(run.Id),
-                artifacts = artifacts
-                    .OfRun(run)
-                    .Select(a => new
-                    {
-                        name = a.Name,
-                        type = a.Type,
-                        version = a.Version,
-                        aliases = a.Aliases,
-                        createdAt = a.CreatedAt,
-                    }),
+                made = artifacts.OfRun(run).Select(a => ArtifactPages.Name(a, null)),
+                took = artifacts
+                    .Inputs(run.Id)
+                    .Where(i => context.Caller().MayRead(i.Artifact.Entity))
+                    .Select(i => ArtifactPages.Name(i.Artifact, i.UsedAs)),
                 launchedBy = Launches(context, items.OfRun(run.Name)),
                 launches = Launches(context, items.Repeating(path)),
             }

@@ -320,6 +320,7 @@ public sealed class KubeStatesTests
         Assert.Null(At("Unschedulable", 10_000).End);
         Assert.True(At("InvalidImageName", 0).IsStuck);
         Assert.Equal("RunStuck", At("InvalidImageName", 2).End!.Fault);
+        Assert.Equal("RegistryUnavailable", At("RegistryUnavailable", 31).End!.Fault);
         Assert.Null(At("ImagePullBackOff", 10).End);
         Assert.Equal(
             "its image cannot be pulled: m (for 20 minutes; it was given up)",

@@ -21,7 +21,10 @@ internal sealed record KubeState(RunOutcome? End, KubeWait? Wait, int Restarts)
         var waited = now - since;
         return Wait.FailsAfter is { } most && waited >= most
             ? RunStanding.Ended(
-                new RunOutcome(null, $"{Wait.Words} (for {Shown(waited)}; it was given up)") { Fault = "RunStuck" }
+                new RunOutcome(null, $"{Wait.Words} (for {Shown(waited)}; it was given up)")
+                {
+                    Fault = Wait.Key == "RegistryUnavailable" ? Wait.Key : "RunStuck",
+                }
             )
             : RunStanding.WaitsFor(Wait.Words, Wait.StuckAfter is { } stuck && waited >= stuck) with
             {

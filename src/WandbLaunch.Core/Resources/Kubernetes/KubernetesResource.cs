@@ -141,7 +141,7 @@ internal sealed class KubernetesResource(LaunchContext context, Func<IImageMaker
             return new ResourcePlan(
                 [.. KubePreparation.CommandOf(request), .. request.Resolved.Arguments],
                 image,
-                !isBuilt || await images().IsInRegistryAsync(image, token)
+                !isBuilt || await images().FindAsync(image, token) is not null
             )
             {
                 Manifest = data.Manifest.ToJsonString(Shown),
@@ -185,15 +185,20 @@ internal sealed class KubernetesResource(LaunchContext context, Func<IImageMaker
         {
             // The cluster first: an image that it has no use for takes long to make.
             var (_, data) = await Preparation.MakeAsync(prepare, prepare.Id, runId, prepare.Environment, image, token);
-            if (isBuilt && await images().BringAsync(prepare, image, prepare.Progress, token) is { } warning)
+            string? digest = null;
+            if (isBuilt)
             {
-                prepare.Warnings.Add(warning);
+                (digest, var warning) = await images().BringAsync(prepare, image, prepare.Progress, token);
+                if (warning is not null)
+                {
+                    prepare.Warnings.Add(warning);
+                }
             }
 
             return prepare.NewSpec(KubePreparation.CommandOf(prepare), ImageCommand.Home) with
             {
                 Resource = Info.Name,
-                Image = image,
+                Image = digest is null ? image : $"{image}@{digest}",
                 Data = RunSpec.DataOf(data),
             };
         }

@@ -18,6 +18,23 @@ internal sealed class ImagePusher(
 {
     private const string Code = "code";
 
+    private static readonly string[] AwayWords =
+    [
+        "connection refused",
+        "connection reset",
+        "no such host",
+        "no route to host",
+        "network is unreachable",
+        "i/o timeout",
+        "handshake timeout",
+        "request canceled",
+        "server misbehaving",
+        "unexpected EOF",
+        "502 Bad Gateway",
+        "503 Service Unavailable",
+        "504 Gateway",
+    ];
+
     /// <summary>The name of an image: the same for the same base, packages and code.</summary>
     internal static string NameOf(ImageBuilder.Request request, string? workspace, string repository) =>
         repository + ":" + LaunchCache.Hash(request.Tag + "\n" + request.UserId + "\n" + HashOf(workspace))[..16];
@@ -56,6 +73,16 @@ internal sealed class ImagePusher(
             error = e.Message;
         }
 
+        if (error is not null && IsAway(error))
+        {
+            throw new LaunchException(
+                "RegistryUnavailable",
+                LaunchErrorCategory.ConnectionError,
+                $"The registry of {image} does not answer: {Secrets.Mask(error)}. Is it up, and does -Repository say where it is? The Docker Engine pushes, so that its own network and proxy settings count.",
+                image
+            );
+        }
+
         if (error is not null)
         {
             throw new LaunchException(
@@ -66,6 +93,10 @@ internal sealed class ImagePusher(
             );
         }
     }
+
+    // The engine hands on what its HTTP client said; it has no codes of its own for it.
+    internal static bool IsAway(string error) =>
+        AwayWords.Any(w => error.Contains(w, StringComparison.OrdinalIgnoreCase));
 
     private async Task BuildAsync(string basis, string? workspace, int user, string image, CancellationToken token)
     {

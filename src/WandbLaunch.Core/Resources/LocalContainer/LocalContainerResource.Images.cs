@@ -8,19 +8,19 @@ internal sealed partial class LocalContainerResource : IImageMaker
     public string ImageOf(ResourceRequest request, string repository) =>
         ImagePusher.NameOf(ImageRequest(request), request.Resolved.Workspace, repository);
 
-    public Task<bool> IsInRegistryAsync(string image, CancellationToken token) =>
-        new RegistryClient(_machine).ExistsAsync(image, token);
+    public Task<RegistryImage?> FindAsync(string image, CancellationToken token) =>
+        new RegistryClient(_machine).FindAsync(image, token);
 
-    public async Task<string?> BringAsync(
+    public async Task<BroughtImage> BringAsync(
         ResourceRequest request,
         string image,
         IProgress<LaunchProgress> progress,
         CancellationToken token
     )
     {
-        if (await IsInRegistryAsync(image, token))
+        if (await FindAsync(image, token) is { } there)
         {
-            return null;
+            return new BroughtImage(there.Digest, null);
         }
 
         var (client, _) = await _engines.GetAsync(request.Options.DockerHost, token);
@@ -37,6 +37,6 @@ internal sealed partial class LocalContainerResource : IImageMaker
             image,
             token
         );
-        return warning;
+        return new BroughtImage((await FindAsync(image, token))?.Digest, warning);
     }
 }

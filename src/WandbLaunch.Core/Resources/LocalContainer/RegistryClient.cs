@@ -21,8 +21,8 @@ internal sealed partial class RegistryClient(LaunchEnvironment environment)
         "application/vnd.docker.distribution.manifest.v2+json",
     ];
 
-    /// <summary>True when it is there. False too where the registry cannot be asked: the push then says why.</summary>
-    internal async Task<bool> ExistsAsync(string image, CancellationToken token)
+    /// <summary>What it has under a name. Null too where it cannot be asked: the push then says why.</summary>
+    internal async Task<RegistryImage?> FindAsync(string image, CancellationToken token)
     {
         using var limit = CancellationTokenSource.CreateLinkedTokenSource(token);
         limit.CancelAfter(Limit);
@@ -44,7 +44,13 @@ internal sealed partial class RegistryClient(LaunchEnvironment environment)
                 using var response = await client.SendAsync(request, limit.Token);
                 if (asked || response.StatusCode != HttpStatusCode.Unauthorized)
                 {
-                    return response.IsSuccessStatusCode;
+                    return response.IsSuccessStatusCode
+                        ? new RegistryImage(
+                            response.Headers.TryGetValues("Docker-Content-Digest", out var digests)
+                                ? digests.FirstOrDefault()
+                                : null
+                        )
+                        : null;
                 }
 
                 authorization = await AuthorizeAsync(client, response, repository, login, limit.Token);
@@ -52,11 +58,11 @@ internal sealed partial class RegistryClient(LaunchEnvironment environment)
         }
         catch (Exception e) when (e is HttpRequestException or IOException or JsonException or UriFormatException)
         {
-            return false;
+            return null;
         }
         catch (OperationCanceledException) when (!token.IsCancellationRequested)
         {
-            return false;
+            return null;
         }
     }
 

@@ -40,8 +40,16 @@ internal static class RegistryLogin
                 return stored;
             }
 
+            // Some logins wrote the address with its scheme and path.
+            var key = AuthOf(root, registry);
+            if (key is not null && root.Text("auths", key, "identitytoken") is { Length: > 0 } refresh)
+            {
+                return new AuthConfig { IdentityToken = Secrets.Register(refresh), ServerAddress = registry };
+            }
+
             if (
-                root.Text("auths", registry, "auth") is { Length: > 0 } encoded
+                key is not null
+                && root.Text("auths", key, "auth") is { Length: > 0 } encoded
                 && Encoding.UTF8.GetString(Convert.FromBase64String(encoded)).Split(':', 2) is [var user, var password]
             )
             {
@@ -59,6 +67,24 @@ internal static class RegistryLogin
         }
 
         return null;
+    }
+
+    private static string? AuthOf(JsonElement root, string registry) =>
+        root.ValueKind == JsonValueKind.Object
+        && root.TryGetProperty("auths", out var auths)
+        && auths.ValueKind == JsonValueKind.Object
+            ? auths
+                .EnumerateObject()
+                .Select(a => a.Name)
+                .Where(n => n == registry || HostOf(n) == HostOf(registry))
+                .OrderBy(n => n != registry)
+                .FirstOrDefault()
+            : null;
+
+    private static string HostOf(string address)
+    {
+        var from = address.IndexOf("://", StringComparison.Ordinal);
+        return (from < 0 ? address : address[(from + 3)..]).Split('/')[0];
     }
 
     private static async Task<AuthConfig?> AskAsync(string helper, string registry, CancellationToken token)

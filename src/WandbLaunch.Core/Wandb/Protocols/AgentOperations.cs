@@ -110,17 +110,22 @@ internal sealed class AgentOperations(GraphQLTransport transport, ServerDialect 
             return new AgentAnswer(null, false);
         }
 
+        var more = dialect.AgentFields.Contains("stopRuns") ? " stopRuns" : "";
         var data = await transport.QueryAsync(
             "LaunchAgent",
-            """
+            $$"""
             query LaunchAgent($agentId: ID!) {
-              launchAgent(id: $agentId) { id name runQueues hostname agentStatus stopPolling heartbeatAt }
+              launchAgent(id: $agentId) { id name runQueues hostname agentStatus stopPolling heartbeatAt{{more}} }
             }
             """,
             new { agentId = agent },
             token
         );
-        return new AgentAnswer(data.Text("launchAgent", "name"), data.Flag("launchAgent", "stopPolling") ?? false);
+        return new AgentAnswer(
+            data.Text("launchAgent", "name"),
+            data.Flag("launchAgent", "stopPolling") ?? false,
+            data.Flag("launchAgent", "stopRuns") ?? false
+        );
     }
 
     internal async Task<IReadOnlyList<WandbLaunchAgent>> ListAsync(

@@ -60,6 +60,12 @@ internal interface ILaunchProtocol
     /// <summary>Sets what a queue makes of its items (protocol B.2, upsertRunQueue). Warnings of the server come back.</summary>
     Task<IReadOnlyList<string>> ConfigureQueueAsync(QueueConfiguration configuration, CancellationToken token);
 
+    /// <summary>Queues can be paused.</summary>
+    bool QueuesCanBePaused { get; }
+
+    /// <summary>Gives agents nothing of a queue, or again what waits in it; false when the server did not. See <see cref="QueuesCanBePaused"/>.</summary>
+    Task<bool> PauseQueueAsync(WandbRunQueue queue, bool paused, CancellationToken token);
+
     Task DeleteQueueAsync(WandbRunQueue queue, CancellationToken token);
 
     /// <summary>Pushes items in as few requests as the server allows, in their order. One that is refused fails alone.</summary>
@@ -237,7 +243,10 @@ internal sealed record NewAgent(
 );
 
 /// <summary>What a server says of an agent.</summary>
-internal sealed record AgentAnswer(string? Name, bool StopPolling);
+/// <param name="Name">Its name there.</param>
+/// <param name="StopPolling">It is to take nothing more.</param>
+/// <param name="StopRuns">It is to stop what it runs, too.</param>
+internal sealed record AgentAnswer(string? Name, bool StopPolling, bool StopRuns = false);
 
 /// <summary>Where the files of a run go, and the header lines to send with them.</summary>
 internal sealed record RunUploads(IReadOnlyList<string> Headers, IReadOnlyList<(string Name, string Url)> Targets);

@@ -101,6 +101,11 @@ internal abstract class LaunchProtocol : ILaunchProtocol
     public Task<IReadOnlyList<string>> ConfigureQueueAsync(QueueConfiguration configuration, CancellationToken token) =>
         Queues.ConfigureAsync(configuration, token);
 
+    public bool QueuesCanBePaused => Dialect.Mutations.Contains("pauseRunQueue");
+
+    public Task<bool> PauseQueueAsync(WandbRunQueue queue, bool paused, CancellationToken token) =>
+        Queues.PauseAsync(queue, paused, token);
+
     public Task DeleteQueueAsync(WandbRunQueue queue, CancellationToken token) => Queues.DeleteAsync(queue, token);
 
     public async Task<IReadOnlyList<QueuePushed>> PushAsync(

@@ -15,6 +15,7 @@ internal sealed class QueueOperations(GraphQLTransport transport, ServerDialect 
         "pendingCount",
         "prioritizationMode",
         "defaultResourceConfigID",
+        "paused",
     ];
 
     // More than a list needs: each is counted for it.
@@ -61,6 +62,7 @@ internal sealed class QueueOperations(GraphQLTransport transport, ServerDialect 
                     Running = q.Number("runningCount"),
                     Failed = q.Number("failedCount"),
                     Oldest = q.Time("oldestPending"),
+                    Paused = q.Flag("paused"),
                     ConfigId = q.Text("defaultResourceConfigID"),
                 }),
         ];
@@ -237,6 +239,22 @@ internal sealed class QueueOperations(GraphQLTransport transport, ServerDialect 
                 queue
             );
         }
+    }
+
+    /// <summary>Gives agents nothing of a queue, or again what waits in it; false when the server did not.</summary>
+    internal async Task<bool> PauseAsync(WandbRunQueue queue, bool paused, CancellationToken token)
+    {
+        var data = await transport.QueryAsync(
+            "PauseRunQueue",
+            """
+            mutation PauseRunQueue($id: ID!, $paused: Boolean!) {
+              pauseRunQueue(input: {queueID: $id, paused: $paused}) { success }
+            }
+            """,
+            new { id = queue.Id, paused },
+            token
+        );
+        return data.Flag("pauseRunQueue", "success") == true;
     }
 
     /// <summary>True when the entity is a team's.</summary>

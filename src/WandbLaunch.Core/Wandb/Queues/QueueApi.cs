@@ -232,6 +232,36 @@ internal sealed class QueueApi(GraphQLTransport transport, WandbApi api)
             config?.Text(name) is { } text && SpanText.TryParse(text, out var span) ? span : null;
     }
 
+    /// <summary>Says what a server that cannot pause queues does not do; else nothing.</summary>
+    internal async Task<LaunchException?> PauseFaultAsync(WandbRunQueue queue, CancellationToken token) =>
+        (await api.ProtocolAsync(token)).QueuesCanBePaused
+            ? null
+            : new LaunchException(
+                "QueuePauseNotSupported",
+                LaunchErrorCategory.NotImplemented,
+                $"This server cannot pause the queue {queue.Name}: only the server of this module can (Start-WandbLaunchServer). To have nothing started, let the agents of the queue end: Get-WandbLaunchAgent | Where-Object Queues -contains {queue.Name} | Stop-WandbLaunchAgent -Drain",
+                queue
+            );
+
+    /// <summary>Gives agents nothing of a queue, or again what waits in it. What was started goes on.</summary>
+    internal async Task PauseAsync(WandbRunQueue queue, bool paused, CancellationToken token)
+    {
+        if (await PauseFaultAsync(queue, token) is { } fault)
+        {
+            throw fault;
+        }
+
+        if (!await (await api.ProtocolAsync(token)).PauseQueueAsync(queue, paused, token))
+        {
+            throw new LaunchException(
+                "QueueNotPaused",
+                LaunchErrorCategory.InvalidOperation,
+                $"The server did not {(paused ? "pause" : "resume")} the queue {queue.Name}. May this key change it? See Get-WandbConnection.",
+                queue
+            );
+        }
+    }
+
     internal async Task DeleteAsync(WandbRunQueue queue, CancellationToken token) =>
         await (await api.ProtocolAsync(token)).DeleteQueueAsync(queue, token);
 

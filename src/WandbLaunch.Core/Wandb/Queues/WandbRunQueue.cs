@@ -63,6 +63,9 @@ public sealed record WandbRunQueue
     /// <summary>All items, where the server tells.</summary>
     public int? Items { get; init; }
 
+    /// <summary>True while no agent is given its items; null where the server has no such thing.</summary>
+    public bool? Paused { get; init; }
+
     internal string? ConfigId { get; init; }
 
     /// <inheritdoc/>

@@ -1,23 +1,7 @@
 // A run's log, as it comes: its colours, a search, and the end in sight for as long as one is at the end.
 import { html, useState, useEffect, useRef, ask, query, useChanges } from './core.js';
 import { Fault } from './ui.js';
-import { AnsiUp } from './ansi_up.js';
-
-// The library makes HTML of a line. Here it makes parts, which become elements: nothing of a log is ever read as HTML.
-class Parts extends AnsiUp {
-  transform_to_html(part) { this.parts.push(part); return ''; }
-  process_hyperlink(packet) { this.parts.push({ text: packet.text }); return ''; }
-  read(line) { this.parts = []; this.ansi_to_html(line); return this.parts; }
-}
-
-const colour = (c, kind) => !c ? '' : c.class_name === 'truecolor' ? '' : ` ${c.class_name}-${kind}`;
-const style = part => {
-  const made = {};
-  if (part.fg?.class_name === 'truecolor') made.color = `rgb(${part.fg.rgb})`;
-  if (part.bg?.class_name === 'truecolor') made.backgroundColor = `rgb(${part.bg.rgb})`;
-  return made;
-};
-const classes = p => ((p.bold ? ' bold' : '') + (p.faint ? ' faint' : '') + (p.italic ? ' italic' : '') + (p.underline ? ' underline' : '') + colour(p.fg, 'fg') + colour(p.bg, 'bg')).trim();
+import { Colours } from './ansi.js';
 
 // What overwrote its own line (progress bars) shows what stood there last.
 const last = line => { const parts = line.replace(/\r+$/, '').split('\r'); return parts[parts.length - 1]; };
@@ -70,12 +54,11 @@ export default function Log({ entity, project, run, running, short }) {
   };
   const found = text ? lines.filter(l => l.toLowerCase().includes(text.toLowerCase())) : lines;
   const shown = found.slice(short ? -200 : -5000);
-  const ansi = new Parts();
-  ansi.use_classes = true;
+  const ansi = new Colours();
   return html`<div class="log"><div class="tools"><input type="search" class="search" aria-label="Search the log" placeholder="Search the log" value=${text} onInput=${e => type(e.target.value)} />
     <span class="quiet">${text ? `${found.length} of ${lines.length} lines` : `${total.toLocaleString()} lines`}</span>
     ${known.current.from > 0 && !short && html`<button type="button" onClick=${earlier}>Earlier lines</button>`}</div>
     <${Fault} error=${error} />
     ${lines.length === 0 ? html`<p class="quiet">${running ? 'Nothing was written yet.' : 'There is no log.'}</p>`
-    : html`<pre class="block" tabindex="0" role="log" aria-live="off" aria-label="Log" ref=${box} onScroll=${e => { atEnd.current = e.target.scrollHeight - e.target.scrollTop - e.target.clientHeight < 30; }}>${shown.map(l => html`<div>${ansi.read(last(l)).map(p => html`<span class=${classes(p)} style=${style(p)}>${p.text}</span>`)}${'\n'}</div>`)}</pre>`}</div>`;
+    : html`<pre class="block" tabindex="0" role="log" aria-live="off" aria-label="Log" ref=${box} onScroll=${e => { atEnd.current = e.target.scrollHeight - e.target.scrollTop - e.target.clientHeight < 30; }}>${shown.map(l => html`<div>${ansi.read(last(l)).map(p => html`<span class=${p.classes} style=${p.style}>${p.text}</span>`)}${'\n'}</div>`)}</pre>`}</div>`;
 }

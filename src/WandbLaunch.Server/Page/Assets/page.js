@@ -13,6 +13,8 @@ const views = {
   monitor: () => import('./monitor.js'),
   runs: () => import('./runs.js'),
   run: () => import('./run.js'),
+  sweeps: () => import('./sweeps.js'),
+  artifacts: () => import('./artifacts.js'),
 };
 
 function find({ path: where }) {
@@ -22,7 +24,10 @@ function find({ path: where }) {
   if (parts.length === 0) return ['home', {}];
   if (parts.length === 1) return [['launch', 'agents', 'monitor'].includes(entity) ? entity : 'home', { entity }];
   if (parts.length === 2) return ['runs', { entity, project }];
-  return parts.length === 4 && kind === 'runs' ? ['run', { entity, project, run }] : ['none', {}];
+  if (parts.length === 4 && kind === 'runs') return ['run', { entity, project, run }];
+  // As W&B's addresses have them: /entity/project/sweeps/ID, /entity/project/artifacts/TYPE/NAME/VERSION.
+  if (kind === 'sweeps' && parts.length < 5) return ['sweeps', { entity, project, sweep: run }];
+  return kind === 'artifacts' && parts.length !== 4 && parts.length < 7 ? ['artifacts', { entity, project, name: parts[4], version: parts[5] }] : ['none', {}];
 }
 
 // ---- light and dark ---------------------------------------------------------------------------------------------------
@@ -57,12 +62,13 @@ function App() {
     if (!views[name]) { set({ name }); return; }
     views[name]().then(m => set({ name, draw: m.default }), () => set({ name, error: 'This view could not be loaded. Reload the page: the server may be another version by now.' }));
   }, [name]);
-  const title = name === 'runs' ? `${args.entity}/${args.project}` : name === 'run' ? args.run : places.find(p => p[0] === name)?.[2] ?? 'Not found';
+  const inProject = ['runs', 'run', 'sweeps', 'artifacts'].includes(name);
+  const title = inProject ? args.run ?? args.sweep ?? args.name ?? `${args.entity}/${args.project}` : places.find(p => p[0] === name)?.[2] ?? 'Not found';
   useEffect(() => { document.title = `${title} – WandbLaunch`; }, [title]);
   return html`
     <a class="skip" href="#content" onClick=${e => { e.preventDefault(); byId('content').focus(); }}>To the content</a>
     <header class="bar">
-      <nav aria-label="Views">${places.map(([key, href, text]) => html`<a href=${href} aria-current=${name === key || key === 'home' && ['runs', 'run'].includes(name) ? 'page' : undefined}>${text}</a>`)}</nav>
+      <nav aria-label="Views">${places.map(([key, href, text]) => html`<a href=${href} aria-current=${name === key || key === 'home' && inProject ? 'page' : undefined}>${text}</a>`)}</nav>
       <span class=${'live ' + state} title=${state === 'live' ? 'The page is told what changes.' : 'The server does not answer; the page tries again.'}>${{ live: 'live', lost: 'no server', connecting: '…' }[state]}</span>
       <button type="button" class="small" aria-label="Search (Ctrl+K)" title="Search (Ctrl+K)" onClick=${openPalette}>⌕</button>
       <${Theme} />
@@ -71,7 +77,7 @@ function App() {
     <main id="content" tabindex="-1">
       ${name === 'none' ? html`<h1>Nothing is here</h1><p>There is no such page. <a href="/">Projects</a> and <a href="/launch">queues</a> are.</p>`
       : view.error && view.name === name ? html`<p class="fault" role="alert">${view.error}</p>`
-      : view.name === name && view.draw ? html`<${view.draw} key=${name === 'run' || name === 'runs' ? JSON.stringify(args) : name} ...${args} query=${here.query} />`
+      : view.name === name && view.draw ? html`<${view.draw} key=${name + JSON.stringify(args)} ...${args} query=${here.query} />`
       : html`<p class="quiet">Loading …</p>`}
     </main>
     <${Dialogs} /><${Notes} />`;

@@ -2,15 +2,19 @@
 import { html, useState, useEffect, useRef, ask, query, go, path, runPath, signOut, mayChange } from './core.js';
 import { open, Dialog, dialogs } from './ui.js';
 
-/** A library that is a script of its own: loaded once, when it is needed. */
-const scripts = {};
-export const script = (file, name) => scripts[file] ??= new Promise((done, failed) => {
-  const element = document.createElement('script');
-  element.src = new URL(file, import.meta.url);
-  element.onload = () => done(window[name]);
-  element.onerror = () => { delete scripts[file]; failed(new Error(`${file} could not be loaded`)); };
-  document.head.append(element);
-});
+// How well a text has all of the words: the beginning of a word of it, within it, or only its letters in their order. Null where one is not there.
+function rank(text, words) {
+  let sum = 0;
+  for (const word of words) {
+    const i = text.indexOf(word);
+    if (i >= 0) { sum += i === 0 ? 0 : /[\w]/.test(text[i - 1]) ? 2 : 1; continue; }
+    let at = -1;
+    for (const letter of word) if ((at = text.indexOf(letter, at + 1)) < 0) return null;
+    if (word.length < 3) return null;
+    sum += 10;
+  }
+  return sum;
+}
 
 const fixed = [
   ['Projects', 'view', '/'], ['Launch: queues', 'view', '/launch'], ['Agents', 'view', '/agents'], ['Monitor', 'view', '/monitor'],
@@ -25,10 +29,8 @@ function Palette({ close }) {
   const [all, set] = useState(offered());
   const [runs, found] = useState([]);
   const [at, move] = useState(0);
-  const [fuzzy, ready] = useState(null);
   const list = useRef();
   useEffect(() => {
-    script('./ufuzzy.js', 'uFuzzy').then(U => ready(() => new U({ intraMode: 1 })), () => {});
     ask('/page/home').then(home => set([...offered(),
       ...home.queues.map(q => ({ text: `${q.entity}/${q.name}`, kind: 'queue', act: () => go(`/launch?queue=${q.id}`) })),
       ...home.projects.map(p => ({ text: `${p.entity}/${p.name}`, kind: 'project', act: () => go(path(p.entity, p.name)) })),
@@ -40,12 +42,8 @@ function Palette({ close }) {
     const timer = setTimeout(() => ask(query('/page/search', { q: text }), undefined, 'GET', stop.signal).then(r => found(r.runs.map(x => ({ text: `${x.displayName || x.name} (${x.entity}/${x.project}/${x.name})`, kind: 'run', act: () => go(runPath(x.entity, x.project, x.name)) }))), () => {}), 150);
     return () => { clearTimeout(timer); stop.abort(); };
   }, [text]);
-  const names = all.map(a => a.text);
-  let matched = all;
-  if (text.trim()) {
-    const [ids, , order] = fuzzy ? fuzzy.search(names, text) : [];
-    matched = fuzzy ? (order ? order.map(i => all[ids[i]]) : (ids ?? []).map(i => all[i])) : all.filter(a => a.text.toLowerCase().includes(text.toLowerCase()));
-  }
+  const words = text.toLowerCase().split(/\s+/).filter(Boolean);
+  const matched = words.length === 0 ? all : all.map(a => [rank(a.text.toLowerCase(), words), a]).filter(([n]) => n !== null).sort(([a], [b]) => a - b).map(([, a]) => a);
   const shown = [...matched, ...runs].slice(0, 50);
   const chosen = Math.min(at, shown.length - 1);
   const take = entry => { if (entry) { close(); entry.act(); } };

@@ -1,11 +1,11 @@
 // A run: charts, config, summary, files, log, where it came from and what was launched of it.
 import { html, useState, useData, ask, query as url, go, at, path, runPath, number, bytes, psText } from './core.js';
-import { Time, Took, State, Loaded, Tabs, Empty, Command, Copy, attempt, confirm } from './ui.js';
+import { Time, Took, State, Loaded, Tabs, Empty, Command, Copy, Artifact, attempt, confirm } from './ui.js';
 import { Charts, ChartOptions, optionsOf } from './chart.js';
 import { openPush } from './push.js';
 import Log from './log.js';
 
-const tabs = [['charts', 'Charts'], ['config', 'Config and summary'], ['log', 'Log'], ['files', 'Files'], ['launches', 'Launches']];
+const tabs = [['charts', 'Charts'], ['config', 'Config and summary'], ['log', 'Log'], ['files', 'Files and artifacts'], ['launches', 'Launches']];
 
 export default function Run({ entity, project, run: name, query }) {
   const mine = c => c.files || c.items || c.runs && (c.runs.length === 0 || c.runs.includes(`${entity}/${project}/${name}`));
@@ -20,6 +20,7 @@ export default function Run({ entity, project, run: name, query }) {
         <dt>Id</dt><dd><code>${name}</code> <${Copy} text=${`${entity}/${project}/${name}`} label="Copy path" /></dd>
         <dt>Created</dt><dd><${Time} at=${data.run.createdAt} /> ${data.run.user && html`by <bdi>${data.run.user}</bdi>`}</dd>
         <dt>Took</dt><dd><${Took} from=${data.run.createdAt} to=${data.run.state === 'running' ? null : data.run.heartbeatAt} /></dd>
+        ${data.run.sweep && html`<dt>Sweep</dt><dd><a href=${path(entity, project, 'sweeps', data.run.sweep)}>${data.run.sweep}</a></dd>`}
         ${data.run.group && html`<dt>Group</dt><dd><bdi>${data.run.group}</bdi></dd>`}
         ${data.run.tags?.length > 0 && html`<dt>Tags</dt><dd>${data.run.tags.map(t => html`<span class="chip"><bdi>${t}</bdi></span> `)}</dd>`}
         ${data.source.remote && html`<dt>Code</dt><dd class="break"><bdi>${data.source.remote}</bdi> ${data.source.commit && html`at <code>${data.source.commit.slice(0, 10)}</code>`} ${data.source.program}</dd>`}
@@ -68,7 +69,7 @@ function Files({ entity, project, run, data }) {
     ? html`<${Empty} title="This run has no files." command="wandb.save('model.pt')"><p>Its program keeps some by a line of Python like this:</p><//>`
     : html`<div class="scroll" tabindex="0" role="region" aria-label="Files"><table><thead><tr><th scope="col">File</th><th scope="col" class="n">Size</th><th scope="col">Changed</th></tr></thead><tbody>${page.files.map(f => html`<tr key=${f.name}><td><a href=${f.url} download=${f.name.split('/').at(-1)}><bdi>${f.name}</bdi></a></td><td class="n">${bytes(f.size)}</td><td><${Time} at=${f.updatedAt} /></td></tr>`)}</tbody></table></div>
       <p>${after.length > 0 && html`<button type="button" onClick=${() => next(after.slice(0, -1))}>Before</button>`} ${page.more && html`<button type="button" onClick=${() => next([...after, page.files.at(-1).name])}>Next 200</button>`}</p>`}<//>
-    ${data.artifacts.length > 0 && html`<h2>Artifacts that it made</h2><ul>${data.artifacts.map(a => html`<li><bdi>${a.name}</bdi>:v${a.version} <span class="quiet">${a.type}, ${a.aliases.join(', ')}</span></li>`)}</ul>`}`;
+    ${[['took', 'Artifacts that it used'], ['made', 'Artifacts that it made']].map(([k, title]) => data[k].length > 0 && html`<h2>${title}</h2><ul>${data[k].map(a => html`<li><${Artifact} of=${a} /></li>`)}</ul>`)}`;
 }
 
 function Launches({ entity, project, data }) {

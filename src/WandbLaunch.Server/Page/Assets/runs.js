@@ -1,6 +1,6 @@
 // The runs of a project: 100,000 of them as well as three. The server filters, sorts and groups; here is what is in sight.
 import { html, useState, useEffect, useRef, useData, useChanges, ask, query as url, go, at, runPath, number, psText } from './core.js';
-import { Time, Took, State, Menu, Empty, Loaded, Search, Fault, Dialog, open } from './ui.js';
+import { Time, Took, State, Menu, Empty, Loaded, Search, Fault, Dialog, ProjectHead, open } from './ui.js';
 import { openPush } from './push.js';
 import { Filters, mongo, readFilters } from './filters.js';
 import Compare from './compare.js';
@@ -25,7 +25,7 @@ function List({ entity, project, query }) {
   const all = ['name', ...Object.keys(own), ...(found?.config ?? []).map(k => 'config.' + k.key), ...(found?.summary ?? []).map(k => 'summary.' + k.key)];
   const set = (changes, replace) => go(at(changes), replace);
   const asked = { entity, project, q: query.get('q'), filter: filters.length ? mongo(filters) : null };
-  return html`<p class="crumbs"><a href="/">Projects</a></p><div class="title"><h1><bdi>${entity}/${project}</bdi></h1></div>
+  return html`<${ProjectHead} entity=${entity} project=${project} part="runs" />
     <div class="tools"><${Search} label="Search runs" value=${query.get('q')} set=${q => set({ q }, true)} />
       <label>Group by <select value=${query.get('group') ?? ''} onChange=${e => set({ group: e.target.value })}><option value="" selected=${!query.get('group')}>nothing</option>${all.filter(c => !['name', 'created', 'duration', 'updated', 'notes'].includes(c)).map(c => html`<option value=${c} selected=${c === query.get('group')}>${columnName(c)}</option>`)}</select></label>
       <button type="button" onClick=${() => open(close => html`<${Columns} keys=${found} columns=${columns} close=${close} set=${c => set({ columns: JSON.stringify(c) })} />`)}>Columns</button></div>

@@ -1,5 +1,5 @@
 // Pieces that views are made of.
-import { html, use, useState, useEffect, useRef, signal, now, date, span, go, me, mayChange } from './core.js';
+import { html, use, useState, useEffect, useRef, signal, now, date, span, go, path, me, mayChange } from './core.js';
 
 /** A time, as long ago as it is; whole, in the reader's zone, for whoever points at it. */
 export function Time({ at }) {
@@ -191,6 +191,13 @@ export function Json({ label, value, set, error, hint, rows = 6, invalid }) {
 
 /** Tabs that are links: the address says which one is shown. */
 export const Tabs = ({ label, tabs, now: shown, to }) => html`<nav class="tabs" aria-label=${label}>${tabs.map(([key, text]) => html`<a href=${to(key)} aria-current=${key === shown ? 'page' : undefined}>${text}</a>`)}</nav>`;
+
+/** What is above each part of a project. */
+export const ProjectHead = ({ entity, project, part }) => html`<p class="crumbs"><a href="/">Projects</a></p><h1><bdi>${entity}/${project}</bdi></h1>
+  <${Tabs} label="Parts of the project" tabs=${[['runs', 'Runs'], ['sweeps', 'Sweeps'], ['artifacts', 'Artifacts']]} now=${part} to=${k => path(entity, project, ...(k === 'runs' ? [] : [k]))} />`;
+
+/** A version of an artifact. */
+export const Artifact = ({ of: a }) => html`<a href=${path(a.entity, a.project, 'artifacts', a.type, a.name, 'v' + a.version)}><bdi>${a.name}</bdi>:v${a.version}</a> <span class="quiet">${a.type}${a.usedAs && html`, as <bdi>${a.usedAs}</bdi>`}</span>`;
 
 /** A search that goes into the address once one stops typing. */
 export function Search({ label, value, set }) {
