@@ -57,11 +57,8 @@ internal static class Program
             return 2;
         }
 
-        var secrets = HostProcess.ReadSecrets(await Console.In.ReadLineAsync());
-        foreach (var secret in secrets.Values)
-        {
-            Secrets.Register(secret);
-        }
+        // Beside what this thread does: what the start of a program takes is loaded by then.
+        _ = Task.Run(HostProcess.GetReady);
 
         // The end of the terminal is not the end of the run.
         OwnSession.Begin();
@@ -69,6 +66,18 @@ internal static class Program
         LinuxProcesses.AdoptOrphans();
         using var ignore = PosixSignalRegistration.Create(PosixSignal.SIGHUP, c => c.Cancel = true);
         var resources = new ResourceCatalog(new LaunchContext(), new SupervisorPlace(true));
+
+        // Whoever started this process prepares the run meanwhile. No line: the launch came to nothing, or its launcher is gone.
+        if (await Console.In.ReadLineAsync() is not { } line)
+        {
+            return 0;
+        }
+
+        var secrets = HostProcess.ReadSecrets(line);
+        foreach (var secret in secrets.Values)
+        {
+            Secrets.Register(secret);
+        }
 
         // Whoever started this process goes on as soon as the run is in safe hands, and need not see its program start.
         var end = await new Supervision(resources).RunAsync(

@@ -23,6 +23,7 @@ Describe 'a cluster' -Skip:(-not $there) {
         Get-Completion 'Start-WandbLaunch x -Resource k' | Should -Be kubernetes
         Get-Completion 'Start-WandbLaunch x -KubeContext ' | Should -Be test
         Get-Completion 'Start-WandbLaunchAgent -Namespace ' | Should -Be default
+        Get-Completion 'Start-WandbLaunch x -ImageBuilder ' | Should -Be docker, kaniko, buildkit
     }
 
     It 'is asked by -WhatIf, which shows the manifest and makes nothing' {
@@ -41,6 +42,7 @@ Describe 'a cluster' -Skip:(-not $there) {
         @{ Id = 'KubernetesNotFound'; Why = 'a namespace that is not there'; Words = @{ DockerImage = 'busybox:1'; Namespace = 'nosuch' } }
         @{ Id = 'KubernetesArgumentUnknown'; Why = 'a key that is none'; Words = @{ DockerImage = 'busybox:1'; ResourceArgs = @{ kubernetes = @{ replicas = 2 } } } }
         @{ Id = 'KubernetesManifestInvalid'; Why = 'a manifest that is wrong'; Words = @{ DockerImage = 'busybox:1'; ResourceArgs = @{ kubernetes = @{ spec = @{ parallelism = -1 } } } } }
+        @{ Id = 'ImageBuilderInvalid'; Why = 'a builder that there is not'; Words = @{ Uri = '.'; EntryPoint = 'true'; NoInstall = $true; Repository = 'registry.example.org/x'; ImageBuilder = 'podman' } }
         @{ Id = 'VolumeNotSupported'; Why = 'a folder of this machine'; Words = @{ DockerImage = 'busybox:1'; Volume = '/data:/data' } }
     ) {
         (Get-Fault { Start-WandbLaunch -Resource kubernetes @Words -WhatIf }).Id | Should -Be $Id

@@ -8,8 +8,8 @@ namespace WandbLaunch.Benchmarks;
 
 /// <summary>
 /// Compares the module with the bare thing, both in one run, and writes the ratios: <c>import</c>, <c>host</c>, <c>first</c>, <c>process</c>,
-/// <c>container</c>, <c>stream</c>, <c>log</c>, <c>push</c>, <c>items</c>, <c>start</c>, <c>idle</c>, <c>server</c>, <c>containers</c>, or all; <c>memory</c>
-/// takes half an hour and <c>cli</c> wants a checkout of the Python CLI: both must be asked for. A Release build of everything comes first.
+/// <c>nowait</c>, <c>container</c>, <c>stream</c>, <c>log</c>, <c>push</c>, <c>items</c>, <c>start</c>, <c>idle</c>, <c>server</c>, <c>containers</c>, or all; <c>memory</c>
+/// takes half an hour, <c>cli</c> wants a checkout of the Python CLI, <c>kubernetes</c> wants its engine: these must be asked for. A Release build of everything comes first.
 /// </summary>
 internal static class Program
 {
@@ -39,6 +39,7 @@ internal static class Program
                 [
                     "import",
                     "process",
+                    "nowait",
                     "container",
                     "stream",
                     "log",
@@ -66,6 +67,9 @@ internal static class Program
                         break;
                     case "process":
                         LocalProcess();
+                        break;
+                    case "nowait":
+                        NoWait();
                         break;
                     case "container":
                         Container();
@@ -96,6 +100,9 @@ internal static class Program
                         break;
                     case "containers":
                         AgentBenchmarks.ContainersAsync().GetAwaiter().GetResult();
+                        break;
+                    case "kubernetes":
+                        ClusterBenchmarks.KubernetesAsync().GetAwaiter().GetResult();
                         break;
                     case "memory":
                         AgentBenchmarks.Memory();
@@ -161,6 +168,22 @@ internal static class Program
             .ToList();
         Console.WriteLine(
             $"local-process, second launch: {Median(times):0} ms; the bare program {Median(bare):0} ms; overhead {Median(times) - Median(bare):0} ms (at most 250)"
+        );
+    }
+
+    // Until the prompt is back, in a shell that has launched before.
+    private static void NoWait()
+    {
+        var times = Self(
+                "launch",
+                NewProject("print('ran')\n"),
+                "-Resource local-process -NoInstall -EntryPoint /bin/true -NoWait"
+            )
+            .Split('\n', StringSplitOptions.RemoveEmptyEntries)
+            .Select(Number)
+            .ToList();
+        Console.WriteLine(
+            $"-NoWait until the prompt is back, second launch: median {Median(times):0} ms, least {times.Min():0} ms (at most 100)"
         );
     }
 

@@ -23,6 +23,11 @@ public sealed class AgentCrashTests
     {
         await using var place = await Place.CreateAsync(3);
         Assert.NotEqual(0, place.Agent(step, 1));
+        if (step is "acknowledged" or "claimed" or "prepared")
+        {
+            // The host that waited for the run is gone with its agent.
+            await Place.UntilAsync(() => place.Hosts().Count == 0);
+        }
 
         // The lease of an item that was popped and not acknowledged must be over, or the queue seems empty.
         place.EndLeases();
@@ -84,6 +89,9 @@ public sealed class AgentCrashTests
     /// <summary>A server with short leases, a queue, and a program that writes a line for each time that it runs.</summary>
     private sealed class Place : IAsyncDisposable
     {
+        // What an agent and all that it starts carries.
+        private const string Sign = "WANDBLAUNCH_TEST_QUEUE";
+
         private static readonly TimeSpan Lease = TimeSpan.FromSeconds(15);
 
         private readonly MovedTime _time;
@@ -180,6 +188,7 @@ public sealed class AgentCrashTests
             }
 
             start.Environment["WANDB_API_KEY"] = Fixture.Key;
+            start.Environment[Sign] = Queue;
             var process = Process.Start(start)!;
             process.OutputDataReceived += (_, e) => Keep(e.Data);
             process.ErrorDataReceived += (_, e) => Keep(e.Data);
@@ -194,6 +203,30 @@ public sealed class AgentCrashTests
             Assert.True(process.WaitForExit(120_000), $"the agent hangs ({step})\n{Said()}");
             process.WaitForExit();
             return process.ExitCode;
+        }
+
+        /// <summary>The hosts of runs that this place's agents have started (Linux).</summary>
+        internal List<int> Hosts() =>
+            OperatingSystem.IsLinux()
+                ?
+                [
+                    .. LinuxProcesses
+                        .All()
+                        .Keys.Where(id => LinuxProcesses.Carries(id, $"{Sign}={Queue}") && IsHost(id)),
+                ]
+                : [];
+
+        private static bool IsHost(int id)
+        {
+            try
+            {
+                return File.ReadAllText($"/proc/{id}/cmdline")
+                    .Contains("WandbLaunch.Host.dll\0run", StringComparison.Ordinal);
+            }
+            catch (IOException)
+            {
+                return false;
+            }
         }
 
         /// <summary>An agent that nobody kills works the queue off.</summary>

@@ -172,7 +172,7 @@ public sealed class HostileProcessTests : IDisposable
         var started = Task.Run(() => Start(shell, "host", id, "stubborn", "wait"));
         await UntilAsync(() => Log(id).Contains("up", StringComparison.Ordinal));
         var run = LaunchStore.Of(new LaunchContext()).Get(id);
-        var host = LinuxProcesses.Find(run.ProcessId!.Value)!.Value.Parent;
+        var host = LinuxProcesses.Find(run.ProcessId!.Value)!.Parent;
         Process.GetProcessById(host).Kill();
         await UntilAsync(() => LinuxProcesses.Find(host) is null or { IsZombie: true });
         await UntilAsync(() => Alive().Count > 0);
@@ -204,7 +204,7 @@ public sealed class HostileProcessTests : IDisposable
     {
         NeedLinux();
         using var victim = Process.Start("/bin/sleep", "3600." + _token);
-        var key = LinuxProcesses.Find(victim.Id)!.Value.Key;
+        var key = LinuxProcesses.Find(victim.Id)!.Key;
         Assert.False(LinuxProcesses.Signal(key with { Start = key.Start - 1 }, LinuxProcesses.SigKill));
         Assert.False(victim.WaitForExit(200));
         Assert.True(LinuxProcesses.Signal(key, LinuxProcesses.SigKill));

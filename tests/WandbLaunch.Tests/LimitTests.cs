@@ -146,6 +146,25 @@ public sealed class LimitTests
             Assert.Contains(cloud.Warnings, w => w.Contains(named, StringComparison.Ordinal));
         }
 
+        // A cluster builds by itself; an agent without one says that it does not.
+        AgentConfig Cluster(string builder) =>
+            Resolve($$"""{ "policy": { "resources": ["kubernetes"] }, "builder": {{builder}} }""");
+        Assert.Equal("kaniko", Cluster("""{ "type": "kaniko" }""").Launch.Settings["image_builder"]);
+        Assert.Empty(Cluster("""{ "type": "buildkit" }""").Warnings);
+        Assert.Equal(
+            "buildkit=registry.example.org/bk:1",
+            Cluster("""{ "type": "buildkit", "buildkit-image": "registry.example.org/bk:1" }""").Launch.Settings[
+                "image_builder"
+            ]
+        );
+        Assert.Equal(
+            "kaniko=r.example.org/k:1",
+            Resolve(
+                """{ "policy": { "resources": ["kubernetes"] }, "image_builder": "kaniko=r.example.org/k:1", "builder": { "type": "docker" } }"""
+            ).Launch.Settings["image_builder"]
+        );
+        Assert.False(cloud.Launch.Settings.ContainsKey("image_builder"));
+
         Assert.Equal(
             "registry.example.org:5000/team",
             Resolve("""{ "build": { "destination": "registry.example.org:5000/team" } }""").Repository

@@ -1,5 +1,4 @@
 using System.Collections.Concurrent;
-using System.Diagnostics;
 using System.Net.Http.Headers;
 using System.Text;
 using System.Text.Json.Nodes;
@@ -56,7 +55,7 @@ public sealed class RegistryTests : IDisposable
         }
     }
 
-    private IImageMaker Maker(string dockerConfig)
+    private LocalContainerResource Maker(string dockerConfig)
     {
         File.WriteAllText(Path.Combine(_folder, "config.json"), dockerConfig);
         var context = new LaunchContext
@@ -103,7 +102,7 @@ public sealed class RegistryTests : IDisposable
 
     private CallbackProgress Progress => new(p => _said.Enqueue(p.Text));
 
-    private async Task<(string Image, BroughtImage Brought)> BringAsync(IImageMaker maker, ResourceRequest request)
+    private async Task<(string Image, BroughtImage Brought)> BringAsync(LocalContainerResource maker, ResourceRequest request)
     {
         var image = maker.ImageOf(request, Repository);
         return (image, await maker.BringAsync(request, image, Progress, TestContext.Current.CancellationToken));

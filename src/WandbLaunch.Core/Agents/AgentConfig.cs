@@ -341,8 +341,14 @@ internal sealed record AgentConfig
                 Repository = Text(map, "repository") ?? images.Repository,
                 Settings = resources
                     .All.SelectMany(r => r.Info.Settings)
-                    .Where(s => Text(map, s) is not null)
-                    .ToDictionary(s => s, s => Text(map, s)!),
+                    .Select(s =>
+                        (
+                            Name: s,
+                            Value: Text(map, s) ?? (s == KubernetesResource.BuilderSetting ? images.Builder : null)
+                        )
+                    )
+                    .Where(s => s.Value is not null)
+                    .ToDictionary(s => s.Name, s => s.Value!),
                 StopGraceSeconds = Whole(map, "stop_grace_period", 0, file) ?? 10,
                 KeepChildren = Flag(map, "keep_children", file),
                 MaxLogSize = Bytes(map, "max_log_size", LaunchOptions.LeastLogSize, file),

@@ -29,8 +29,18 @@ internal sealed class AgentHeartbeat(
     /// <summary>Done when nothing is on its way.</summary>
     internal Task Current => _beat;
 
+    /// <summary>Called when there is something to send before the next beat is due.</summary>
+    internal Action Hurry { get; set; } = () => { };
+
+    /// <summary>When the next beat has something to send, if nothing changes.</summary>
+    internal DateTimeOffset Due => _said + Often < _asked + _askOften ? _said + Often : _asked + _askOften;
+
     /// <summary>The next beat asks whether the agent is to stop, too.</summary>
-    internal void LookForStop() => _lookForStop = true;
+    internal void LookForStop()
+    {
+        _lookForStop = true;
+        Hurry();
+    }
 
     /// <summary>Sends what is due. It may take its time: the caller does not wait.</summary>
     internal void Beat()
@@ -44,7 +54,7 @@ internal sealed class AgentHeartbeat(
     private async Task BeatAsync(DateTimeOffset now)
     {
         var state = board.State;
-        if (state != _state || now - _said > Often)
+        if (state != _state || now - _said >= Often)
         {
             await link.OnceAsync(t => registration.Protocol.SendHeartbeatAsync(registration.AgentId, state, t));
             (_state, _said) = (state, now);
@@ -53,7 +63,7 @@ internal sealed class AgentHeartbeat(
 
         if (
             lifetime.Mode is not (AgentMode.Stopping or AgentMode.Detaching)
-            && (_lookForStop || now - _asked > (state == AgentState.Polling ? _askOften : BusyAskOften))
+            && (_lookForStop || now - _asked >= (state == AgentState.Polling ? _askOften : BusyAskOften))
         )
         {
             _lookForStop = false;

@@ -1,4 +1,5 @@
 using WandbLaunch.Foundation;
+using WandbLaunch.Launching;
 using WandbLaunch.Model;
 using WandbLaunch.Resources;
 using WandbLaunch.Wandb;
@@ -9,6 +10,8 @@ namespace WandbLaunch.Agents;
 internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adopted)
 {
     private const int MostRefusals = 4;
+
+    private HostProcess? _host;
 
     /// <summary>What the journal says of it; changed by <see cref="Save"/> alone.</summary>
     internal JournalEntry Entry { get; private set; } = entry;
@@ -38,7 +41,32 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
     internal string Describe() =>
         $"{ItemSpec.Shown(Entry.RunId, 64)} {(Since is { } from ? (agent.Time.GetUtcNow() - from).ToString(@"hh\:mm\:ss", System.Globalization.CultureInfo.InvariantCulture) : Doing)}";
 
+    /// <summary>The process that waits for the run, where it needs one: started as soon as the item is known to be good, beside all that is done until the run is prepared.</summary>
+    internal HostProcess? Expect() =>
+        _host ??= agent.Runs.Resources.Find(Resource) is { } resource
+            ? agent.Supervision.Expect(Folder, resource)
+            : null;
+
+    /// <summary>It has its run, or there will be none.</summary>
+    internal void LetHostGo()
+    {
+        _host?.Dispose();
+        _host = null;
+    }
+
     internal async Task RunAsync()
+    {
+        try
+        {
+            await GoAsync();
+        }
+        finally
+        {
+            LetHostGo();
+        }
+    }
+
+    private async Task GoAsync()
     {
         if (adopted)
         {
@@ -123,6 +151,7 @@ internal sealed class AgentItem(LaunchAgent agent, JournalEntry entry, bool adop
         };
         var asked = adopted;
         bool mine;
+        Expect();
         try
         {
             mine = await agent.AskAsync(

@@ -25,6 +25,9 @@ internal sealed class AgentItems(
     /// <summary>Called when one is done.</summary>
     internal Action Changed { get; set; } = () => { };
 
+    /// <summary>Called when one begins.</summary>
+    internal Action Begun { get; set; } = () => { };
+
     internal bool Has(string launchId) => _items.ContainsKey(launchId);
 
     /// <summary>Looks after an item from here on, in whatever state the journal has it.</summary>
@@ -51,6 +54,7 @@ internal sealed class AgentItems(
         }
 
         _ = Task.Run(() => LookAfterAsync(item, entry, held));
+        Begun();
     }
 
     private async Task LookAfterAsync(AgentItem item, JournalEntry entry, FileLock held)

@@ -1,6 +1,6 @@
 namespace WandbLaunch.Agents;
 
-/// <summary>One tick a second for all that is looked at: each waking of an idle process costs more than what it does then.</summary>
+/// <summary>One tick for all that is looked at: a second apart while there is work, else when the next thing is due, or something happens. Each waking of an idle process costs more than what it does then.</summary>
 internal sealed class AgentTicker(
     AgentConfig config,
     string folder,
@@ -14,7 +14,7 @@ internal sealed class AgentTicker(
     AgentBoard board,
     AgentCallbacks callbacks,
     TimeProvider time
-)
+) : IDisposable
 {
     private static readonly TimeSpan Tick = TimeSpan.FromSeconds(1);
     private static readonly TimeSpan AdoptEvery = TimeSpan.FromSeconds(20);
@@ -28,24 +28,38 @@ internal sealed class AgentTicker(
     private int _begun;
     private bool _busy;
     private Task _ticking = Task.CompletedTask;
+    private volatile TaskCompletionSource _wake = NewWake();
+    private AgentStopWatch? _stopAsked;
+
+    private bool IsOver => lifetime.Mode == AgentMode.Detaching || board.HasLeft;
 
     internal void Start()
     {
+        _stopAsked = new AgentStopWatch(AgentStore.StopPath(folder), Wake);
+        lifetime.NoMore.Register(Wake);
         adoption.Adopt();
         pruning.Prune();
         _adopted = _pruned = time.GetUtcNow();
         _ticking = Task.Run(TickAsync);
     }
 
+    /// <summary>Something has happened that is not to wait until the next tick is due.</summary>
+    internal void Wake() => _wake.TrySetResult();
+
     /// <summary>Waits a little for the last tick.</summary>
-    internal async Task EndAsync() =>
+    internal async Task EndAsync()
+    {
+        Wake();
         await _ticking.WaitAsync(EndLimit, time).ContinueWith(static _ => { }, TaskScheduler.Default);
+    }
+
+    public void Dispose() => _stopAsked?.Dispose();
 
     private async Task TickAsync()
     {
-        while (lifetime.Mode != AgentMode.Detaching && !board.HasLeft)
+        while (!IsOver)
         {
-            await Task.Delay(Tick, time);
+            await PauseAsync();
             var now = time.GetUtcNow();
             try
             {
@@ -63,6 +77,41 @@ internal sealed class AgentTicker(
         await heartbeat.Current;
     }
 
+    private async Task PauseAsync()
+    {
+        using var over = new CancellationTokenSource();
+        var from = time.GetUtcNow();
+        await Task.WhenAny(_wake.Task, Task.Delay(Pause(from), time, over.Token));
+        await over.CancelAsync();
+
+        // What happens again and again is no reason to tick more often.
+        if (!IsOver && from + Tick - time.GetUtcNow() is var rest && rest > TimeSpan.Zero)
+        {
+            await Task.Delay(rest < Tick ? rest : Tick, time);
+        }
+
+        // What happens from here on wakes the next pause; what happened before is looked at now.
+        _wake = NewWake();
+    }
+
+    private TimeSpan Pause(DateTimeOffset now)
+    {
+        if (!lifetime.Works || !items.IsEmpty || _busy || counts.Begun != _begun || _stopAsked is not { Tells: true })
+        {
+            return Tick;
+        }
+
+        var due = heartbeat.Due;
+        foreach (var other in (DateTimeOffset?[])[_adopted + AdoptEvery, _pruned + PruneEvery, config.Until])
+        {
+            due = other < due ? other.Value : due;
+        }
+
+        return due - now > Tick ? due - now : Tick;
+    }
+
+    private static TaskCompletionSource NewWake() => new(TaskCreationOptions.RunContinuationsAsynchronously);
+
     private void Look(DateTimeOffset now)
     {
         if (config.Until is { } until && now >= until && lifetime.Works)
@@ -71,13 +120,13 @@ internal sealed class AgentTicker(
         }
 
         ReadMarker();
-        if (now - _adopted > AdoptEvery)
+        if (now - _adopted >= AdoptEvery)
         {
             _adopted = now;
             adoption.Adopt();
         }
 
-        if (now - _pruned > PruneEvery)
+        if (now - _pruned >= PruneEvery)
         {
             _pruned = now;
             pruning.Prune();

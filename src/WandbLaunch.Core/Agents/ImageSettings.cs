@@ -1,6 +1,7 @@
 using System.Runtime.InteropServices;
 using System.Text.Json.Nodes;
 using WandbLaunch.Foundation;
+using WandbLaunch.Resources;
 
 namespace WandbLaunch.Agents;
 
@@ -11,22 +12,24 @@ namespace WandbLaunch.Agents;
 /// </summary>
 internal sealed record ImageSettings
 {
-    private static readonly string[] Builders = ["docker", "kaniko", "noop"];
+    private static readonly string[] Builders = ["docker", "kaniko", "buildkit", "noop"];
     private static readonly string[] Registries = ["ecr", "acr", "gcr", "local"];
     private static readonly string[] Environments = ["aws", "gcp", "azure", "local"];
 
-    // In the words of both generations; the ones of kaniko have no meaning for the engine that builds here.
+    // In the words of both generations; those that say how W&B's agent brings code and logins to a build have no meaning here.
     private static readonly string[] OfKaniko =
     [
         "build-context-store",
         "build-job-name",
         "secret-name",
         "secret-key",
-        "kaniko-image",
         "kaniko-config",
         "cloud-provider",
         "credentials",
     ];
+
+    private const string KanikoImage = "kaniko-image";
+    private const string BuildKitImage = "buildkit-image";
 
     private static readonly string[] OfRegistry = ["type", "uri", "url", "ecr-provider", "credentials", "repository"];
 
@@ -35,6 +38,9 @@ internal sealed record ImageSettings
 
     /// <summary>Where images go that others are to fetch; null: nowhere.</summary>
     internal string? Repository { get; private init; }
+
+    /// <summary>What builds images in a cluster, as <see cref="KubeBuilder"/> reads it; null: the Docker Engine of this machine builds.</summary>
+    internal string? Builder { get; private init; }
 
     /// <summary>What is not followed, each by its name.</summary>
     internal IReadOnlyList<string> Warnings { get; private init; } = [];
@@ -46,7 +52,7 @@ internal sealed record ImageSettings
     internal static ImageSettings Read(JsonObject map, bool shares, Func<string, string, LaunchException> invalid)
     {
         var warnings = new List<string>();
-        var (noBuild, destination) = Builder(map, warnings, invalid);
+        var (type, destination, builder) = ReadBuilder(map, shares, warnings, invalid);
         var registry = Registry(map, warnings, invalid);
         Environment(map, warnings, invalid);
         var repository = destination ?? registry;
@@ -59,14 +65,16 @@ internal sealed record ImageSettings
 
         return new ImageSettings
         {
-            NoBuild = noBuild,
+            NoBuild = type == "noop",
+            Builder = builder,
             Repository = repository,
             Warnings = warnings,
         };
     }
 
-    private static (bool NoBuild, string? Destination) Builder(
+    private static (string Type, string? Destination, string? Builder) ReadBuilder(
         JsonObject map,
+        bool shares,
         List<string> warnings,
         Func<string, string, LaunchException> invalid
     )
@@ -75,10 +83,10 @@ internal sealed record ImageSettings
         var key = map["builder"] is JsonObject { Count: > 0 } ? "builder" : "build";
         if (Section(map, key, invalid) is not { } section)
         {
-            return (false, null);
+            return ("docker", null, null);
         }
 
-        Check(section, key, ["type", "platform", "destination", .. OfKaniko], invalid);
+        Check(section, key, ["type", "platform", "destination", KanikoImage, BuildKitImage, .. OfKaniko], invalid);
         var type =
             Text(section, "type")
             ?? (
@@ -87,26 +95,42 @@ internal sealed record ImageSettings
                     : throw invalid("builder.type", $"is missing. Give one of: {string.Join(", ", Builders)}.")
             );
         CheckType(type, key, Builders, invalid);
-        if (type == "kaniko")
+        var inCluster = type is KubeBuilder.Kaniko or KubeBuilder.BuildKit;
+        if (inCluster && !shares)
         {
             warnings.Add(
-                $"{key}.type kaniko is not followed: images are built by the Docker Engine that this agent uses, with the same content."
+                $"{key}.type {type} is not followed: no resource of this agent is a cluster, so that images are built by the Docker Engine that it uses, with the same content."
             );
         }
 
         var own = RuntimeInformation.OSArchitecture == Architecture.Arm64 ? "linux/arm64" : "linux/amd64";
-        if (Text(section, "platform") is { } platform && platform != own)
+        if (Text(section, "platform") is { } platform && (platform != own || inCluster))
         {
-            warnings.Add($"{key}.platform {platform} is not followed: images are made for the engine's own, {own}.");
+            warnings.Add(
+                $"{key}.platform {platform} is not followed: images are made for {(inCluster && shares ? "the platform of the node that builds them" : $"the engine's own, {own}")}."
+            );
         }
 
         var unused = OfKaniko.Where(section.ContainsKey).Select(k => $"{key}.{k}").ToList();
         if (unused.Count > 0)
         {
-            warnings.Add($"{string.Join(", ", unused)}: not used, for they are about building in a cluster.");
+            warnings.Add(
+                $"{string.Join(", ", unused)}: not used. Code reaches a build in the cluster by the cluster's own means, and logins are docker's on this machine."
+            );
         }
 
-        return (type == "noop", Place(section, key, "destination", invalid));
+        var image = Text(section, type == KubeBuilder.Kaniko ? KanikoImage : BuildKitImage);
+        var builder = inCluster && shares ? type + (image is null ? "" : "=" + image) : null;
+        try
+        {
+            _ = KubeBuilder.Parse(builder);
+        }
+        catch (LaunchException e)
+        {
+            throw invalid($"{key}.{type}-image", "is no name of an image: " + e.Message);
+        }
+
+        return (type, Place(section, key, "destination", invalid), builder);
     }
 
     private static string? Registry(

@@ -104,6 +104,10 @@ internal sealed class ItemStart(LaunchAgent agent, AgentItem item)
                 "build"
             );
         }
+        finally
+        {
+            item.LetHostGo();
+        }
     }
 
     // The admin's patience counts from each try, a start limit from when the item was taken.
@@ -172,6 +176,7 @@ internal sealed class ItemStart(LaunchAgent agent, AgentItem item)
 
     private async Task PrepareAndStartAsync(RunLimits limits, CancellationToken token)
     {
+        var host = item.Expect();
         var (config, options) = ItemPreparation.Prepare(agent, item.Entry);
         options = options with { Limits = limits, Asked = item.Entry.Asked };
         var launcher = new Launcher(agent.Runs, _ => Task.FromResult<WandbConnection?>(agent.Connection))
@@ -191,7 +196,7 @@ internal sealed class ItemStart(LaunchAgent agent, AgentItem item)
 
         agent.Step("prepared");
         item.Doing = "starting";
-        await agent.Supervision.TakeOnAsync(prepared.Folder, prepared.Spec, prepared.Secrets, token);
+        await agent.Supervision.TakeOnAsync(prepared.Folder, prepared.Spec, prepared.Secrets, token, host);
         item.HandedOver = true;
         agent.Step("handed over");
         item.Save(item.Entry with { State = EntryState.Started });
@@ -227,6 +232,7 @@ internal sealed class ItemStart(LaunchAgent agent, AgentItem item)
     /// <param name="run">What was launched, where it came so far.</param>
     internal async Task FailedAsync(LaunchException fault, string stage, LaunchedRun? run = null)
     {
+        item.LetHostGo();
         if (await TryAgainAsync(fault.ErrorId, fault.Message, run))
         {
             return;

@@ -94,6 +94,7 @@ internal sealed class LaunchAgent : IDisposable
             callbacks,
             time
         );
+        _items.Begun = _heartbeat.Hurry = _ticker.Wake;
         _loop = new AgentLoop(
             config,
             home.Folder,
@@ -316,6 +317,7 @@ internal sealed class LaunchAgent : IDisposable
     {
         _board.Leave();
         Supervision.Dispose();
+        _ticker.Dispose();
         _lifetime.Dispose();
         _registration.Dispose();
         _home.Dispose();

@@ -25,6 +25,9 @@ internal sealed class Launcher(LaunchStore store, Func<CancellationToken, Task<W
     /// <summary>Told what is being done, with a percentage where one is known.</summary>
     internal IProgress<LaunchProgress> Progress { get; init; } = CallbackProgress.None;
 
+    /// <summary>Told of a launch that is about to be prepared, by its folder: what it will run under can get ready meanwhile.</summary>
+    internal Action<string, ILaunchResource>? Begun { get; init; }
+
     /// <summary>Says what a launch would do. Reads and fetches, but starts, builds and installs nothing.</summary>
     internal async Task<LaunchPlan> PlanAsync(
         LaunchConfig config,
@@ -121,6 +124,7 @@ internal sealed class Launcher(LaunchStore store, Func<CancellationToken, Task<W
         var folder = store.Create(id);
         try
         {
+            Begun?.Invoke(folder, resource);
             var scratch = 0;
             var resolved = await ResolveAsync(
                 config,
@@ -134,25 +138,23 @@ internal sealed class Launcher(LaunchStore store, Func<CancellationToken, Task<W
             CheckSecure(config, options, resolved);
             var warnings = resolved.Warnings.ToList();
             var environment = RunEnvironment.Of(config, options, resolved, runId, await connection(token));
-            var spec = await resource.PrepareAsync(
-                new PrepareContext(config, options, resolved, _machine.Cache)
+            var context = new PrepareContext(config, options, resolved, _machine.Cache)
+            {
+                Id = id,
+                Folder = folder,
+                Environment = environment.Plain,
+                LaunchConfigJson = new JsonObject
                 {
-                    Id = id,
-                    Folder = folder,
-                    Environment = environment.Plain,
-                    LaunchConfigJson = new JsonObject
-                    {
-                        ["overrides"] = new JsonObject { ["run_config"] = resolved.RunConfig.DeepClone() },
-                    }.ToJsonString(),
-                    Warnings = warnings,
-                    Progress = Progress,
-                    StartBy = startBy,
-                },
-                token
-            );
+                    ["overrides"] = new JsonObject { ["run_config"] = resolved.RunConfig.DeepClone() },
+                }.ToJsonString(),
+                Warnings = warnings,
+                Progress = Progress,
+                StartBy = startBy,
+            };
+            var spec = await resource.PrepareAsync(context, token);
             LaunchStore.SaveSpec(folder, spec);
             var logPath = Path.Combine(folder, "output.log");
-            FileModes.WritePrivate(logPath, "");
+            FileModes.WritePrivate(logPath, context.Log);
             var run = new LaunchedRun
             {
                 Id = id,

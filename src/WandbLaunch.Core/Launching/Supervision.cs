@@ -52,19 +52,29 @@ internal sealed class Supervision(ResourceCatalog resources) : IDisposable
         );
     }
 
+    /// <summary>Starts the process that a run will need, beside its preparation; null where it needs none.</summary>
+    internal HostProcess? Expect(string folder, ILaunchResource resource) =>
+        resource.Info.EngineRemembers ? null : HostProcess.Begin(resources.Context.Environment, folder);
+
     /// <summary>Starts a run and leaves it: to its engine, or to a host process of its own.</summary>
+    /// <param name="folder">Folder of the launch.</param>
+    /// <param name="spec">What to run.</param>
+    /// <param name="secrets">Variables that are on no disk.</param>
+    /// <param name="token">Cancels.</param>
+    /// <param name="host">The process that waits for it, of <see cref="Expect"/>.</param>
     internal async Task LeaveAsync(
         string folder,
         RunSpec spec,
         IReadOnlyDictionary<string, string> secrets,
-        CancellationToken token
+        CancellationToken token,
+        HostProcess? host = null
     )
     {
         var resource = resources.Get(spec.Resource);
         if (!resource.Info.EngineRemembers || spec.HasLimits)
         {
             // An engine remembers how a run ended, but ends none because its time is over.
-            await HostProcess.StartRunAsync(resources.Context.Environment, folder, secrets, token);
+            await HandOverAsync(host, folder, secrets, token);
             return;
         }
 
@@ -84,16 +94,22 @@ internal sealed class Supervision(ResourceCatalog resources) : IDisposable
     }
 
     /// <summary>Looks after a run in the background, until it is over or <see cref="LeaveAllAsync"/>; one that needs a process of its own gets it.</summary>
+    /// <param name="folder">Folder of the launch.</param>
+    /// <param name="spec">What to run.</param>
+    /// <param name="secrets">Variables that are on no disk.</param>
+    /// <param name="token">Cancels.</param>
+    /// <param name="host">The process that waits for it, of <see cref="Expect"/>.</param>
     internal async Task TakeOnAsync(
         string folder,
         RunSpec spec,
         IReadOnlyDictionary<string, string> secrets,
-        CancellationToken token
+        CancellationToken token,
+        HostProcess? host = null
     )
     {
         if (!resources.Get(spec.Resource).Info.EngineRemembers)
         {
-            await HostProcess.StartRunAsync(resources.Context.Environment, folder, secrets, token);
+            await HandOverAsync(host, folder, secrets, token);
             return;
         }
 
@@ -106,13 +122,24 @@ internal sealed class Supervision(ResourceCatalog resources) : IDisposable
         var secrets = new Dictionary<string, string>();
         if (!resources.Get(spec.Resource).Info.EngineRemembers)
         {
-            await HostProcess.StartRunAsync(resources.Context.Environment, folder, secrets, token);
+            await HandOverAsync(null, folder, secrets, token);
         }
         else if (FileLock.TryEnter(LaunchStore.LockPath(folder)) is { } held)
         {
             Track(folder, spec, secrets, held);
         }
     }
+
+    private Task HandOverAsync(
+        HostProcess? host,
+        string folder,
+        IReadOnlyDictionary<string, string> secrets,
+        CancellationToken token
+    ) =>
+        (host?.Folder == folder ? host : HostProcess.Of(resources.Context.Environment, folder)).HandOverAsync(
+            secrets,
+            token
+        );
 
     /// <summary>A run that this process looks after, as it knows it now.</summary>
     internal LaunchedRun? Find(string folder) => _supervisors.GetValueOrDefault(folder)?.Run;

@@ -156,6 +156,9 @@ internal sealed record PrepareContext(
     /// <summary>How long it may run and wait: the smallest of the config's limits and the options'.</summary>
     internal RunLimits Limits => Config.Limits.Smallest(Options.Limits);
 
+    /// <summary>What was printed while it was prepared, for the beginning of the launch's log.</summary>
+    internal string Log { get; set; } = "";
+
     /// <summary>When its start limit is over.</summary>
     internal DateTimeOffset? StartBy { get; init; }
 

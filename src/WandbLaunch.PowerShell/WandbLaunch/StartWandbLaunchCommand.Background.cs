@@ -99,10 +99,14 @@ public sealed partial class StartWandbLaunchCommand
     }
 
     // A terminal sends Ctrl+C to all that its shell started, whatever it was meant for: a process of a job has a host apart.
-    private async Task<LaunchedRun> RunApartAsync(PreparedLaunch prepared, Action<ReadOnlyMemory<byte>>? show)
+    private async Task<LaunchedRun> RunApartAsync(
+        PreparedLaunch prepared,
+        HostProcess? host,
+        Action<ReadOnlyMemory<byte>>? show
+    )
     {
         var id = prepared.Run.Id;
-        await _supervision!.LeaveAsync(prepared.Folder, prepared.Spec, prepared.Secrets, CancellationToken.None);
+        await _supervision!.LeaveAsync(prepared.Folder, prepared.Spec, prepared.Secrets, CancellationToken.None, host);
         try
         {
             await using var log = new FileStream(

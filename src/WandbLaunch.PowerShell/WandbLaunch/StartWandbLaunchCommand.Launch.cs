@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Text;
 using WandbLaunch.Foundation;
 using WandbLaunch.Launching;
@@ -13,6 +14,7 @@ public sealed partial class StartWandbLaunchCommand
         var name = RunLines.NameOf(config);
         var activity = ThrottleLimit == 1 && !together ? $"Launching {name}" : $"{number}: {name}";
         var begun = false;
+        HostProcess? host = null;
         try
         {
             ShowLine(activity, "starting", null, number);
@@ -21,6 +23,8 @@ public sealed partial class StartWandbLaunchCommand
                 Progress = new CallbackProgress(p =>
                     Progress(activity, p.Text, p.Percent is 100 ? null : p.Percent, number)
                 ),
+                Begun = (folder, resource) =>
+                    host = NoWait || InJob is not null ? _supervision!.Expect(folder, resource) : null,
             };
             if (IsWhatIf())
             {
@@ -39,7 +43,7 @@ public sealed partial class StartWandbLaunchCommand
             Progress(activity, "", 100, number);
             if (NoWait)
             {
-                await _supervision!.LeaveAsync(prepared.Folder, prepared.Spec, prepared.Secrets, Token);
+                await _supervision!.LeaveAsync(prepared.Folder, prepared.Spec, prepared.Secrets, Token, host);
                 Output(await WaitUntilStartedAsync(prepared.Run.Id));
                 return;
             }
@@ -71,7 +75,7 @@ public sealed partial class StartWandbLaunchCommand
                         false,
                         Token
                     )
-                    : await RunApartAsync(prepared, show);
+                    : await RunApartAsync(prepared, host, show);
             run.Warnings.ToList().ForEach(Warn);
             _lines.End(number);
             Output(run);
@@ -99,6 +103,7 @@ public sealed partial class StartWandbLaunchCommand
         }
         finally
         {
+            host?.Dispose();
             _lines.End(number);
             Progress(activity, "", 100, number);
             if (!together)
@@ -136,7 +141,8 @@ public sealed partial class StartWandbLaunchCommand
     // A run's host writes the start down within moments; whoever gets the object can act on it then.
     private async Task<LaunchedRun> WaitUntilStartedAsync(string id)
     {
-        for (var i = 0; i < 100; i++)
+        var pause = TimeSpan.FromMilliseconds(2);
+        for (var clock = Stopwatch.StartNew(); clock.Elapsed < TimeSpan.FromSeconds(5); )
         {
             var run = await Runs.GetAsync(id, Token);
             if (run.State != LaunchState.Starting)
@@ -144,7 +150,8 @@ public sealed partial class StartWandbLaunchCommand
                 return run;
             }
 
-            await Task.Delay(50, Token);
+            await Task.Delay(pause, Token);
+            pause = pause < TimeSpan.FromMilliseconds(32) ? pause * 2 : TimeSpan.FromMilliseconds(50);
         }
 
         return await Runs.GetAsync(id, Token);

@@ -114,9 +114,14 @@ public sealed partial class StartWandbLaunchCommand : LaunchConfigCommand
     [ArgumentCompleter(typeof(KubeNamespaceCompleter))]
     public string? Namespace { get; set; }
 
-    /// <summary>Where the image with the code goes that a cluster fetches: registry.example.org/team/launch. This machine's Docker Engine builds and pushes it, with docker's logins, unless it is there.</summary>
+    /// <summary>Where the image with the code goes that a cluster fetches: registry.example.org/team/launch. This machine's Docker Engine builds and pushes it, with docker's logins, unless it is there; or the cluster does, see -ImageBuilder.</summary>
     [Parameter(ParameterSetName = RunSet)]
     public string? Repository { get; set; }
+
+    /// <summary>What builds the image with the code for a cluster: docker (this machine's Docker Engine), or kaniko or buildkit, a Job of the cluster itself. kaniko=registry.example.org/kaniko:v1 names the builder's own image. Default: docker.</summary>
+    [Parameter(ParameterSetName = RunSet)]
+    [ArgumentCompleter(typeof(ImageBuilderCompleter))]
+    public string? ImageBuilder { get; set; }
 
     /// <summary>Login node of a Slurm cluster, user@host or user@host:port, reached by the system's ssh with its keys, agent and config. Default: this machine.</summary>
     [Parameter(ParameterSetName = RunSet)]
@@ -225,7 +230,8 @@ public sealed partial class StartWandbLaunchCommand : LaunchConfigCommand
                 (nameof(SlurmFolder), SlurmFolder),
                 (nameof(KubeConfig), KubeConfig is null ? null : FullPath(KubeConfig)),
                 (nameof(KubeContext), KubeContext),
-                (nameof(Namespace), Namespace)
+                (nameof(Namespace), Namespace),
+                (nameof(ImageBuilder), ImageBuilder)
             ),
             StopGraceSeconds = StopGracePeriod,
             KeepChildren = KeepChildren,

@@ -171,6 +171,11 @@ public abstract class AgentSettingsCommand : PipelineCommand
     [Parameter]
     public string? Repository { get; set; }
 
+    /// <summary>What builds images with the code of items for a cluster: docker (this machine's Docker Engine), or kaniko or buildkit, a Job of the cluster itself. kaniko=registry.example.org/kaniko:v1 names the builder's own image. Default: builder.type of the launch-config.yaml, else docker.</summary>
+    [Parameter]
+    [ArgumentCompleter(typeof(ImageBuilderCompleter))]
+    public string? ImageBuilder { get; set; }
+
     /// <summary>Login node of a Slurm cluster, user@host or user@host:port, reached by the system's ssh with its keys, agent and config. Default: this machine.</summary>
     [Parameter]
     public string? SlurmHost { get; set; }
@@ -242,6 +247,7 @@ public abstract class AgentSettingsCommand : PipelineCommand
         Put(ResourceSettings.NameOf(nameof(KubeConfig)), KubeConfig is null ? null : FullPath(KubeConfig));
         Put(ResourceSettings.NameOf(nameof(KubeContext)), KubeContext);
         Put(ResourceSettings.NameOf(nameof(Namespace)), Namespace);
+        Put(ResourceSettings.NameOf(nameof(ImageBuilder)), ImageBuilder);
         Put(ResourceSettings.NameOf(nameof(SlurmHost)), SlurmHost);
         Put(ResourceSettings.NameOf(nameof(SlurmFolder)), SlurmFolder);
         Put("stop_grace_period", StopGracePeriod);

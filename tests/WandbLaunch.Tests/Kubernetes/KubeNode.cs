@@ -191,6 +191,7 @@ internal sealed class KubeNode : IAsyncDisposable
                         "",
                         version,
                         TimeSpan.FromSeconds(60),
+                        TimeSpan.FromSeconds(90),
                         _over.Token
                     )
                 )
@@ -335,7 +336,9 @@ internal sealed class KubeNode : IAsyncDisposable
                         return;
                     }
 
-                    await context.Response.WriteAsync($"{Stamp(at)} {line}\n");
+                    await context.Response.WriteAsync(
+                        query["timestamps"] == "true" ? $"{Stamp(at)} {line}\n" : line + "\n"
+                    );
                 }
             }
 

@@ -15,6 +15,8 @@ internal sealed class KubeProxy : IAsyncDisposable
     private readonly WebApplication _app;
     private readonly k8s.Kubernetes _target;
     private readonly ConcurrentDictionary<HttpContext, byte> _watches = new();
+    private readonly ConcurrentDictionary<HttpContext, byte> _streams = new();
+    private readonly ConcurrentDictionary<HttpContext, byte> _silent = new();
 
     private KubeProxy(WebApplication app, k8s.Kubernetes target)
     {
@@ -59,6 +61,28 @@ internal sealed class KubeProxy : IAsyncDisposable
         proxy.Url = app.Urls.First();
         return proxy;
     }
+
+    /// <summary>Hands on so many bytes at a time, with a moment between; null: as they come.</summary>
+    internal int? Drip { get; set; }
+
+    /// <summary>Logs that are being followed.</summary>
+    internal int OpenLogs => _streams.Keys.Count(IsLog);
+
+    /// <summary>How many of the streams that were made silent are still open.</summary>
+    internal int Silent => _silent.Count;
+
+    /// <summary>All streams that are open say nothing more and stay open, as behind a load balancer that forgot them.</summary>
+    internal void Silence()
+    {
+        foreach (var stream in _streams.Keys)
+        {
+            _silent.TryAdd(stream, 0);
+        }
+    }
+
+    internal static bool IsLog(HttpContext context) =>
+        context.Request.Path.Value!.EndsWith("/log", StringComparison.Ordinal)
+        && context.Request.Query["follow"] == "true";
 
     internal int OpenWatches => _watches.Count;
 
@@ -135,6 +159,11 @@ internal sealed class KubeProxy : IAsyncDisposable
             _watches.TryAdd(context, 0);
         }
 
+        if (isWatch || IsLog(context))
+        {
+            _streams.TryAdd(context, 0);
+        }
+
         try
         {
             using var answer = await _target.HttpClient.SendAsync(
@@ -151,7 +180,7 @@ internal sealed class KubeProxy : IAsyncDisposable
             int read;
             while ((read = await stream.ReadAsync(buffer, context.RequestAborted)) > 0)
             {
-                await context.Response.Body.WriteAsync(buffer.AsMemory(0, read), context.RequestAborted);
+                await PassAsync(context, buffer.AsMemory(0, read));
             }
         }
         catch (Exception e) when (e is HttpRequestException or IOException or OperationCanceledException)
@@ -169,6 +198,33 @@ internal sealed class KubeProxy : IAsyncDisposable
         finally
         {
             _watches.TryRemove(context, out _);
+            _streams.TryRemove(context, out _);
+            _silent.TryRemove(context, out _);
+        }
+    }
+
+    private async Task PassAsync(HttpContext context, ReadOnlyMemory<byte> bytes)
+    {
+        if (_silent.ContainsKey(context))
+        {
+            // What would have been said is lost with it.
+            return;
+        }
+
+        if (Drip is not { } most || !_streams.ContainsKey(context))
+        {
+            await context.Response.Body.WriteAsync(bytes, context.RequestAborted);
+            return;
+        }
+
+        for (var i = 0; i < bytes.Length; i += most)
+        {
+            await context.Response.Body.WriteAsync(
+                bytes.Slice(i, Math.Min(most, bytes.Length - i)),
+                context.RequestAborted
+            );
+            await context.Response.Body.FlushAsync(context.RequestAborted);
+            await Task.Delay(1, context.RequestAborted);
         }
     }
 }

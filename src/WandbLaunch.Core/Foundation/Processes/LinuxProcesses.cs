@@ -7,8 +7,8 @@ namespace WandbLaunch.Foundation;
 /// <summary>A process that cannot be mistaken for another one that has its number later: the number and the moment of its start, in clock ticks since boot.</summary>
 internal readonly record struct ProcessKey(int Id, ulong Start);
 
-/// <summary>One line of the process table.</summary>
-internal readonly record struct ProcessRow(ProcessKey Key, int Parent, char State)
+/// <summary>One line of the process table. A class: collections of a structure of our own would be compiled in each host of a run.</summary>
+internal sealed record ProcessRow(ProcessKey Key, int Parent, char State)
 {
     /// <summary>Ended, and waiting for its parent to take note.</summary>
     internal bool IsZombie => State is 'Z' or 'X';

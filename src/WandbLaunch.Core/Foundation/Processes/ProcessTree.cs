@@ -44,7 +44,16 @@ internal sealed class ProcessTree : IDisposable
         if (OperatingSystem.IsLinux())
         {
             _program = adopts ? null : LinuxProcesses.Find(process.Id)?.Key;
-            if (cgroup is not null)
+            if (cgroup is not null && adopts)
+            {
+                // Kernels take some 15 ms to move a process; nothing that it starts meanwhile gets past the one that adopts.
+                _gathered = Task.Run(() =>
+                {
+                    cgroup.Add(process.Id);
+                    Gather();
+                });
+            }
+            else if (cgroup is not null)
             {
                 cgroup.Add(process.Id);
                 _gathered = Task.Run(Gather);

@@ -18,9 +18,6 @@ internal sealed class KubeApi : IDisposable
     private static readonly TimeSpan CallLimit = TimeSpan.FromSeconds(60);
     private static readonly TimeSpan MostPause = TimeSpan.FromSeconds(15);
 
-    // Nothing for so long, not even a bookmark, after the server should have ended the stream: the connection is dead.
-    private static readonly TimeSpan Silence = TimeSpan.FromSeconds(30);
-
     private readonly k8s.Kubernetes _client;
     private readonly TimeProvider _time;
     private readonly ConcurrentDictionary<string, KubeKind> _kinds = new(StringComparer.Ordinal);
@@ -192,12 +189,16 @@ internal sealed class KubeApi : IDisposable
         }
     }
 
-    /// <summary>What changes from a version on, until the server ends it. A 410 comes as a status, or as an event: both throw.</summary>
+    /// <summary>
+    /// What changes from a version on, until the server ends it, or nothing was heard for longer than a server is silent: what
+    /// stands between may have forgotten the watch, and it is taken up anew. A 410 comes as a status, or as an event: both throw.
+    /// </summary>
     internal async IAsyncEnumerable<(string Type, JsonObject Object)> WatchAsync(
         string path,
         string query,
         string version,
         TimeSpan length,
+        TimeSpan quiet,
         [EnumeratorCancellation] CancellationToken token
     )
     {
@@ -206,7 +207,7 @@ internal sealed class KubeApi : IDisposable
             $"{path}?{query}&watch=1&allowWatchBookmarks=true&resourceVersion={Uri.EscapeDataString(version)}&timeoutSeconds={length.TotalSeconds:0}"
         );
         using var limit = CancellationTokenSource.CreateLinkedTokenSource(token);
-        limit.CancelAfter(length + Silence);
+        limit.CancelAfter(quiet);
         using var response = await OpenAsync(address, limit.Token);
         var stream = await response.Content.ReadAsStreamAsync(limit.Token);
         using var reader = new StreamReader(stream, Encoding.UTF8);
@@ -219,13 +220,15 @@ internal sealed class KubeApi : IDisposable
             }
             catch (OperationCanceledException) when (!token.IsCancellationRequested)
             {
-                throw new TimeoutException("the watch fell silent");
+                yield break;
             }
 
             if (line is null)
             {
                 yield break;
             }
+
+            limit.CancelAfter(quiet);
 
             if (JsonText.TolerantObject(line) is not { } change || change.At("object") is not JsonObject value)
             {

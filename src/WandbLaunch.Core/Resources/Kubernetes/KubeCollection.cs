@@ -71,7 +71,9 @@ internal sealed class KubeCollection(
                 // Not all watches of a fleet end in the same second.
                 var length = TimeSpan.FromSeconds(Random.Shared.Next(240, 300));
                 var began = _time.GetTimestamp();
-                await foreach (var (type, value) in api.WatchAsync(path, Query, version, length, token))
+                await foreach (
+                    var (type, value) in api.WatchAsync(path, Query, version, length, connections.Quiet, token)
+                )
                 {
                     pause = FirstPause;
                     version = value.Str("metadata", "resourceVersion") ?? version;

@@ -11,6 +11,19 @@ internal sealed class KubeConnections(LaunchContext context)
 
     internal LaunchContext Context => context;
 
+    /// <summary>
+    /// How long a stream may be silent before it is taken up anew: <c>WANDBLAUNCH_KUBE_SILENCE</c> seconds, 120 by default. A
+    /// server sends a bookmark about each minute; something between that forgot a connection says nothing at all.
+    /// </summary>
+    internal TimeSpan Quiet =>
+        double.TryParse(
+            context.Environment["WANDBLAUNCH_KUBE_SILENCE"],
+            System.Globalization.CultureInfo.InvariantCulture,
+            out var seconds
+        ) && seconds is > 0 and < 86_400
+            ? TimeSpan.FromSeconds(seconds)
+            : TimeSpan.FromMinutes(2);
+
     /// <summary>The cluster of a place, as a handle has it.</summary>
     /// <exception cref="LaunchException"><c>KubeConfigNotFound</c>, <c>KubeConfigInvalid</c>, <c>KubeContextNotFound</c>.</exception>
     internal KubeApi Get(string? place) =>

@@ -20,6 +20,9 @@ internal sealed class KubeLog(
 {
     private static readonly TimeSpan Pause = TimeSpan.FromSeconds(2);
 
+    // What is over says no more; what is still on its way comes within that.
+    private static readonly TimeSpan Rest = TimeSpan.FromSeconds(3);
+
     // A node that does not hand over the log of a program that ended: it may be gone for good.
     private const int TriesAtEnd = 5;
 
@@ -144,11 +147,14 @@ internal sealed class KubeLog(
                 if (starts > read)
                 {
                     // The start before this one may have said more after the reading ended.
-                    await CopyAsync(api, path, container, "&previous=true", token);
+                    await CopyAsync(api, path, container, "&previous=true", null, token);
                 }
 
                 read = starts;
-                whole = await CopyAsync(api, path, container, board is null || ended ? "" : "&follow=true", token);
+                whole =
+                    board is null || ended
+                        ? await CopyAsync(api, path, container, "", null, token)
+                        : await CopyAsync(api, path, container, "&follow=true", t => EndsAsync(board, name, t), token);
                 failed = 0;
             }
             catch (KubeFault e) when (e.IsMissing || e.Code == 400)
@@ -204,9 +210,43 @@ internal sealed class KubeLog(
         }
     }
 
-    // True when it came to its end.
-    private async Task<bool> CopyAsync(KubeApi api, string path, string? container, string how, CancellationToken token)
+    // Done when a pod that is read is over, as far as is known, and had time to say the rest.
+    private async Task EndsAsync(KubeBoard board, string name, CancellationToken token)
     {
+        while (true)
+        {
+            var changed = board.ChangedAsync(label, Pause * 15, token);
+            if (
+                HasLabelledPods
+                && (
+                    board.Pods.Find(label, name) is not { } pod
+                    || KubePods.IsOver(pod)
+                    || KubePods.StatusOf(pod, KubePods.MainOf(pod)).At("state", "terminated") is not null
+                )
+            )
+            {
+                await Task.Delay(Rest, _time, token);
+                return;
+            }
+
+            await changed;
+        }
+    }
+
+    // True when it came to its end. False when it fell silent: something between may have forgotten it, and it is taken up anew.
+    private async Task<bool> CopyAsync(
+        KubeApi api,
+        string path,
+        string? container,
+        string how,
+        Func<CancellationToken, Task>? over,
+        CancellationToken token
+    )
+    {
+        using var left = CancellationTokenSource.CreateLinkedTokenSource(token);
+        using var copied = CancellationTokenSource.CreateLinkedTokenSource(token);
+        var ends = over?.Invoke(copied.Token);
+        var quiet = connections.Quiet;
         var since = _at.Time is { } time
             ? "&sinceTime="
                 + Uri.EscapeDataString(
@@ -224,7 +264,27 @@ internal sealed class KubeLog(
         {
             while (true)
             {
-                var count = await stream.ReadAsync(buffer.AsMemory(), token);
+                left.CancelAfter(quiet);
+                var reading = stream.ReadAsync(buffer.AsMemory(), left.Token).AsTask();
+                while (ends is not null && !reading.IsCompleted && await Task.WhenAny(reading, ends) == ends)
+                {
+                    // Over: what comes now comes at once, or not by this stream.
+                    await ends;
+                    ends = null;
+                    left.CancelAfter(quiet = Rest);
+                }
+
+                int count;
+                try
+                {
+                    count = await reading;
+                }
+                catch (OperationCanceledException) when (!token.IsCancellationRequested)
+                {
+                    lines.Forget();
+                    return over is null ? throw new TimeoutException("the log fell silent") : false;
+                }
+
                 if (count == 0)
                 {
                     lines.End();
@@ -237,6 +297,7 @@ internal sealed class KubeLog(
         finally
         {
             ArrayPool<byte>.Shared.Return(buffer);
+            await copied.CancelAsync();
         }
     }
 
@@ -269,6 +330,9 @@ internal sealed class KubeLog(
             _held.Write(bytes);
             log.Reached();
         }
+
+        /// <summary>What is held is no whole line: it comes again.</summary>
+        internal void Forget() => _held.Clear();
 
         internal void End()
         {

@@ -65,18 +65,7 @@ internal static class KubeManifest
             if (filling.FailurePolicy && pod.Str("restartPolicy") == "Never" && spec["podFailurePolicy"] is null)
             {
                 // What the cluster takes away is begun again, and does not count.
-                spec["podFailurePolicy"] = new JsonObject
-                {
-                    ["rules"] = new JsonArray(
-                        new JsonObject
-                        {
-                            ["action"] = "Ignore",
-                            ["onPodConditions"] = new JsonArray(
-                                new JsonObject { ["type"] = "DisruptionTarget", ["status"] = "True" }
-                            ),
-                        }
-                    ),
-                };
+                spec["podFailurePolicy"] = IgnoreDisruptions();
             }
         }
 
@@ -199,6 +188,21 @@ internal static class KubeManifest
 
         return manifest;
     }
+
+    /// <summary>What the cluster takes away is begun again by it, and does not count.</summary>
+    internal static JsonObject IgnoreDisruptions() =>
+        new()
+        {
+            ["rules"] = new JsonArray(
+                new JsonObject
+                {
+                    ["action"] = "Ignore",
+                    ["onPodConditions"] = new JsonArray(
+                        new JsonObject { ["type"] = "DisruptionTarget", ["status"] = "True" }
+                    ),
+                }
+            ),
+        };
 
     /// <summary>True for a Job of the cluster's own.</summary>
     internal static bool IsJob(JsonObject manifest) =>

@@ -14,6 +14,7 @@ internal sealed class KubernetesResource(LaunchContext context, Func<IImageMaker
     internal const string ConfigSetting = "kube_config";
     internal const string ContextSetting = "kube_context";
     internal const string NamespaceSetting = "namespace";
+    internal const string BuilderSetting = "image_builder";
 
     private static readonly JsonSerializerOptions Shown = new()
     {
@@ -30,7 +31,7 @@ internal sealed class KubernetesResource(LaunchContext context, Func<IImageMaker
             Aliases = ["k8s"],
             Tip = "a Job of a Kubernetes cluster, or a custom resource",
             PolicyKey = "kube_args",
-            Settings = [ConfigSetting, ContextSetting, NamespaceSetting],
+            Settings = [ConfigSetting, ContextSetting, NamespaceSetting, BuilderSetting],
             EngineRemembers = true,
             Queues = true,
             Risk = "its items run in the namespace of the agent's login",
@@ -75,6 +76,7 @@ internal sealed class KubernetesResource(LaunchContext context, Func<IImageMaker
 
         KubeArguments.Check(Own(config));
         _ = KubeArguments.Services(config);
+        _ = KubeBuilder.Parse(Setting(options, BuilderSetting));
         if (config.DockerImage is null && RepositoryOf(config, options) is { } repository)
         {
             ImageName.Check(repository + ":x");
@@ -184,11 +186,18 @@ internal sealed class KubernetesResource(LaunchContext context, Func<IImageMaker
         try
         {
             // The cluster first: an image that it has no use for takes long to make.
-            var (_, data) = await Preparation.MakeAsync(prepare, prepare.Id, runId, prepare.Environment, image, token);
+            var (api, data) = await Preparation.MakeAsync(
+                prepare,
+                prepare.Id,
+                runId,
+                prepare.Environment,
+                image,
+                token
+            );
             string? digest = null;
             if (isBuilt)
             {
-                (digest, var warning) = await images().BringAsync(prepare, image, prepare.Progress, token);
+                (digest, var warning) = await BringAsync(prepare, api, data.Namespace, image, token);
                 if (warning is not null)
                 {
                     prepare.Warnings.Add(warning);
@@ -374,6 +383,36 @@ internal sealed class KubernetesResource(LaunchContext context, Func<IImageMaker
             "A cluster fetches the run's code in an image. Say where it is to go with -Repository registry.example.org/team/launch (docker must be logged in there), or give an image that has the code with -DockerImage.",
             request.Config.Source
         );
+
+    private async Task<BroughtImage> BringAsync(
+        PrepareContext prepare,
+        KubeApi api,
+        string @namespace,
+        string image,
+        CancellationToken token
+    )
+    {
+        if (KubeBuilder.Parse(Setting(prepare.Options, BuilderSetting)) is not { } builder)
+        {
+            return await images().BringAsync(prepare, image, prepare.Progress, token);
+        }
+
+        var build = new KubeImageBuild(api, builder, images(), context, prepare.Progress);
+        try
+        {
+            return await build.BringAsync(
+                prepare,
+                LocalContainerResource.ImageRequest(prepare),
+                @namespace,
+                image,
+                token
+            );
+        }
+        finally
+        {
+            prepare.Log = build.Log;
+        }
+    }
 
     private static string? RepositoryOf(LaunchConfig config, LaunchOptions options) =>
         (options.Repository ?? config.Registry.Str("url") ?? config.Registry.Str("uri"))?.TrimEnd('/');

@@ -403,7 +403,8 @@ internal sealed partial class LocalContainerResource(LaunchContext context) : IL
     private static IReadOnlyList<string> Allowed(LaunchOptions options) =>
         options.Agent is null ? [.. options.ExtraArguments, .. DockerArguments.Limits] : options.ExtraArguments;
 
-    private static ImageBuilder.Request ImageRequest(ResourceRequest request) =>
+    /// <summary>The base of a run's image: what it stands on, with its packages.</summary>
+    internal static ImageBuilder.Request ImageRequest(ResourceRequest request) =>
         ImageBuilder.Plan(
             request.Config.BaseImage,
             request.Resolved.PythonVersion,

@@ -195,7 +195,12 @@ internal sealed class RunningProcess : IDisposable
             UseShellExecute = false,
             CreateNoWindow = true,
         };
-        foreach (var (name, value) in spec.Environment.Concat(secrets))
+        foreach (var (name, value) in spec.Environment)
+        {
+            start.Environment[name] = value;
+        }
+
+        foreach (var (name, value) in secrets)
         {
             start.Environment[name] = value;
         }

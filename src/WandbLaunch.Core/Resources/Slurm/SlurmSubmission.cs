@@ -13,7 +13,11 @@ internal sealed class SlurmSubmission(SlurmSites sites)
     private const int MostTasks = 1000;
 
     private static readonly TimeSpan Pause = TimeSpan.FromMilliseconds(60);
-    private static readonly TimeSpan MostPause = TimeSpan.FromSeconds(1);
+    private static readonly TimeSpan MostPause = TimeSpan.FromSeconds(5);
+
+    // The more there are, the longer the next one is waited for: they come from one grid, on a machine that is busy with them.
+    private static TimeSpan PauseOf(int count) => Pause + (Pause * Math.Min(count, 120) / 20);
+
     private static readonly TimeSpan Step = TimeSpan.FromMilliseconds(20);
     private static readonly TimeSpan Limit = TimeSpan.FromMinutes(5);
 
@@ -65,7 +69,7 @@ internal sealed class SlurmSubmission(SlurmSites sites)
             {
                 if (
                     batch.Runs.Count >= MostTasks
-                    || sites.Time.GetElapsedTime(batch.Last) >= Pause
+                    || sites.Time.GetElapsedTime(batch.Last) >= PauseOf(batch.Runs.Count - 1)
                     || sites.Time.GetElapsedTime(first) >= MostPause
                 )
                 {
