@@ -118,8 +118,6 @@ internal static class AgentService
             var server = await LocalServers.StartAsync(
                 new LaunchContext(),
                 database,
-                null,
-                null,
                 token,
                 Console.WriteLine
             );

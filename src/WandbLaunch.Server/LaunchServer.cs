@@ -1,4 +1,7 @@
 using System.Net;
+using System.Net.Security;
+using Microsoft.AspNetCore.Server.Kestrel.Https;
+using WandbLaunch.Server.Auth;
 using WandbLaunch.Server.Data;
 
 namespace WandbLaunch.Server;
@@ -21,6 +24,27 @@ internal sealed record LaunchServerOptions(string Path, string Listen, int Port,
     /// <summary>Before an alert is sent again, which doubles.</summary>
     internal TimeSpan AlertRetryDelay { get; init; } = TimeSpan.FromSeconds(1);
 
+    /// <summary>The certificate for <see cref="Listen"/>; programs of this machine use <see cref="LocalPort"/> of 127.0.0.1 without one then.</summary>
+    internal CertificatePaths? Certificate { get; init; }
+
+    /// <summary>The port of 127.0.0.1 beside the one with a certificate; 0 for any.</summary>
+    internal int LocalPort { get; init; }
+
+    /// <summary>Others may reach it without encryption.</summary>
+    internal bool AllowInsecure { get; init; }
+
+    /// <summary>Proxies whose word on where a request came from is taken.</summary>
+    internal IReadOnlyList<IPNetwork> TrustedProxies { get; init; } = [];
+
+    /// <summary>The address by which others know the server.</summary>
+    internal Uri? PublicUrl { get; init; }
+
+    /// <summary>True where nobody but this machine reaches it.</summary>
+    internal bool IsLoopback => IPAddress.IsLoopback(IPAddress.Parse(Listen));
+
+    /// <summary>How long it is known who did what.</summary>
+    internal TimeSpan AuditAge { get; init; } = TimeSpan.FromDays(90);
+
     internal TimeProvider Time { get; init; } = TimeProvider.System;
 
     /// <summary>Hears what whoever starts the server should know.</summary>
@@ -34,7 +58,11 @@ internal sealed class LaunchServer : IAsyncDisposable
 
     private LaunchServer(WebApplication app) => _app = app;
 
-    internal string Url => _app.Urls.First();
+    /// <summary>Where programs of this machine reach it.</summary>
+    internal string Url => _app.Urls.First(u => u.StartsWith("http:", StringComparison.Ordinal));
+
+    /// <summary>Where others reach it by TLS.</summary>
+    internal string? TlsUrl => _app.Urls.FirstOrDefault(u => u.StartsWith("https:", StringComparison.Ordinal));
 
     /// <summary>What it is made of, for tests.</summary>
     internal IServiceProvider Services => _app.Services;
@@ -64,6 +92,20 @@ internal sealed class LaunchServer : IAsyncDisposable
     /// <exception cref="StartFault">Its database cannot be used, and was left as it is.</exception>
     internal static async Task<LaunchServer> StartAsync(LaunchServerOptions options)
     {
+        if (!options.IsLoopback && options.Certificate is null && !options.AllowInsecure)
+        {
+            throw new StartFault(
+                StartFault.Insecure,
+                $"At {options.Listen} others would reach the server, and their keys would pass the network in the clear. Give a certificate (-CertificatePath), listen on 127.0.0.1 behind a proxy with TLS (-TrustedProxy), or say -AllowInsecure."
+            );
+        }
+
+        var certificate = options.Certificate is null ? null : new CertificateFile(options.Certificate, options.Time);
+        if (certificate?.Warning is { } warning)
+        {
+            options.Say?.Invoke(warning);
+        }
+
         var builder = WebApplication.CreateEmptyBuilder(
             new WebApplicationOptions { ApplicationName = "WandbLaunch.Server" }
         );
@@ -71,7 +113,16 @@ internal sealed class LaunchServer : IAsyncDisposable
             .WebHost.UseKestrelCore()
             .ConfigureKestrel(o =>
             {
-                o.Listen(IPAddress.Parse(options.Listen), options.Port);
+                if (certificate is null)
+                {
+                    o.Listen(IPAddress.Parse(options.Listen), options.Port);
+                }
+                else
+                {
+                    o.Listen(IPAddress.Loopback, options.LocalPort);
+                    o.Listen(IPAddress.Parse(options.Listen), options.Port, l => l.UseHttps(Tls(certificate)));
+                }
+
                 o.Limits.MaxRequestBodySize = 2L << 30;
                 o.AddServerHeader = false;
             });
@@ -79,6 +130,11 @@ internal sealed class LaunchServer : IAsyncDisposable
         var app = builder.Build();
         try
         {
+            if (certificate is not null)
+            {
+                certificate.Log = app.Services.GetRequiredService<ILogger<CertificateFile>>();
+            }
+
             app.MapLaunchServer();
             await app.StartAsync();
             var server = new LaunchServer(app);
@@ -91,6 +147,15 @@ internal sealed class LaunchServer : IAsyncDisposable
             throw;
         }
     }
+
+    private static TlsHandshakeCallbackOptions Tls(CertificateFile certificate) =>
+        new()
+        {
+            OnConnection = _ =>
+                ValueTask.FromResult(
+                    new SslServerAuthenticationOptions { ServerCertificateContext = certificate.Current }
+                ),
+        };
 
     internal Task WaitForShutdownAsync() => _app.WaitForShutdownAsync();
 

@@ -1,5 +1,6 @@
 using GraphQL.Types;
 using WandbLaunch.Server.Alerts;
+using WandbLaunch.Server.Audit;
 using WandbLaunch.Server.Auth;
 using WandbLaunch.Server.Data;
 using WandbLaunch.Server.Endpoints;
@@ -21,13 +22,15 @@ internal static class LaunchServerComposition
         builder
             .Services.AddLaunchStore(options)
             .AddLaunchLog()
-            .AddLaunchAuthentication(options.Listen, options.Key)
+            .AddLaunchAuthentication(options)
             .AddLaunchGraphQL(options.Generation2022)
             .AddSingleton<FaultAnswers>()
             .AddSingleton<FileEndpoints>()
             .AddSingleton<FileStreamEndpoint>()
             .AddSingleton<QueueEndpoints>()
             .AddSingleton<SessionEndpoints>()
+            .AddSingleton<UserEndpoints>()
+            .AddSingleton<AuditEndpoint>()
             .AddPage();
     }
 
@@ -43,6 +46,8 @@ internal static class LaunchServerComposition
         app.MapFiles();
         app.MapQueues();
         app.MapSessions();
+        app.MapUsers();
+        app.Services.GetRequiredService<AuditEndpoint>().Map(app);
         app.MapShutdown();
         app.MapPageData();
         app.MapPage();
@@ -71,7 +76,9 @@ internal static class LaunchServerComposition
             .AddSingleton<RunMonitor>()
             .AddSingleton<QueueRepository>()
             .AddSingleton<ItemRepository>()
-            .AddSingleton<AgentRepository>();
+            .AddSingleton<AgentRepository>()
+            .AddSingleton<AuditRepository>()
+            .AddSingleton<AuditLog>();
 
     // Beside the database, whose real place is known once it is open.
     private static IServiceCollection AddLaunchLog(this IServiceCollection services) =>
@@ -98,8 +105,11 @@ internal static class LaunchServerComposition
             .AddSingleton(s =>
             {
                 var parts = s.GetServices<ISchemaPart>().ToList();
-                return new Lazy<ISchema>(() => SchemaFields.Build(parts, generation2022));
+                var access = s.GetRequiredService<MutationAccess>();
+                var audit = s.GetRequiredService<AuditLog>();
+                return new Lazy<ISchema>(() => SchemaFields.Build(parts, access, audit, generation2022));
             })
+            .AddSingleton<MutationAccess>()
             .AddSingleton<GraphQLEndpoint>();
 
     private static void MapGraphQL(this WebApplication app)
@@ -107,7 +117,9 @@ internal static class LaunchServerComposition
         // Made beside the rest of the start; the first request waits for it where it must.
         var schema = app.Services.GetRequiredService<Lazy<ISchema>>();
         _ = Task.Run(() => schema.Value);
-        app.MapPost("/graphql", app.Services.GetRequiredService<GraphQLEndpoint>().InvokeAsync);
+        app.MapPost("/graphql", app.Services.GetRequiredService<GraphQLEndpoint>().InvokeAsync)
+            .For(Right.Read)
+            .Unaudited();
     }
 
     private static void MapFiles(this WebApplication app)
@@ -122,15 +134,19 @@ internal static class LaunchServerComposition
     private static void MapSessions(this WebApplication app) =>
         app.Services.GetRequiredService<SessionEndpoints>().Map(app);
 
+    private static void MapUsers(this WebApplication app) => app.Services.GetRequiredService<UserEndpoints>().Map(app);
+
     private static void MapShutdown(this WebApplication app) =>
         app.MapPost(
-            "/shutdown",
-            _ =>
-            {
-                app.Lifetime.StopApplication();
-                return Task.CompletedTask;
-            }
-        );
+                "/shutdown",
+                _ =>
+                {
+                    app.Lifetime.StopApplication();
+                    return Task.CompletedTask;
+                }
+            )
+            .For(Right.Administer)
+            .Audited(AuditAction.Changed);
 
     private static void MapPage(this WebApplication app) => PageEndpoints.Map(app);
 }

@@ -2,7 +2,7 @@ using System.Text;
 
 namespace WandbLaunch.Server;
 
-/// <summary>The local launch server: <c>--path FILE [--port N] [--listen ADDRESS] [--heartbeat-limit SECONDS]</c>.</summary>
+/// <summary>The local launch server: see <see cref="ServerArguments"/>.</summary>
 internal static class Program
 {
     private static async Task<int> Main(string[] args)
@@ -13,59 +13,32 @@ internal static class Program
             Console.OutputEncoding = new UTF8Encoding(false);
         }
 
-        string? path = null;
-        var port = 0;
-        var listen = "127.0.0.1";
-        TimeSpan? heartbeatLimit = null;
-        for (var i = 0; i + 1 < args.Length; i += 2)
-        {
-            switch (args[i])
-            {
-                case "--path":
-                    path = args[i + 1];
-                    break;
-                case "--port"
-                    when ushort.TryParse(
-                        args[i + 1],
-                        System.Globalization.CultureInfo.InvariantCulture,
-                        out var number
-                    ):
-                    port = number;
-                    break;
-                case "--heartbeat-limit"
-                    when double.TryParse(
-                        args[i + 1],
-                        System.Globalization.CultureInfo.InvariantCulture,
-                        out var seconds
-                    ) && seconds is > 0 and < 1e8:
-                    heartbeatLimit = TimeSpan.FromSeconds(seconds);
-                    break;
-                case "--listen" when System.Net.IPAddress.TryParse(args[i + 1], out _):
-                    listen = args[i + 1];
-                    break;
-                default:
-                    path = null;
-                    i = args.Length;
-                    break;
-            }
-        }
-
-        if (path is null)
-        {
-            await Console.Error.WriteLineAsync(
-                "usage: WandbLaunch.Server --path FILE [--port N] [--listen ADDRESS] [--heartbeat-limit SECONDS]"
-            );
-            return 2;
-        }
-
         if (!OperatingSystem.IsWindows())
         {
             // The database, what SQLite puts beside it and the artifacts are their owner's alone.
             _ = umask(0x3F);
         }
 
+        if (Backups.BackupProgram.Run(args) is { } done)
+        {
+            return done;
+        }
+
         // The key comes by the environment, so that no other user sees it in the process list.
         var key = Environment.GetEnvironmentVariable("WANDBLAUNCH_SERVER_KEY");
+        if (
+            ServerArguments.Read(
+                args,
+                key ?? "",
+                Environment.GetEnvironmentVariable("WANDBLAUNCH_SERVER_CERTIFICATE_PASSWORD")
+            )
+            is not { } options
+        )
+        {
+            await Console.Error.WriteLineAsync(ServerArguments.Usage);
+            return 2;
+        }
+
         if (string.IsNullOrEmpty(key))
         {
             await Console.Error.WriteLineAsync("WANDBLAUNCH_SERVER_KEY is not set");
@@ -87,11 +60,10 @@ internal static class Program
         try
         {
             server = await LaunchServer.StartAsync(
-                new LaunchServerOptions(path, listen, port, key)
+                options with
                 {
                     Say = t => Console.Out.WriteLine("note " + t),
                     AlertWebhook = webhook,
-                    HeartbeatLimit = heartbeatLimit ?? TimeSpan.FromMinutes(5),
                 }
             );
         }
@@ -102,7 +74,7 @@ internal static class Program
         }
         catch (Exception e) when (e is IOException or System.Net.Sockets.SocketException)
         {
-            await Console.Error.WriteLineAsync($"Cannot listen at {listen}:{port}: {e.Message}");
+            await Console.Error.WriteLineAsync($"Cannot listen at {options.Listen}:{options.Port}: {e.Message}");
             return StartFault.Address;
         }
 
@@ -115,6 +87,11 @@ internal static class Program
                     c => c.Cancel = true
                 );
             WandbLaunch.Foundation.OwnSession.Begin();
+
+            if (server.TlsUrl is { } secure)
+            {
+                await Console.Out.WriteLineAsync("secure " + secure);
+            }
 
             await Console.Out.WriteLineAsync("listening " + server.Url);
             await Console.Out.FlushAsync();

@@ -112,6 +112,22 @@ function Get-Opened {
     }
 }
 
+function New-TestCertificate {
+    # A certificate for this machine, as a PFX file with a password or as PEM with its key in it. Its password is the output.
+    param([string] $Path, [string] $Password)
+    $key = [Security.Cryptography.ECDsa]::Create()
+    $request = [Security.Cryptography.X509Certificates.CertificateRequest]::new('CN=localhost', $key, 'SHA256')
+    $names = [Security.Cryptography.X509Certificates.SubjectAlternativeNameBuilder]::new()
+    $names.AddDnsName('localhost')
+    $names.AddIpAddress([Net.IPAddress]::Loopback)
+    $request.CertificateExtensions.Add($names.Build())
+    $certificate = $request.CreateSelfSigned([DateTimeOffset]::Now.AddDays(-1), [DateTimeOffset]::Now.AddDays(90))
+    $full = $ExecutionContext.SessionState.Path.GetUnresolvedProviderPathFromPSPath($Path)
+    if ($Path -like '*.pfx') { [IO.File]::WriteAllBytes($full, $certificate.Export('Pfx', $Password)) }
+    else { [IO.File]::WriteAllText($full, $certificate.ExportCertificatePem() + "`n" + $key.ExportPkcs8PrivateKeyPem()) }
+    $Password
+}
+
 function Get-Fault {
     # The errors of a script block as id (without the cmdlet's class), category and target.
     param([scriptblock] $Script)

@@ -38,6 +38,7 @@ BeforeAll {
     Set-Content (Join-Path $folder sleep.py) 'import time; time.sleep(600)'
     Set-Content grid.csv "lr,layers`n0.1,2`n0.01,4"
     $null = Start-WandbLaunch $folder -EntryPoint 'python train.py' -Resource local-process -Quiet
+    New-TestCertificate lab.pfx -Password (New-Guid) | Set-Content lab.password
     # A machine with four GPUs.
     $env:WANDBLAUNCH_GPUS = '0,1,2,3'
 }

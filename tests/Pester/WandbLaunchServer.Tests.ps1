@@ -48,6 +48,59 @@ Describe 'the local server' {
         { Start-WandbLaunchServer -Port 70000 } | Should -Throw
     }
 
+    It 'is not reachable for others without a certificate, unless that is said' {
+        $other = Join-Path $PWD open.db
+        $fault = Get-Fault { Start-WandbLaunchServer $other -ListenAddress 0.0.0.0 }
+        $fault.Id, $fault.Category | Should -Be TlsMissing, SecurityError
+        $other | Should -Not -Exist
+        $server = Start-WandbLaunchServer $other -ListenAddress 0.0.0.0 -AllowInsecure -WarningVariable said -WarningAction SilentlyContinue
+        "$said" | Should -Match 'unencrypted'
+        $server.Url | Should -Match '^http://127'
+        Stop-WandbLaunchServer $other
+        # It was said once, and holds for the next start; it can be taken back.
+        (Start-WandbLaunchServer $other).AllowInsecure | Should -BeTrue
+        Stop-WandbLaunchServer $other
+        (Get-Fault { Start-WandbLaunchServer $other -AllowInsecure:$false }).Id | Should -Be TlsMissing
+        (Start-WandbLaunchServer $other -AllowInsecure:$false -ListenAddress 127.0.0.1).AllowInsecure | Should -BeFalse
+        Stop-WandbLaunchServer $other
+    }
+
+    It 'has TLS for others and none for this machine' {
+        $other = Join-Path $PWD tls.db
+        $password = New-TestCertificate lab.pfx -Password (New-Guid)
+        $null = New-TestCertificate lab.pem
+        (Get-Fault { Start-WandbLaunchServer $other -CertificatePath lab.pfx }).Id | Should -Be CertificateInvalid
+        (Get-Fault { Start-WandbLaunchServer $other -CertificatePath gone.pem }).Id | Should -Be CertificateNotFound
+        $server = Start-WandbLaunchServer $other -CertificatePath lab.pfx -CertificatePassword ($password | ConvertTo-SecureString -AsPlainText -Force) -ListenAddress 0.0.0.0
+        $server.SecureUrl | Should -Match '^https://'
+        $server.Url | Should -Match '^http://127'
+        "$($server | Format-List * | Out-String)$(Get-Content "$other.server.json")" | Should -Not -Match $password
+        $key = (Get-Content $server.KeyPath).Trim()
+        $answer = Invoke-RestMethod "https://localhost:$($server.Port)/page/me" -SkipCertificateCheck -Headers @{ Authorization = "Bearer $key" }
+        $answer.role | Should -Be Admin
+        (Connect-Wandb -Local -Path $other).BaseUrl | Should -Be $server.Url
+        (Get-Fault { Start-WandbLaunchServer $other -CertificatePath lab.pem }).Id | Should -Be ServerRunning
+        (Start-WandbLaunchServer $other).ProcessId | Should -Be $server.ProcessId
+        Stop-WandbLaunchServer $other
+        $again = Start-WandbLaunchServer $other
+        $again.SecureUrl, $again.Url | Should -Be $server.SecureUrl, $server.Url
+        Stop-WandbLaunchServer $other
+        (Start-WandbLaunchServer $other -CertificatePath '' -ListenAddress 127.0.0.1).SecureUrl | Should -BeNullOrEmpty
+        Stop-WandbLaunchServer $other
+    }
+
+    It 'takes the word of the proxies that are named' {
+        $other = Join-Path $PWD proxy.db
+        (Get-Fault { Start-WandbLaunchServer $other -TrustedProxy nowhere }).Id | Should -Be TrustedProxyInvalid
+        (Get-Fault { Start-WandbLaunchServer $other -PublicUrl nowhere }).Id | Should -Be PublicUrlInvalid
+        $server = Start-WandbLaunchServer $other -TrustedProxy 127.0.0.1, 10.0.0.0/8 -PublicUrl https://lab.example.org
+        $server.TrustedProxies | Should -Be 127.0.0.1, 10.0.0.0/8
+        $key = (Get-Content $server.KeyPath).Trim()
+        $null = Invoke-RestMethod "$($server.Url)/session" -Method Post -ContentType application/json -Body (@{ key = $key } | ConvertTo-Json) -Headers @{ 'X-Forwarded-For' = '192.0.2.7'; Host = 'lab.example.org' }
+        (Get-WandbLaunchServerAudit -Path $other -Action SignedIn).Address | Should -Be 192.0.2.7
+        Stop-WandbLaunchServer $other
+    }
+
     It 'works from a NonInteractive pwsh and outlives it' {
         Invoke-Pwsh "(Start-WandbLaunchServer '$path').Url" | Should -Match '^http://127'
         (Get-WandbLaunchServer $path).Running | Should -BeTrue

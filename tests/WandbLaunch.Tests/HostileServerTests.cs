@@ -32,11 +32,19 @@ public sealed class HostileServerTests
         internal static async Task<Target> StartAsync(
             TimeSpan? lease = null,
             TimeProvider? time = null,
-            string? path = null
+            string? path = null,
+            bool behindProxy = false
         )
         {
             path ??= System.IO.Path.Combine(Fixture.NewFolder("hostile"), "wandb.db");
-            var server = await LaunchServer.StartAsync(path, "127.0.0.1", 0, Fixture.Key, lease: lease, time: time);
+            var server = await LaunchServer.StartAsync(
+                new LaunchServerOptions(path, "127.0.0.1", 0, Fixture.Key)
+                {
+                    Lease = lease,
+                    Time = time ?? TimeProvider.System,
+                    TrustedProxies = behindProxy ? [System.Net.IPNetwork.Parse("127.0.0.1/32")] : [],
+                }
+            );
             var target = new Target
             {
                 Server = server,
@@ -157,7 +165,7 @@ public sealed class HostileServerTests
     [Fact]
     public async Task A_page_of_another_origin_changes_nothing_even_with_the_key()
     {
-        await using var target = await Target.StartAsync();
+        await using var target = await Target.StartAsync(behindProxy: true);
         await target.WithQueueAsync();
         var host = new Uri(target.Url).Authority;
         foreach (var headers in Strangers)
@@ -267,7 +275,7 @@ public sealed class HostileServerTests
     public async Task A_session_needs_its_cookie_and_its_token_and_ends()
     {
         var time = new FakeTime();
-        await using var target = await Target.StartAsync(time: time);
+        await using var target = await Target.StartAsync(time: time, behindProxy: true);
         var port = new Uri(target.Url).Port;
         using var client = new HttpClient(new SocketsHttpHandler { UseCookies = false });
         async Task<HttpResponseMessage> SignIn(string key) =>

@@ -31,6 +31,28 @@ public sealed record LaunchServerInfo
     /// <summary>Address that it listens on.</summary>
     public string ListenAddress { get; init; } = "127.0.0.1";
 
+    /// <summary>Where others reach it by TLS; null without a certificate.</summary>
+    public string? SecureUrl { get; init; }
+
+    /// <summary>Address by which others know it, where it was given.</summary>
+    public string? PublicUrl { get; init; }
+
+    /// <summary>File of the certificate.</summary>
+    public string? CertificatePath { get; init; }
+
+    /// <summary>File of the certificate's key, where that is another.</summary>
+    public string? CertificateKeyPath { get; init; }
+
+    /// <summary>True when others may reach it without encryption.</summary>
+    public bool AllowInsecure { get; init; }
+
+    /// <summary>Addresses and networks of proxies whose word on where a request came from is taken.</summary>
+    public IReadOnlyList<string> TrustedProxies { get; init; } = [];
+
+    /// <summary>Port of ListenAddress.</summary>
+    [JsonIgnore]
+    public int Port => new Uri(SecureUrl ?? Url).Port;
+
     /// <summary>True when it answers.</summary>
     [JsonIgnore]
     public bool Running { get; init; }
@@ -50,12 +72,15 @@ internal static class LocalServers
     // Exit codes of the server (StartFault there).
     private const int DatabaseUnusable = 3;
     private const int DatabaseInUse = 4;
+    private const int CertificateUnusable = 5;
 
     private static string StatePath(string path) => path + ".server.json";
 
     private static string KeyPath(string path) => path + ".key";
 
     private static string WebhookPath(string path) => path + ".webhook";
+
+    private static string PasswordPath(string path) => path + ".certificate-password";
 
     internal static string ReadKey(string path) => Secrets.Register(FileModes.ReadShared(KeyPath(path)).Trim());
 
@@ -83,11 +108,19 @@ internal static class LocalServers
         return state is null ? null : state with { Running = await AnswersAsync(state, token) };
     }
 
+    /// <summary>Starts a server as it was started last, where it does not run.</summary>
+    internal static Task<LaunchServerInfo> StartAsync(
+        LaunchContext context,
+        string path,
+        CancellationToken token,
+        Action<string>? say = null
+    ) => StartAsync(context, path, new ServerNetwork(), token, say);
+
+    /// <summary>Starts a server where it does not run.</summary>
     internal static async Task<LaunchServerInfo> StartAsync(
         LaunchContext context,
         string path,
-        int? port,
-        string? listen,
+        ServerNetwork network,
         CancellationToken token,
         Action<string>? say = null,
         AlertWebhook? alerts = null
@@ -109,16 +142,17 @@ internal static class LocalServers
                 );
             }
 
-            return port is not null && port != new Uri(known.Url).Port
+            return network.Changes(known)
                 ? throw new LaunchException(
                     "ServerRunning",
                     LaunchErrorCategory.ResourceExists,
-                    $"The server of {full} runs already at {known.Url}. Stop it first to change its port.",
+                    $"The server of {full} runs already at {known.Url}. Stop it first to change its port, or how others reach it.",
                     known
                 )
                 : known;
         }
 
+        var how = network.Over(known);
         if (!File.Exists(KeyPath(full)))
         {
             FileModes.WritePrivate(
@@ -136,19 +170,33 @@ internal static class LocalServers
             File.Delete(WebhookPath(full));
         }
 
-        // The same port again where it is free, so that run URLs stay true.
-        var wanted = port ?? (known is null ? 0 : new Uri(known.Url).Port);
-        var address = listen ?? known?.ListenAddress ?? "127.0.0.1";
-        var webhook = File.Exists(WebhookPath(full)) ? FileModes.ReadShared(WebhookPath(full)).Trim() : null;
-        var process = Launch(context.Environment, full, wanted, address, ReadKey(full), webhook);
+        if (network.CertificatePassword is { Length: > 0 } password)
+        {
+            FileModes.WritePrivate(PasswordPath(full), password);
+        }
+        else if (network.CertificatePath is not null)
+        {
+            File.Delete(PasswordPath(full));
+        }
+
+        // The same ports again where they are free, so that run URLs stay true.
+        var isSecure = how.CertificatePath is not null;
+        var wanted = network.Port ?? (known is null ? 0 : known.Port);
+        var local = isSecure && known?.SecureUrl is not null ? new Uri(known.Url).Port : 0;
+        var secrets = Secret(full);
+        var process = Launch(context.Environment, how.Arguments(full, wanted, local), secrets);
         try
         {
-            var url = await WaitForUrlAsync(process, say, token);
-            if (url is null && port is null && wanted != 0 && !await FailedForGoodAsync(process, token))
+            var (url, secure) = await WaitForUrlAsync(process, say, token);
+            if (
+                url is null
+                && (network.Port is null ? wanted != 0 : local != 0)
+                && !await FailedForGoodAsync(process, token)
+            )
             {
                 process.Dispose();
-                process = Launch(context.Environment, full, 0, address, ReadKey(full), webhook);
-                url = await WaitForUrlAsync(process, say, token);
+                process = Launch(context.Environment, how.Arguments(full, network.Port ?? 0, 0), secrets);
+                (url, secure) = await WaitForUrlAsync(process, say, token);
             }
 
             if (url is null)
@@ -169,6 +217,12 @@ internal static class LocalServers
                         $"The launch server did not start: {error}",
                         full
                     ),
+                    CertificateUnusable => new LaunchException(
+                        "CertificateInvalid",
+                        LaunchErrorCategory.InvalidData,
+                        $"The launch server did not start: {error}",
+                        how.CertificatePath
+                    ),
                     _ => NotStarted(error),
                 };
                 LaunchException NotStarted(string why) =>
@@ -182,15 +236,19 @@ internal static class LocalServers
 
             var info = new LaunchServerInfo
             {
-                Url =
-                    IPAddress.TryParse(address, out var ip) && !IPAddress.IsLoopback(ip)
-                        ? url.Replace("0.0.0.0", "127.0.0.1", StringComparison.Ordinal)
-                        : url,
+                Url = url.Replace("//0.0.0.0:", "//127.0.0.1:", StringComparison.Ordinal)
+                    .Replace("//[::]:", "//[::1]:", StringComparison.Ordinal),
+                SecureUrl = secure,
+                PublicUrl = how.PublicUrl,
+                CertificatePath = how.CertificatePath,
+                CertificateKeyPath = how.CertificateKeyPath,
+                AllowInsecure = how.AllowInsecure is true,
+                TrustedProxies = how.TrustedProxies!,
                 Path = full,
                 KeyPath = KeyPath(full),
                 ProcessId = process.Id,
                 Started = context.Time.GetUtcNow(),
-                ListenAddress = address,
+                ListenAddress = how.ListenAddress!,
                 Running = true,
             };
             FileModes.WritePrivate(StatePath(full), JsonSerializer.Serialize(info, LaunchStore.Json));
@@ -244,55 +302,64 @@ internal static class LocalServers
     private static async Task<bool> FailedForGoodAsync(ChildProcess process, CancellationToken token)
     {
         await process.WaitForExitAsync(token);
-        return process.ExitCode is DatabaseUnusable or DatabaseInUse;
+        return process.ExitCode is DatabaseUnusable or DatabaseInUse or CertificateUnusable;
     }
 
     private static ChildProcess Launch(
         LaunchEnvironment environment,
-        string path,
-        int port,
-        string listen,
-        string key,
-        string? webhook
-    ) =>
-        OwnProgram
-            .Server(environment)
-            .Start(
-                [
-                    "--path",
-                    path,
-                    "--port",
-                    port.ToString(System.Globalization.CultureInfo.InvariantCulture),
-                    "--listen",
-                    listen,
-                ],
-                // Nothing that is secret stands in a command line, which others see.
-                webhook is null
-                    ? new Dictionary<string, string> { ["WANDBLAUNCH_SERVER_KEY"] = key }
-                    : new Dictionary<string, string>
-                    {
-                        ["WANDBLAUNCH_SERVER_KEY"] = key,
-                        ["WANDBLAUNCH_SERVER_ALERT_WEBHOOK"] = webhook,
-                    }
-            );
+        IEnumerable<string> words,
+        Dictionary<string, string> secrets
+    ) => OwnProgram.Server(environment).Start([.. words], secrets);
 
-    private static async Task<string?> WaitForUrlAsync(
+    // Nothing that is secret stands in a command line, which others see.
+    private static Dictionary<string, string> Secret(string path)
+    {
+        var secrets = new Dictionary<string, string> { ["WANDBLAUNCH_SERVER_KEY"] = ReadKey(path) };
+        if (File.Exists(WebhookPath(path)))
+        {
+            secrets["WANDBLAUNCH_SERVER_ALERT_WEBHOOK"] = FileModes.ReadShared(WebhookPath(path)).Trim();
+        }
+
+        if (File.Exists(PasswordPath(path)))
+        {
+            secrets["WANDBLAUNCH_SERVER_CERTIFICATE_PASSWORD"] = Secrets.Register(
+                FileModes.ReadShared(PasswordPath(path))
+            );
+        }
+
+        return secrets;
+    }
+
+    private static async Task<(string? Url, string? Secure)> WaitForUrlAsync(
         ChildProcess process,
         Action<string>? say,
         CancellationToken token
     )
     {
+        const string Note = "note ";
+        const string Safe = "secure ";
+        const string Listening = "listening ";
         process.StandardInput.Close();
-        var line = await process.StandardOutput.ReadLineAsync(token);
-        while (line is not null && line.StartsWith("note ", StringComparison.Ordinal))
+        string? secure = null;
+        while (await process.StandardOutput.ReadLineAsync(token) is { } line)
         {
-            say?.Invoke(line["note ".Length..]);
-            line = await process.StandardOutput.ReadLineAsync(token);
+            if (line.StartsWith(Note, StringComparison.Ordinal))
+            {
+                say?.Invoke(line[Note.Length..]);
+            }
+            else if (line.StartsWith(Safe, StringComparison.Ordinal))
+            {
+                secure = line[Safe.Length..];
+            }
+            else
+            {
+                return line.StartsWith(Listening, StringComparison.Ordinal)
+                    ? (line[Listening.Length..], secure)
+                    : (null, null);
+            }
         }
 
-        return line is not null && line.StartsWith("listening ", StringComparison.Ordinal)
-            ? line["listening ".Length..]
-            : null;
+        return (null, null);
     }
 
     private static async Task<bool> AnswersAsync(LaunchServerInfo server, CancellationToken token)
@@ -318,6 +385,85 @@ internal static class LocalServers
             when (e is HttpRequestException || (e is OperationCanceledException && !token.IsCancellationRequested))
         {
             return false;
+        }
+    }
+
+    /// <summary>The server of a database, which must run.</summary>
+    /// <exception cref="LaunchException"><c>ServerNotRunning</c>.</exception>
+    internal static async Task<LaunchServerInfo> NeedAsync(string path, CancellationToken token) =>
+        await FindAsync(path, token) is { Running: true } server
+            ? server
+            : throw new LaunchException(
+                "ServerNotRunning",
+                LaunchErrorCategory.ObjectNotFound,
+                $"No launch server runs for {path}. Start it with Start-WandbLaunchServer.",
+                path
+            );
+
+    /// <summary>Asks a server for what is no part of W&amp;B's API, with its own key.</summary>
+    /// <exception cref="LaunchException">What <paramref name="fault"/> makes of a refusal, or what any refusal of a server is.</exception>
+    internal static async Task<JsonDocument> AskAsync(
+        LaunchServerInfo server,
+        HttpMethod method,
+        string path,
+        object? body,
+        Func<HttpStatusCode, string, LaunchException?> fault,
+        CancellationToken token
+    )
+    {
+        using var client = Client(server);
+        using var request = new HttpRequestMessage(method, new Uri(server.Url + path));
+        if (body is not null)
+        {
+            request.Content = new StringContent(JsonSerializer.Serialize(body), Encoding.UTF8, "application/json");
+        }
+
+        HttpResponseMessage response;
+        try
+        {
+            response = await client.SendAsync(request, token);
+        }
+        catch (HttpRequestException e)
+        {
+            throw new LaunchException(
+                "ServerNotRunning",
+                LaunchErrorCategory.ObjectNotFound,
+                $"The launch server at {server.Url} does not answer any more: {e.Message} Start it with Start-WandbLaunchServer.",
+                server.Path,
+                e
+            );
+        }
+
+        using (response)
+        {
+            if (!response.IsSuccessStatusCode && await ReasonAsync(response, token) is { } reason)
+            {
+                throw fault(response.StatusCode, reason)
+                    ?? new LaunchException(
+                        "ServerError",
+                        LaunchErrorCategory.ConnectionError,
+                        $"The server at {server.Url} failed at {path} (HTTP {(int)response.StatusCode}: {reason}). Its log says more.",
+                        server
+                    );
+            }
+
+            return await JsonDocument.ParseAsync(
+                await response.Content.ReadAsStreamAsync(token),
+                cancellationToken: token
+            );
+        }
+    }
+
+    private static async Task<string> ReasonAsync(HttpResponseMessage response, CancellationToken token)
+    {
+        try
+        {
+            using var answer = JsonDocument.Parse(await response.Content.ReadAsStringAsync(token));
+            return answer.RootElement.GetProperty("error").GetString() ?? "";
+        }
+        catch (Exception e) when (e is JsonException or KeyNotFoundException or InvalidOperationException)
+        {
+            return response.ReasonPhrase ?? "";
         }
     }
 

@@ -90,12 +90,20 @@ internal sealed class GraphQLTransport : IDisposable
         var root = await AnswerAsync(operationName, query, variables, token);
         if (root.Items("errors").Any())
         {
-            throw new LaunchException(
-                "GraphQLError",
-                LaunchErrorCategory.InvalidOperation,
-                $"The server refused {operationName}: {ServerFaults.ErrorText(root)}",
-                operationName
-            );
+            var text = ServerFaults.ErrorText(root);
+            throw text.StartsWith("permission denied", StringComparison.OrdinalIgnoreCase)
+                ? new LaunchException(
+                    "AccessDenied",
+                    LaunchErrorCategory.PermissionDenied,
+                    $"The server refused {operationName}: {text}",
+                    operationName
+                )
+                : new LaunchException(
+                    "GraphQLError",
+                    LaunchErrorCategory.InvalidOperation,
+                    $"The server refused {operationName}: {text}",
+                    operationName
+                );
         }
 
         return root.TryGetProperty("data", out var data)

@@ -103,8 +103,6 @@ public sealed class ConnectWandbCommand : PipelineCommand
             var server = await LocalServers.StartAsync(
                 Context,
                 path is null ? LocalServers.DefaultPath(Context) : FullPath(path),
-                null,
-                null,
                 Token,
                 Warn
             );

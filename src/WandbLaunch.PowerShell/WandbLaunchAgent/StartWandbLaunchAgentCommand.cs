@@ -166,7 +166,7 @@ public sealed class StartWandbLaunchAgentCommand : AgentSettingsCommand
 
     private async Task<WandbConnection> ConnectLocalAsync(AgentConfig config, string database)
     {
-        var server = await LocalServers.StartAsync(Context, database, null, null, Token, Warn);
+        var server = await LocalServers.StartAsync(Context, database, Token, Warn);
         return await WandbConnection.OpenAsync(
             ResolveSettings(server.Url, LocalServers.ReadKey(server.Path), config.Entity, config.Project),
             text => Verbose(text),

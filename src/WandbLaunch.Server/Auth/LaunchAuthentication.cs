@@ -16,22 +16,20 @@ internal sealed class ServerKey(string key)
     internal ReadOnlySpan<byte> Bytes => _key;
 
     internal bool Is(ReadOnlySpan<byte> given) => CryptographicOperations.FixedTimeEquals(given, _key);
-
-    internal bool Is(string given) => Is(Encoding.UTF8.GetBytes(given));
 }
 
 /// <summary>Nothing is to be set.</summary>
 internal sealed class LaunchAuthenticationOptions : AuthenticationSchemeOptions;
 
 /// <summary>
-/// Who a request is from: a program with the key (Bearer, Basic), an address that was signed for this method and path, a
+/// Who a request is from: a program with a key (Bearer, Basic), an address that was signed for this method and path, a
 /// page that has signed in (cookie and token), or the page that is only to be shown (the cookie alone).
 /// </summary>
 internal sealed class LaunchAuthenticationHandler(
     IOptionsMonitor<LaunchAuthenticationOptions> options,
     ILoggerFactory loggers,
     UrlEncoder encoder,
-    ServerKey key,
+    UserDirectory users,
     UrlSigner signer,
     Sessions sessions
 ) : AuthenticationHandler<LaunchAuthenticationOptions>(options, loggers, encoder)
@@ -41,14 +39,18 @@ internal sealed class LaunchAuthenticationHandler(
     /// <summary>Claim: how far this reaches.</summary>
     internal const string Reach = "reach";
 
-    /// <summary>All that there is.</summary>
+    /// <summary>All that there is for whoever it is: see <see cref="AccessRules"/>.</summary>
     internal const string Everything = "everything";
 
     /// <summary>The empty page.</summary>
     internal const string Page = "page";
 
-    private static readonly AuthenticateResult All = Success(Everything);
-    private static readonly AuthenticateResult PageOnly = Success(Page);
+    private static readonly AuthenticateResult PageOnly = AuthenticateResult.Success(
+        new AuthenticationTicket(
+            new ClaimsPrincipal(new ClaimsIdentity([new Claim(Reach, Page)], SchemeName)),
+            SchemeName
+        )
+    );
 
     /// <summary>Name of the session's cookie: cookies are shared by all ports of a host.</summary>
     internal static string CookieName(HttpContext context) =>
@@ -56,17 +58,21 @@ internal sealed class LaunchAuthenticationHandler(
 
     protected override Task<AuthenticateResult> HandleAuthenticateAsync()
     {
-        if (IsKey() || signer.Verify(Request))
+        var cookie = Request.Cookies[CookieName(Context)];
+        var caller =
+            OfKey()
+            ?? (
+                (signer.Verify(Request) ?? sessions.Find(cookie, Request.Headers[Sessions.TokenHeader])) is { } user
+                    ? users.Find(user)
+                    : null
+            );
+        if (caller is not null)
         {
-            return Task.FromResult(All);
+            Context.Features.Set(caller);
+            return Task.FromResult(caller.Ticket);
         }
 
-        var cookie = Request.Cookies[CookieName(Context)];
-        return Task.FromResult(
-            sessions.IsValid(cookie, Request.Headers[Sessions.TokenHeader]) ? All
-            : sessions.IsKnown(cookie) ? PageOnly
-            : AuthenticateResult.NoResult()
-        );
+        return Task.FromResult(sessions.IsKnown(cookie) ? PageOnly : AuthenticateResult.NoResult());
     }
 
     protected override Task HandleChallengeAsync(AuthenticationProperties properties)
@@ -85,15 +91,7 @@ internal sealed class LaunchAuthenticationHandler(
     protected override Task HandleForbiddenAsync(AuthenticationProperties properties) =>
         HandleChallengeAsync(properties);
 
-    private static AuthenticateResult Success(string reach) =>
-        AuthenticateResult.Success(
-            new AuthenticationTicket(
-                new ClaimsPrincipal(new ClaimsIdentity([new Claim(Reach, reach)], SchemeName)),
-                SchemeName
-            )
-        );
-
-    private bool IsKey()
+    private Caller? OfKey()
     {
         var header = Request.Headers.Authorization.ToString();
         byte[] given;
@@ -107,10 +105,10 @@ internal sealed class LaunchAuthenticationHandler(
         }
         catch (FormatException)
         {
-            return false;
+            return null;
         }
 
         var colon = Array.IndexOf(given, (byte)':');
-        return colon >= 0 && key.Is(given.AsSpan(colon + 1));
+        return colon >= 0 ? users.Find(given.AsSpan(colon + 1)) : null;
     }
 }

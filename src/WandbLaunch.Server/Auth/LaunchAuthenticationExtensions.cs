@@ -1,5 +1,8 @@
 using System.Text.Encodings.Web;
 using Microsoft.AspNetCore.Authorization;
+using Microsoft.AspNetCore.HttpOverrides;
+using WandbLaunch.Server.Audit;
+using WandbLaunch.Server.Data;
 using WandbLaunch.Server.Endpoints;
 
 namespace WandbLaunch.Server.Auth;
@@ -23,15 +26,16 @@ internal static class LaunchAuthenticationExtensions
     /// <summary>Authentication by the key, and the policies.</summary>
     internal static IServiceCollection AddLaunchAuthentication(
         this IServiceCollection services,
-        string listen,
-        string key
+        LaunchServerOptions options
     )
     {
-        services.AddSingleton(new ServerKey(key));
+        services.AddSingleton(new ServerKey(options.Key));
+        services.AddSingleton<UserRepository>();
+        services.AddSingleton<UserDirectory>();
         services.AddSingleton<UrlSigner>();
         services.AddSingleton<Sessions>();
         services.AddSingleton<SignInLinks>();
-        services.AddSingleton(new RequestGuard(listen));
+        services.AddSingleton(new RequestGuard(options));
 
         // AddAuthentication brings data protection with it, which writes keys of its own into the user's folder.
         services.AddSingleton<UrlEncoder>(UrlEncoder.Default);
@@ -67,11 +71,40 @@ internal static class LaunchAuthenticationExtensions
     /// <summary>What every request must pass before anything looks at it.</summary>
     internal static void UseLaunchAuthentication(this WebApplication app)
     {
-        app.Use(app.Services.GetRequiredService<RequestGuard>().InvokeAsync);
+        var guard = app.Services.GetRequiredService<RequestGuard>();
+        app.Use(guard.CheckNameAsync);
+        UseTrustedProxies(app, app.Services.GetRequiredService<LaunchServerOptions>());
+        app.Use(guard.InvokeAsync);
         app.UseRouting();
         app.UseAuthentication();
         app.UseAuthorization();
+        var audit = app.Services.GetRequiredService<AuditLog>();
+        app.Use((context, next) => AccessRules.InvokeAsync(audit, context, next));
         app.Use(ContentGuard.InvokeAsync);
+        app.Use((context, next) => AuditRules.InvokeAsync(audit, context, next));
+    }
+
+    // What a proxy says of a request is taken from those that were named: for everyone else it is text.
+    private static void UseTrustedProxies(WebApplication app, LaunchServerOptions options)
+    {
+        if (options.TrustedProxies.Count == 0)
+        {
+            return;
+        }
+
+        var forwarded = new ForwardedHeadersOptions
+        {
+            ForwardedHeaders =
+                ForwardedHeaders.XForwardedFor | ForwardedHeaders.XForwardedProto | ForwardedHeaders.XForwardedHost,
+        };
+        forwarded.KnownProxies.Clear();
+        forwarded.KnownNetworks.Clear();
+        foreach (var proxy in options.TrustedProxies)
+        {
+            forwarded.KnownNetworks.Add(new(proxy.BaseAddress, proxy.PrefixLength));
+        }
+
+        app.UseForwardedHeaders(forwarded);
     }
 
     private static void Where(

@@ -1,41 +1,51 @@
 using System.Net;
+using Microsoft.AspNetCore.Connections.Features;
 using WandbLaunch.Server.Endpoints;
 
 namespace WandbLaunch.Server.Auth;
 
 /// <summary>What every request must pass before anybody asks whose it is: the name it came by, and the page it came from.</summary>
-internal sealed class RequestGuard(string listen)
+internal sealed class RequestGuard(LaunchServerOptions options)
 {
-    private readonly bool _loopback = IPAddress.IsLoopback(IPAddress.Parse(listen));
+    // With a certificate the address without one is of this machine alone.
+    private readonly bool _loopback = options.IsLoopback || options.Certificate is not null;
 
-    internal Task InvokeAsync(HttpContext context, RequestDelegate next)
+    /// <summary>Before a proxy's word is taken.</summary>
+    internal Task CheckNameAsync(HttpContext context, RequestDelegate next)
     {
-        var (request, headers) = (context.Request, context.Response.Headers);
+        var headers = context.Response.Headers;
         headers.XContentTypeOptions = "nosniff";
         headers.XFrameOptions = "DENY";
         headers["Referrer-Policy"] = "no-referrer";
         headers["Cross-Origin-Resource-Policy"] = "same-origin";
         headers["Cross-Origin-Opener-Policy"] = "same-origin";
 
-        // What a TLS proxy before this server says. A page of another site cannot send it without being asked first.
-        if (request.Headers["X-Forwarded-Proto"] == "https")
-        {
-            request.Scheme = "https";
-        }
+        // A page of another site must not reach this server through a name that points here.
+        return IsForThisMachine(context) && !IsOwnName(context.Request.Host.Host)
+            ? FaultAnswers.WriteAsync(context, 403, "unknown host name")
+            : next(context);
+    }
 
-        if (_loopback && !IsOwnName(request.Host.Host))
+    internal Task InvokeAsync(HttpContext context, RequestDelegate next)
+    {
+        var request = context.Request;
+        if (IsForThisMachine(context) && !IsOwnName(request.Host.Host))
         {
-            // A page of another site must not reach this server through a name that points here.
             return FaultAnswers.WriteAsync(context, 403, "unknown host name");
         }
 
         return Stranger(request) is { } why ? FaultAnswers.WriteAsync(context, 403, why) : next(context);
     }
 
-    private static bool IsOwnName(string host)
+    // By TLS it has the names of its certificate, which whoever asks has looked at. Not what a proxy says of itself: the connection.
+    private bool IsForThisMachine(HttpContext context) =>
+        _loopback && context.Features.Get<ITlsHandshakeFeature>() is null;
+
+    private bool IsOwnName(string host)
     {
         var name = host.EndsWith('.') ? host[..^1] : host;
         return name.Equals("localhost", StringComparison.OrdinalIgnoreCase)
+            || name.Equals(options.PublicUrl?.Host, StringComparison.OrdinalIgnoreCase)
             || name.Equals("host.docker.internal", StringComparison.OrdinalIgnoreCase)
             || IPAddress.TryParse(name.Trim('[', ']'), out var address) && IPAddress.IsLoopback(address);
     }

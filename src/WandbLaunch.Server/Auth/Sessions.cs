@@ -22,11 +22,11 @@ internal sealed class Sessions(TimeProvider time)
     private static readonly TimeSpan Window = TimeSpan.FromMinutes(1);
 
     private readonly object _lock = new();
-    private readonly Dictionary<string, (byte[] Token, long Since)> _sessions = new(StringComparer.Ordinal);
+    private readonly Dictionary<string, (byte[] Token, long Since, long User)> _sessions = new(StringComparer.Ordinal);
     private readonly Dictionary<string, (int Failed, long Since)> _failures = new(StringComparer.Ordinal);
 
     /// <summary>Begins a session. Only hashes stay here.</summary>
-    internal (string Cookie, string Token) Begin()
+    internal (string Cookie, string Token) Begin(long user)
     {
         var (cookie, token) = (Secret(), Secret());
         lock (_lock)
@@ -41,17 +41,19 @@ internal sealed class Sessions(TimeProvider time)
                 _sessions.Remove(_sessions.MinBy(s => s.Value.Since).Key);
             }
 
-            _sessions[Key(cookie)] = (Hash(token), time.GetTimestamp());
+            _sessions[Key(cookie)] = (Hash(token), time.GetTimestamp(), user);
         }
 
         return (cookie, token);
     }
 
-    /// <summary>True for both halves of one session.</summary>
-    internal bool IsValid(string? cookie, string? token) =>
-        Find(cookie) is { } expected
+    /// <summary>Whose session both halves are of; null where they are of none.</summary>
+    internal long? Find(string? cookie, string? token) =>
+        Find(cookie) is var (expected, user)
         && token is { Length: > 0 and < 200 }
-        && CryptographicOperations.FixedTimeEquals(expected, Hash(token));
+        && CryptographicOperations.FixedTimeEquals(expected, Hash(token))
+            ? user
+            : null;
 
     /// <summary>True where the cookie is of a session: enough to be shown the empty page.</summary>
     internal bool IsKnown(string? cookie) => Find(cookie) is not null;
@@ -96,7 +98,7 @@ internal sealed class Sessions(TimeProvider time)
         }
     }
 
-    private byte[]? Find(string? cookie)
+    private (byte[] Token, long User)? Find(string? cookie)
     {
         if (cookie is not { Length: > 0 and < 200 })
         {
@@ -105,7 +107,9 @@ internal sealed class Sessions(TimeProvider time)
 
         lock (_lock)
         {
-            return _sessions.TryGetValue(Key(cookie), out var found) && !IsOver(found.Since, Life) ? found.Token : null;
+            return _sessions.TryGetValue(Key(cookie), out var found) && !IsOver(found.Since, Life)
+                ? (found.Token, found.User)
+                : null;
         }
     }
 

@@ -11,40 +11,41 @@ internal sealed class SignInLinks(TimeProvider time)
 
     private const int Most = 100;
 
-    private readonly Dictionary<string, long> _made = new(StringComparer.Ordinal);
+    private readonly Dictionary<string, (long User, long At)> _made = new(StringComparer.Ordinal);
 
-    internal string Make()
+    /// <summary>A code for a user.</summary>
+    internal string Make(long user)
     {
         var code = Convert.ToHexString(RandomNumberGenerator.GetBytes(32));
         lock (_made)
         {
-            foreach (var old in _made.Where(m => time.GetElapsedTime(m.Value) >= Life).Select(m => m.Key).ToList())
+            foreach (var old in _made.Where(m => time.GetElapsedTime(m.Value.At) >= Life).Select(m => m.Key).ToList())
             {
                 _made.Remove(old);
             }
 
             if (_made.Count >= Most)
             {
-                _made.Remove(_made.MinBy(m => m.Value).Key);
+                _made.Remove(_made.MinBy(m => m.Value.At).Key);
             }
 
-            _made[Hash(code)] = time.GetTimestamp();
+            _made[Hash(code)] = (user, time.GetTimestamp());
         }
 
         return code;
     }
 
-    /// <summary>True the first time that a code comes, while it is good.</summary>
-    internal bool Use(string code)
+    /// <summary>Whose a code is, the first time that it comes, while it is good.</summary>
+    internal long? Use(string code)
     {
         if (code.Length is 0 or > 200)
         {
-            return false;
+            return null;
         }
 
         lock (_made)
         {
-            return _made.Remove(Hash(code), out var at) && time.GetElapsedTime(at) < Life;
+            return _made.Remove(Hash(code), out var made) && time.GetElapsedTime(made.At) < Life ? made.User : null;
         }
     }
 

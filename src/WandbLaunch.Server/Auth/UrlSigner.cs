@@ -8,13 +8,19 @@ namespace WandbLaunch.Server.Auth;
 /// <summary>Addresses of files that need no key: each is good for one method and path until its time is over.</summary>
 internal sealed class UrlSigner(ServerKey key)
 {
-    internal string Sign(string method, string path, DateTimeOffset until)
+    /// <summary>Signs an address for a user: it does what the user may do there, and ends with the user. 0 is the server's own key.</summary>
+    internal string Sign(string method, string path, DateTimeOffset until, long user = 0)
     {
         var expires = until.ToUnixTimeSeconds().ToString(CultureInfo.InvariantCulture);
-        return $"expires={expires}&signature={Convert.ToHexString(Signature(method, path, expires))}";
+        var by = user == 0 ? "" : user.ToString(CultureInfo.InvariantCulture);
+        var signature = Convert.ToHexString(Signature(method, path, expires, by));
+        return by.Length == 0
+            ? $"expires={expires}&signature={signature}"
+            : $"expires={expires}&user={by}&signature={signature}";
     }
 
-    internal bool Verify(HttpRequest request)
+    /// <summary>For whom the address was signed; null where it was not.</summary>
+    internal long? Verify(HttpRequest request)
     {
         if (
             request.Query["expires"].ToString() is not { Length: > 0 } expires
@@ -22,27 +28,38 @@ internal sealed class UrlSigner(ServerKey key)
             || DateTimeOffset.UtcNow.ToUnixTimeSeconds() > until
         )
         {
-            return false;
+            return null;
         }
 
         try
         {
+            var by = request.Query["user"].ToString();
+            var user = 0L;
+            if (by.Length > 0 && !long.TryParse(by, NumberStyles.None, CultureInfo.InvariantCulture, out user))
+            {
+                return null;
+            }
+
             // The path as it was sent: what is signed is the escaped form.
             var path = new Uri(request.GetEncodedUrl()).AbsolutePath;
             return CryptographicOperations.FixedTimeEquals(
                 Convert.FromHexString(request.Query["signature"].ToString()),
-                Signature(request.Method, path, expires)
-            );
+                Signature(request.Method, path, expires, by)
+            )
+                ? user
+                : null;
         }
         catch (FormatException)
         {
-            return false;
+            return null;
         }
     }
 
-    private byte[] Signature(string method, string path, string expires) =>
+    private byte[] Signature(string method, string path, string expires, string by) =>
         HMACSHA256.HashData(
             key.Bytes,
-            Encoding.UTF8.GetBytes($"file\n{method}\n{Uri.UnescapeDataString(path)}\n{expires}")
+            Encoding.UTF8.GetBytes(
+                $"file\n{method}\n{Uri.UnescapeDataString(path)}\n{expires}{(by.Length == 0 ? "" : "\n" + by)}"
+            )
         );
 }

@@ -7,7 +7,7 @@ namespace WandbLaunch.Server.Data;
 internal sealed class AgentRepository(Database database, QueueSignals signals)
 {
     private const string Select =
-        "SELECT id AS Id, name AS Name, queues AS Queues, hostname AS Hostname, status AS Status, stop_polling > 0 AS StopPolling, stop_polling = 2 AS StopRuns, heartbeat_at AS HeartbeatAt, created_at AS CreatedAt, version AS Version FROM agents WHERE ";
+        "SELECT id AS Id, entity AS Entity, name AS Name, queues AS Queues, hostname AS Hostname, status AS Status, stop_polling > 0 AS StopPolling, stop_polling = 2 AS StopRuns, heartbeat_at AS HeartbeatAt, created_at AS CreatedAt, version AS Version FROM agents WHERE ";
 
     internal long Create(
         string entity,

@@ -102,7 +102,8 @@ internal static class DatabaseCopy
         });
     }
 
-    private static void Write(SqliteConnection connection, string path)
+    /// <summary>Writes what a database is at one moment to a new file.</summary>
+    internal static void Write(SqliteConnection connection, string path)
     {
         // SQLite takes an empty file for its own, with the permissions that it has.
         var options = new FileStreamOptions { Mode = FileMode.CreateNew, Access = FileAccess.ReadWrite };

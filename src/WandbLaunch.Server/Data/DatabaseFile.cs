@@ -77,6 +77,10 @@ internal sealed class DatabaseFile : IDisposable
         }
     }
 
+    /// <summary>Keeps servers from a file until this is disposed.</summary>
+    /// <exception cref="StartFault">One has it.</exception>
+    internal static IDisposable Take(string real) => Hold(real);
+
     internal static StartFault Unusable(string path, SqliteException e) =>
         new(
             StartFault.Database,

@@ -20,6 +20,8 @@ internal static class DatabaseSchema
         new(3, "where items run, and why they wait", EngineSchema.Add),
         new(4, "queues that are paused, and the history of items", PageSchema.Add),
         new(5, "what W&B's own clients ask for: steps, system metrics, collections, sweeps, alerts", ClientSchema.Add),
+        new(6, "users, with their keys, roles and teams", TeamSchema.Add),
+        new(7, "the log of who did what", AuditSchema.Add),
     ];
 
     private const string Tables = """

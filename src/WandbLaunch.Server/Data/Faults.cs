@@ -23,5 +23,20 @@ internal sealed class StartFault(int exitCode, string message) : Exception(messa
     /// <summary>Exit code: another server has the database.</summary>
     internal const int InUse = 4;
 
+    /// <summary>Exit code: the certificate cannot be used.</summary>
+    internal const int Certificate = 5;
+
+    /// <summary>Exit code: others would reach the server without encryption, and nobody said that they may.</summary>
+    internal const int Insecure = 6;
+
+    /// <summary>Exit code: a backup cannot be written.</summary>
+    internal const int Backup = 7;
+
+    /// <summary>Exit code: it is no backup, or a damaged one.</summary>
+    internal const int Invalid = 8;
+
+    /// <summary>Exit code: something is there already.</summary>
+    internal const int Occupied = 9;
+
     internal int ExitCode => exitCode;
 }

@@ -266,10 +266,14 @@ internal sealed class FileStore
 
     private static bool IsOld(FileInfo file) => DateTime.UtcNow - file.LastWriteTimeUtc > Day;
 
-    private string PathOf(string hash) => Path.Combine(Folder, hash[..2], hash[2..4], hash);
+    private string PathOf(string hash) => PathOf(Folder, hash);
+
+    /// <summary>Where content is below a folder of content.</summary>
+    internal static string PathOf(string folder, string hash) => Path.Combine(folder, hash[..2], hash[2..4], hash);
 
     // Other users of the machine see neither names nor content.
-    private static void CreateFolder(string path)
+    /// <summary>A folder that is its owner's alone, where there is none.</summary>
+    internal static void CreateFolder(string path)
     {
         try
         {

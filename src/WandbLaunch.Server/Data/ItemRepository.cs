@@ -228,6 +228,15 @@ internal sealed class ItemRepository(Database database, QueueSignals signals) : 
                 ) == 1;
         });
 
+    /// <summary>The queue of an item, be it deleted or not.</summary>
+    internal QueueRecord? QueueOf(long item) =>
+        database.Read(c =>
+            c.QueryFirstOrDefault<QueueRecord>(
+                "SELECT q.id AS Id, q.entity AS Entity, q.project AS Project, q.name AS Name, q.created_by AS CreatedBy, q.access AS Access FROM items i JOIN queues q ON q.id = i.queue WHERE i.id = @item",
+                new { item }
+            )
+        );
+
     /// <summary>Removes an item that waits; one that was started stays.</summary>
     internal bool Delete(long queue, long item) =>
         database.Write(c =>

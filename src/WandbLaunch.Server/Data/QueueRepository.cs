@@ -66,7 +66,7 @@ internal sealed class QueueRepository(Database database, ProjectRepository proje
             }
 
             c.Execute(
-                "INSERT INTO queues (entity, project, name, created_by, access, created_at, mode, resource, resource_config, template_variables) SELECT @entity, @project, @name, @user, @access, @now, @mode, (SELECT resource FROM resource_configs WHERE id = @config), (SELECT config FROM resource_configs WHERE id = @config), (SELECT template_variables FROM resource_configs WHERE id = @config)",
+                "INSERT INTO queues (entity, project, name, created_by, access, created_at, mode, resource, resource_config, template_variables) SELECT @entity, @project, @name, @user, @access, @now, @mode, (SELECT resource FROM resource_configs WHERE id = @config AND entity = @entity), (SELECT config FROM resource_configs WHERE id = @config AND entity = @entity), (SELECT template_variables FROM resource_configs WHERE id = @config AND entity = @entity)",
                 new
                 {
                     entity,

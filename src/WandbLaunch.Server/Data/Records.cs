@@ -233,6 +233,7 @@ internal sealed record ItemRecord
 internal sealed record AgentRecord
 {
     public long Id { get; init; }
+    public string Entity { get; init; } = "";
     public string Name { get; init; } = "";
 
     /// <summary>Names, as JSON.</summary>

@@ -3,6 +3,8 @@ using System.Security.Cryptography;
 using System.Text;
 using Microsoft.AspNetCore.Http.Metadata;
 using Microsoft.Net.Http.Headers;
+using WandbLaunch.Server.Audit;
+using WandbLaunch.Server.Auth;
 using WandbLaunch.Server.Data;
 
 namespace WandbLaunch.Server.Endpoints;
@@ -28,23 +30,37 @@ internal sealed class FileEndpoints(
         const string Blob = "/artifacts/{entity}/{md5}";
         const string Manifest = "/artifact-manifests/{id}";
         var whole = new SizeLimit(null);
-        app.MapGet(File, Parts.Of("entity", "project", "run", "name", SendFileAsync));
-        app.MapPut(File, Parts.Of("entity", "project", "run", "name", ReceiveFileAsync)).WithMetadata(whole);
-        app.MapGet(Blob, Parts.Of("entity", "md5", SendBlobAsync));
-        app.MapPut(Blob, Parts.Of("entity", "md5", ReceiveBlobAsync)).WithMetadata(whole);
+        app.MapGet(File, Parts.Of("entity", "project", "run", "name", SendFileAsync)).For(Right.Read, "entity");
+        app.MapPut(File, Parts.Of("entity", "project", "run", "name", ReceiveFileAsync))
+            .For(Right.Write, "entity")
+            .Unaudited()
+            .WithMetadata(whole);
+        app.MapGet(Blob, Parts.Of("entity", "md5", SendBlobAsync)).For(Right.Read, "entity");
+        app.MapPut(Blob, Parts.Of("entity", "md5", ReceiveBlobAsync))
+            .For(Right.Write, "entity")
+            .Unaudited()
+            .WithMetadata(whole);
 
         // Of 2022: region/entity/artifact/md5; of today: …/project/collection/artifact[/artifact]/md5/name.
         app.MapGet(
-            "/artifactsV2/{region}/{entity}/{**rest}",
-            Parts.Of(
-                "entity",
-                "rest",
-                (context, entity, rest) => SendBlobAsync(context, entity, rest.Split('/').FirstOrDefault(IsMd5) ?? "")
+                "/artifactsV2/{region}/{entity}/{**rest}",
+                Parts.Of(
+                    "entity",
+                    "rest",
+                    (context, entity, rest) =>
+                        SendBlobAsync(context, entity, rest.Split('/').FirstOrDefault(IsMd5) ?? "")
+                )
             )
-        );
-        app.MapGet(Manifest, Parts.Of("id", SendManifestAsync));
-        app.MapPut(Manifest, Parts.Of("id", ReceiveManifestAsync)).WithMetadata(new SizeLimit(LargestManifest));
+            .For(Right.Read, "entity");
+        app.MapGet(Manifest, Parts.Of("id", SendManifestAsync)).For(Right.Read, EntityOfArtifact);
+        app.MapPut(Manifest, Parts.Of("id", ReceiveManifestAsync))
+            .For(Right.Write, EntityOfArtifact)
+            .Unaudited()
+            .WithMetadata(new SizeLimit(LargestManifest));
     }
+
+    private string? EntityOfArtifact(HttpContext context) =>
+        artifacts.Find(Ids.Parse(context.GetRouteValue("id")?.ToString()))?.Entity;
 
     private Task SendFileAsync(HttpContext context, string entity, string project, string run, string name) =>
         SendAsync(context, runs.Find(entity, project, run) is { } found ? files.Open(found.Id, name) : null);

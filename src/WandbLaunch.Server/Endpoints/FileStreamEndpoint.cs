@@ -1,4 +1,6 @@
 using System.Text.Json;
+using WandbLaunch.Server.Audit;
+using WandbLaunch.Server.Auth;
 using WandbLaunch.Server.Data;
 
 namespace WandbLaunch.Server.Endpoints;
@@ -10,7 +12,9 @@ internal sealed class FileStreamEndpoint(RunRepository runs, RunLineRepository s
     private const long MostLines = 1_000_000_000_000;
 
     internal void Map(IEndpointRouteBuilder app) =>
-        app.MapPost("/files/{entity}/{project}/{run}/file_stream", Parts.Of("entity", "project", "run", StreamAsync));
+        app.MapPost("/files/{entity}/{project}/{run}/file_stream", Parts.Of("entity", "project", "run", StreamAsync))
+            .For(Right.Write, "entity")
+            .Unaudited();
 
     private async Task StreamAsync(HttpContext context, string entity, string project, string run)
     {

@@ -30,6 +30,8 @@ internal static class PageEndpoints
         "/artifact-manifests",
         "/page",
         "/shutdown",
+        UserEndpoints.Path,
+        AuditEndpoint.Path,
         SessionEndpoints.Path,
     ];
 
@@ -39,8 +41,8 @@ internal static class PageEndpoints
 
     internal static void Map(IEndpointRouteBuilder app)
     {
-        app.MapGet(Assets + "{version}/{name}", SendAssetAsync).RequireAuthorization(Policies.Assets);
-        app.MapGet("/{**any}", WriteAsync).RequireAuthorization(Policies.Page);
+        app.MapGet(Assets + "{version}/{name}", SendAssetAsync).RequireAuthorization(Policies.Assets).For(Right.Read);
+        app.MapGet("/{**any}", WriteAsync).RequireAuthorization(Policies.Page).For(Right.Read);
     }
 
     internal static Task WriteAsync(HttpContext context) => SendAsync(context, Files.Value.Page, "no-cache");

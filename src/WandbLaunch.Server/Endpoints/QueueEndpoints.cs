@@ -1,5 +1,7 @@
 using System.Globalization;
 using System.Text.Json;
+using WandbLaunch.Server.Audit;
+using WandbLaunch.Server.Auth;
 using WandbLaunch.Server.Data;
 
 namespace WandbLaunch.Server.Endpoints;
@@ -19,9 +21,11 @@ internal sealed class QueueEndpoints(
 
     internal void Map(IEndpointRouteBuilder app)
     {
-        app.MapPost("/queues/push", PushAsync);
-        app.MapPost("/queues/remove", RemoveAsync);
-        app.MapGet("/queues/wait", WaitAsync);
+        app.MapPost("/queues/push", PushAsync)
+            .For(Right.Write, c => c.Request.Query["entity"].ToString())
+            .Audited(AuditAction.Queued);
+        app.MapPost("/queues/remove", RemoveAsync).For(Right.Write).Audited(AuditAction.Deleted);
+        app.MapGet("/queues/wait", WaitAsync).For(Right.Read);
     }
 
     /// <summary>Many items in one request, as JSON and not as JSON inside JSON: [{runSpec, priority?, templateVariableValues?}]. The answer has the id of each, or why it was refused; null where there is no such queue. A request of a name (?request=) that was answered before is answered the same and pushes nothing.</summary>
@@ -35,12 +39,21 @@ internal sealed class QueueEndpoints(
             queues.Find(query["entity"].ToString(), query["project"].ToString(), query["queue"].ToString()) is { } queue
         )
         {
+            var caller = context.Caller();
+            caller.NeedWrite(queue);
             try
             {
                 var request = query["request"].ToString() is { Length: > 0 and <= 100 } name ? name : null;
 
                 // Before a word of the answer is out, so that what fails can still be said with its status.
-                results = items.PushBatch(queue, ItemBatch.Read(body), request);
+                var read = ItemBatch.Read(body);
+                if (read.Exists(i => !SpecAccess.IsOwn(caller, i.Spec)))
+                {
+                    throw new RequestFault(403, caller.Refusal);
+                }
+
+                results = items.PushBatch(queue, read, request);
+                context.Audit().Subject = $"queue {queue.Name}, {read.Count} items";
             }
             catch (JsonException e)
             {
@@ -80,7 +93,23 @@ internal sealed class QueueEndpoints(
         }
 
         var ids = list.EnumerateArray().Select(i => Ids.Parse(i.ToString())).Where(i => i >= 0);
-        var removed = items.Delete(Ids.Parse(context.Request.Query["queue"].ToString()), ids);
+        var queue = Ids.Parse(context.Request.Query["queue"].ToString());
+        var known = queues.Find(queue);
+        if (known is not null)
+        {
+            context.Caller().NeedWrite(known);
+        }
+
+        var removed = items.Delete(queue, ids);
+        var detail = context.Audit();
+        detail.IsNothing = removed.Count == 0;
+        if (known is { } of)
+        {
+            detail.Entity = of.Entity;
+            detail.Project = of.Project;
+            detail.Subject = $"queue {of.Name}, items {string.Join(", ", removed.Take(50))}";
+        }
+
         await context.Response.WriteAsJsonAsync(new { removed });
     }
 
@@ -88,6 +117,11 @@ internal sealed class QueueEndpoints(
     private async Task WaitAsync(HttpContext context)
     {
         var wanted = context.Request.Query["queue"].Select(Ids.Parse).Where(q => q >= 0).Distinct().ToArray();
+        if (context.Caller() is { IsAdmin: false } caller)
+        {
+            wanted = [.. wanted.Where(q => queues.Find(q) is { } queue && caller.MayRead(queue))];
+        }
+
         var seconds = 25.0;
         if (
             context.Request.Query["timeout"].ToString() is { Length: > 0 } text

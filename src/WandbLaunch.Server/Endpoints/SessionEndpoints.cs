@@ -1,19 +1,24 @@
 using System.Globalization;
+using System.Text;
 using System.Text.Json;
+using WandbLaunch.Server.Audit;
 using WandbLaunch.Server.Auth;
 
 namespace WandbLaunch.Server.Endpoints;
 
 /// <summary>Signing in to the page, and out.</summary>
-internal sealed class SessionEndpoints(ServerKey serverKey, Sessions sessions, SignInLinks links)
+internal sealed class SessionEndpoints(UserDirectory users, Sessions sessions, SignInLinks links)
 {
     internal const string Path = "/session";
 
     internal void Map(IEndpointRouteBuilder app)
     {
-        app.MapPost(Path, SignInAsync).RequireAuthorization(Policies.SignIn);
-        app.MapDelete(Path, SignOutAsync);
-        app.MapPost(Path + "/link", LinkAsync);
+        app.MapPost(Path, SignInAsync)
+            .RequireAuthorization(Policies.SignIn)
+            .For(Right.Read)
+            .Audited(AuditAction.SignedIn);
+        app.MapDelete(Path, SignOutAsync).For(Right.Read).Unaudited();
+        app.MapPost(Path + "/link", LinkAsync).For(Right.Read).Unaudited();
     }
 
     /// <summary>A code that signs in once, for whoever has the key: a link with it after its # can be opened in a browser.</summary>
@@ -21,7 +26,7 @@ internal sealed class SessionEndpoints(ServerKey serverKey, Sessions sessions, S
     {
         context.Response.Headers.CacheControl = "no-store";
         await context.Response.WriteAsJsonAsync(
-            new { code = links.Make(), expiresIn = (int)SignInLinks.Life.TotalSeconds }
+            new { code = links.Make(context.Caller().Id), expiresIn = (int)SignInLinks.Life.TotalSeconds }
         );
     }
 
@@ -36,9 +41,11 @@ internal sealed class SessionEndpoints(ServerKey serverKey, Sessions sessions, S
         }
 
         using var body = await Bodies.ReadJsonAsync(context, 10_000);
+        Caller? caller;
         if (Given(body.RootElement, "link") is { } link)
         {
-            if (!links.Use(link))
+            caller = links.Use(link) is { } user ? users.Find(user) : null;
+            if (caller is null)
             {
                 sessions.Failed(address);
                 throw new RequestFault(
@@ -47,16 +54,22 @@ internal sealed class SessionEndpoints(ServerKey serverKey, Sessions sessions, S
                 );
             }
         }
-        else if (!serverKey.Is((Given(body.RootElement, "key") ?? throw Unknown()).Trim()))
+        else
         {
-            sessions.Failed(address);
-            throw new RequestFault(
-                401,
-                "This is not the server's key. It is in the file beside its database that ends in .key."
-            );
+            var key = (Given(body.RootElement, "key") ?? throw Unknown()).Trim();
+            caller = users.Find(Encoding.UTF8.GetBytes(key));
+            if (caller is null)
+            {
+                sessions.Failed(address);
+                throw new RequestFault(
+                    401,
+                    "This is not a key of this server. Its own is in the file beside its database that ends in .key; users have one from New-WandbLaunchServerUser."
+                );
+            }
         }
 
-        var (cookie, token) = sessions.Begin();
+        var (cookie, token) = sessions.Begin(caller.Id);
+        context.Audit().Caller = caller;
         context.Response.Cookies.Append(
             LaunchAuthenticationHandler.CookieName(context),
             cookie,

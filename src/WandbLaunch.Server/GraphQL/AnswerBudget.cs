@@ -1,11 +1,12 @@
 using System.Globalization;
 using GraphQL;
+using WandbLaunch.Server.Auth;
 using WandbLaunch.Server.Endpoints;
 
 namespace WandbLaunch.Server.Schema;
 
-/// <summary>What is left of one answer.</summary>
-internal sealed class AnswerBudget(CancellationToken gone) : IDisposable
+/// <summary>What is left of one answer, and whose it is.</summary>
+internal sealed class AnswerBudget(HttpContext context) : IDisposable
 {
     private const string Name = "budget";
 
@@ -16,6 +17,12 @@ internal sealed class AnswerBudget(CancellationToken gone) : IDisposable
 
     /// <summary>Cancelled where the answer is not to be finished.</summary>
     internal CancellationToken Token => _over.Token;
+
+    /// <summary>Whose answer it is.</summary>
+    internal Caller Caller { get; } = context.Caller();
+
+    /// <summary>The request.</summary>
+    internal HttpContext Http => context;
 
     /// <summary>Which limit ended it.</summary>
     internal RequestFault? Fault { get; private set; }
@@ -40,10 +47,10 @@ internal sealed class AnswerBudget(CancellationToken gone) : IDisposable
                 $"The answer takes longer than {GraphQLLimits.Time.TotalSeconds:0} seconds. Ask for smaller pages (first), or less of each."
             );
         }
-        else if (gone.IsCancellationRequested)
+        else if (context.RequestAborted.IsCancellationRequested)
         {
             _over.Cancel();
-            gone.ThrowIfCancellationRequested();
+            context.RequestAborted.ThrowIfCancellationRequested();
         }
     }
 

@@ -1,5 +1,6 @@
 using System.Text.Json;
 using GraphQL;
+using WandbLaunch.Server.Auth;
 using WandbLaunch.Server.Data;
 using WandbLaunch.Server.Endpoints;
 
@@ -17,7 +18,7 @@ internal sealed class ArtifactFields(ArtifactRepository artifacts, CollectionRep
             "clientIDMapping",
             c =>
                 artifacts.FindByClientId(c.GetArgument<string>("clientID")) is { } found
-                    ? new Row { ["serverID"] = Ids.Artifact(found.Id) }
+                    ? new Row { Record = found, ["serverID"] = Ids.Artifact(found.Id) }
                     : null
         );
         fields.Set(
@@ -66,7 +67,7 @@ internal sealed class ArtifactFields(ArtifactRepository artifacts, CollectionRep
                     ? runs.Find(artifact.Entity, artifact.Project, run) is { } found
                         ? Rows.Of(found)
                         : null
-                    : Rows.User(ResolveContext.Username)
+                    : Rows.User(Caller.OwnName)
         );
         fields.Set(
             "Artifact",
@@ -190,7 +191,7 @@ internal sealed class ArtifactFields(ArtifactRepository artifacts, CollectionRep
     {
         fields.Mutation(
             "createArtifact",
-            (_, input) =>
+            (c, input) =>
             {
                 var name =
                     input.Text("artifactCollectionName")
@@ -200,7 +201,7 @@ internal sealed class ArtifactFields(ArtifactRepository artifacts, CollectionRep
                     ?? throw new ServerFault("artifactCollectionName is missing.");
                 var artifact = artifacts.Create(
                     new NewArtifact(
-                        input.Text("entityName") ?? ResolveContext.Username,
+                        input.Text("entityName") ?? c.Username(),
                         input.Text("projectName") ?? "uncategorized",
                         input.Text("artifactTypeName") ?? "",
                         name,

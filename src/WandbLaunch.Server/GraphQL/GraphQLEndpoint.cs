@@ -36,7 +36,7 @@ internal sealed partial class GraphQLEndpoint(
         var (text, operation, variables) = Read(body.RootElement);
         var isKnown = _documents.TryGetValue(text, out var document);
         document ??= GraphQLLimits.Parse(text);
-        using var budget = new AnswerBudget(context.RequestAborted);
+        using var budget = new AnswerBudget(context);
         var userContext = ResolveContext.NewUserContext(context.Request, signer, budget);
         ExecutionResult result;
         try

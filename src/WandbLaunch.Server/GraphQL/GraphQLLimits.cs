@@ -6,6 +6,7 @@ using GraphQLParser;
 using GraphQLParser.AST;
 using GraphQLParser.Exceptions;
 using WandbLaunch.Foundation;
+using WandbLaunch.Server.Auth;
 using WandbLaunch.Server.Data;
 
 namespace WandbLaunch.Server.Schema;
@@ -88,7 +89,7 @@ internal static class GraphQLLimits
         }
     }
 
-    /// <summary>Has every field of the schema counted when it is answered.</summary>
+    /// <summary>Has every field of the schema counted when it is answered, and what the caller may not see left out (<see cref="Visibility"/>).</summary>
     internal static void Count(ISchema schema, Func<string, string, bool> asksDatabase)
     {
         foreach (var type in schema.AllTypes.OfType<IObjectGraphType>())
@@ -201,12 +202,29 @@ internal static class GraphQLLimits
             var budget = AnswerBudget.Of(context);
             budget.Fields(cost);
             var result = inner.ResolveAsync(context);
+            return budget.Caller.IsAdmin
+                ? CountedAsync(budget, result)
+                : CountedAsync(budget, SeenAsync(result, budget.Caller));
+        }
+
+        private static ValueTask<object?> CountedAsync(AnswerBudget budget, ValueTask<object?> result)
+        {
             if (result.IsCompletedSuccessfully)
             {
                 budget.Value(result.Result);
             }
 
             return result;
+        }
+
+        private static ValueTask<object?> SeenAsync(ValueTask<object?> result, Caller caller)
+        {
+            return result.IsCompletedSuccessfully
+                ? new ValueTask<object?>(Visibility.Of(result.Result, caller))
+                : LaterAsync(result, caller);
+
+            static async ValueTask<object?> LaterAsync(ValueTask<object?> result, Caller caller) =>
+                Visibility.Of(await result, caller);
         }
     }
 }

@@ -18,10 +18,10 @@ internal sealed class ProjectFields(ProjectRepository projects, RunRepository ru
                 name,
                 c =>
                 {
-                    var entity = c.GetArgument<string?>("entityName") ?? ResolveContext.Username;
+                    var entity = c.GetArgument<string?>("entityName") ?? c.Username();
                     var project = c.GetArgument<string?>("name");
                     var found =
-                        project == QueueProject
+                        project == QueueProject && c.Caller().MayWrite(entity)
                             ? projects.Upsert(entity, QueueProject, null).Project
                             : projects.Find(entity, project);
                     return found is null ? null : Rows.Of(found);
@@ -95,10 +95,10 @@ internal sealed class ProjectFields(ProjectRepository projects, RunRepository ru
         fields.Set("Project", "allViews", _ => Row.Connection([], _ => "", false));
         fields.Mutation(
             "upsertModel",
-            (_, input) =>
+            (c, input) =>
             {
                 var (project, inserted) = projects.Upsert(
-                    input.Text("entityName") ?? ResolveContext.Username,
+                    input.Text("entityName") ?? c.Username(),
                     input.Text("name") ?? "uncategorized",
                     input.Text("description")
                 );

@@ -54,7 +54,7 @@ internal sealed class QueueFields(QueueRepository queues, ItemRepository items) 
     {
         fields.Mutation(
             "createRunQueue",
-            (_, input) =>
+            (c, input) =>
             {
                 var queue = queues.Create(
                     input.Need("entityName"),
@@ -63,7 +63,7 @@ internal sealed class QueueFields(QueueRepository queues, ItemRepository items) 
                     input.Need("access"),
                     input.Text("prioritizationMode"),
                     input.OptionalId("defaultResourceConfigID"),
-                    ResolveContext.Username
+                    c.Username()
                 );
                 return new Row { ["success"] = true, ["queueID"] = Ids.Text(queue.Id) };
             }
@@ -86,7 +86,7 @@ internal sealed class QueueFields(QueueRepository queues, ItemRepository items) 
         );
         fields.Mutation(
             "upsertRunQueue",
-            (_, input) =>
+            (c, input) =>
             {
                 var (entity, project, name) = (
                     input.Need("entityName"),
@@ -96,7 +96,7 @@ internal sealed class QueueFields(QueueRepository queues, ItemRepository items) 
                 var mode = input.Text("prioritizationMode");
                 var queue =
                     queues.Find(entity, project, name)
-                    ?? queues.Create(entity, project, name, "PROJECT", mode, null, ResolveContext.Username);
+                    ?? queues.Create(entity, project, name, "PROJECT", mode, null, c.Username());
                 queues.Configure(
                     queue.Id,
                     input.Need("resourceType"),

@@ -8,8 +8,11 @@ namespace WandbLaunch.Server.Schema;
 /// <summary>What resolvers ask of a request.</summary>
 internal static class ResolveContext
 {
-    /// <summary>Who everybody is here: the server has one key.</summary>
-    internal const string Username = "local";
+    /// <summary>Who asks.</summary>
+    internal static Caller Caller(this IResolveFieldContext c) => AnswerBudget.Of(c).Caller;
+
+    /// <summary>The name of who asks, and of this user's own entity.</summary>
+    internal static string Username(this IResolveFieldContext c) => c.Caller().Name;
 
     /// <summary>The record of the object whose field is asked for.</summary>
     internal static T Of<T>(this IResolveFieldContext c) => (T)((Row)c.Source!).Record!;
@@ -66,7 +69,7 @@ internal static class ResolveContext
         (string)c.UserContext["base"]!
         + path
         + "?"
-        + ((UrlSigner)c.UserContext["signer"]!).Sign(method, path, DateTimeOffset.UtcNow.AddDays(1));
+        + ((UrlSigner)c.UserContext["signer"]!).Sign(method, path, DateTimeOffset.UtcNow.AddDays(1), c.Caller().Id);
 
     /// <summary>The context of a request, for <see cref="SignedUrl"/> and <see cref="AnswerBudget"/>.</summary>
     internal static Dictionary<string, object?> NewUserContext(

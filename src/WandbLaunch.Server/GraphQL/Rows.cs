@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using WandbLaunch.Server.Auth;
 using WandbLaunch.Server.Data;
 
 namespace WandbLaunch.Server.Schema;
@@ -23,16 +24,16 @@ internal static class Rows
             ["internalId"] = Ids.Text(project.Id),
             ["isBenchmark"] = false,
             ["access"] = "PRIVATE",
-            ["user"] = User(ResolveContext.Username),
+            ["user"] = User(Caller.OwnName),
         };
 
+    /// <summary>An entity; who is in it is asked for by <see cref="PeopleFields"/>.</summary>
     internal static Row Entity(string name) =>
         new()
         {
+            Record = new EntityRecord(name),
             ["id"] = "entity:" + name,
             ["name"] = name,
-            ["isTeam"] = name != ResolveContext.Username,
-            ["entityType"] = name == ResolveContext.Username ? "user" : "team",
             ["available"] = false,
             ["readOnly"] = false,
             ["readOnlyAdmin"] = false,
@@ -41,25 +42,10 @@ internal static class Rows
             ["defaultAccess"] = "PRIVATE",
             ["isPaid"] = false,
             ["limits"] = "{}",
-            ["user"] = name == ResolveContext.Username ? User(name) : null,
-            ["members"] = new[]
-            {
-                new Row
-                {
-                    ["id"] = "user:" + ResolveContext.Username,
-                    ["name"] = ResolveContext.Username,
-                    ["username"] = ResolveContext.Username,
-                    ["email"] = "",
-                    ["admin"] = true,
-                    ["pending"] = false,
-                    ["accountType"] = "MEMBER",
-                    ["role"] = "admin",
-                },
-            },
         };
 
-    /// <summary>A user: here is one, who may do everything.</summary>
-    internal static Row User(string name) =>
+    /// <summary>A user.</summary>
+    internal static Row User(string name, bool isAdmin = false) =>
         new()
         {
             [SchemaFields.TypeName] = "User",
@@ -68,7 +54,7 @@ internal static class Rows
             ["username"] = name,
             ["email"] = "",
             ["entity"] = name,
-            ["admin"] = true,
+            ["admin"] = isAdmin || name == Caller.OwnName,
             ["flags"] = "{\"code_saving_enabled\": true}",
             ["apiKeys"] = new Row { ["edges"] = Array.Empty<Row>() },
         };

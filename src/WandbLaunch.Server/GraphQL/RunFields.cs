@@ -25,14 +25,14 @@ internal sealed class RunFields(
     {
         fields.Mutation(
             "upsertBucket",
-            (_, input) =>
+            (c, input) =>
             {
                 var known = input.Text("id") is { } id ? runs.FindByStorageId(id) : null;
                 var project =
                     known?.Project
                     ?? projects
                         .Upsert(
-                            input.Text("entityName") ?? ResolveContext.Username,
+                            input.Text("entityName") ?? c.Username(),
                             input.Text("modelName") ?? "uncategorized",
                             null
                         )
@@ -43,7 +43,7 @@ internal sealed class RunFields(
                     project,
                     known?.Name ?? input.Text("name") ?? input.Text("id") ?? RunId.New(),
                     input,
-                    ResolveContext.Username
+                    c.Username()
                 );
                 if (input.Text("state") is { } state)
                 {

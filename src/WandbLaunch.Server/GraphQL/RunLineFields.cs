@@ -131,7 +131,7 @@ internal sealed partial class RunLineFields(RunLineRepository lines, RunReposito
     {
         var run =
             runs.Find(
-                input.Text("entityName") ?? ResolveContext.Username,
+                input.Text("entityName") ?? c.Username(),
                 input.Text("projectName") ?? "uncategorized",
                 input.Need("runName")
             ) ?? throw new ServerFault("There is no such run.");

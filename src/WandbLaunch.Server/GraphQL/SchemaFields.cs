@@ -1,6 +1,7 @@
 using GraphQL;
 using GraphQL.Resolvers;
 using GraphQL.Types;
+using WandbLaunch.Server.Audit;
 using WandbLaunch.Server.Data;
 
 namespace WandbLaunch.Server.Schema;
@@ -22,11 +23,23 @@ internal sealed class SchemaFields
 
     private readonly ISchema _schema;
     private readonly HashSet<(string, string)> _asking = [];
+    private readonly MutationAccess _access;
+    private readonly AuditLog _audit;
 
-    private SchemaFields(ISchema schema) => _schema = schema;
+    private SchemaFields(ISchema schema, MutationAccess access, AuditLog audit)
+    {
+        _schema = schema;
+        _access = access;
+        _audit = audit;
+    }
 
     /// <summary>Makes the schema; of the 2022 generation it lacks what came later, so that clients are tried against both.</summary>
-    internal static ISchema Build(IEnumerable<ISchemaPart> parts, bool generation2022)
+    internal static ISchema Build(
+        IEnumerable<ISchemaPart> parts,
+        MutationAccess access,
+        AuditLog audit,
+        bool generation2022
+    )
     {
         var text = string.Join('\n', Files.Select(Read));
         if (generation2022)
@@ -73,7 +86,7 @@ internal sealed class SchemaFields
             }
         }
 
-        var fields = new SchemaFields(schema);
+        var fields = new SchemaFields(schema, access, audit);
         foreach (var part in parts)
         {
             part.AddTo(fields);
@@ -101,7 +114,7 @@ internal sealed class SchemaFields
         }
     }
 
-    /// <summary>Sets what a mutation does. Every name in its input is looked at here, before anything is made of it.</summary>
+    /// <summary>Sets what a mutation does. Every name in its input is looked at here, and whether the caller may, before anything is made of it; what was done is noted.</summary>
     internal void Mutation(string field, Func<IResolveFieldContext, Dictionary<string, object?>, object?> act) =>
         Set(
             "Mutation",
@@ -110,7 +123,25 @@ internal sealed class SchemaFields
             {
                 var input = c.Input();
                 Names.CheckInput(field, input);
-                return act(c, input);
+                var request = AnswerBudget.Of(c);
+                if (!_access.Allows(request.Caller, field, input))
+                {
+                    _audit.Add(
+                        request.Http,
+                        request.Caller,
+                        AuditAction.Refused,
+                        MutationAudit.Note(field, input, null)
+                    );
+                    throw new ServerFault(request.Caller.Refusal);
+                }
+
+                var result = act(c, input);
+                if (MutationAudit.Action(field, result) is { } action)
+                {
+                    _audit.Add(request.Http, request.Caller, action, MutationAudit.Note(field, input, result));
+                }
+
+                return result;
             }
         );
 }

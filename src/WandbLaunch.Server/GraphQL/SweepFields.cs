@@ -81,12 +81,12 @@ internal sealed class SweepFields(
                     ? Runs(c, sweep.Project, "sweep_agent", agent.Id)
                     : null
         );
-        fields.Mutation("upsertSweep", (c, input) => Upsert(input));
+        fields.Mutation("upsertSweep", (c, input) => Upsert(c, input));
         fields.Mutation(
             "createAgent",
-            (_, input) =>
+            (c, input) =>
             {
-                var project = Project(input);
+                var project = Project(c, input);
                 var sweep =
                     (project is null ? null : sweeps.Find(project, input.Need("sweep")))
                     ?? sweeps.Find(Ids.Parse("Sweep", input.Need("sweep")))
@@ -103,7 +103,7 @@ internal sealed class SweepFields(
         );
         fields.Mutation(
             "agentHeartbeat",
-            (_, input) =>
+            (c, input) =>
             {
                 var agent =
                     sweeps.FindAgent(Ids.Parse("Agent", input.Need("id")))
@@ -111,9 +111,7 @@ internal sealed class SweepFields(
                 return new Row
                 {
                     ["agent"] = Rows.Of(agent),
-                    ["commands"] = director
-                        .Direct(agent, input.Text("runState"), ResolveContext.Username)
-                        .ToJsonString(),
+                    ["commands"] = director.Direct(agent, input.Text("runState"), c.Username()).ToJsonString(),
                 };
             }
         );
@@ -151,7 +149,7 @@ internal sealed class SweepFields(
         return Row.Connection(found.Select(r => Rows.Of(r)), r => cursor((RunRecord)r.Record!), more);
     }
 
-    private Row Upsert(Dictionary<string, object?> input)
+    private Row Upsert(IResolveFieldContext c, Dictionary<string, object?> input)
     {
         var yaml = input.Text("config");
         var config = yaml is null ? null : SweepConfig.Read(yaml);
@@ -160,7 +158,7 @@ internal sealed class SweepFields(
         {
             sweep =
                 sweeps.Find(Ids.Parse("Sweep", id))
-                ?? (Project(input) is { } project ? sweeps.Find(project, id) : null)
+                ?? (Project(c, input) is { } project ? sweeps.Find(project, id) : null)
                 ?? throw Missing(id);
         }
         else
@@ -171,11 +169,11 @@ internal sealed class SweepFields(
             }
 
             var (project, _) = projects.Upsert(
-                input.Text("entityName") ?? ResolveContext.Username,
+                input.Text("entityName") ?? c.Username(),
                 input.Text("projectName") ?? "uncategorized",
                 null
             );
-            sweep = sweeps.Find(sweeps.Create(project, RunId.New(), config.Method, yaml, ResolveContext.Username))!;
+            sweep = sweeps.Find(sweeps.Create(project, RunId.New(), config.Method, yaml, c.Username()))!;
         }
 
         sweeps.Change(
@@ -197,7 +195,7 @@ internal sealed class SweepFields(
 
         if (input.Text("controller") is { Length: > 0 } controller)
         {
-            director.Plan(sweep, controller, ResolveContext.Username);
+            director.Plan(sweep, controller, c.Username());
         }
 
         if (input.Text("priorRunsFilters") is { Length: > 0 } filters)
@@ -249,11 +247,8 @@ internal sealed class SweepFields(
         );
     }
 
-    private ProjectRecord? Project(Dictionary<string, object?> input) =>
-        projects.Find(
-            input.Text("entityName") ?? ResolveContext.Username,
-            input.Text("projectName") ?? "uncategorized"
-        );
+    private ProjectRecord? Project(IResolveFieldContext c, Dictionary<string, object?> input) =>
+        projects.Find(input.Text("entityName") ?? c.Username(), input.Text("projectName") ?? "uncategorized");
 
     private static ServerFault Missing(string id) => new($"There is no sweep \"{JsonLimits.Short(id)}\".");
 }

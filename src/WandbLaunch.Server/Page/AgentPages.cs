@@ -1,5 +1,7 @@
 using System.Globalization;
 using Dapper;
+using WandbLaunch.Server.Audit;
+using WandbLaunch.Server.Auth;
 using WandbLaunch.Server.Data;
 using WandbLaunch.Server.Endpoints;
 
@@ -16,21 +18,41 @@ internal sealed class AgentPages(Database database, PageQueues views, AgentRepos
     internal void Map(IEndpointRouteBuilder app)
     {
         app.MapGet(
-            "/page/agents",
-            c =>
-                c.AnswerAsync(
-                    new { agents = views.Agents(all: true), queues = views.Queues().Select(q => new { q.Id, q.Name }) }
-                )
-        );
-        app.MapPost("/page/agents/{id}/drain", Parts.Of("id", (c, id) => EndAsync(c, id, false)));
-        app.MapPost("/page/agents/{id}/stop", Parts.Of("id", (c, id) => EndAsync(c, id, true)));
-        app.MapGet("/page/monitor", MonitorAsync);
+                "/page/agents",
+                c =>
+                    c.AnswerAsync(
+                        new
+                        {
+                            agents = views.Agents(all: true, c.Caller()),
+                            queues = views.Queues(c.Caller()).Select(q => new { q.Id, q.Name }),
+                        }
+                    )
+            )
+            .For(Right.Read);
+        app.MapPost("/page/agents/{id}/drain", Parts.Of("id", (c, id) => EndAsync(c, id, false)))
+            .For(Right.Write)
+            .Audited(AuditAction.Changed);
+        app.MapPost("/page/agents/{id}/stop", Parts.Of("id", (c, id) => EndAsync(c, id, true)))
+            .For(Right.Write)
+            .Audited(AuditAction.Changed);
+        app.MapGet("/page/monitor", MonitorAsync).For(Right.Read);
     }
 
-    private Task EndAsync(HttpContext context, string id, bool runs) =>
-        agents.Stop(Ids.Parse(id), runs)
-            ? context.AnswerAsync(new { draining = true })
-            : throw new RequestFault(404, "There is no such agent.");
+    private Task EndAsync(HttpContext context, string id, bool runs)
+    {
+        if (
+            agents.Find(Ids.Parse(id)) is not { } agent
+            || !context.Caller().MayWrite(agent.Entity)
+            || !agents.Stop(agent.Id, runs)
+        )
+        {
+            throw new RequestFault(404, "There is no such agent.");
+        }
+
+        var detail = context.Audit();
+        (detail.Entity, detail.Subject) = (agent.Entity, $"agent {agent.Name} {(runs ? "stopped" : "drained")}");
+        return context.AnswerAsync(new { draining = true });
+    }
 
     private Task MonitorAsync(HttpContext context)
     {
@@ -51,10 +73,15 @@ internal sealed class AgentPages(Database database, PageQueues views, AgentRepos
         var by = new Dictionary<(string Kind, string Name), int[]>();
         var bars = new List<object>();
         var looked = 0;
-        var queues = views.Queues().ToDictionary(q => q.Id);
+        var queues = views.Queues(context.Caller()).ToDictionary(q => q.Id);
         foreach (var item in Items(since))
         {
             looked++;
+            if (!context.Caller().IsAdmin && !queues.ContainsKey(item.Queue))
+            {
+                continue;
+            }
+
             var created = Parse(item.CreatedAt);
             var claimed = Parse(item.ClaimedAt);
             var finished = Parse(item.FinishedAt);

@@ -1,7 +1,6 @@
 using System.Text.Json;
 using WandbLaunch.Server.Auth;
 using WandbLaunch.Server.Data;
-using WandbLaunch.Server.Schema;
 
 namespace WandbLaunch.Server.Pages;
 
@@ -21,13 +20,15 @@ internal sealed class ArtifactPages(
 
     internal void Map(IEndpointRouteBuilder app)
     {
-        app.MapGet("/page/artifacts", ListAsync);
-        app.MapGet("/page/artifact", ShowAsync);
+        app.MapGet("/page/artifacts", ListAsync).For(Right.Read);
+        app.MapGet("/page/artifact", ShowAsync).For(Right.Read);
     }
 
     private ProjectRecord Project(HttpRequest request) =>
-        projects.Find(request.Text("entity") ?? ResolveContext.Username, request.Need("project"))
-        ?? throw new RequestFault(404, "There is no such project.");
+        projects.Find(request.Text("entity") ?? request.HttpContext.Caller().Name, request.Need("project")) is { } found
+        && request.HttpContext.Caller().MayRead(found.Entity)
+            ? found
+            : throw new RequestFault(404, "There is no such project.");
 
     private Task ListAsync(HttpContext context)
     {
@@ -40,7 +41,7 @@ internal sealed class ArtifactPages(
                 artifacts = all.Take(MostCollections)
                     .Select(c =>
                     {
-                        var members = artifacts.Members(c);
+                        var members = artifacts.Members(c).FindAll(m => context.Caller().MayRead(m.Artifact.Entity));
                         return new
                         {
                             name = c.Name,
@@ -63,12 +64,14 @@ internal sealed class ArtifactPages(
         var collection =
             collections.Find(project, request.Need("artifact"))
             ?? throw new RequestFault(404, "There is no such artifact.");
-        var members = artifacts.Members(collection);
+        // A portfolio may hold what is another team's.
+        var caller = context.Caller();
+        var members = artifacts.Members(collection).FindAll(m => caller.MayRead(m.Artifact.Entity));
         var wanted = request.Text("version");
-        var shown = wanted is null
-            ? members.FirstOrDefault()
-            : artifacts.Member(collection, wanted)
-                ?? throw new RequestFault(404, $"This artifact has no version {JsonLimits.Short(wanted)}.");
+        var shown =
+            wanted is null ? members.FirstOrDefault()
+            : artifacts.Member(collection, wanted) is { } found && caller.MayRead(found.Artifact.Entity) ? found
+            : throw new RequestFault(404, $"This artifact has no version {JsonLimits.Short(wanted)}.");
         return context.AnswerAsync(
             new
             {
@@ -86,12 +89,12 @@ internal sealed class ArtifactPages(
                         createdAt = m.Artifact.CreatedAt,
                         run = m.Artifact.Run,
                     }),
-                shown = shown is null ? null : Version(shown),
+                shown = shown is null ? null : Version(shown, caller),
             }
         );
     }
 
-    private object Version(Membership member)
+    private object Version(Membership member, Caller caller)
     {
         var artifact = member.Artifact;
         var files = Files(artifact);
@@ -113,16 +116,24 @@ internal sealed class ArtifactPages(
                 {
                     name = f.Path,
                     size = f.Size,
-                    url = f.Md5 is null ? null : Url(artifact, f.Md5),
+                    url = f.Md5 is null ? null : Url(artifact, f.Md5, caller),
                 }),
             // Who made it of what, and who made what of it.
             madeBy = maker is null
                 ? null
-                : new { run = Run(maker), of = artifacts.Inputs(maker.Id).Select(i => Name(i.Artifact, i.UsedAs)) },
+                : new
+                {
+                    run = Run(maker),
+                    of = artifacts
+                        .Inputs(maker.Id)
+                        .Where(i => caller.MayRead(i.Artifact.Entity))
+                        .Select(i => Name(i.Artifact, i.UsedAs)),
+                },
             usedBy = users
                 .Take(MostRuns)
                 .Select(runs.Find)
                 .OfType<RunRecord>()
+                .Where(r => caller.MayRead(r.Project.Entity))
                 .Select(r => new { run = Run(r), made = artifacts.OfRun(r).Select(a => Name(a, null)) }),
             users = users.Count,
         };
@@ -205,9 +216,9 @@ internal sealed class ArtifactPages(
     }
 
     // Good for an hour, as those of a run's files.
-    private string Url(ArtifactRecord artifact, string md5)
+    private string Url(ArtifactRecord artifact, string md5, Caller caller)
     {
         var path = $"/artifacts/{Uri.EscapeDataString(artifact.Entity)}/{md5}";
-        return path + "?" + signer.Sign("GET", path, DateTimeOffset.UtcNow.AddHours(1));
+        return path + "?" + signer.Sign("GET", path, DateTimeOffset.UtcNow.AddHours(1), caller.Id);
     }
 }

@@ -1,6 +1,7 @@
 using Dapper;
 using Microsoft.Data.Sqlite;
 using SQLitePCL;
+using WandbLaunch.Server.Auth;
 using WandbLaunch.Server.Data;
 
 namespace WandbLaunch.Server.Pages;
@@ -111,15 +112,46 @@ internal sealed class ChangeFeed : IDisposable
     }
 
     /// <summary>Names of runs by their rows, as they are in addresses.</summary>
-    internal List<string> Paths(IReadOnlyCollection<long> runs) =>
+    internal List<string> Paths(IReadOnlyCollection<long> runs, Caller caller) =>
         _database.Read(c =>
-            c.Query<(string, string, string)>(
+            c.Query<(string Entity, string, string)>(
                     "SELECT p.entity, p.name, r.name FROM runs r JOIN projects p ON p.id = r.project WHERE r.id IN @runs",
                     new { runs }
                 )
-                .Select(r => $"{r.Item1}/{r.Item2}/{r.Item3}")
+                .Where(r => caller.MayRead(r.Entity))
+                .Select(r => $"{r.Entity}/{r.Item2}/{r.Item3}")
                 .ToList()
         );
+
+    /// <summary>Those rows of a table that somebody may see. What is gone is told to all: it is a number alone.</summary>
+    internal IReadOnlyCollection<long> Visible(string table, IReadOnlyCollection<long> rows, Caller caller)
+    {
+        if (caller.IsAdmin || rows.Count == 0)
+        {
+            return rows;
+        }
+
+        var found = _database.Read(c =>
+            c.Query<(long Id, string Entity, string Access, string By)>(
+                    table switch
+                    {
+                        "queues" => "SELECT id, entity, access, created_by FROM queues WHERE id IN @rows",
+                        "items" =>
+                            "SELECT i.id, q.entity, q.access, q.created_by FROM items i JOIN queues q ON q.id = i.queue WHERE i.id IN @rows",
+                        "agents" => "SELECT id, entity, '', '' FROM agents WHERE id IN @rows",
+                        "artifacts" => "SELECT id, entity, '', '' FROM artifacts WHERE id IN @rows",
+                        "sweeps" =>
+                            "SELECT s.id, p.entity, '', '' FROM sweeps s JOIN projects p ON p.id = s.project WHERE s.id IN @rows",
+                        "projects" => "SELECT id, entity, '', '' FROM projects WHERE id IN @rows",
+                        _ => "SELECT id, '', '', '' FROM items WHERE id IN @rows AND 0",
+                    },
+                    new { rows }
+                )
+                .AsList()
+        );
+        var hidden = found.Where(r => !caller.MaySee(r.Entity, r.Access, r.By)).Select(r => r.Id).ToHashSet();
+        return rows.Where(r => !hidden.Contains(r)).ToList() is { Count: > 0 } left ? left : [-1];
+    }
 
     public void Dispose() => _timer.Dispose();
 

@@ -5,7 +5,12 @@ using WandbLaunch.Server.Auth;
 namespace WandbLaunch.Server.Pages;
 
 /// <summary>GET /page/events: one stream of server-sent events for a page, which says what it should ask for again.</summary>
-internal sealed class EventsEndpoint(ChangeFeed feed, Sessions sessions, IHostApplicationLifetime lifetime)
+internal sealed class EventsEndpoint(
+    ChangeFeed feed,
+    Sessions sessions,
+    UserDirectory users,
+    IHostApplicationLifetime lifetime
+)
 {
     // A proxy ends what is silent for longer, and a page takes what is silent for gone.
     private static readonly TimeSpan Beat = TimeSpan.FromSeconds(15);
@@ -13,7 +18,7 @@ internal sealed class EventsEndpoint(ChangeFeed feed, Sessions sessions, IHostAp
     // Another after each start: a page then asks for everything again.
     private readonly string _server = Guid.NewGuid().ToString("n");
 
-    internal void Map(IEndpointRouteBuilder app) => app.MapGet("/page/events", StreamAsync);
+    internal void Map(IEndpointRouteBuilder app) => app.MapGet("/page/events", StreamAsync).For(Right.Read);
 
     private async Task StreamAsync(HttpContext context)
     {
@@ -39,7 +44,7 @@ internal sealed class EventsEndpoint(ChangeFeed feed, Sessions sessions, IHostAp
                 }
                 else if (IsSignedIn(context))
                 {
-                    await SendAsync(context, "changes", Shown(changes), end.Token);
+                    await SendAsync(context, "changes", Shown(changes, context.Caller()), end.Token);
                 }
             }
         }
@@ -49,25 +54,29 @@ internal sealed class EventsEndpoint(ChangeFeed feed, Sessions sessions, IHostAp
         }
     }
 
-    // Who has signed out, or has been signed in for too long, hears nothing more.
+    // Who has signed out, or has been signed in for too long, hears nothing more; nor does a user who was changed, as before.
     private bool IsSignedIn(HttpContext context) =>
-        context.Request.Headers[Sessions.TokenHeader].ToString() is not { Length: > 0 } token
-        || sessions.IsValid(context.Request.Cookies[LaunchAuthenticationHandler.CookieName(context)], token);
+        users.IsCurrent(context.Caller())
+        && (
+            context.Request.Headers[Sessions.TokenHeader].ToString() is not { Length: > 0 } token
+            || sessions.Find(context.Request.Cookies[LaunchAuthenticationHandler.CookieName(context)], token)
+                is not null
+        );
 
-    private Dictionary<string, object> Shown(Changes changes)
+    private Dictionary<string, object> Shown(Changes changes, Caller caller)
     {
         var shown = new Dictionary<string, object>(StringComparer.Ordinal);
         foreach (var table in new[] { "agents", "artifacts", "items", "projects", "queues", "sweeps" })
         {
             if (changes.Rows(table) is { } rows)
             {
-                shown[table] = rows;
+                shown[table] = feed.Visible(table, rows, caller);
             }
         }
 
         if (changes.Rows("runs") is { } runs)
         {
-            shown["runs"] = runs.Count == 0 ? [] : feed.Paths(runs);
+            shown["runs"] = runs.Count == 0 ? [] : feed.Paths(runs, caller);
         }
 
         return shown;

@@ -1,8 +1,9 @@
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using WandbLaunch.Server.Audit;
+using WandbLaunch.Server.Auth;
 using WandbLaunch.Server.Data;
 using WandbLaunch.Server.Endpoints;
-using WandbLaunch.Server.Schema;
 
 namespace WandbLaunch.Server.Pages;
 
@@ -28,11 +29,13 @@ internal sealed class ItemPages(
 
     internal void Map(IEndpointRouteBuilder app)
     {
-        app.MapGet("/page/items", ListAsync);
-        app.MapPost("/page/items", c => c.AnswerFormAsync(Push));
-        app.MapPost("/page/items/act", ActAsync);
-        app.MapGet("/page/items/{id}", Parts.Of("id", ShowAsync));
-        app.MapGet("/page/source", SourceAsync);
+        app.MapGet("/page/items", ListAsync).For(Right.Read);
+        app.MapPost("/page/items", c => c.AnswerFormAsync(b => Push(b, c)))
+            .For(Right.Write)
+            .Audited(AuditAction.Queued);
+        app.MapPost("/page/items/act", ActAsync).For(Right.Write).Audited(AuditAction.Changed);
+        app.MapGet("/page/items/{id}", Parts.Of("id", ShowAsync)).For(Right.Read);
+        app.MapGet("/page/source", SourceAsync).For(Right.Read);
     }
 
     private Task ListAsync(HttpContext context)
@@ -52,21 +55,28 @@ internal sealed class ItemPages(
                 request.Text("q")
             )
         );
-        var view = pageQueues.Queues().FirstOrDefault(q => q.Id == queue);
-        var agents = pageQueues.Agents(all: false);
+        var caller = context.Caller();
+        var view = pageQueues.Queues(caller).FirstOrDefault(q => q.Id == queue);
+        if (view is null && !caller.IsAdmin)
+        {
+            throw new RequestFault(404, "There is no such queue.");
+        }
+
+        var agents = pageQueues.Agents(all: false, caller);
         return context.AnswerAsync(new { items = found.Select(i => ItemView.Line(i, view, agents)), more });
     }
 
     private Task ShowAsync(HttpContext context, string id)
     {
-        var item = Find(Ids.Parse(id)) ?? throw new RequestFault(404, "There is no such item: it was deleted.");
-        var view = pageQueues.Queues().FirstOrDefault(q => q.Id == item.Queue);
-        var agents = pageQueues.Agents(all: false);
+        var caller = context.Caller();
+        var item = Find(Ids.Parse(id), caller) ?? throw new RequestFault(404, "There is no such item: it was deleted.");
+        var view = pageQueues.Queues(caller).FirstOrDefault(q => q.Id == item.Queue);
+        var agents = pageQueues.Agents(all: false, caller);
         var spec = PageRequests.Json(item.Spec);
-        var source = spec is { } map ? Source(map) : null;
+        var source = spec is { } map ? Source(map, caller) : null;
         var summary = ItemView.Summary(item);
         var home = summary.Project is { } project
-            ? runs.Find(summary.Entity ?? view?.Entity ?? ResolveContext.Username, project, item.Run ?? "")
+            ? runs.Find(summary.Entity ?? view?.Entity ?? caller.Name, project, item.Run ?? "")
             : null;
         return context.AnswerAsync(
             new
@@ -88,7 +98,7 @@ internal sealed class ItemPages(
                         source.Run,
                         source.DisplayName,
                     },
-                run = home is null
+                run = home is null || !caller.MayRead(home.Project.Entity)
                     ? null
                     : new
                     {
@@ -106,15 +116,18 @@ internal sealed class ItemPages(
     {
         var request = context.Request;
         var run =
-            runs.Find(request.Need("entity"), request.Need("project"), request.Need("run"))
-            ?? throw new RequestFault(404, "There is no such run.");
+            runs.Find(request.Need("entity"), request.Need("project"), request.Need("run")) is { } found
+            && context.Caller().MayRead(found.Project.Entity)
+                ? found
+                : throw new RequestFault(404, "There is no such run.");
         return context.AnswerAsync(LaunchSource.Of(run, files));
     }
 
-    private object Push(JsonElement body)
+    private object Push(JsonElement body, HttpContext context)
     {
+        var caller = context.Caller();
         var queue = body.Text("queue") is { Length: > 0 } name ? queues.Find(Ids.Parse(name)) : null;
-        if (queue is null)
+        if (queue is null || !caller.MayRead(queue))
         {
             throw new FieldFault("queue", "Choose a queue. There is none yet? Create one in the Launch view.");
         }
@@ -125,8 +138,13 @@ internal sealed class ItemPages(
         }
 
         CheckSpec(spec);
+        if (spec.Text("entity") is { Length: > 0 } entity && !caller.MayWrite(entity))
+        {
+            throw new FieldFault("entity", "Its run would be of a team that is none of yours.");
+        }
+
         var made = JsonNode.Parse(spec.GetRawText())!.AsObject();
-        made["author"] ??= ResolveContext.Username;
+        made["author"] ??= caller.Name;
         try
         {
             var (id, _) = items.Push(
@@ -138,6 +156,9 @@ internal sealed class ItemPages(
                     ? variables.GetRawText()
                     : null
             );
+            var detail = context.Audit();
+            (detail.Entity, detail.Project) = (queue.Entity, queue.Project);
+            detail.Subject = $"queue {queue.Name}, item {Ids.Text(id)}";
             return new { id };
         }
         catch (ServerFault e)
@@ -228,15 +249,24 @@ internal sealed class ItemPages(
     {
         var body = await context.BodyAsync();
         var action = body.Text("action");
-        var results = body.IdList("ids").Select(id => Act(body, action, id)).ToList();
+        var ids = body.IdList("ids");
+        var detail = context.Audit();
+        detail.Subject = $"{action} of items {string.Join(", ", ids.Take(50))}";
+        detail.Action = action switch
+        {
+            "delete" => AuditAction.Deleted,
+            "requeue" or "move" => AuditAction.Queued,
+            _ => AuditAction.Changed,
+        };
+        var results = ids.Select(id => Act(body, action, id, context.Caller())).ToList();
         await context.AnswerAsync(new { results });
     }
 
-    private object Act(JsonElement body, string? action, long id)
+    private object Act(JsonElement body, string? action, long id, Caller caller)
     {
         try
         {
-            var item = Find(id) ?? throw new ServerFault($"The item {Ids.Text(id)} is not there any more.");
+            var item = Find(id, caller) ?? throw new ServerFault($"The item {Ids.Text(id)} is not there any more.");
             switch (action)
             {
                 case "delete":
@@ -248,7 +278,10 @@ internal sealed class ItemPages(
                     views.SetPriority(item, body.Number("priority") ?? throw new ServerFault("Give a priority."));
                     return new { id };
                 case "move":
-                    var to = queues.Find(Ids.Parse(body.Text("queue"))) ?? throw new ServerFault("Choose a queue.");
+                    var to =
+                        queues.Find(Ids.Parse(body.Text("queue"))) is { } found && caller.MayWrite(found)
+                            ? found
+                            : throw new ServerFault("Choose a queue.");
                     return new { id, made = views.Move(item, to) };
                 default:
                     throw new RequestFault(400, "action is one of delete, requeue, priority, move.");
@@ -260,10 +293,11 @@ internal sealed class ItemPages(
         }
     }
 
-    private ItemRow? Find(long id) => views.Find(id);
+    private ItemRow? Find(long id, Caller caller) =>
+        views.Find(id) is { } item && views.MayRead(item, caller) ? item : null;
 
     // The run that an item repeats, where it is one of this server.
-    private LaunchSource? Source(JsonElement spec)
+    private LaunchSource? Source(JsonElement spec, Caller caller)
     {
         if (
             spec.ValueKind != JsonValueKind.Object
@@ -274,7 +308,9 @@ internal sealed class ItemPages(
             return null;
         }
 
-        return runs.Find(entity, project, run) is { } found ? LaunchSource.Of(found, files) : null;
+        return runs.Find(entity, project, run) is { } found && caller.MayRead(found.Project.Entity)
+            ? LaunchSource.Of(found, files)
+            : null;
     }
 
     private static (string Entity, string Project, string Run)? RunPath(string uri)

@@ -1,4 +1,5 @@
 using Dapper;
+using WandbLaunch.Server.Auth;
 using WandbLaunch.Server.Data;
 
 namespace WandbLaunch.Server.Pages;
@@ -65,6 +66,10 @@ internal sealed class PageItems(Database database, QueueRepository queues, ItemR
 
     internal ItemRow? Find(long id) =>
         database.Read(c => c.QueryFirstOrDefault<ItemRow>(Select + "i.id = @id", new { id }));
+
+    /// <summary>True where somebody may see an item: its queue says so.</summary>
+    internal bool MayRead(ItemRow item, Caller caller) =>
+        caller.IsAdmin || (queues.Find(item.Queue) is { } queue && caller.MayRead(queue));
 
     /// <summary>Items that are a run, the newest first.</summary>
     internal List<ItemRow> OfRun(string run) =>

@@ -1,6 +1,7 @@
 using System.Text.Json;
 using Dapper;
 using Microsoft.Data.Sqlite;
+using WandbLaunch.Server.Auth;
 using WandbLaunch.Server.Data;
 
 namespace WandbLaunch.Server.Pages;
@@ -111,7 +112,8 @@ internal sealed class PageQueues(Database database)
 {
     private const int MostAgents = 500;
 
-    internal List<QueueView> Queues() =>
+    /// <summary>The queues that somebody may see.</summary>
+    internal List<QueueView> Queues(Caller caller) =>
         database.Read(c =>
         {
             var agents = Agents(c, all: false);
@@ -128,6 +130,7 @@ internal sealed class PageQueues(Database database)
                     new { day = Time(DateTime.UtcNow.AddDays(-1)) }
                 )
                 .AsList();
+            queues.RemoveAll(q => !caller.MaySee(q.Entity, q.Access, q.CreatedBy));
             foreach (var queue in queues)
             {
                 queue.Agents = agents.Count(a => a.Listens && a.Queues.Contains(queue.Id));
@@ -137,7 +140,8 @@ internal sealed class PageQueues(Database database)
         });
 
     /// <summary>Agents that live, and with <paramref name="all"/> those of before.</summary>
-    internal List<AgentView> Agents(bool all) => database.Read(c => Agents(c, all));
+    internal List<AgentView> Agents(bool all, Caller caller) =>
+        database.Read(c => Agents(c, all)).FindAll(a => caller.MayRead(a.Entity));
 
     internal static string Time(DateTime time) =>
         time.ToString("yyyy-MM-dd'T'HH:mm:ss.fff", System.Globalization.CultureInfo.InvariantCulture);

@@ -1,7 +1,8 @@
 using System.Text.Json;
+using WandbLaunch.Server.Audit;
+using WandbLaunch.Server.Auth;
 using WandbLaunch.Server.Data;
 using WandbLaunch.Server.Endpoints;
-using WandbLaunch.Server.Schema;
 
 namespace WandbLaunch.Server.Pages;
 
@@ -10,15 +11,31 @@ internal sealed class QueuePages(PageQueues views, QueueRepository queues)
 {
     internal void Map(IEndpointRouteBuilder app)
     {
-        app.MapGet("/page/queues", c => c.AnswerAsync(new { queues = views.Queues() }));
-        app.MapPost("/page/queues", c => c.AnswerFormAsync(Create));
-        app.MapGet("/page/queues/{id}", Parts.Of("id", (c, id) => c.AnswerAsync(Shown(Find(id)))));
-        app.MapPost("/page/queues/{id}", Parts.Of("id", (c, id) => c.AnswerFormAsync(b => Change(Find(id), b))));
-        app.MapDelete("/page/queues/{id}", Parts.Of("id", DeleteAsync));
+        app.MapGet("/page/queues", c => c.AnswerAsync(new { queues = views.Queues(c.Caller()) })).For(Right.Read);
+        app.MapPost("/page/queues", c => c.AnswerFormAsync(b => Create(b, c)))
+            .For(Right.Write)
+            .Audited(AuditAction.Created);
+        app.MapGet("/page/queues/{id}", Parts.Of("id", (c, id) => c.AnswerAsync(Shown(Find(id, c.Caller())))))
+            .For(Right.Read);
+        app.MapPost(
+                "/page/queues/{id}",
+                Parts.Of("id", (c, id) => c.AnswerFormAsync(b => Change(Find(id, c.Caller()), b, c)))
+            )
+            .For(Right.Write)
+            .Audited(AuditAction.Changed);
+        app.MapDelete("/page/queues/{id}", Parts.Of("id", DeleteAsync)).For(Right.Write).Audited(AuditAction.Deleted);
     }
 
-    private QueueRecord Find(string id) =>
-        queues.Find(Ids.Parse(id)) ?? throw new RequestFault(404, "There is no such queue.");
+    private QueueRecord Find(string id, Caller caller) =>
+        queues.Find(Ids.Parse(id)) is { } queue && caller.MayRead(queue)
+            ? queue
+            : throw new RequestFault(404, "There is no such queue.");
+
+    private static void Note(HttpContext context, QueueRecord queue, string what)
+    {
+        var detail = context.Audit();
+        (detail.Entity, detail.Project, detail.Subject) = (queue.Entity, queue.Project, $"queue {queue.Name}{what}");
+    }
 
     private static object Shown(QueueRecord queue) =>
         new
@@ -35,10 +52,12 @@ internal sealed class QueuePages(PageQueues views, QueueRepository queues)
             links = PageRequests.Json(queue.ExternalLinks),
         };
 
-    private object Create(JsonElement body)
+    private object Create(JsonElement body, HttpContext context)
     {
+        var caller = context.Caller();
         var name = body.Need("name");
-        var entity = body.Text("entity") ?? ResolveContext.Username;
+        var entity = body.Text("entity") ?? caller.Name;
+        caller.NeedWrite(entity);
         var settings = Settings(body);
         if (settings.Resource is null && (settings.Config ?? settings.Variables) is not null)
         {
@@ -58,14 +77,20 @@ internal sealed class QueuePages(PageQueues views, QueueRepository queues)
                 body.Text("access") == "USER" ? "USER" : "PROJECT",
                 settings.Mode,
                 config,
-                ResolveContext.Username
+                caller.Name
             )
         );
+        Note(context, made, "");
         return new { id = made.Id };
     }
 
-    private object Change(QueueRecord queue, JsonElement body)
+    private object Change(QueueRecord queue, JsonElement body, HttpContext context)
     {
+        var what =
+            body.Flag("paused") is not { } pause ? " configured"
+            : pause ? " paused"
+            : " resumed";
+        Note(context, queue, what);
         if (body.Flag("paused") is { } paused)
         {
             queues.Pause(queue.Id, paused);
@@ -76,12 +101,14 @@ internal sealed class QueuePages(PageQueues views, QueueRepository queues)
             Configure(queue, Settings(body));
         }
 
-        return Shown(Find(Ids.Text(queue.Id)));
+        return Shown(Find(Ids.Text(queue.Id), context.Caller()));
     }
 
     private Task DeleteAsync(HttpContext context, string id)
     {
-        queues.Delete(Find(id).Id);
+        var queue = Find(id, context.Caller());
+        Note(context, queue, "");
+        queues.Delete(queue.Id);
         return context.AnswerAsync(new { deleted = true });
     }
 

@@ -1,7 +1,7 @@
 using System.Globalization;
+using WandbLaunch.Server.Audit;
 using WandbLaunch.Server.Auth;
 using WandbLaunch.Server.Data;
-using WandbLaunch.Server.Schema;
 
 namespace WandbLaunch.Server.Pages;
 
@@ -27,20 +27,23 @@ internal sealed class RunPages(
 
     internal void Map(IEndpointRouteBuilder app)
     {
-        app.MapGet("/page/runs", ListAsync);
-        app.MapGet("/page/runs/keys", KeysAsync);
-        app.MapGet("/page/runs/groups", GroupsAsync);
-        app.MapGet("/page/runs/compare", CompareAsync);
-        app.MapGet("/page/run", ShowAsync);
-        app.MapGet("/page/run/files", FilesAsync);
-        app.MapGet("/page/run/history", HistoryAsync);
-        app.MapGet("/page/run/log", LogAsync);
-        app.MapPost("/page/run/stop", StopAsync);
+        app.MapGet("/page/runs", ListAsync).For(Right.Read);
+        app.MapGet("/page/runs/keys", KeysAsync).For(Right.Read);
+        app.MapGet("/page/runs/groups", GroupsAsync).For(Right.Read);
+        app.MapGet("/page/runs/compare", CompareAsync).For(Right.Read);
+        app.MapGet("/page/run", ShowAsync).For(Right.Read);
+        app.MapGet("/page/run/files", FilesAsync).For(Right.Read);
+        app.MapGet("/page/run/history", HistoryAsync).For(Right.Read);
+        app.MapGet("/page/run/log", LogAsync).For(Right.Read);
+        app.MapPost("/page/run/stop", StopAsync).For(Right.Write).Audited(AuditAction.Changed);
     }
 
+    // What is another team's is not there.
     private ProjectRecord Project(HttpRequest request) =>
-        projects.Find(request.Text("entity") ?? ResolveContext.Username, request.Need("project"))
-        ?? throw new RequestFault(404, "There is no such project.");
+        projects.Find(request.Text("entity") ?? request.HttpContext.Caller().Name, request.Need("project")) is { } found
+        && request.HttpContext.Caller().MayRead(found.Entity)
+            ? found
+            : throw new RequestFault(404, "There is no such project.");
 
     private RunRecord Run(HttpRequest request) =>
         runs.Find(Project(request), request.Need("run")) ?? throw new RequestFault(404, "There is no such run.");
@@ -178,12 +181,18 @@ internal sealed class RunPages(
                 files = files.Count(run.Id),
                 keys = history.Keys(run.Id),
                 made = artifacts.OfRun(run).Select(a => ArtifactPages.Name(a, null)),
-                took = artifacts.Inputs(run.Id).Select(i => ArtifactPages.Name(i.Artifact, i.UsedAs)),
-                launchedBy = items.OfRun(run.Name).Select(i => Launch(i)),
-                launches = items.Repeating(path).Select(i => Launch(i)),
+                took = artifacts
+                    .Inputs(run.Id)
+                    .Where(i => context.Caller().MayRead(i.Artifact.Entity))
+                    .Select(i => ArtifactPages.Name(i.Artifact, i.UsedAs)),
+                launchedBy = Launches(context, items.OfRun(run.Name)),
+                launches = Launches(context, items.Repeating(path)),
             }
         );
     }
+
+    private IEnumerable<object> Launches(HttpContext context, List<ItemRow> found) =>
+        found.Where(i => items.MayRead(i, context.Caller())).Select(Launch);
 
     private static object Launch(ItemRow item) =>
         new
@@ -207,7 +216,7 @@ internal sealed class RunPages(
                     name = f.Name,
                     size = f.Size,
                     updatedAt = f.UpdatedAt,
-                    url = Url(run, f.Name),
+                    url = Url(run, f.Name, context.Caller()),
                 }),
                 more,
             }
@@ -215,7 +224,7 @@ internal sealed class RunPages(
     }
 
     // Good for an hour: an address with a key in it is not for keeping.
-    private string Url(RunRecord run, string name)
+    private string Url(RunRecord run, string name, Caller caller)
     {
         var path =
             "/files/"
@@ -225,7 +234,7 @@ internal sealed class RunPages(
                     .Concat(name.Split('/'))
                     .Select(Uri.EscapeDataString)
             );
-        return path + "?" + signer.Sign("GET", path, DateTimeOffset.UtcNow.AddHours(1));
+        return path + "?" + signer.Sign("GET", path, DateTimeOffset.UtcNow.AddHours(1), caller.Id);
     }
 
     private Task HistoryAsync(HttpContext context)
@@ -271,9 +280,14 @@ internal sealed class RunPages(
     {
         var body = await context.BodyAsync();
         var run =
-            runs.Find(body.Need("entity"), body.Need("project"), body.Need("run"))
-            ?? throw new RequestFault(404, "There is no such run.");
+            runs.Find(body.Need("entity"), body.Need("project"), body.Need("run")) is { } found
+            && context.Caller().MayWrite(found.Project.Entity)
+                ? found
+                : throw new RequestFault(404, "There is no such run.");
         runs.SetStopped(run.Id);
+        var detail = context.Audit();
+        (detail.Entity, detail.Project) = (run.Project.Entity, run.Project.Name);
+        detail.Subject = $"run {run.Name} stopped";
         await context.AnswerAsync(new { stopped = true });
     }
 }

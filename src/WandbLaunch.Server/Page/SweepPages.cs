@@ -1,7 +1,7 @@
 using System.Globalization;
 using System.Text.Json;
+using WandbLaunch.Server.Auth;
 using WandbLaunch.Server.Data;
-using WandbLaunch.Server.Schema;
 using WandbLaunch.Server.Sweeps;
 
 namespace WandbLaunch.Server.Pages;
@@ -15,13 +15,15 @@ internal sealed class SweepPages(ProjectRepository projects, SweepRepository swe
 
     internal void Map(IEndpointRouteBuilder app)
     {
-        app.MapGet("/page/sweeps", ListAsync);
-        app.MapGet("/page/sweep", ShowAsync);
+        app.MapGet("/page/sweeps", ListAsync).For(Right.Read);
+        app.MapGet("/page/sweep", ShowAsync).For(Right.Read);
     }
 
     private ProjectRecord Project(HttpRequest request) =>
-        projects.Find(request.Text("entity") ?? ResolveContext.Username, request.Need("project"))
-        ?? throw new RequestFault(404, "There is no such project.");
+        projects.Find(request.Text("entity") ?? request.HttpContext.Caller().Name, request.Need("project")) is { } found
+        && request.HttpContext.Caller().MayRead(found.Entity)
+            ? found
+            : throw new RequestFault(404, "There is no such project.");
 
     private Task ListAsync(HttpContext context)
     {

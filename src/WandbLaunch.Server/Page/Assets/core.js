@@ -9,6 +9,18 @@ const tokenName = 'wandblaunch-session';
 
 export const signedIn = signal(true);
 export const live = signal('connecting');
+
+/** Who is signed in: {name, role, teams}; null until the server has said it. */
+export const me = signal(null);
+
+/** False for whoever may only look: the server refuses the rest, and the page does not offer it (class "changes"). */
+export const mayChange = () => me.peek()?.role !== 'ReadOnly';
+
+async function learnWho() {
+  me.value = await ask('/page/me').catch(() => me.peek());
+  document.documentElement.dataset.role = me.peek()?.role ?? '';
+}
+
 export const now = signal(Date.now());
 setInterval(() => { if (!document.hidden) now.value = Date.now(); }, 5000);
 
@@ -101,6 +113,7 @@ export async function signOut() {
   await ask('/session', undefined, 'DELETE').catch(() => {});
   localStorage.removeItem(tokenName);
   signedIn.value = false;
+  me.value = null;
 }
 
 /** An address with what it asks for. */
@@ -123,6 +136,7 @@ function tell(changes) {
 export async function connect() {
   stream?.abort();
   const mine = stream = new AbortController();
+  learnWho();
   let wait = 500;
   while (stream === mine && signedIn.peek()) {
     let watch;
@@ -164,7 +178,7 @@ function heard(text) {
     const again = server !== null || live.peek() === 'lost';
     server = JSON.parse(data).server;
     live.value = 'live';
-    if (again) tell({ all: true });
+    if (again) { learnWho(); tell({ all: true }); }
   } else if (kind === 'changes') {
     tell(JSON.parse(data));
   }

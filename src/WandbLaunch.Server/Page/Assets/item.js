@@ -16,7 +16,7 @@ function Details({ data, queues, close }) {
   const begun = data.history.map((h, n) => ({ ...h, until: data.history.slice(n + 1).find(x => x.state !== h.state)?.at }));
   return html`
     <p><${State} state=${i.state} /> <bdi>${i.why}</bdi>${data.before !== null && html` ${data.before === 0 ? 'It is the next.' : `${number(data.before)} are before it.`}`}</p>
-    <p class="acts">${itemActions([i], queue, queues, close).filter(Boolean).map(a => html`<button type="button" class=${a.danger ? 'danger' : ''} disabled=${!!a.off} title=${a.off || undefined} onClick=${a.act}>${a.label}</button>`)}
+    <p class="acts">${itemActions([i], queue, queues, close).filter(Boolean).map(a => html`<button type="button" class=${a.danger ? 'danger changes' : 'changes'} disabled=${!!a.off} title=${a.off || undefined} onClick=${a.act}>${a.label}</button>`)}
       ${run && html`<a class="button" href=${runPath(run.entity, run.project, run.name)}>Open the run</a>`}</p>
     <dl class="facts">
       <dt>Queue</dt><dd><bdi>${queue ? `${queue.entity}/${queue.name}` : 'deleted'}</bdi></dd>

@@ -23,7 +23,7 @@ export default function Launch({ query }) {
   const item = query.get('item');
   // First, so that nothing that comes or goes before it moves it: a dialog that is moved is none any more.
   return html`<div>${item && html`<${Item} key=${item} id=${item} close=${() => go(at({ item: null }))} />`}</div>
-    <div class="title"><h1>Launch</h1><span><button type="button" onClick=${() => openQueue(null)}>Create queue</button> <button type="button" class="main" onClick=${() => openPush({ queue: query.get('queue') })}>Add to Launch queue</button></span></div>
+    <div class="title"><h1>Launch</h1><span class="changes"><button type="button" onClick=${() => openQueue(null)}>Create queue</button> <button type="button" class="main" onClick=${() => openPush({ queue: query.get('queue') })}>Add to Launch queue</button></span></div>
     <${Loaded} of=${queues}>${({ queues: all }) => {
       const chosen = all.find(q => String(q.id) === query.get('queue'));
       return all.length === 0
@@ -53,7 +53,7 @@ function Items({ queue, queues, query }) {
   const chosen = shown.filter(i => picked.has(i.id));
   const toggle = id => pick(old => { const set = new Set(old); if (!set.delete(id)) set.add(id); return set; });
   return html`<section aria-label=${`Items of ${queue.name}`}>
-    <div class="title"><h2><bdi>${about(queue)}</bdi></h2><span>
+    <div class="title"><h2><bdi>${about(queue)}</bdi></h2><span class="changes">
       <button type="button" onClick=${() => pause(queue)}>${queue.paused ? 'Resume' : 'Pause'}</button> <button type="button" onClick=${() => openQueue(queue.id)}>Configure</button></span></div>
     ${queue.agents === 0 && queue.waiting > 0 && html`<${Empty} title="No agent listens to this queue, so what waits in it goes on waiting." command=${`Start-WandbLaunchAgent -Queue ${psText(queue.name)}${queue.entity === 'local' ? '' : ' -Entity ' + psText(queue.entity)}`}><p>On the machine that has what the runs need:</p><//>`}
     <div class="tools"><${Search} label="Search items" value=${query.get('q')} set=${q => go(at({ q }), true)} />
@@ -104,7 +104,7 @@ export function itemActions(items, queue, queues, after) {
 }
 
 function Bulk({ chosen, queue, queues, done }) {
-  return html`<div class="bulk" role="group" aria-label="With the chosen items"><strong>${chosen.length} chosen</strong>
+  return html`<div class="bulk changes" role="group" aria-label="With the chosen items"><strong>${chosen.length} chosen</strong>
     ${itemActions(chosen, queue, queues, done).filter(Boolean).map(a => html`<button type="button" class=${a.danger ? 'danger' : ''} disabled=${!!a.off} title=${a.off || undefined} onClick=${a.act}>${a.label}</button>`)}
     <button type="button" onClick=${done}>Choose none</button></div>`;
 }

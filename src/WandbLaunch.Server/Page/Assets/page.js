@@ -1,5 +1,5 @@
 // The page: who is signed in, what is where, and the view that the address names.
-import { html, render, use, useState, useEffect, effect, route, go, path, signedIn, live, signIn, signOut, connect, stored, store } from './core.js';
+import { html, render, use, useState, useEffect, effect, route, go, path, me, signedIn, live, signIn, signOut, connect, stored, store } from './core.js';
 import { Dialogs, Notes } from './ui.js';
 import { openPalette, openHelp } from './palette.js';
 
@@ -55,6 +55,7 @@ function App() {
   const here = use(route);
   const state = use(live);
   const known = use(signedIn);
+  const who = use(me);
   const [name, args] = find(here);
   const [view, set] = useState({ name: null });
   useEffect(() => {
@@ -71,7 +72,7 @@ function App() {
       <span class=${'live ' + state} title=${state === 'live' ? 'The page is told what changes.' : 'The server does not answer; the page tries again.'}>${{ live: 'live', lost: 'no server', connecting: '…' }[state]}</span>
       <button type="button" class="small" aria-label="Search (Ctrl+K)" title="Search (Ctrl+K)" onClick=${openPalette}>⌕</button>
       <${Theme} />
-      ${known && html`<button type="button" id="sign-out" class="small" onClick=${signOut}>Sign out</button>`}
+      ${known && html`<button type="button" id="sign-out" class="small" title=${who ? `Signed in as ${who.name}${who.role === 'ReadOnly' ? ', who may only look' : ''}` : undefined} onClick=${signOut}>Sign out</button>`}
     </header>
     <main id="content" tabindex="-1">
       ${name === 'none' ? html`<h1>Nothing is here</h1><p>There is no such page. <a href="/">Projects</a> and <a href="/launch">queues</a> are.</p>`

@@ -1,5 +1,5 @@
 // Ctrl+K: to any view, queue, project or run by a few letters of its name.
-import { html, useState, useEffect, useRef, ask, query, go, path, runPath, signOut } from './core.js';
+import { html, useState, useEffect, useRef, ask, query, go, path, runPath, signOut, mayChange } from './core.js';
 import { open, Dialog, dialogs } from './ui.js';
 
 // How well a text has all of the words: the beginning of a word of it, within it, or only its letters in their order. Null where one is not there.
@@ -22,14 +22,16 @@ const fixed = [
 ].map(([text, kind, href]) => ({ text, kind, act: () => go(href) }))
   .concat({ text: 'Add to Launch queue', kind: 'action', act: () => import('./push.js').then(m => m.openPush({})) }, { text: 'Sign out', kind: 'action', act: signOut }, { text: 'Keys', kind: 'action', act: () => openHelp() });
 
+const offered = () => fixed.filter(f => mayChange() || !['Create a queue', 'Add to Launch queue'].includes(f.text));
+
 function Palette({ close }) {
   const [text, type] = useState('');
-  const [all, set] = useState(fixed);
+  const [all, set] = useState(offered());
   const [runs, found] = useState([]);
   const [at, move] = useState(0);
   const list = useRef();
   useEffect(() => {
-    ask('/page/home').then(home => set([...fixed,
+    ask('/page/home').then(home => set([...offered(),
       ...home.queues.map(q => ({ text: `${q.entity}/${q.name}`, kind: 'queue', act: () => go(`/launch?queue=${q.id}`) })),
       ...home.projects.map(p => ({ text: `${p.entity}/${p.name}`, kind: 'project', act: () => go(path(p.entity, p.name)) })),
     ]), () => {});

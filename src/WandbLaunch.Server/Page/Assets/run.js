@@ -14,8 +14,8 @@ export default function Run({ entity, project, run: name, query }) {
   return html`<p class="crumbs"><a href="/">Projects</a> / <a href=${path(entity, project)}><bdi>${entity}/${project}</bdi></a></p>
     <${Loaded} of=${run}>${data => html`
       <div class="title"><h1><bdi>${data.run.displayName}</bdi> <${State} state=${data.run.state} /></h1><span>
-        ${data.run.state === 'running' && html`<button type="button" disabled=${data.run.stopped} onClick=${() => confirm('Stop this run?', 'It is told to stop, and ends at its next heartbeat.', 'Stop run', () => attempt(() => ask('/page/run/stop', { entity, project, run: name }), 'The run is told to stop.'))}>${data.run.stopped ? 'Stopping …' : 'Stop'}</button>`}
-        <button type="button" class="main" onClick=${() => openPush({ entity, project, run: name })}>Add to Launch queue</button></span></div>
+        ${data.run.state === 'running' && html`<button type="button" class="changes" disabled=${data.run.stopped} onClick=${() => confirm('Stop this run?', 'It is told to stop, and ends at its next heartbeat.', 'Stop run', () => attempt(() => ask('/page/run/stop', { entity, project, run: name }), 'The run is told to stop.'))}>${data.run.stopped ? 'Stopping …' : 'Stop'}</button>`}
+        <button type="button" class="main changes" onClick=${() => openPush({ entity, project, run: name })}>Add to Launch queue</button></span></div>
       <dl class="facts">
         <dt>Id</dt><dd><code>${name}</code> <${Copy} text=${`${entity}/${project}/${name}`} label="Copy path" /></dd>
         <dt>Created</dt><dd><${Time} at=${data.run.createdAt} /> ${data.run.user && html`by <bdi>${data.run.user}</bdi>`}</dd>

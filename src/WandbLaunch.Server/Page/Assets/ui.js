@@ -1,5 +1,5 @@
 // Pieces that views are made of.
-import { html, use, useState, useEffect, useRef, signal, now, date, span, go, path } from './core.js';
+import { html, use, useState, useEffect, useRef, signal, now, date, span, go, path, me, mayChange } from './core.js';
 
 /** A time, as long ago as it is; whole, in the reader's zone, for whoever points at it. */
 export function Time({ at }) {
@@ -105,12 +105,13 @@ export async function attempt(act, done) {
 
 // ---- menus ------------------------------------------------------------------------------------------------------------
 
-/** The actions of one thing: [{label, act, danger, off}]. */
+/** The actions of one thing: [{label, act, danger, off, reads}]. Who may only look has those that read. */
 export function Menu({ label, actions }) {
+  use(me);
   const [place, set] = useState(null);
   const button = useRef();
   const list = useRef();
-  const shown = actions.filter(Boolean);
+  const shown = actions.filter(a => a && (a.reads || mayChange()));
   const shut = focus => { set(null); if (focus) button.current?.focus(); };
   const toggle = () => {
     if (place) { shut(); return; }
@@ -137,6 +138,7 @@ export function Menu({ label, actions }) {
     else return;
     if (e.key !== 'Tab') e.preventDefault();
   };
+  if (shown.length === 0) return null;
   return html`<span class="menu"><button type="button" ref=${button} class="small" aria-haspopup="menu" aria-expanded=${!!place} aria-label=${label} onClick=${toggle}>⋯</button>
     ${place && html`<div role="menu" ref=${list} style=${place} aria-label=${label} onKeyDown=${key}>
       ${shown.map(a => html`<button type="button" role="menuitem" class=${a.danger ? 'danger' : ''} aria-disabled=${!!a.off} title=${a.off || undefined} onClick=${() => { if (!a.off) { shut(true); a.act(); } }}>${a.label}</button>`)}
