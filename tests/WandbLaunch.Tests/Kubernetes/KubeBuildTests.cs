@@ -20,7 +20,7 @@ public sealed class KubeBuildTests
         Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping,
     };
 
-    private static IImageMaker Maker { get; } = new LocalContainerResource(new LaunchContext());
+    private static LocalContainerResource Maker { get; } = new(new LaunchContext());
 
     private static ImagePlan Base(string requirements = "") =>
         Maker.PlanOf(
