@@ -115,12 +115,7 @@ internal static class AgentService
         var (address, key) = (config.BaseUrl, config.ApiKey);
         if (config.LocalServer is { } database)
         {
-            var server = await LocalServers.StartAsync(
-                new LaunchContext(),
-                database,
-                token,
-                Console.WriteLine
-            );
+            var server = await LocalServers.StartAsync(new LaunchContext(), database, token, Console.WriteLine);
             (address, key) = (server.Url, LocalServers.ReadKey(server.Path));
         }
 
