@@ -55,7 +55,7 @@ public sealed class Machine : IDisposable
             "docker",
             [
                 "ps",
-                onlyRunning ? "-q" : "-aq",
+                onlyRunning ? "--all=false" : "--all",
                 "--filter",
                 "label=ai.wandb.launch=run",
                 "--format",
