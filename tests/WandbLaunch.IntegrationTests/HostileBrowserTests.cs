@@ -71,7 +71,7 @@ public sealed class HostileBrowserTests : IAsyncDisposable
         await page.GotoAsync(url);
         await page.FillAsync("#key", "wrong");
         await page.ClickAsync("#sign-in button");
-        await Assertions.Expect(page.Locator("#sign-in-fault")).ToContainTextAsync("not the server's key");
+        await Assertions.Expect(page.Locator("#sign-in-fault")).ToContainTextAsync("not a key of this server");
         await page.FillAsync("#key", Key);
         await page.ClickAsync("#sign-in button");
         await Assertions.Expect(page.Locator("#content")).ToContainTextAsync("local/model-registry");

@@ -9,6 +9,9 @@ namespace WandbLaunch.IntegrationTests;
 /// <summary>A user's machine: pwsh and the built module as processes of their own, with a home folder of their own.</summary>
 public sealed class Machine : IDisposable
 {
+    // A browser beside other tests takes its time; what does not come in that comes never.
+    public Machine() => Microsoft.Playwright.Assertions.SetDefaultExpectTimeout(60_000);
+
     public static string Root { get; } = Directory.CreateTempSubdirectory("wandblaunch-integration-").FullName;
 
     public static string Sources { get; } = FindSources();

@@ -396,7 +396,7 @@ public sealed class PageTests(PageSite site) : IClassFixture<PageSite>
         // Sessions end with the server: each signs in again, over what was there.
         foreach (var person in new[] { one, two })
         {
-            await Expect(person.Page.Locator("#sign-in")).ToBeVisibleAsync(new() { Timeout = 15_000 });
+            await Expect(person.Page.Locator("#sign-in")).ToBeVisibleAsync();
             await person.Page.FillAsync("#key", PageSite.Key);
             await person.Page.ClickAsync("#sign-in button");
             await Expect(person.Page.Locator(".live")).ToHaveTextAsync("live");
@@ -404,11 +404,10 @@ public sealed class PageTests(PageSite site) : IClassFixture<PageSite>
 
         await Expect(one.Page.GetByLabel("Name", new() { Exact = true })).ToHaveValueAsync("typed before");
         await one.Named(AriaRole.Button, "Push run").ClickAsync();
-        await Expect(two.Page.GetByRole(AriaRole.Link, new() { Name = "typed before" }))
-            .ToBeVisibleAsync(new() { Timeout = 2_000 });
+        await Expect(two.Page.GetByRole(AriaRole.Link, new() { Name = "typed before" })).ToBeVisibleAsync();
         await one.Page.Keyboard.PressAsync("Escape");
         await one.Page.ClickAsync("text=Pause");
-        await Expect(two.Page.Locator("main")).ToContainTextAsync("The queue is paused.", new() { Timeout = 2_000 });
+        await Expect(two.Page.Locator("main")).ToContainTextAsync("The queue is paused.");
     }
 
     [Fact]
@@ -511,6 +510,7 @@ public sealed class PageTests(PageSite site) : IClassFixture<PageSite>
         await page.Keyboard.PressAsync("m");
         await Expect(page.Locator("h1")).ToHaveTextAsync("Monitor");
         await page.Keyboard.PressAsync("Control+k");
+        await Expect(page.GetByRole(AriaRole.Combobox)).ToBeFocusedAsync();
         await page.Keyboard.TypeAsync("elsewh");
         await Expect(page.Locator("[role=option]").First).ToContainTextAsync("local/elsewhere");
         await page.Keyboard.PressAsync("Enter");
@@ -576,8 +576,7 @@ public sealed class PageTests(PageSite site) : IClassFixture<PageSite>
             "t24-new",
             config: new JsonObject { ["opt"] = new JsonObject { ["value"] = "sgd" } }
         );
-        await Expect(page.GetByRole(AriaRole.Link, new() { Name = "t24-new" }))
-            .ToBeVisibleAsync(new() { Timeout = 2_000 });
+        await Expect(page.GetByRole(AriaRole.Link, new() { Name = "t24-new" })).ToBeVisibleAsync();
         var zone = await page.Locator("time").First.GetAttributeAsync("title");
         Assert.Contains("+5:30", zone, StringComparison.Ordinal);
     }
