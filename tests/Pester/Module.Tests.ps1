@@ -79,7 +79,7 @@ Describe '<Name>' -ForEach $commands {
                 @(Get-Call $Name $Noun) | ForEach-Object { $_ } | Should -Contain PassThru
             } else {
                 # These write what they made, got or connected to in any case.
-                $command.Verb | Should -BeIn Add, Connect, Get, Import, New, Register, Start
+                $command.Verb | Should -BeIn Add, Backup, Connect, Get, Import, New, Register, Restore, Start
             }
         }
     }

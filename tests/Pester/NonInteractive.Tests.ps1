@@ -10,6 +10,7 @@ BeforeDiscovery {
         'Remove-WandbLaunch'         = @{ Before = '$run = Start-WandbLaunch ./train -EntryPoint "python main.py" -Resource local-process -Quiet -NoInstall'; Call = '$run | Remove-WandbLaunch'; There = '[bool](Get-WandbLaunch $run.Id)' }
         'Remove-WandbLaunchAgent'    = @{ Before = '$null = Start-WandbLaunchAgent -Name done -Queue default -StopWhenEmpty'; Call = 'Remove-WandbLaunchAgent done'; There = '[bool](Get-WandbLaunchAgent done -ErrorAction Ignore)' }
         'Remove-WandbLaunchQueueItem' = @{ Before = '$item = Add-WandbLaunchQueueItem https://github.com/me/train'; Call = '$item | Remove-WandbLaunchQueueItem'; There = '[bool](Get-WandbLaunchQueueItem default -Id $item.Id)' }
+        'Remove-WandbLaunchServerUser' = @{ Before = '$null = New-WandbLaunchServerUser leaver'; Call = 'Remove-WandbLaunchServerUser leaver'; There = '@(Get-WandbLaunchServerUser).Name -contains "leaver"' }
         'Remove-WandbRunQueue'       = @{ Before = '$null = New-WandbRunQueue gone'; Call = 'Remove-WandbRunQueue gone'; There = '[bool](Get-WandbRunQueue gone)' }
         'Unregister-WandbLaunchAgent' = @{ Before = '$unit = New-Item (Register-WandbLaunchAgent -Name asked -WhatIf).Path -Force'; Call = 'Unregister-WandbLaunchAgent -Name asked'; There = 'Test-Path $unit'; Unix = $true }
     }

@@ -3,12 +3,15 @@ BeforeDiscovery {
     Import-Module (& $PSScriptRoot/Get-TestModule.ps1)
     $takes = @{
         'Add-WandbLaunchQueueItem'      = 'LaunchConfig', 'LaunchedRun', 'WandbLaunchJob', 'WandbLaunchQueueItem', 'WandbRun'
+        'Backup-WandbLaunchServer'      = 'LaunchServerInfo'
         'Connect-Wandb'                 = 'LaunchServerInfo', 'WandbConnection'
         'Get-WandbLaunch'               = 'AgentEvent', 'LaunchedRun', 'WandbLaunchQueueItem', 'WandbRun'
         'Get-WandbLaunchAgent'          = 'AgentEvent', 'WandbLaunchAgent'
         'Get-WandbLaunchJob'            = 'WandbConnection', 'WandbLaunchJob'
         'Get-WandbLaunchQueueItem'      = 'AgentEvent', 'WandbLaunchAgent', 'WandbLaunchQueueItem', 'WandbRunQueue'
         'Get-WandbLaunchServer'         = 'LaunchServerInfo'
+        'Get-WandbLaunchServerAudit'    = 'LaunchServerInfo'
+        'Get-WandbLaunchServerUser'     = 'LaunchServerInfo', 'LaunchServerUser'
         'Get-WandbRun'                  = 'AgentEvent', 'LaunchedRun', 'WandbConnection', 'WandbLaunchQueueItem', 'WandbRun', 'WandbRunFile'
         'Get-WandbRunAlert'             = 'AgentEvent', 'LaunchedRun', 'WandbLaunchQueueItem', 'WandbRun', 'WandbRunFile'
         'Get-WandbRunFile'              = 'AgentEvent', 'LaunchedRun', 'WandbLaunchQueueItem', 'WandbRun', 'WandbRunFile'
@@ -16,6 +19,7 @@ BeforeDiscovery {
         'Import-WandbRun'               = @()
         'New-WandbLaunchConfig'         = 'LaunchConfig', 'LaunchedRun', 'WandbLaunchJob', 'WandbLaunchQueueItem', 'WandbRun'
         'New-WandbLaunchJob'            = 'WandbRun'
+        'New-WandbLaunchServerUser'     = 'LaunchServerInfo', 'LaunchServerUser'
         'New-WandbRunQueue'             = 'WandbRunQueue'
         'Receive-WandbLaunchAgentLog'   = 'AgentEvent', 'WandbLaunchAgent'
         'Receive-WandbLaunchLog'        = 'AgentEvent', 'LaunchedRun', 'WandbLaunchQueueItem', 'WandbRun'
@@ -23,8 +27,11 @@ BeforeDiscovery {
         'Remove-WandbLaunch'            = 'AgentEvent', 'LaunchedRun', 'WandbLaunchQueueItem', 'WandbRun'
         'Remove-WandbLaunchAgent'       = 'WandbLaunchAgent'
         'Remove-WandbLaunchQueueItem'   = 'AgentEvent', 'WandbLaunchQueueItem'
+        'Remove-WandbLaunchServerUser'  = 'LaunchServerInfo', 'LaunchServerUser'
         'Remove-WandbRunQueue'          = 'WandbRunQueue'
         'Resume-WandbRunQueue'          = 'WandbRunQueue'
+        'Restore-WandbLaunchServer'     = 'LaunchServerBackup'
+        'Set-WandbLaunchServerUser'     = 'LaunchServerInfo', 'LaunchServerUser'
         'Set-WandbRunQueue'             = 'WandbRunQueue'
         'Start-WandbLaunch'             = 'LaunchConfig', 'LaunchedRun', 'WandbLaunchJob', 'WandbLaunchQueueItem', 'WandbRun'
         'Start-WandbLaunchAgent'        = 'WandbLaunchAgent', 'WandbRunQueue'
@@ -37,7 +44,7 @@ BeforeDiscovery {
         'Wait-WandbLaunch'              = 'AgentEvent', 'LaunchedRun', 'WandbLaunchQueueItem', 'WandbRun'
         'Wait-WandbLaunchQueueItem'     = 'AgentEvent', 'WandbLaunchQueueItem'
     }
-    $kinds = 'AgentEvent', 'AgentServiceDefinition', 'CacheEntry', 'LaunchConfig', 'LaunchServerInfo', 'LaunchedRun', 'WandbConnection', 'WandbLaunchAgent', 'WandbLaunchJob', 'WandbLaunchQueueItem', 'WandbRun', 'WandbRunFile', 'WandbRunQueue'
+    $kinds = 'AgentEvent', 'AgentServiceDefinition', 'CacheEntry', 'LaunchConfig', 'LaunchServerBackup', 'LaunchServerInfo', 'LaunchServerUser', 'LaunchedRun', 'WandbConnection', 'WandbLaunchAgent', 'WandbLaunchJob', 'WandbLaunchQueueItem', 'WandbRun', 'WandbRunFile', 'WandbRunQueue'
     # Those with a pipeline that are not in the table above: their own files say what they take.
     $others = 'Show-WandbLaunch', 'Show-WandbRun', 'Show-WandbRunHistory', 'Watch-WandbRunQueue'
     $piped = Get-Command -Module WandbLaunch -CommandType Cmdlet | Where-Object { $_.ParameterSets.Parameters | Where-Object { $_.ValueFromPipeline -or $_.ValueFromPipelineByPropertyName } }
@@ -52,7 +59,7 @@ BeforeAll {
         param([string] $Kind, [string] $Prefix)
         [pscustomobject]@{
             PSTypeName = "${Prefix}WandbLaunch.Any.$Kind"; Id = 'any-1'; Name = 'any-1'; Queue = 'any-1'; Queues = 'any-1'; Entity = 'local'; QueueProject = 'model-registry'; Project = 'any'
-            Uri = 'https://example.org/any/any/runs/any1'; Url = 'http://127.0.0.1:1'; RunId = 'any1'; Path = (Join-Path $TestHome any.db); BaseUrl = 'http://127.0.0.1:1'; Agent = 'any-1'; ItemId = 'any-1'; Job = 'a/b/c:v0'
+            Uri = 'https://example.org/any/any/runs/any1'; Url = 'http://127.0.0.1:1'; RunId = 'any1'; Path = (Join-Path $TestHome any.db); BackupPath = (Join-Path $TestHome any); BaseUrl = 'http://127.0.0.1:1'; Agent = 'any-1'; ItemId = 'any-1'; Job = 'a/b/c:v0'
         }
     }
 }
@@ -64,6 +71,7 @@ Describe 'what is piped into <Command>' -ForEach $cases {
             $any = New-Any $kind
             foreach ($form in $any, (New-Any $kind 'Selected.'), [Management.Automation.PSSerializer]::Deserialize([Management.Automation.PSSerializer]::Serialize($any))) {
                 $more = if ((Get-Command $Command).Parameters.ContainsKey('WhatIf')) { @{ WhatIf = $true } } else { @{} }
+                if ($Command -eq 'Backup-WandbLaunchServer') { $more.BackupPath = 'any' }
                 $fault = Get-Fault { $form | & $Command @more }
                 # What stands for the object has a text that is too long for the name of a queue.
                 if ($Command -eq 'New-WandbRunQueue' -and $fault.Id -eq 'ParameterArgumentValidationError') { continue }

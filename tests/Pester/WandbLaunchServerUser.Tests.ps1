@@ -9,6 +9,8 @@ AfterAll { Stop-TestHome }
 
 Describe 'users of the server' {
     It 'are made with a key that is shown once, and connect with it' {
+        New-WandbLaunchServerUser ada -Team vision -WhatIf
+        Get-WandbLaunchServerUser | Where-Object Name -EQ ada | Should -BeNullOrEmpty
         $ada = New-WandbLaunchServerUser ada -Team vision
         $ada.Key | Should -BeOfType securestring
         Get-Plain $ada | Should -Match '^local-[a-z0-9]{40}$'
@@ -39,9 +41,11 @@ Describe 'users of the server' {
         (Get-WandbRunQueue -Entity vision).Name | Should -Be shared
         $fault = Get-Fault { New-WandbRunQueue mine -Entity vision }
         $fault.Id, $fault.Category | Should -Be AccessDenied, PermissionDenied
-        $null = Set-WandbLaunchServerUser bob -Role Member
+        Set-WandbLaunchServerUser bob -Role Member -WhatIf
+        (Get-WandbLaunchServerUser bob).Role | Should -Be ReadOnly
+        (Set-WandbLaunchServerUser bob -Role Member -PassThru).Role | Should -Be Member
         (New-WandbRunQueue mine -Entity vision).Name | Should -Be mine
-        $null = Set-WandbLaunchServerUser bob -Team @()
+        Set-WandbLaunchServerUser bob -Team @() | Should -BeNullOrEmpty
         (Get-WandbLaunchServerUser bob).Teams | Should -BeNullOrEmpty
         Get-WandbRunQueue -Entity vision -ErrorAction Ignore | Should -BeNullOrEmpty
     }

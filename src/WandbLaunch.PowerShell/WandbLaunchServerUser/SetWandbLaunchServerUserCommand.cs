@@ -34,6 +34,10 @@ public sealed class SetWandbLaunchServerUserCommand : LaunchServerUserCommand
     [Parameter]
     public SwitchParameter NewKey { get; set; }
 
+    /// <summary>Write the user. With -NewKey it is written in any case, for its key comes once.</summary>
+    [Parameter]
+    public SwitchParameter PassThru { get; set; }
+
     /// <inheritdoc/>
     protected override async Task ProcessAsync()
     {
@@ -56,7 +60,11 @@ public sealed class SetWandbLaunchServerUserCommand : LaunchServerUserCommand
                     await ShouldProcessAsync(name, NewKey ? "Change the user, and make another key" : "Change the user")
                 )
                 {
-                    Output(await users.ChangeAsync(name, new UserChange(Role, Team, NewKey), Token));
+                    var changed = await users.ChangeAsync(name, new UserChange(Role, Team, NewKey), Token);
+                    if (PassThru || NewKey)
+                    {
+                        Output(changed);
+                    }
                 }
             }
             catch (LaunchException e)
