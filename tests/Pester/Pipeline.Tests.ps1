@@ -71,7 +71,7 @@ Describe 'what is piped into <Command>' -ForEach $cases {
             $any = New-Any $kind
             foreach ($form in $any, (New-Any $kind 'Selected.'), [Management.Automation.PSSerializer]::Deserialize([Management.Automation.PSSerializer]::Serialize($any))) {
                 $more = if ((Get-Command $Command).Parameters.ContainsKey('WhatIf')) { @{ WhatIf = $true } } else { @{} }
-                if ($Command -eq 'Backup-WandbLaunchServer') { $more.BackupPath = 'any' }
+                if ($Command -eq 'Backup-WandbLaunchServer') { $more.Destination = 'any' }
                 $fault = Get-Fault { $form | & $Command @more }
                 # What stands for the object has a text that is too long for the name of a queue.
                 if ($Command -eq 'New-WandbRunQueue' -and $fault.Id -eq 'ParameterArgumentValidationError') { continue }
