@@ -139,6 +139,7 @@ public sealed class AgentKillTests
                 );
             }
 
+            Assert.True(File.Exists(ran), $"None ran: {Said.LastOrDefault()}\n{Reasons(database)}");
             var ids = (await File.ReadAllLinesAsync(ran)).Select(l => l.Split(' ')[0]).ToList();
             Assert.Equal(
                 Enumerable
@@ -179,6 +180,15 @@ public sealed class AgentKillTests
         }
 
         return states;
+    }
+
+    private static string Reasons(string database)
+    {
+        using var connection = new SqliteConnection($"Data Source={database};Default Timeout=30");
+        connection.Open();
+        using var command = connection.CreateCommand();
+        command.CommandText = "SELECT group_concat(DISTINCT error) FROM items";
+        return command.ExecuteScalar() as string ?? "";
     }
 
     private static int FreePort()

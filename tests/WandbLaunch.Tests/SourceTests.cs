@@ -415,6 +415,37 @@ public sealed class SourceTests
     }
 
     [Fact]
+    public async Task A_lock_that_a_killed_launcher_left_in_a_mirror_keeps_nobody_out()
+    {
+        var folder = Fixture.NewFolder("left-lock");
+        Fixture.Git(folder, "init", "-q", "-b", "main");
+        var cache = new LaunchCache(Fixture.NewFolder("left-lock-cache"));
+        var url = new Uri(folder).AbsoluteUri;
+
+        // Killed while the mirror was made, while its configuration was written, and while it took over what was fetched.
+        string[] left = ["config.lock", "HEAD.lock", "packed-refs.lock", "FETCH_HEAD.lock", "refs/heads/main.lock"];
+        for (var i = 0; i < 3; i++)
+        {
+            await File.WriteAllTextAsync(Path.Combine(folder, "main.py"), $"print({i})");
+            Fixture.Git(folder, "add", ".");
+            Fixture.Git(folder, "commit", "-q", "-m", "one");
+            var mirror = new GitMirror(cache, url, null, null);
+            foreach (var name in left)
+            {
+                var path = Path.Combine(mirror.Folder, name);
+                Directory.CreateDirectory(Path.GetDirectoryName(path)!);
+                await File.WriteAllTextAsync(path, "");
+            }
+
+            Assert.Equal(
+                Fixture.Git(folder, "rev-parse", "HEAD").Trim(),
+                await mirror.ResolveAsync("main", TestContext.Current.CancellationToken)
+            );
+            Assert.Empty(Directory.GetFiles(mirror.Folder, "*.lock", SearchOption.AllDirectories));
+        }
+    }
+
+    [Fact]
     public void A_folder_that_holds_the_data_folder_is_copied_without_it()
     {
         var folder = Fixture.NewFolder("holds-home");
