@@ -355,6 +355,43 @@ public sealed class ServerAccessTests : IAsyncLifetime
     }
 
     [Fact]
+    public async Task What_came_from_a_key_ends_with_it()
+    {
+        // As somebody who has found it: signed in, with a link to sign in again, and with the address of a file.
+        var key = await UserAsync("dora", "ReadOnly", "alpha");
+        using var browser = new HttpClient(new SocketsHttpHandler { UseCookies = true })
+        {
+            BaseAddress = new Uri(_server.Url),
+        };
+        using var signedIn = await browser.PostAsJsonAsync("/session", new { key }, Token);
+        browser.DefaultRequestHeaders.Add(
+            "X-WandbLaunch-Session",
+            JsonNode.Parse(await signedIn.Content.ReadAsStringAsync(Token))!["token"]!.ToString()
+        );
+        using var made = await browser.PostAsJsonAsync("/session/link", new { }, Token);
+        Assert.Equal(HttpStatusCode.OK, made.StatusCode);
+        var link = JsonNode.Parse(await made.Content.ReadAsStringAsync(Token))!["code"]!.ToString();
+        using var keyed = Client(key);
+        var address = (
+            await AskAsync(
+                keyed,
+                "{ project(name: \"demo\", entityName: \"alpha\") { run(name: \"r1\") { files { edges { node { directUrl } } } } } }"
+            )
+        )["project"]!["run"]!["files"]!["edges"]![0]!["node"]!["directUrl"]!.ToString();
+        using var stranger = new HttpClient { BaseAddress = new Uri(_server.Url) };
+        (await stranger.GetAsync(address, Token)).EnsureSuccessStatusCode();
+        (await browser.GetAsync("/page/me", Token)).EnsureSuccessStatusCode();
+
+        using var changed = await _admin.PostAsJsonAsync("/users/dora", new { newKey = true }, Token);
+        changed.EnsureSuccessStatusCode();
+        Assert.Equal(HttpStatusCode.Unauthorized, (await keyed.GetAsync("/page/me", Token)).StatusCode);
+        Assert.Equal(HttpStatusCode.Unauthorized, (await browser.GetAsync("/page/me", Token)).StatusCode);
+        Assert.Equal(HttpStatusCode.Unauthorized, (await stranger.GetAsync(address, Token)).StatusCode);
+        using var again = await stranger.PostAsJsonAsync("/session", new { link }, Token);
+        Assert.Equal(HttpStatusCode.Unauthorized, again.StatusCode);
+    }
+
+    [Fact]
     public async Task The_page_is_signed_in_with_a_users_key_and_tells_what_the_user_may_see()
     {
         var key = await UserAsync("dora", "Member", "beta");

@@ -26,9 +26,15 @@ internal sealed class Caller
 
     private readonly FrozenSet<string> _entities;
 
-    internal Caller(long id, string name, Role role, IReadOnlyCollection<string> teams)
+    /// <param name="id">Number of the user; 0 is the server's own key.</param>
+    /// <param name="name">Name of the user.</param>
+    /// <param name="role">What the user may do.</param>
+    /// <param name="teams">The teams of the user.</param>
+    /// <param name="keyHash">Hash of the user's key, in hexadecimal.</param>
+    internal Caller(long id, string name, Role role, IReadOnlyCollection<string> teams, string keyHash = "")
     {
         Id = id;
+        Pass = id == 0 ? "" : string.Create(System.Globalization.CultureInfo.InvariantCulture, $"{id}-{keyHash[..16]}");
         Name = name;
         Role = role;
         Teams = teams;
@@ -49,6 +55,9 @@ internal sealed class Caller
 
     /// <summary>Number of the user; 0 is the server's own key.</summary>
     internal long Id { get; }
+
+    /// <summary>What a session, a link and a signed address stand for: the user with the key of now. Another key ends them. Empty for the server's own key.</summary>
+    internal string Pass { get; }
 
     internal string Name { get; }
 

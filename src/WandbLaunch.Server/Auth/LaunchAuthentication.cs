@@ -62,8 +62,8 @@ internal sealed class LaunchAuthenticationHandler(
         var caller =
             OfKey()
             ?? (
-                (signer.Verify(Request) ?? sessions.Find(cookie, Request.Headers[Sessions.TokenHeader])) is { } user
-                    ? users.Find(user)
+                (signer.Verify(Request) ?? sessions.Find(cookie, Request.Headers[Sessions.TokenHeader])) is { } pass
+                    ? users.FindByPass(pass)
                     : null
             );
         if (caller is not null)

@@ -22,11 +22,13 @@ internal sealed class Sessions(TimeProvider time)
     private static readonly TimeSpan Window = TimeSpan.FromMinutes(1);
 
     private readonly object _lock = new();
-    private readonly Dictionary<string, (byte[] Token, long Since, long User)> _sessions = new(StringComparer.Ordinal);
+    private readonly Dictionary<string, (byte[] Token, long Since, string Pass)> _sessions = new(
+        StringComparer.Ordinal
+    );
     private readonly Dictionary<string, (int Failed, long Since)> _failures = new(StringComparer.Ordinal);
 
-    /// <summary>Begins a session. Only hashes stay here.</summary>
-    internal (string Cookie, string Token) Begin(long user)
+    /// <summary>Begins a session of a user (<see cref="Caller.Pass"/>). Only hashes stay here.</summary>
+    internal (string Cookie, string Token) Begin(string pass)
     {
         var (cookie, token) = (Secret(), Secret());
         lock (_lock)
@@ -41,18 +43,18 @@ internal sealed class Sessions(TimeProvider time)
                 _sessions.Remove(_sessions.MinBy(s => s.Value.Since).Key);
             }
 
-            _sessions[Key(cookie)] = (Hash(token), time.GetTimestamp(), user);
+            _sessions[Key(cookie)] = (Hash(token), time.GetTimestamp(), pass);
         }
 
         return (cookie, token);
     }
 
     /// <summary>Whose session both halves are of; null where they are of none.</summary>
-    internal long? Find(string? cookie, string? token) =>
-        Find(cookie) is var (expected, user)
+    internal string? Find(string? cookie, string? token) =>
+        Find(cookie) is var (expected, pass)
         && token is { Length: > 0 and < 200 }
         && CryptographicOperations.FixedTimeEquals(expected, Hash(token))
-            ? user
+            ? pass
             : null;
 
     /// <summary>True where the cookie is of a session: enough to be shown the empty page.</summary>
@@ -98,7 +100,7 @@ internal sealed class Sessions(TimeProvider time)
         }
     }
 
-    private (byte[] Token, long User)? Find(string? cookie)
+    private (byte[] Token, string Pass)? Find(string? cookie)
     {
         if (cookie is not { Length: > 0 and < 200 })
         {
@@ -108,7 +110,7 @@ internal sealed class Sessions(TimeProvider time)
         lock (_lock)
         {
             return _sessions.TryGetValue(Key(cookie), out var found) && !IsOver(found.Since, Life)
-                ? (found.Token, found.User)
+                ? (found.Token, found.Pass)
                 : null;
         }
     }

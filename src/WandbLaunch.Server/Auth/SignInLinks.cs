@@ -11,10 +11,10 @@ internal sealed class SignInLinks(TimeProvider time)
 
     private const int Most = 100;
 
-    private readonly Dictionary<string, (long User, long At)> _made = new(StringComparer.Ordinal);
+    private readonly Dictionary<string, (string Pass, long At)> _made = new(StringComparer.Ordinal);
 
-    /// <summary>A code for a user.</summary>
-    internal string Make(long user)
+    /// <summary>A code for a user (<see cref="Caller.Pass"/>).</summary>
+    internal string Make(string pass)
     {
         var code = Convert.ToHexString(RandomNumberGenerator.GetBytes(32));
         lock (_made)
@@ -29,14 +29,14 @@ internal sealed class SignInLinks(TimeProvider time)
                 _made.Remove(_made.MinBy(m => m.Value.At).Key);
             }
 
-            _made[Hash(code)] = (user, time.GetTimestamp());
+            _made[Hash(code)] = (pass, time.GetTimestamp());
         }
 
         return code;
     }
 
     /// <summary>Whose a code is, the first time that it comes, while it is good.</summary>
-    internal long? Use(string code)
+    internal string? Use(string code)
     {
         if (code.Length is 0 or > 200)
         {
@@ -45,7 +45,7 @@ internal sealed class SignInLinks(TimeProvider time)
 
         lock (_made)
         {
-            return _made.Remove(Hash(code), out var made) && time.GetElapsedTime(made.At) < Life ? made.User : null;
+            return _made.Remove(Hash(code), out var made) && time.GetElapsedTime(made.At) < Life ? made.Pass : null;
         }
     }
 

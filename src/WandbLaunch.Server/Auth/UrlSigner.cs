@@ -8,11 +8,10 @@ namespace WandbLaunch.Server.Auth;
 /// <summary>Addresses of files that need no key: each is good for one method and path until its time is over.</summary>
 internal sealed class UrlSigner(ServerKey key)
 {
-    /// <summary>Signs an address for a user: it does what the user may do there, and ends with the user. 0 is the server's own key.</summary>
-    internal string Sign(string method, string path, DateTimeOffset until, long user = 0)
+    /// <summary>Signs an address for a user (<see cref="Caller.Pass"/>): it does what the user may do there, and ends with the user and with the user's key. Empty is the server's own key.</summary>
+    internal string Sign(string method, string path, DateTimeOffset until, string by = "")
     {
         var expires = until.ToUnixTimeSeconds().ToString(CultureInfo.InvariantCulture);
-        var by = user == 0 ? "" : user.ToString(CultureInfo.InvariantCulture);
         var signature = Convert.ToHexString(Signature(method, path, expires, by));
         return by.Length == 0
             ? $"expires={expires}&signature={signature}"
@@ -20,7 +19,7 @@ internal sealed class UrlSigner(ServerKey key)
     }
 
     /// <summary>For whom the address was signed; null where it was not.</summary>
-    internal long? Verify(HttpRequest request)
+    internal string? Verify(HttpRequest request)
     {
         if (
             request.Query["expires"].ToString() is not { Length: > 0 } expires
@@ -34,11 +33,6 @@ internal sealed class UrlSigner(ServerKey key)
         try
         {
             var by = request.Query["user"].ToString();
-            var user = 0L;
-            if (by.Length > 0 && !long.TryParse(by, NumberStyles.None, CultureInfo.InvariantCulture, out user))
-            {
-                return null;
-            }
 
             // The path as it was sent: what is signed is the escaped form.
             var path = new Uri(request.GetEncodedUrl()).AbsolutePath;
@@ -46,7 +40,7 @@ internal sealed class UrlSigner(ServerKey key)
                 Convert.FromHexString(request.Query["signature"].ToString()),
                 Signature(request.Method, path, expires, by)
             )
-                ? user
+                ? by
                 : null;
         }
         catch (FormatException)

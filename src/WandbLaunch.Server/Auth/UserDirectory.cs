@@ -1,4 +1,5 @@
 using System.Collections.Frozen;
+using System.Globalization;
 using System.Security.Cryptography;
 using System.Text;
 using System.Text.RegularExpressions;
@@ -51,8 +52,14 @@ internal sealed partial class UserDirectory
             : null;
     }
 
-    /// <summary>A user by number.</summary>
-    internal Caller? Find(long id) => id == 0 ? Owner : _known.ById.GetValueOrDefault(id);
+    /// <summary>The user of a <see cref="Caller.Pass"/>; null once the key or the user is another.</summary>
+    internal Caller? FindByPass(string pass) =>
+        pass.Length == 0 ? Owner
+        : long.TryParse(pass.Split('-')[0], NumberStyles.None, CultureInfo.InvariantCulture, out var id)
+        && _known.ById.GetValueOrDefault(id) is { } found
+        && found.Pass == pass
+            ? found
+        : null;
 
     /// <summary>A user by name.</summary>
     internal Caller? Find(string name) =>
@@ -61,7 +68,7 @@ internal sealed partial class UserDirectory
     internal IEnumerable<Caller> All => _known.ById.Values.OrderBy(c => c.Name, StringComparer.Ordinal).Prepend(Owner);
 
     /// <summary>False once the user was changed or removed.</summary>
-    internal bool IsCurrent(Caller caller) => ReferenceEquals(Find(caller.Id), caller);
+    internal bool IsCurrent(Caller caller) => ReferenceEquals(FindByPass(caller.Pass), caller);
 
     internal List<UserRecord> Records() => _users.All();
 
@@ -186,7 +193,12 @@ internal sealed partial class UserDirectory
     {
         var users = _users
             .All()
-            .Select(u => (Record: u, Caller: new Caller(u.Id, u.Name, Enum.Parse<Role>(RoleName(u.Role)), u.TeamNames)))
+            .Select(u =>
+                (
+                    Record: u,
+                    Caller: new Caller(u.Id, u.Name, Enum.Parse<Role>(RoleName(u.Role)), u.TeamNames, u.KeyHash)
+                )
+            )
             .ToList();
 
         // Whoever is as before stays who it was: what this user has open goes on.

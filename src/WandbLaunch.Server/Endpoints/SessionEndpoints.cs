@@ -26,7 +26,7 @@ internal sealed class SessionEndpoints(UserDirectory users, Sessions sessions, S
     {
         context.Response.Headers.CacheControl = "no-store";
         await context.Response.WriteAsJsonAsync(
-            new { code = links.Make(context.Caller().Id), expiresIn = (int)SignInLinks.Life.TotalSeconds }
+            new { code = links.Make(context.Caller().Pass), expiresIn = (int)SignInLinks.Life.TotalSeconds }
         );
     }
 
@@ -44,7 +44,7 @@ internal sealed class SessionEndpoints(UserDirectory users, Sessions sessions, S
         Caller? caller;
         if (Given(body.RootElement, "link") is { } link)
         {
-            caller = links.Use(link) is { } user ? users.Find(user) : null;
+            caller = links.Use(link) is { } pass ? users.FindByPass(pass) : null;
             if (caller is null)
             {
                 sessions.Failed(address);
@@ -68,7 +68,7 @@ internal sealed class SessionEndpoints(UserDirectory users, Sessions sessions, S
             }
         }
 
-        var (cookie, token) = sessions.Begin(caller.Id);
+        var (cookie, token) = sessions.Begin(caller.Pass);
         context.Audit().Caller = caller;
         context.Response.Cookies.Append(
             LaunchAuthenticationHandler.CookieName(context),

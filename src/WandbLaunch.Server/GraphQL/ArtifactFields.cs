@@ -1,4 +1,3 @@
-using System.Text.Json;
 using GraphQL;
 using WandbLaunch.Server.Auth;
 using WandbLaunch.Server.Data;
@@ -179,7 +178,10 @@ internal sealed class ArtifactFields(ArtifactRepository artifacts, CollectionRep
                     ["md5"] = e.Digest,
                     ["storagePath"] = e.Path,
                     ["updatedAt"] = artifact.CreatedAt,
-                    ["directUrl"] = c.SignedUrl("GET", $"/artifacts/{Uri.EscapeDataString(artifact.Entity)}/{e.Md5}"),
+                    ["directUrl"] = c.SignedUrl(
+                        "GET",
+                        $"/artifacts/{Uri.EscapeDataString(artifact.Entity)}/{Md5(e.Digest)}"
+                    ),
                 }),
             r => (string)r["name"]!,
             entries.Count > first,
@@ -362,42 +364,8 @@ internal sealed class ArtifactFields(ArtifactRepository artifacts, CollectionRep
         };
     }
 
-    private List<(string Path, long Size, string Digest, string Md5)> Entries(ArtifactRecord artifact)
-    {
-        if (artifacts.Manifest(artifact.Id) is not { } manifest)
-        {
-            return [];
-        }
-
-        try
-        {
-            using var document = JsonDocument.Parse(manifest);
-            return
-                document.RootElement.TryGetProperty("contents", out var contents)
-                && contents.ValueKind == JsonValueKind.Object
-                ?
-                [
-                    .. contents
-                        .EnumerateObject()
-                        .Select(e =>
-                            (
-                                e.Name,
-                                Size(e.Value),
-                                e.Value.GetProperty("digest").GetString() ?? "",
-                                Md5(e.Value.GetProperty("digest").GetString())
-                            )
-                        ),
-                ]
-                : [];
-        }
-        catch (JsonException)
-        {
-            return [];
-        }
-
-        static long Size(JsonElement entry) =>
-            entry.TryGetProperty("size", out var size) && size.TryGetInt64(out var bytes) ? bytes : 0;
-    }
+    private List<ManifestEntry> Entries(ArtifactRecord artifact) =>
+        ArtifactManifest.Entries(artifacts.Manifest(artifact.Id));
 
     // Base64 in manifests and inputs, hexadecimal in addresses.
     private static string Md5(string? base64)

@@ -69,7 +69,7 @@ internal static class ResolveContext
         (string)c.UserContext["base"]!
         + path
         + "?"
-        + ((UrlSigner)c.UserContext["signer"]!).Sign(method, path, DateTimeOffset.UtcNow.AddDays(1), c.Caller().Id);
+        + ((UrlSigner)c.UserContext["signer"]!).Sign(method, path, DateTimeOffset.UtcNow.AddDays(1), c.Caller().Pass);
 
     /// <summary>The context of a request, for <see cref="SignedUrl"/> and <see cref="AnswerBudget"/>.</summary>
     internal static Dictionary<string, object?> NewUserContext(

@@ -1,4 +1,3 @@
-using System.Text.Json;
 using WandbLaunch.Server.Auth;
 using WandbLaunch.Server.Data;
 
@@ -97,7 +96,10 @@ internal sealed class ArtifactPages(
     private object Version(Membership member, Caller caller)
     {
         var artifact = member.Artifact;
-        var files = Files(artifact);
+        var files = ArtifactManifest
+            .Entries(artifacts.Manifest(artifact.Id))
+            .OrderBy(f => f.Path, StringComparer.Ordinal)
+            .ToList();
         var maker = artifact.Run is { } name ? runs.Find(artifact.Entity, artifact.Project, name) : null;
         var users = artifacts.UsedBy(artifact.Id);
         return new
@@ -116,7 +118,7 @@ internal sealed class ArtifactPages(
                 {
                     name = f.Path,
                     size = f.Size,
-                    url = f.Md5 is null ? null : Url(artifact, f.Md5, caller),
+                    url = Md5(f) is { } md5 ? Url(artifact, md5, caller) : null,
                 }),
             // Who made it of what, and who made what of it.
             madeBy = maker is null
@@ -161,64 +163,19 @@ internal sealed class ArtifactPages(
             usedAs,
         };
 
-    // What a manifest names: files that are kept here, and references to elsewhere.
-    private List<(string Path, long Size, string? Md5)> Files(ArtifactRecord artifact)
+    // Of what is kept here, in the form of its address; what is elsewhere has none.
+    private static string? Md5(ManifestEntry entry)
     {
-        var files = new List<(string Path, long Size, string? Md5)>();
-        if (
-            artifacts.Manifest(artifact.Id) is not { } manifest
-            || PageRequests.Json(System.Text.Encoding.UTF8.GetString(manifest))
-                is not { ValueKind: JsonValueKind.Object } root
-            || !root.TryGetProperty("contents", out var contents)
-            || contents.ValueKind != JsonValueKind.Object
-        )
-        {
-            return files;
-        }
-
-        foreach (var entry in contents.EnumerateObject())
-        {
-            var size =
-                entry.Value.ValueKind == JsonValueKind.Object
-                && entry.Value.TryGetProperty("size", out var given)
-                && given.ValueKind == JsonValueKind.Number
-                    ? (long)given.GetDouble()
-                    : 0;
-            files.Add((entry.Name, size, Md5(entry.Value)));
-        }
-
-        files.Sort((a, b) => string.CompareOrdinal(a.Path, b.Path));
-        return files;
-    }
-
-    private static string? Md5(JsonElement entry)
-    {
-        if (
-            entry.ValueKind != JsonValueKind.Object
-            || entry.TryGetProperty("ref", out _)
-            || !entry.TryGetProperty("digest", out var digest)
-            || digest.ValueKind != JsonValueKind.String
-        )
-        {
-            return null;
-        }
-
-        try
-        {
-            return digest.TryGetBytesFromBase64(out var bytes) && bytes.Length == 16
-                ? Convert.ToHexString(bytes).ToLowerInvariant()
-                : null;
-        }
-        catch (InvalidOperationException)
-        {
-            return null;
-        }
+        Span<byte> bytes = stackalloc byte[16];
+        return !entry.IsReference && Convert.TryFromBase64String(entry.Digest, bytes, out var length) && length == 16
+            ? Convert.ToHexString(bytes).ToLowerInvariant()
+            : null;
     }
 
     // Good for an hour, as those of a run's files.
     private string Url(ArtifactRecord artifact, string md5, Caller caller)
     {
         var path = $"/artifacts/{Uri.EscapeDataString(artifact.Entity)}/{md5}";
-        return path + "?" + signer.Sign("GET", path, DateTimeOffset.UtcNow.AddHours(1), caller.Id);
+        return path + "?" + signer.Sign("GET", path, DateTimeOffset.UtcNow.AddHours(1), caller.Pass);
     }
 }

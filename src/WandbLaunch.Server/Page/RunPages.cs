@@ -234,7 +234,7 @@ internal sealed class RunPages(
                     .Concat(name.Split('/'))
                     .Select(Uri.EscapeDataString)
             );
-        return path + "?" + signer.Sign("GET", path, DateTimeOffset.UtcNow.AddHours(1), caller.Id);
+        return path + "?" + signer.Sign("GET", path, DateTimeOffset.UtcNow.AddHours(1), caller.Pass);
     }
 
     private Task HistoryAsync(HttpContext context)
