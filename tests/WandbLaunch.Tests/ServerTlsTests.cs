@@ -55,6 +55,29 @@ public sealed class ServerTlsTests
     }
 
     [Fact]
+    public async Task One_behind_links_is_renewed_as_a_cluster_renews_mounted_secrets()
+    {
+        Assert.SkipWhen(OperatingSystem.IsWindows(), "links need a right of their own there");
+        var (one, two) = (Path.Combine(_folder, "..1"), Path.Combine(_folder, "..2"));
+        Directory.CreateDirectory(one);
+        Directory.CreateDirectory(two);
+        var (data, path) = (Path.Combine(_folder, "..data"), Path.Combine(_folder, "tls.pem"));
+        var first = WritePem(Path.Combine(one, "tls.pem"));
+        var second = WritePem(Path.Combine(two, "tls.pem"));
+        Touch(Path.Combine(two, "tls.pem"), 1);
+        Directory.CreateSymbolicLink(data, "..1");
+        File.CreateSymbolicLink(path, "..data/tls.pem");
+        await using var server = await StartAsync(new CertificatePaths(path, null, null));
+        Assert.Equal(first, await ThumbprintAsync(server));
+
+        // The link itself stays; what is swapped is the folder before it.
+        Directory.Delete(data);
+        Directory.CreateSymbolicLink(data, "..2");
+        _time.Move(TimeSpan.FromSeconds(2));
+        Assert.Equal(second, await ThumbprintAsync(server));
+    }
+
+    [Fact]
     public async Task Pem_with_a_key_of_its_own_and_pfx_with_a_password_do()
     {
         var (certificate, key) = (Path.Combine(_folder, "cert.pem"), Path.Combine(_folder, "key.pem"));

@@ -38,7 +38,7 @@ internal sealed record ServerNetwork
             ListenAddress = ListenAddress ?? known?.ListenAddress ?? "127.0.0.1",
             CertificatePath = string.IsNullOrEmpty(certificate) ? null : certificate,
             // The key's file and the password belong to the certificate that they were given with.
-            CertificateKeyPath = CertificatePath is null ? known?.CertificateKeyPath : CertificateKeyPath,
+            CertificateKeyPath = CertificateKeyPath ?? (CertificatePath is null ? known?.CertificateKeyPath : null),
             AllowInsecure = AllowInsecure ?? known?.AllowInsecure ?? false,
             TrustedProxies = TrustedProxies ?? known?.TrustedProxies ?? [],
             PublicUrl = PublicUrl ?? known?.PublicUrl,

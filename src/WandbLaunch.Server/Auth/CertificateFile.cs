@@ -107,16 +107,28 @@ internal sealed partial class CertificateFile
 
     private (DateTime, long, DateTime, long) Stamp()
     {
-        var (certificate, key) = (
-            new FileInfo(_paths.Certificate),
-            _paths.Key is null ? null : new FileInfo(_paths.Key)
-        );
+        var (certificate, key) = (Real(_paths.Certificate), _paths.Key is null ? null : Real(_paths.Key));
         return (
             certificate.LastWriteTimeUtc,
             certificate.Exists ? certificate.Length : -1,
             key?.LastWriteTimeUtc ?? default,
             key is { Exists: true } ? key.Length : -1
         );
+    }
+
+    // A link has a time and a length of its own, and what is renewed may be behind one: mounted secrets are.
+    private static FileInfo Real(string path)
+    {
+        var file = new FileInfo(path);
+        try
+        {
+            return file.ResolveLinkTarget(true) as FileInfo ?? file;
+        }
+        catch (IOException)
+        {
+            // It is not there, which its reader says.
+            return file;
+        }
     }
 
     private SslStreamCertificateContext Read()
