@@ -37,6 +37,7 @@ internal sealed partial class AuditLog : IDisposable
 {
     private const int MostWaiting = 5_000;
     private static readonly TimeSpan Pause = TimeSpan.FromMilliseconds(250);
+    private static readonly TimeSpan Retry = TimeSpan.FromSeconds(1);
     private static readonly TimeSpan Round = TimeSpan.FromHours(1);
 
     private readonly AuditRepository _entries;
@@ -131,6 +132,7 @@ internal sealed partial class AuditLog : IDisposable
                 lock (_lock)
                 {
                     _waiting = [.. taken.Concat(_waiting).TakeLast(MostWaiting - 1)];
+                    _timer.Change(Retry, Timeout.InfiniteTimeSpan);
                 }
             }
         }

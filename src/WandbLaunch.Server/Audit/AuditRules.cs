@@ -52,7 +52,17 @@ internal static class AuditRules
     /// <summary>The middleware around endpoints.</summary>
     internal static async Task InvokeAsync(AuditLog log, HttpContext context, RequestDelegate next)
     {
-        await next(context);
+        try
+        {
+            await next(context);
+        }
+        catch (RequestFault e) when (e.Status == 403 && context.Features.Get<Caller>() is { } refused)
+        {
+            // By the endpoint itself, which knew more than its address.
+            Refused(log, context, refused);
+            throw;
+        }
+
         if (context.GetEndpoint()?.Metadata.GetMetadata<AuditRule>() is not { Action: { } action })
         {
             return;

@@ -63,6 +63,7 @@ internal sealed class QueueEndpoints(
 
         context.Response.ContentType = "application/json";
         context.Response.StatusCode = fault is null ? 200 : 400;
+        context.Audit().IsNothing = results is null;
         await using var writer = new Utf8JsonWriter(context.Response.BodyWriter);
         writer.WriteStartObject();
         writer.WritePropertyName("results");
