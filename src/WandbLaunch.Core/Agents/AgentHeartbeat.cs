@@ -33,7 +33,11 @@ internal sealed class AgentHeartbeat(
     internal Action Hurry { get; set; } = () => { };
 
     /// <summary>When the next beat has something to send, if nothing changes.</summary>
-    internal DateTimeOffset Due => _said + Often < _asked + _askOften ? _said + Often : _asked + _askOften;
+    internal DateTimeOffset Due =>
+        // Asked for while a beat was under way that had looked already.
+        _lookForStop ? DateTimeOffset.MinValue
+        : _said + Often < _asked + _askOften ? _said + Often
+        : _asked + _askOften;
 
     /// <summary>The next beat asks whether the agent is to stop, too.</summary>
     internal void LookForStop()

@@ -28,12 +28,15 @@ internal sealed class AgentStopWatch : IDisposable
                 _tells = false;
                 asked();
             };
-            _watcher.EnableRaisingEvents = true;
+
+            // Before, for where the watches are used up the error may be told from within.
             _tells = true;
+            _watcher.EnableRaisingEvents = true;
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
             // The user's watches are used up.
+            _tells = false;
             _watcher?.Dispose();
         }
     }

@@ -28,7 +28,11 @@ internal sealed partial class RegistryClient(LaunchEnvironment environment)
         limit.CancelAfter(Limit);
         try
         {
-            using var client = new HttpClient();
+            // Where it sends to is not who was asked: neither a login nor a question for one goes there.
+            using var client = new HttpClient(new SocketsHttpHandler { AllowAutoRedirect = false })
+            {
+                MaxResponseContentBufferSize = 1 << 20,
+            };
             var (address, repository) = AddressOf(image);
             var login = await RegistryLogin.ForAsync(environment, image, limit.Token);
             AuthenticationHeaderValue? authorization = null;
@@ -47,7 +51,7 @@ internal sealed partial class RegistryClient(LaunchEnvironment environment)
                     return response.IsSuccessStatusCode
                         ? new RegistryImage(
                             response.Headers.TryGetValues("Docker-Content-Digest", out var digests)
-                                ? digests.FirstOrDefault()
+                                ? digests.FirstOrDefault(d => d.StartsWith("sha256:", StringComparison.Ordinal))
                                 : null
                         )
                         : null;
@@ -112,8 +116,13 @@ internal sealed partial class RegistryClient(LaunchEnvironment environment)
         }
 
         var parts = Part().Matches(challenge).ToDictionary(m => m.Groups[1].Value, m => m.Groups[2].Value);
-        if (!parts.TryGetValue("realm", out var realm))
+        if (
+            !parts.TryGetValue("realm", out var realm)
+            || !Uri.TryCreate(realm, UriKind.Absolute, out var place)
+            || (place.Scheme != Uri.UriSchemeHttps && response.RequestMessage!.RequestUri!.Scheme == Uri.UriSchemeHttps)
+        )
         {
+            // None, or one to which the login would go in the clear.
             return null;
         }
 
