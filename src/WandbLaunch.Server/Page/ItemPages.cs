@@ -138,7 +138,12 @@ internal sealed class ItemPages(
         }
 
         CheckSpec(spec);
-        if (spec.Text("entity") is { Length: > 0 } entity && !caller.MayWrite(entity))
+        if (JsonLimits.ObjectFault("The launch config", spec.GetRawText()) is { } fault)
+        {
+            throw new FieldFault("spec", fault);
+        }
+
+        if (!SpecAccess.IsOwn(caller, spec.GetRawText()))
         {
             throw new FieldFault("entity", "Its run would be of a team that is none of yours.");
         }
@@ -267,6 +272,12 @@ internal sealed class ItemPages(
         try
         {
             var item = Find(id, caller) ?? throw new ServerFault($"The item {Ids.Text(id)} is not there any more.");
+            if (action is "requeue" or "move" && !SpecAccess.IsOwn(caller, item.Spec))
+            {
+                // Who could not push it does not push it again.
+                throw new ServerFault(caller.Refusal);
+            }
+
             switch (action)
             {
                 case "delete":

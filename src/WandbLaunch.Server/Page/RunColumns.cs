@@ -80,7 +80,10 @@ internal static class RunColumns
     internal static object? Shown(JsonElement value) =>
         value.ValueKind switch
         {
-            JsonValueKind.Number => value.GetDouble(),
+            // What is greater than a number of JSON's readers can be has no other form.
+            JsonValueKind.Number => value.GetDouble() is var number && double.IsFinite(number)
+                ? number
+                : JsonLimits.Short(value.GetRawText(), LongestText),
             JsonValueKind.True => true,
             JsonValueKind.False => false,
             JsonValueKind.Null => null,

@@ -88,7 +88,7 @@ internal sealed class RunHistory(Database database)
             {
                 if (row.Has[i])
                 {
-                    xs[i].Add(row.At ?? line);
+                    xs[i].Add(row.At is { } at && double.IsFinite(at) ? at : line);
                     ys[i].Add(row.Found[i]);
                 }
             }

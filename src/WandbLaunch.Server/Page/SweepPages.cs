@@ -146,13 +146,14 @@ internal sealed class SweepPages(ProjectRepository projects, SweepRepository swe
     private static double? Number(string summary, string metric) =>
         PageRequests.Json(summary) is { ValueKind: JsonValueKind.Object } map
         && map.TryGetProperty(metric, out var value)
-            ? value.ValueKind == JsonValueKind.Number
-                ? value.GetDouble()
-                : value.ValueKind == JsonValueKind.String
-                && double.TryParse(value.GetString(), NumberStyles.Float, CultureInfo.InvariantCulture, out var odd)
-                && double.IsFinite(odd)
-                    ? odd
-                    : null
+            ? RunColumns.Shown(value) switch
+            {
+                double number => number,
+                string text
+                    when double.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out var odd)
+                        && double.IsFinite(odd) => odd,
+                _ => null,
+            }
             : null;
 
     private static List<object?> Values(string config, List<string> parameters)

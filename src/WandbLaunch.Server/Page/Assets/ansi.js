@@ -2,7 +2,7 @@
 const names = ['black', 'red', 'green', 'yellow', 'blue', 'magenta', 'cyan', 'white'];
 const looks = { 1: 'bold', 2: 'faint', 3: 'italic', 4: 'underline' };
 // Sequences with parameters; those with a text until BEL or ST (titles, links); any other; and what is no character.
-const sequence = /\x1b\[([?<=>]?)([\d;:]*)[ -/]*([@-~])|\x1b[\]P^_X].*?(?:\x07|\x1b\\|$)|\x1b[ -/]*[0-~]?|[\x00-\x08\x0b-\x1f\x7f\x9b]/g;
+const sequence = /\x1b\[([?<=>]?)([\d;:]*)[ -/]*([@-~])|\x1b[\]P^_X][^]*?(?:\x07|\x1b\\|$)|\x1b[ -/]*[0-~]?|[\x00-\x08\x0b-\x1f\x7f\x9b]/g;
 
 // The 256 colours: sixteen with names, a cube of six by six by six, and greys.
 const indexed = n => n < 16 ? (n < 8 ? '' : 'bright-') + names[n % 8]

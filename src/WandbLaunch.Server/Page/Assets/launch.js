@@ -1,5 +1,5 @@
 // Launch: queues, what waits and runs in them and why, and what can be done with it.
-import { html, useState, useEffect, useData, ask, query as url, go, at, number, psText } from './core.js';
+import { html, useState, useEffect, useData, ask, query as url, go, at, number, psText, mayChange } from './core.js';
 import { Time, Took, State, Menu, Empty, Loaded, Search, Dialog, Choice, attempt, confirm, open, say, priorities } from './ui.js';
 import { openQueue } from './queue.js';
 import { openPush } from './push.js';
@@ -19,7 +19,7 @@ const actions = (queue, after) => [
 
 export default function Launch({ query }) {
   const queues = useData('/page/queues', c => c.queues || c.items || c.agents);
-  useEffect(() => { if (query.get('new')) { go(at({ new: null }), true); openQueue(null); } }, [query.get('new')]);
+  useEffect(() => { if (query.get('new')) { go(at({ new: null }), true); if (mayChange()) openQueue(null); } }, [query.get('new')]);
   const item = query.get('item');
   // First, so that nothing that comes or goes before it moves it: a dialog that is moved is none any more.
   return html`<div>${item && html`<${Item} key=${item} id=${item} close=${() => go(at({ item: null }))} />`}</div>

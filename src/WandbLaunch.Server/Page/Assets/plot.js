@@ -5,7 +5,7 @@ const height = 220;
 const edge = { left: 64, right: 10, top: 8, bottom: 22 };
 const steps = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800, 2592000, 31536000];
 
-// Round values between two others, at most so many.
+// Round values between two others, at most so many: also where a step is lost in rounding.
 function ticks(from, to, most, kind) {
   let step = 10 ** Math.floor(Math.log10((to - from) / most));
   step *= [1, 2, 5, 10].find(f => (to - from) / (step * f) <= most) ?? 10;
@@ -13,7 +13,7 @@ function ticks(from, to, most, kind) {
   // A day begins where the reader is.
   const shift = kind === 'time' && step >= 3600 && from > 1e8 ? new Date(from * 1000).getTimezoneOffset() * 60 : 0;
   const all = [];
-  for (let i = Math.ceil((from - shift) / step); i * step + shift <= to; i++) all.push(+(i * step + shift).toPrecision(14));
+  for (let i = Math.ceil((from - shift) / step); i * step + shift <= to && all.length <= most; i++) all.push(+(i * step + shift).toPrecision(14));
   return all;
 }
 
@@ -96,8 +96,10 @@ export class Plot {
     if (!(x0 <= x1)) [x0, x1] = [0, 1];
     if (!(y0 <= y1)) [y0, y1] = this.options.log ? [0.1, 1] : [0, 1];
     if (x0 === x1) [x0, x1] = [x0 - 0.5, x1 + 0.5];
-    const around = y0 === y1 ? Math.abs(y0) / 10 || 1 : (y1 - y0) / 25;
-    if (this.options.log) [y0, y1] = y0 === y1 ? [y0 / 2, y1 * 2] : [y0 / 1.1, y1 * 1.1];
+    // What differs by rounding alone, as a smoothed constant does, is a flat line.
+    const flat = y1 - y0 <= Math.abs(y1) * 1e-12;
+    const around = flat ? Math.abs(y0) / 10 || 1 : (y1 - y0) / 25;
+    if (this.options.log) [y0, y1] = flat ? [y0 / 2, y1 * 2] : [y0 / 1.1, y1 * 1.1];
     else [y0, y1] = [y0 - around, y1 + around];
     return [x0, x1, y0, y1];
   }

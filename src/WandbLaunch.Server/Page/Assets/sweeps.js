@@ -1,5 +1,5 @@
 // Sweeps of a project; one of them: its runs, the best first, and each parameter against the metric.
-import { html, useData, query as url, path, runPath, number } from './core.js';
+import { html, useData, query as url, path, runPath, number, psText } from './core.js';
 import { Time, Took, State, Empty, Loaded, ProjectHead } from './ui.js';
 
 export default function Sweeps({ entity, project, sweep }) {
@@ -11,7 +11,7 @@ const done = s => s.expected ? `${number(s.runs)} of ${number(s.expected)}` : nu
 function List({ entity, project }) {
   const sweeps = useData(url('/page/sweeps', { entity, project }), c => c.sweeps || c.runs);
   return html`<${Loaded} of=${sweeps}>${({ sweeps: all, total }) => all.length === 0
-    ? html`<${Empty} title="This project has no sweep." command=${`$env:WANDB_BASE_URL = '${location.origin}'\nwandb sweep --entity ${entity} --project ${project} sweep.yaml`}><p>A sweep tries a program with many parameters. From a file that says which:</p><//>`
+    ? html`<${Empty} title="This project has no sweep." command=${`$env:WANDB_BASE_URL = '${location.origin}'\nwandb sweep --entity ${psText(entity)} --project ${psText(project)} sweep.yaml`}><p>A sweep tries a program with many parameters. From a file that says which:</p><//>`
     : html`<div class="scroll" tabindex="0" role="region" aria-label="Sweeps"><table><thead><tr><th scope="col">Sweep</th><th scope="col">State</th><th scope="col">Method</th><th scope="col" class="n">Runs</th><th scope="col" class="n">Running</th><th scope="col">Metric</th><th scope="col" class="n">Best</th><th scope="col">Created</th></tr></thead>
       <tbody>${all.map(s => html`<tr key=${s.name}><td><a href=${path(entity, project, 'sweeps', s.name)}><bdi>${s.displayName}</bdi></a></td><td><${State} state=${s.state} /></td><td>${s.method}</td><td class="n">${done(s)}</td><td class="n">${number(s.open)}</td><td><bdi>${s.metric}</bdi></td><td class="n">${number(s.best)}</td><td><${Time} at=${s.createdAt} /></td></tr>`)}</tbody></table></div>
       ${total > all.length && html`<p class="quiet">The newest ${all.length} of ${number(total)}.</p>`}`}<//>`;
@@ -26,7 +26,7 @@ function Sweep({ entity, project, sweep }) {
     return html`<h1><bdi>${s.displayName}</bdi> <${State} state=${s.state} /></h1>
       <dl class="facts"><dt>Id</dt><dd><code>${s.name}</code></dd><dt>Method</dt><dd>${s.method}</dd><dt>Created</dt><dd><${Time} at=${s.createdAt} /> by <bdi>${s.user}</bdi></dd><dt>Runs</dt><dd>${done(s)}, ${number(s.open)} not done</dd>
         ${s.metric && html`<dt>Metric</dt><dd><bdi>${s.metric}</bdi>, to ${d.goal}${best !== null && html`; best so far <strong>${number(best)}</strong>`}</dd>`}${d.description && html`<dt>Description</dt><dd class="notes-text"><bdi>${d.description}</bdi></dd>`}
-        <dt>Agents</dt><dd>${d.agents.length === 0 ? html`<span class="quiet">none; start one with <code>wandb agent ${entity}/${project}/${s.name}</code></span>` : d.agents.map(a => html`<span class="chip"><bdi>${a.host}</bdi>: ${a.made} runs, <${Time} at=${a.heartbeatAt} /></span>`)}</dd></dl>
+        <dt>Agents</dt><dd>${d.agents.length === 0 ? html`<span class="quiet">none; start one with <code>wandb agent ${psText(`${entity}/${project}/${s.name}`)}</code></span>` : d.agents.map(a => html`<span class="chip"><bdi>${a.host}</bdi>: ${a.made} runs, <${Time} at=${a.heartbeatAt} /></span>`)}</dd></dl>
       ${s.metric && d.parameters.length > 0 && best !== null && html`<h2>Parameters against <bdi>${s.metric}</bdi></h2><div class="charts">${d.parameters.slice(0, 12).map((p, i) => html`<${Scatter} key=${p} name=${p} metric=${s.metric} points=${d.runs.filter(r => r.value !== null && r.values[i] !== null).map(r => ({ x: r.values[i], y: r.value, title: r.displayName, best: r === d.runs[0] }))} />`)}</div>`}
       <h2>Runs, the best first</h2>${d.runs.length === 0 ? html`<p class="quiet">None yet: an agent makes them.</p>` : html`<div class="scroll" tabindex="0" role="region" aria-label="Runs of the sweep"><table><thead><tr><th scope="col">Run</th><th scope="col">State</th>${s.metric && html`<th scope="col" class="n"><bdi>${s.metric}</bdi></th>`}${d.parameters.map(p => html`<th scope="col"><bdi>${p}</bdi></th>`)}<th scope="col">Took</th></tr></thead>
         <tbody>${d.runs.map(r => html`<tr key=${r.name}><td class="long"><a href=${runPath(entity, project, r.name)}><bdi>${r.displayName}</bdi></a></td><td><${State} state=${r.state} /></td>${s.metric && html`<td class="n">${number(r.value)}</td>`}${r.values.map(v => html`<td class=${typeof v === 'number' ? 'n' : 'long'}><bdi>${number(v)}</bdi></td>`)}<td><${Took} from=${r.createdAt} to=${r.state === 'running' ? null : r.heartbeatAt} /></td></tr>`)}</tbody></table></div>
