@@ -165,6 +165,95 @@ public sealed class ServerBackupTests
         Assert.False(File.Exists(Database + ".before-restore"));
     }
 
+    [Fact]
+    public async Task A_first_one_that_was_cut_off_goes_on_and_is_none_until_then()
+    {
+        await using var server = await StartAsync(Database);
+        using var client = Client(server);
+        await FileAsync(client, "a.txt", "one");
+        await FileAsync(client, "b.txt", "two");
+        var content = Directory.EnumerateFiles(Database + ".files", "*", SearchOption.AllDirectories).First();
+        var hidden = Path.Combine(_folder, "hidden");
+        File.Move(content, hidden);
+        Assert.Equal(StartFault.Backup, Code(() => ServerBackup.Make(Database, Backup)));
+        Assert.Equal(StartFault.Invalid, Code(() => ServerBackup.Restore(Backup, Restored, false)));
+        File.Move(hidden, content);
+        var made = ServerBackup.Make(Database, Backup);
+        Assert.Equal((2, 1), (made.Files, made.Copied));
+        Assert.Equal(2, ServerBackup.Restore(Backup, Restored, false).Files);
+    }
+
+    [Fact]
+    public async Task Two_into_one_folder_do_not_meet()
+    {
+        await using var server = await StartAsync(Database);
+        using var client = Client(server);
+        await FileAsync(client, "a.txt", "one");
+        var one = Task.Run(() => Many(), Token);
+        var two = Task.Run(() => Many(), Token);
+        for (var i = 0; i < 20; i++)
+        {
+            await FileAsync(client, "a.txt", $"content {i}");
+        }
+
+        await Task.WhenAll(one, two);
+        ServerBackup.Make(Database, Backup);
+        Assert.Equal(1, ServerBackup.Restore(Backup, Restored, false).Files);
+
+        void Many()
+        {
+            for (var i = 0; i < 20; i++)
+            {
+                try
+                {
+                    ServerBackup.Make(Database, Backup);
+                }
+                catch (StartFault e) when (e.Message.Contains("under way", StringComparison.Ordinal))
+                {
+                    Thread.Sleep(5);
+                }
+            }
+        }
+    }
+
+    [Fact]
+    public async Task Behind_a_link_the_content_is_where_the_server_has_it()
+    {
+        Assert.SkipWhen(OperatingSystem.IsWindows(), "links need a right of their own there");
+        var real = Path.Combine(Directory.CreateDirectory(Path.Combine(_folder, "disk")).FullName, "real.db");
+        await (await StartAsync(real)).DisposeAsync();
+        File.CreateSymbolicLink(Database, real);
+        await using (var server = await StartAsync(Database))
+        {
+            using var client = Client(server);
+            await FileAsync(client, "a.txt", "one");
+            Assert.Equal(1, ServerBackup.Make(Database, Backup).Files);
+            await FileAsync(client, "a.txt", "two");
+        }
+
+        ServerBackup.Restore(Backup, Database, true);
+        await using var again = await StartAsync(Database);
+        using var asking = Client(again);
+        Assert.Equal("one", await asking.GetStringAsync("/files/local/demo/r1/a.txt", Token));
+    }
+
+    [Fact]
+    public async Task Nothing_behind_a_link_in_the_folder_is_touched()
+    {
+        Assert.SkipWhen(OperatingSystem.IsWindows(), "links need a right of their own there");
+        await using var server = await StartAsync(Database);
+        using var client = Client(server);
+        await FileAsync(client, "a.txt", "one");
+        ServerBackup.Make(Database, Backup);
+        var home = Directory.CreateDirectory(Path.Combine(_folder, "home")).FullName;
+        var letter = Path.Combine(home, "letter.txt");
+        await File.WriteAllTextAsync(letter, "dear", Token);
+        Directory.CreateSymbolicLink(Path.Combine(Backup, "files", "x"), home);
+        File.CreateSymbolicLink(Path.Combine(Backup, "backup.json.new"), letter);
+        ServerBackup.Make(Database, Backup);
+        Assert.Equal("dear", await File.ReadAllTextAsync(letter, Token));
+    }
+
     private static int Code(Action act) => Assert.Throws<StartFault>(act).ExitCode;
 
     private static Task<LaunchServer> StartAsync(string path) =>

@@ -1,9 +1,9 @@
 using System.Globalization;
-using System.Security.Cryptography;
 using System.Text.Json;
 using Dapper;
 using Microsoft.Data.Sqlite;
 using WandbLaunch.Server.Data;
+using WandbLaunch.Server.Endpoints;
 
 namespace WandbLaunch.Server.Backups;
 
@@ -36,6 +36,7 @@ internal static class ServerBackup
     internal const string Description = "backup.json";
     internal const string DatabaseName = "wandb.db";
     internal const string FilesName = "files";
+    private const string LockName = DatabaseName + ".server.lock";
 
     // Content that is deleted while it is copied is named by the next copy of the database no more.
     private const int Rounds = 10;
@@ -52,7 +53,12 @@ internal static class ServerBackup
 
         try
         {
-            return MakeIn(database, Path.GetFullPath(folder));
+            return MakeIn(database, ContentOf(path), Path.GetFullPath(folder));
+        }
+        catch (SqliteException e) when (FaultAnswers.IsFull(e))
+        {
+            // The database is only read.
+            throw new StartFault(StartFault.Backup, $"There is no room for the backup in {folder}.");
         }
         catch (SqliteException e)
         {
@@ -64,7 +70,55 @@ internal static class ServerBackup
         }
     }
 
-    private static BackupInfo MakeIn(string database, string folder)
+    // As the server has it: beside the path that it was given, also where that is a link.
+    private static string ContentOf(string path) => Path.GetFullPath(path) + ".files";
+
+    // Holds the folder: two into one would take each other's files for what only the one before named. Somebody else's
+    // folder is not written to.
+    private static IDisposable Open(string folder, string identity)
+    {
+        var path = Path.Combine(folder, LockName);
+        while (true)
+        {
+            var held = File.Exists(path) ? Hold(folder) : null;
+            if (
+                !Directory.Exists(folder)
+                || Directory.EnumerateFileSystemEntries(folder).All(e => Path.GetFileName(e) == LockName)
+                || Read(folder)?.Identity == identity
+            )
+            {
+                FileStore.CreateFolder(folder);
+                return held ?? Hold(folder);
+            }
+
+            // Unless somebody began in between.
+            held?.Dispose();
+            if (held is not null || !File.Exists(path))
+            {
+                throw new StartFault(
+                    StartFault.Occupied,
+                    $"{folder} is not empty, and holds no backup of this server. Name a folder that is empty or not there."
+                );
+            }
+        }
+    }
+
+    private static IDisposable Hold(string folder)
+    {
+        try
+        {
+            return DatabaseFile.Take(Path.Combine(folder, DatabaseName));
+        }
+        catch (StartFault e) when (e.ExitCode == StartFault.InUse)
+        {
+            throw new StartFault(
+                StartFault.Backup,
+                $"Another backup into {folder} is under way. Wait for it, or name another folder."
+            );
+        }
+    }
+
+    private static BackupInfo MakeIn(string database, string content, string folder)
     {
         using var connection = new SqliteConnection(
             new SqliteConnectionStringBuilder
@@ -76,19 +130,13 @@ internal static class ServerBackup
         );
         connection.Open();
         var identity = Identity(connection, database);
-        if (Directory.Exists(folder) && Directory.EnumerateFileSystemEntries(folder).Any())
+        using var held = Open(folder, identity);
+        if (Read(folder) is null)
         {
-            // Somebody else's folder is not written to.
-            if (Read(folder) is not { } there || there.Identity != identity)
-            {
-                throw new StartFault(
-                    StartFault.Occupied,
-                    $"{folder} is not empty, and holds no backup of this server. Name a folder that is empty or not there."
-                );
-            }
+            // Whose it is, so that a first one that is cut off can go on.
+            Describe(folder, new BackupInfo { Identity = identity });
         }
 
-        FileStore.CreateFolder(folder);
         var files = Path.Combine(folder, FilesName);
         FileStore.CreateFolder(files);
         var aside = Path.Combine(folder, DatabaseName + ".new");
@@ -97,7 +145,17 @@ internal static class ServerBackup
         {
             File.Delete(aside);
             File.Delete(aside + "-journal");
-            DatabaseCopy.Write(connection, aside);
+            try
+            {
+                DatabaseCopy.Write(connection, aside);
+            }
+            catch
+            {
+                // Half of one would keep a full disk full.
+                File.Delete(aside);
+                throw;
+            }
+
             var (version, named) = Content(aside);
             var missing = 0;
             foreach (var hash in named)
@@ -108,7 +166,7 @@ internal static class ServerBackup
                     continue;
                 }
 
-                if (Copy(FileStore.PathOf(database + ".files", hash), target, hash))
+                if (BackupFiles.Copy(FileStore.PathOf(content, hash), target, hash))
                 {
                     copied++;
                 }
@@ -127,7 +185,7 @@ internal static class ServerBackup
             {
                 throw new StartFault(
                     StartFault.Backup,
-                    $"{missing} files that the database names are not in {database}.files. What was copied stays in {folder}."
+                    $"{missing} files that the database names are not in {content}. What was copied stays in {folder}."
                 );
             }
         }
@@ -140,7 +198,10 @@ internal static class ServerBackup
         folder = Path.GetFullPath(folder);
         if (Read(folder) is not { } info || !File.Exists(Path.Combine(folder, DatabaseName)))
         {
-            throw new StartFault(StartFault.Invalid, $"{folder} is no backup of a launch server.");
+            throw new StartFault(
+                StartFault.Invalid,
+                $"{folder} is no backup of a launch server, or one that is not finished. Name the folder that Backup-WandbLaunchServer was given."
+            );
         }
 
         if (info.Version > DatabaseSchema.Latest)
@@ -159,7 +220,7 @@ internal static class ServerBackup
             var database = DatabaseFile.RealPath(path);
             Directory.CreateDirectory(Path.GetDirectoryName(database)!);
             using var held = DatabaseFile.Take(database);
-            return RestoreTo(folder, database, force, info);
+            return RestoreTo(folder, database, ContentOf(path), force, info);
         }
         catch (SqliteException e)
         {
@@ -171,10 +232,17 @@ internal static class ServerBackup
         }
     }
 
-    private static BackupInfo RestoreTo(string folder, string database, bool force, BackupInfo info)
+    private static BackupInfo RestoreTo(string folder, string database, string content, bool force, BackupInfo info)
     {
-        var old = new[] { database, database + "-wal", database + "-shm", database + ".files" }
-            .Where(Path.Exists)
+        // The content first: of all it is the likeliest that cannot be moved.
+        var old = new (string Path, string Suffix)[]
+        {
+            (content, ".files"),
+            (database, ""),
+            (database + "-wal", "-wal"),
+            (database + "-shm", "-shm"),
+        }
+            .Where(o => Path.Exists(o.Path))
             .ToList();
         if (old.Count > 0 && !force)
         {
@@ -185,24 +253,73 @@ internal static class ServerBackup
         }
 
         // All of it beside the place first: what is there is touched when the new one is whole.
-        var (aside, files) = (database + ".restoring", database + ".restoring.files");
-        File.Delete(aside);
-        if (Directory.Exists(files))
+        var (aside, files) = (database + ".restoring", content + ".restoring");
+        BackupFiles.Discard(aside, files);
+        HashSet<string> named;
+        try
         {
-            Directory.Delete(files, true);
+            named = Prepare(folder, database, aside, files);
+        }
+        catch
+        {
+            // On a full disk it would be in the server's way.
+            BackupFiles.Discard(aside, files);
+            throw;
         }
 
+        var kept = BackupFiles.Free(database + ".before-restore");
+        var moved = new List<(string From, string To)>();
+        try
+        {
+            foreach (
+                var (from, to) in old.Select(o => (o.Path, kept + o.Suffix))
+                    .Append((files, content))
+                    .Append((aside, database))
+            )
+            {
+                BackupFiles.Move(from, to);
+                moved.Add((from, to));
+            }
+        }
+        catch
+        {
+            foreach (var (from, to) in Enumerable.Reverse(moved))
+            {
+                BackupFiles.Move(to, from);
+            }
+
+            BackupFiles.Discard(aside, files);
+            throw;
+        }
+
+        FileStore.Sync(Path.GetDirectoryName(database)!);
+        return info with { Files = named.Count, Copied = named.Count };
+    }
+
+    private static HashSet<string> Prepare(string folder, string database, string aside, string files)
+    {
         File.Copy(Path.Combine(folder, DatabaseName), aside);
         if (!OperatingSystem.IsWindows())
         {
             File.SetUnixFileMode(aside, UnixFileMode.UserRead | UnixFileMode.UserWrite);
         }
 
+        using (var copied = new FileStream(aside, FileMode.Open, FileAccess.ReadWrite))
+        {
+            copied.Flush(true);
+        }
+
         var (_, named) = Content(aside);
         FileStore.CreateFolder(files);
         foreach (var hash in named)
         {
-            if (!Copy(FileStore.PathOf(Path.Combine(folder, FilesName), hash), FileStore.PathOf(files, hash), hash))
+            if (
+                !BackupFiles.Copy(
+                    FileStore.PathOf(Path.Combine(folder, FilesName), hash),
+                    FileStore.PathOf(files, hash),
+                    hash
+                )
+            )
             {
                 throw new StartFault(
                     StartFault.Invalid,
@@ -211,16 +328,7 @@ internal static class ServerBackup
             }
         }
 
-        var kept = Free(database + ".before-restore");
-        foreach (var there in old)
-        {
-            Move(there, kept + there[database.Length..]);
-        }
-
-        Move(files, database + ".files");
-        Move(aside, database);
-        FileStore.Sync(Path.GetDirectoryName(database)!);
-        return info with { Files = named.Count, Copied = named.Count };
+        return named;
     }
 
     /// <summary>What a folder's backup says of itself; null where it is none.</summary>
@@ -260,15 +368,22 @@ internal static class ServerBackup
             Copied = copied,
         };
         File.Move(aside, Path.Combine(folder, DatabaseName), true);
-        var description = Path.Combine(folder, Description);
-        File.WriteAllText(description + ".new", JsonSerializer.Serialize(info));
-        File.Move(description + ".new", description, true);
-        FileStore.Sync(folder);
+        Describe(folder, info);
 
         // What only the backup of before named.
         foreach (
             var file in Directory
-                .EnumerateFiles(files, "*", SearchOption.AllDirectories)
+                .EnumerateFiles(
+                    files,
+                    "*",
+                    // Nothing behind a link is the backup's.
+                    new EnumerationOptions
+                    {
+                        RecurseSubdirectories = true,
+                        AttributesToSkip = FileAttributes.ReparsePoint,
+                        IgnoreInaccessible = false,
+                    }
+                )
                 .Where(f => !named.Contains(Path.GetFileName(f)))
                 .ToList()
         )
@@ -277,6 +392,20 @@ internal static class ServerBackup
         }
 
         return info;
+    }
+
+    private static void Describe(string folder, BackupInfo info)
+    {
+        var description = Path.Combine(folder, Description);
+        File.Delete(description + ".new");
+        using (var file = new FileStream(description + ".new", FileMode.CreateNew, FileAccess.Write))
+        {
+            JsonSerializer.Serialize(file, info);
+            file.Flush(true);
+        }
+
+        File.Move(description + ".new", description, true);
+        FileStore.Sync(folder);
     }
 
     // The copy is looked at, too: a database that is damaged is no backup.
@@ -319,81 +448,5 @@ internal static class ServerBackup
                     $"{database} is of version {version}, and not {DatabaseSchema.Latest}: start its server once with this WandbLaunch, or back it up with the one that it is of."
                 )
             );
-    }
-
-    // Whole or not at all, and what its name says. False where it is not there.
-    private static bool Copy(string from, string to, string hash)
-    {
-        FileStream source;
-        try
-        {
-            source = new FileStream(from, FileMode.Open, FileAccess.Read, FileShare.Read | FileShare.Delete);
-        }
-        catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
-        {
-            return false;
-        }
-
-        using (source)
-        {
-            var folder = Path.GetDirectoryName(to)!;
-            FileStore.CreateFolder(Path.GetDirectoryName(folder)!);
-            FileStore.CreateFolder(folder);
-            var aside = to + ".new";
-            using var digest = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
-            var options = new FileStreamOptions { Mode = FileMode.Create, Access = FileAccess.Write };
-            if (!OperatingSystem.IsWindows())
-            {
-                options.UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite;
-            }
-
-            using (var target = new FileStream(aside, options))
-            {
-                var block = new byte[1 << 17];
-                int read;
-                while ((read = source.Read(block)) > 0)
-                {
-                    digest.AppendData(block, 0, read);
-                    target.Write(block, 0, read);
-                }
-
-                target.Flush(true);
-            }
-
-            if (!Convert.ToHexString(digest.GetHashAndReset()).Equals(hash, StringComparison.OrdinalIgnoreCase))
-            {
-                File.Delete(aside);
-                throw new StartFault(
-                    StartFault.Invalid,
-                    $"{from} is damaged: it is not the content that its name says."
-                );
-            }
-
-            File.Move(aside, to, true);
-            return true;
-        }
-    }
-
-    private static void Move(string from, string to)
-    {
-        if (Directory.Exists(from))
-        {
-            Directory.Move(from, to);
-        }
-        else
-        {
-            File.Move(from, to);
-        }
-    }
-
-    private static string Free(string path)
-    {
-        var free = path;
-        for (var i = 1; Path.Exists(free) || Path.Exists(free + ".files"); i++)
-        {
-            free = string.Create(CultureInfo.InvariantCulture, $"{path}.{i}");
-        }
-
-        return free;
     }
 }
