@@ -5,7 +5,7 @@ using WandbLaunch.LocalServer;
 namespace WandbLaunch.PowerShell;
 
 /// <summary>Changes the role, the teams or the key of users of the launch server of this machine.</summary>
-/// <remarks>What is not given stays. A change holds from the next request on; pages that are open learn of it at once. With -NewKey the old key is good for nothing more, nor are addresses of files that were signed for it; the new one comes once, as a SecureString in Key.</remarks>
+/// <remarks>What is not given stays. A change holds from the next request on; pages that are open learn of it within 15 seconds, and when somebody clicks in them. With -NewKey the old key is good for nothing more, nor are sign-ins to the page and addresses of files that came from it; the new one comes once, as a SecureString in Key.</remarks>
 /// <example><para>Somebody joins a second team</para><code>Connect-Wandb -Local; Get-WandbLaunchServerUser | ForEach-Object { Set-WandbLaunchServerUser $_.Name -Team (@($_.Teams) + 'speech') }</code><para>-Team says all teams, not one more.</para></example>
 /// <example><para>Somebody may only look from now on</para><code>Connect-Wandb -Local; Get-WandbLaunchServerUser ada* | Set-WandbLaunchServerUser -Role ReadOnly</code><para>The key stays.</para></example>
 /// <example><para>A key was seen by others</para><code>Connect-Wandb -Local; Get-WandbLaunchServerUser ada* | Set-WandbLaunchServerUser -NewKey | ForEach-Object { $_.Key | ConvertFrom-SecureString -AsPlainText }</code><para>The old one ends at once.</para></example>

@@ -174,7 +174,7 @@ internal sealed class RunHistory(Database database)
 
         internal bool Read(ReadOnlySpan<byte> json)
         {
-            // Nearly every row is plain names and numbers: those are read without a reader of JSON, in a third of the time.
+            // Nearly every row is plain names and numbers: those are read without a reader of JSON, in two fifths of the time.
             if (ReadPlain(json))
             {
                 return true;
