@@ -165,6 +165,9 @@ Describe 'Remove-WandbRunQueue' {
         (Get-WandbRunQueue a*).Count | Should -Be 2
         Get-WandbRunQueue a* | Remove-WandbRunQueue -Confirm:$false
         ('b' | Remove-WandbRunQueue -Confirm:$false -PassThru).Name | Should -Be b
+        # Once, whatever means it; and the default queue is meant by its name alone.
+        $null = 'c1', 'c2' | New-WandbRunQueue
+        (Remove-WandbRunQueue c1, c*, * -Confirm:$false -PassThru -ErrorAction Stop).Name | Sort-Object | Should -Be c1, c2
         Get-WandbRunQueue a*, b* | Should -BeNullOrEmpty
     }
 

@@ -11,27 +11,18 @@ namespace WandbLaunch.PowerShell;
 /// <example><para>Those that nothing waits in</para><code>Connect-Wandb -Local; Get-WandbRunQueue | Where-Object { $_.Name -ne 'default' -and $_.Pending -eq 0 } | Remove-WandbRunQueue -WhatIf</code><para>The default queue of a project always stays.</para></example>
 [Cmdlet(VerbsCommon.Remove, "WandbRunQueue", SupportsShouldProcess = true, ConfirmImpact = ConfirmImpact.High)]
 [OutputType("WandbLaunch.Wandb.WandbRunQueue")]
-public sealed class RemoveWandbRunQueueCommand : QueueCommand
+public sealed class RemoveWandbRunQueueCommand : NamedQueueCommand
 {
-    /// <summary>Names of queues; wildcards are allowed.</summary>
-    [Parameter(Mandatory = true, Position = 0, ValueFromPipeline = true, ValueFromPipelineByPropertyName = true)]
-    [Alias("Queue")]
-    [ArgumentCompleter(typeof(QueueCompleter))]
-    [SupportsWildcards]
-    public string[] Name { get; set; } = [];
-
     /// <summary>Write the queues that were removed, as they were.</summary>
     [Parameter]
     public SwitchParameter PassThru { get; set; }
 
     /// <inheritdoc/>
-    private protected override IReadOnlyList<string> Kinds => [nameof(WandbRunQueue)];
-
-    /// <inheritdoc/>
     protected override async Task ProcessAsync()
     {
         var (server, entity, project) = await WhereAsync();
-        foreach (var name in await NamesAsync(server, entity, project))
+        // The default queue stays, so a wildcard does not mean it.
+        foreach (var name in await NamesAsync(server, entity, project, QueueApi.DefaultQueue))
         {
             try
             {
@@ -65,24 +56,5 @@ public sealed class RemoveWandbRunQueueCommand : QueueCommand
                 Error(e, name);
             }
         }
-    }
-
-    // The default queue stays, so a wildcard does not mean it.
-    private async Task<IEnumerable<string>> NamesAsync(WandbConnection server, string entity, string project)
-    {
-        if (!Name.Any(WildcardPattern.ContainsWildcardCharacters))
-        {
-            return Name;
-        }
-
-        var all = await server.Queues.QueuesAsync(entity, project, Token);
-        return Name.SelectMany(n =>
-            WildcardPattern.ContainsWildcardCharacters(n)
-                ? all.Select(q => q.Name)
-                    .Where(q =>
-                        q != QueueApi.DefaultQueue && WildcardPattern.Get(n, WildcardOptions.IgnoreCase).IsMatch(q)
-                    )
-                : [n]
-        );
     }
 }

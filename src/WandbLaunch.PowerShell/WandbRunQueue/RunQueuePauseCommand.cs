@@ -1,25 +1,14 @@
 using System.Management.Automation;
 using WandbLaunch.Foundation;
-using WandbLaunch.Wandb;
 
 namespace WandbLaunch.PowerShell;
 
 /// <summary>What Suspend- and Resume-WandbRunQueue share.</summary>
-public abstract class RunQueuePauseCommand : QueueCommand
+public abstract class RunQueuePauseCommand : NamedQueueCommand
 {
-    /// <summary>Names of queues; wildcards are allowed.</summary>
-    [Parameter(Mandatory = true, Position = 0, ValueFromPipeline = true, ValueFromPipelineByPropertyName = true)]
-    [Alias("Queue")]
-    [ArgumentCompleter(typeof(QueueCompleter))]
-    [SupportsWildcards]
-    public string[] Name { get; set; } = [];
-
     /// <summary>Write the queue as it is then.</summary>
     [Parameter]
     public SwitchParameter PassThru { get; set; }
-
-    /// <inheritdoc/>
-    private protected override IReadOnlyList<string> Kinds => [nameof(WandbRunQueue)];
 
     /// <summary>Whether agents are given nothing of the queue afterwards.</summary>
     private protected abstract bool Pauses { get; }
@@ -61,31 +50,5 @@ public abstract class RunQueuePauseCommand : QueueCommand
                 Error(e, name);
             }
         }
-    }
-
-    private async Task<IEnumerable<string>> NamesAsync(WandbConnection server, string entity, string project)
-    {
-        if (!Name.Any(WildcardPattern.ContainsWildcardCharacters))
-        {
-            return Name;
-        }
-
-        IReadOnlyList<WandbRunQueue> all;
-        try
-        {
-            all = await server.Queues.QueuesAsync(entity, project, Token);
-        }
-        catch (LaunchException e) when (e.ErrorId == "ProjectNotFound" && QueueProject is null)
-        {
-            // Nobody has made a queue yet.
-            all = [];
-        }
-
-        return Name.SelectMany(n =>
-                WildcardPattern.ContainsWildcardCharacters(n)
-                    ? all.Select(q => q.Name).Where(q => WildcardPattern.Get(n, WildcardOptions.IgnoreCase).IsMatch(q))
-                    : [n]
-            )
-            .Distinct(StringComparer.Ordinal);
     }
 }

@@ -23,15 +23,9 @@ internal sealed class ArtifactPages(
         app.MapGet("/page/artifact", ShowAsync).For(Right.Read);
     }
 
-    private ProjectRecord Project(HttpRequest request) =>
-        projects.Find(request.Text("entity") ?? request.HttpContext.Caller().Name, request.Need("project")) is { } found
-        && request.HttpContext.Caller().MayRead(found.Entity)
-            ? found
-            : throw new RequestFault(404, "There is no such project.");
-
     private Task ListAsync(HttpContext context)
     {
-        var project = Project(context.Request);
+        var project = context.Request.Project(projects);
         var all = collections.List(project, null, sequencesOnly: false);
         return context.AnswerAsync(
             new
@@ -59,7 +53,7 @@ internal sealed class ArtifactPages(
     private Task ShowAsync(HttpContext context)
     {
         var request = context.Request;
-        var project = Project(request);
+        var project = request.Project(projects);
         var collection =
             collections.Find(project, request.Need("artifact"))
             ?? throw new RequestFault(404, "There is no such artifact.");

@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text.Json;
+using WandbLaunch.Server.Auth;
 using WandbLaunch.Server.Data;
 using WandbLaunch.Server.Endpoints;
 
@@ -15,6 +16,13 @@ internal static class PageRequests
 
     internal static string Need(this HttpRequest request, string name) =>
         request.Text(name) ?? throw new RequestFault(400, $"{name} is missing in the address.");
+
+    /// <summary>The project that an address names. What is another team's is not there.</summary>
+    internal static ProjectRecord Project(this HttpRequest request, ProjectRepository projects) =>
+        projects.Find(request.Text("entity") ?? request.HttpContext.Caller().Name, request.Need("project")) is { } found
+        && request.HttpContext.Caller().MayRead(found.Entity)
+            ? found
+            : throw new RequestFault(404, "There is no such project.");
 
     internal static int Number(this HttpRequest request, string name, int usual, int most) =>
         request.Text(name) is not { } text ? usual

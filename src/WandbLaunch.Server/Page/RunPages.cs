@@ -38,15 +38,9 @@ internal sealed class RunPages(
         app.MapPost("/page/run/stop", StopAsync).For(Right.Write).Audited(AuditAction.Changed);
     }
 
-    // What is another team's is not there.
-    private ProjectRecord Project(HttpRequest request) =>
-        projects.Find(request.Text("entity") ?? request.HttpContext.Caller().Name, request.Need("project")) is { } found
-        && request.HttpContext.Caller().MayRead(found.Entity)
-            ? found
-            : throw new RequestFault(404, "There is no such project.");
-
     private RunRecord Run(HttpRequest request) =>
-        runs.Find(Project(request), request.Need("run")) ?? throw new RequestFault(404, "There is no such run.");
+        runs.Find(request.Project(projects), request.Need("run"))
+        ?? throw new RequestFault(404, "There is no such run.");
 
     private static RunQuery Query(HttpRequest request, ProjectRecord project) =>
         new(project.Id, request.Text("filter"), request.Text("q"), request.Text("sort") ?? "-created");
@@ -54,7 +48,7 @@ internal sealed class RunPages(
     private Task ListAsync(HttpContext context)
     {
         var request = context.Request;
-        var project = Project(request);
+        var project = request.Project(projects);
         var columns = (request.Text("columns") ?? "").Split('\n', StringSplitOptions.RemoveEmptyEntries).Take(100);
         var (config, summary) = (Keys(columns, "config."), Keys(columns, "summary."));
         var (snapshot, found) = table.Find(Query(request, project), request.Text("snapshot"));
@@ -106,7 +100,7 @@ internal sealed class RunPages(
 
     private Task KeysAsync(HttpContext context)
     {
-        var (config, summary, looked) = keys.Find(Project(context.Request).Id);
+        var (config, summary, looked) = keys.Find(context.Request.Project(projects).Id);
         return context.AnswerAsync(
             new
             {
@@ -120,7 +114,7 @@ internal sealed class RunPages(
     private Task GroupsAsync(HttpContext context)
     {
         var request = context.Request;
-        var project = Project(request);
+        var project = request.Project(projects);
         return context.AnswerAsync(
             new
             {
@@ -138,7 +132,7 @@ internal sealed class RunPages(
 
     private Task CompareAsync(HttpContext context)
     {
-        var project = Project(context.Request);
+        var project = context.Request.Project(projects);
         var found = Names(context.Request).Select(n => runs.Find(project, n)).OfType<RunRecord>().ToList();
         var (lines, same) = RunCompare.Differences(found);
         return context.AnswerAsync(
@@ -240,7 +234,7 @@ internal sealed class RunPages(
     private Task HistoryAsync(HttpContext context)
     {
         var request = context.Request;
-        var project = Project(request);
+        var project = request.Project(projects);
         var wanted = request.Need("keys").Split('\n', StringSplitOptions.RemoveEmptyEntries).Distinct().ToList();
         if (wanted.Count > MostCharts)
         {

@@ -19,15 +19,9 @@ internal sealed class SweepPages(ProjectRepository projects, SweepRepository swe
         app.MapGet("/page/sweep", ShowAsync).For(Right.Read);
     }
 
-    private ProjectRecord Project(HttpRequest request) =>
-        projects.Find(request.Text("entity") ?? request.HttpContext.Caller().Name, request.Need("project")) is { } found
-        && request.HttpContext.Caller().MayRead(found.Entity)
-            ? found
-            : throw new RequestFault(404, "There is no such project.");
-
     private Task ListAsync(HttpContext context)
     {
-        var project = Project(context.Request);
+        var project = context.Request.Project(projects);
         return context.AnswerAsync(
             new
             {
@@ -59,7 +53,7 @@ internal sealed class SweepPages(ProjectRepository projects, SweepRepository swe
     private Task ShowAsync(HttpContext context)
     {
         var request = context.Request;
-        var project = Project(request);
+        var project = request.Project(projects);
         var sweep =
             sweeps.Find(project, request.Need("sweep")) ?? throw new RequestFault(404, "There is no such sweep.");
         var config = Config(sweep);
